@@ -1,0 +1,1 @@
+"""Programs that run elsewhere: the reference vehicle agent."""

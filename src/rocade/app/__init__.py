@@ -1,0 +1,1 @@
+"""The only place that knows everything: configuration, wiring, process roles, command line."""

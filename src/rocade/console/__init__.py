@@ -1,0 +1,1 @@
+"""Web pages: server-rendered, live by server-sent events."""

@@ -1,0 +1,1 @@
+"""Protocol servers: authenticate, frame, apply back-pressure, hand over to the handler they were given."""

@@ -1,0 +1,50 @@
+"""Columnar store for time series: ClickHouse, embedded (chDB, owned by one `store` process) or a server/cluster.
+
+Tables are defined by the services that own them; this package knows DDL, inserts that repeat harmlessly, queries and
+physical erasure. The row shape and its figures: docs/decisions/0005-history.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+import pyarrow as pa
+
+
+class Table(msgspec.Struct, frozen=True):
+    """One MergeTree table: `columns` are (name, ClickHouse type and codec); rendered for one node or for a cluster."""
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    order_by: tuple[str, ...]
+    partition_by: str
+    settings: Mapping[str, str | int] = {}
+
+
+class History(Protocol):
+    async def ensure(self, table: Table) -> None:
+        """Create the table if absent; refuse a different existing definition (Misconfigured)."""
+        ...
+
+    async def insert(self, table: str, rows: pa.Table, token: str) -> None:
+        """Insert durably (fsync). The same `token` with the same rows again changes nothing.
+
+        Raises: Unavailable `history.down`.
+        """
+        ...
+
+    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run one SELECT with server-side parameters (`{name:Type}`)."""
+        ...
+
+    def stream(self, sql: str, parameters: Mapping[str, Any] | None = None) -> AsyncIterator[pa.RecordBatch]:
+        """Run one SELECT and yield record batches as they come; bounded memory."""
+        ...
+
+    async def erase(self, table: str, condition: str, parameters: Mapping[str, Any]) -> None:
+        """Remove rows physically; returns when no part on disk holds them."""
+        ...
+
+    async def close(self) -> None: ...
