@@ -1,1 +1,1 @@
-"""The only place that knows everything: configuration, wiring, process roles, command line."""
+"""The only place that knows everything: configuration, wiring, process roles, supervision, command line. No rules."""

@@ -1,0 +1,155 @@
+"""Configuration of one region: `DIR/rocade.toml`, read strictly; unknown keys are refused.
+
+Everything has a default that runs on one box; `rocade init` writes a commented file. The environment wins over the
+file for what operators inject: `ROCADE_DATABASE_URL`, `ROCADE_HISTORY_URL`, `ROCADE_LOG_URL`, `ROCADE_CONFIG`.
+Every setting is described in docs/operate.md (a test compares).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import tomllib
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from rocade.core.errors import Misconfigured
+
+ROLES = ("store", "gateway", "worker", "api", "all")
+
+
+class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    host: str = "0.0.0.0"  # noqa: S104 - vehicles come from outside; identity is the client certificate
+    port: int = 8883
+    max_connections: int = 20_000
+    tick_ms: int = 10
+    """Longest wait that gathers publishes into one commit."""
+    buffer_mb: int = 256
+    """Bytes of unacknowledged publishes held before sockets are no longer read."""
+    vehicle_messages_per_s: float = 200.0
+    vehicle_kib_per_s: float = 4096.0
+
+
+class Est(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    host: str = "0.0.0.0"  # noqa: S104 - enrolment is meant for the outside; a claim code or certificate is asked
+    port: int = 8085
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    api_host: str = "0.0.0.0"  # noqa: S104 - mutual TLS
+    api_port: int = 8443
+    pages_port: int = 8080
+    """Loopback only, as http://localhost:<port>."""
+    pmtiles: str = ""
+    """A PMTiles file with street maps; empty = country outlines."""
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: str = ""
+    """Empty = tables in the database; `nats://host:port[,host:port]` = NATS JetStream."""
+    retention_hours: float = 24.0
+    max_gb: float = 20.0
+
+
+class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    processes: int = 1
+    cycle_ms: int = 350
+    max_block_records: int = 6000
+    max_block_mb: int = 16
+    lease_s: float = 6.0
+
+
+class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Shape: the tables of rocade.toml. `directory` is where the file stands."""
+
+    region: str
+    trust_domain: str
+    directory: str = ""
+    server_names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
+    database_url: str = ""
+    history_url: str = ""
+    mqtt: Mqtt = Mqtt()
+    est: Est = Est()
+    http: Http = Http()
+    log: Log = Log()
+    worker: Worker = Worker()
+
+    @property
+    def root(self) -> Path:
+        return Path(self.directory)
+
+    @property
+    def trust(self) -> Path:
+        return self.root / "trust"
+
+    @property
+    def server(self) -> Path:
+        return self.root / "server"
+
+    @property
+    def operator(self) -> Path:
+        return self.root / "operator"
+
+    @property
+    def socket_directory(self) -> Path:
+        """A private folder with a path short enough for a unix socket (107 bytes)."""
+        run = self.root / "run"
+        if len(str(run)) <= 80:
+            return run
+        digest = sha256(str(self.root.resolve()).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"rocade-{os.getuid()}-{digest}"
+
+    @property
+    def effective_history_url(self) -> str:
+        return self.history_url or f"chdb+unix://{self.socket_directory / 'store.sock'}"
+
+    @property
+    def owns_store(self) -> bool:
+        return not self.history_url
+
+
+def load(path: Path | str | None = None) -> Configuration:
+    """Read a configuration file (argument, else `ROCADE_CONFIG`, else ./rocade.toml).
+
+    Raises: Misconfigured `app.configuration.missing`, `app.configuration.invalid`.
+    """
+    file = Path(path or os.environ.get("ROCADE_CONFIG") or "rocade.toml")
+    if file.is_dir():
+        file = file / "rocade.toml"
+    if not file.is_file():
+        raise Misconfigured(
+            "app.configuration.missing", f"no configuration at {file}; run `rocade init DIR --region eu` or pass --config"
+        )
+    try:
+        raw = tomllib.loads(file.read_text())
+        raw["directory"] = str(file.resolve().parent)
+        for key, variable in (("database_url", "ROCADE_DATABASE_URL"), ("history_url", "ROCADE_HISTORY_URL")):
+            if value := os.environ.get(variable):
+                raw[key] = value
+        if value := os.environ.get("ROCADE_LOG_URL"):
+            raw["log"] = {**raw.get("log", {}), "url": value}
+        return msgspec.convert(raw, Configuration)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise Misconfigured("app.configuration.invalid", f"{file}: {error}") from error
+
+
+def render(configuration: Configuration) -> str:
+    """The commented file that `rocade init` writes: what differs from the defaults is active, the rest is shown."""
+    lines = [
+        "# One region of Rocade. Every setting is explained in docs/operate.md; commented lines show the defaults.",
+        f'region = "{configuration.region}"',
+        f'trust_domain = "{configuration.trust_domain}"',
+        "server_names = [" + ", ".join(f'"{name}"' for name in configuration.server_names) + "]",
+        '# database_url = ""   # empty = embedded PostgreSQL; or postgresql://user:password@host/database',
+        '# history_url = ""    # empty = embedded ClickHouse; or http(s)://user:password@host:8123/database',
+    ]
+    for name in ("mqtt", "est", "http", "log", "worker"):
+        lines.append(f"\n[{name}]")
+        section, defaults = getattr(configuration, name), getattr(Configuration("r", "t"), name)
+        for field in section.__struct_fields__:
+            value, default = getattr(section, field), getattr(defaults, field)
+            text = f'"{value}"' if isinstance(value, str) else str(value).lower()
+            lines.append(f"{'' if value != default else '# '}{field} = {text}")
+    return "\n".join(lines) + "\n"
