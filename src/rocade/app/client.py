@@ -1,0 +1,94 @@
+"""The command line's way to a running region: the HTTP API over mutual TLS with the operator's certificate.
+
+Commands talk to the API, never to the engines, so that one gate sees every read. Problem documents (RFC 9457) come back
+as the errors they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import httpx
+
+from rocade.app.configuration import Configuration
+from rocade.core.errors import Refused, Unavailable
+from rocade.trust.identity.tls import client_context
+
+
+class ApiClient:
+    """Blocking client; use as a context manager. `address` overrides the port of this machine."""
+
+    def __init__(self, configuration: Configuration, address: str | None = None) -> None:
+        self._client = httpx.Client(
+            base_url=address or f"https://localhost:{configuration.http.api_port}",
+            verify=client_context(configuration.operator),
+            timeout=httpx.Timeout(60, connect=5),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        return self._call("GET", path, parameters)
+
+    def post(self, path: str, **parameters: Any) -> Any:
+        return self._call("POST", path, parameters)
+
+    def delete(self, path: str, **parameters: Any) -> Any:
+        return self._call("DELETE", path, parameters)
+
+    def _call(self, method: str, path: str, parameters: dict[str, Any]) -> Any:
+        with _reachable():
+            response = self._client.request(method, path, params=_given(parameters))
+        _raise_problem(response)
+        return response.json() if response.content else None
+
+    def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
+        """Yield the body as it comes, for exports."""
+        with _reachable(), self._client.stream("GET", path, params=_given(parameters)) as response:
+            if response.is_error:
+                response.read()
+                _raise_problem(response)
+            yield from response.iter_bytes()
+
+    def pages(self, path: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """Follow cursors to the end; yields the items."""
+        cursor: str | None = None
+        while True:
+            page = self.get(path, cursor=cursor, **parameters)
+            yield from page["items"]
+            cursor = page.get("next")
+            if not cursor:
+                return
+
+
+class _reachable:  # noqa: N801 - reads as the phrase `with _reachable()`
+    """Turn connection errors into one that says what to start."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, httpx.ConnectError):
+            raise Unavailable("app.api.unreachable", f"the API does not answer ({error}); is `rocade serve` running?") from error
+        if isinstance(error, httpx.TimeoutException):
+            raise Unavailable("app.api.slow", "the API did not answer in time; try again") from error
+
+
+def _given(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in parameters.items() if value is not None}
+
+
+def _raise_problem(response: httpx.Response) -> None:
+    """Raises: Refused or Unavailable with the server's own code."""
+    if not response.is_error:
+        return
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = {}
+    family = Unavailable if response.status_code >= 500 else Refused
+    raise family(problem.get("code", "app.api.failed"), problem.get("detail") or f"HTTP {response.status_code}")
