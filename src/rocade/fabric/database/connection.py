@@ -1,0 +1,68 @@
+"""Connections to one PostgreSQL database: an asyncpg pool for hot paths, a SQLAlchemy engine for everything else.
+
+Both speak asyncpg and are opened from the same URL, so one URL form serves servers, sockets and password files.
+Refuses servers older than 15 (`database.version`).
+"""
+
+from __future__ import annotations
+
+from typing import Self
+from urllib.parse import urlsplit
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from rocade.core.errors import Misconfigured, Unavailable
+
+OLDEST_VERSION = 15
+CONNECT_TIMEOUT_S = 10.0
+DOWN = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+"""What asyncpg raises when the server is gone, going or coming; whoever catches it may retry."""
+
+
+class Database:
+    """One database: `pool` (asyncpg.Pool) and `engine` (AsyncEngine), sharing nothing but the URL."""
+
+    def __init__(self, url: str, pool: asyncpg.Pool, engine: AsyncEngine) -> None:
+        self.url = url
+        self.pool = pool
+        self.engine = engine
+
+    @classmethod
+    async def connect(cls, url: str, max_connections: int = 8) -> Self:
+        """Open the pool (lazily filled) and the engine.
+
+        Raises: Unavailable `database.down`; Misconfigured `database.url`, `database.version`.
+        """
+        check_url(url)
+        try:
+            pool = await asyncpg.create_pool(url, min_size=1, max_size=max_connections, timeout=CONNECT_TIMEOUT_S)
+            async with pool.acquire() as connection:
+                version = connection.get_server_version()
+        except DOWN as error:
+            raise Unavailable("database.down", f"PostgreSQL does not answer: {type(error).__name__}") from error
+        if version.major < OLDEST_VERSION:
+            await pool.close()
+            raise Misconfigured("database.version", f"PostgreSQL {version.major} is too old, use {OLDEST_VERSION} or newer")
+        return cls(url, pool, make_engine(url, max_connections))
+
+    async def close(self) -> None:
+        await self.pool.close()
+        await self.engine.dispose()
+
+
+def make_engine(url: str, max_connections: int = 8) -> AsyncEngine:
+    """A SQLAlchemy engine whose connections asyncpg opens from `url` itself."""
+
+    async def open_connection() -> asyncpg.Connection:
+        return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
+
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=open_connection, pool_size=max_connections, max_overflow=0
+    )
+
+
+def check_url(url: str) -> None:
+    """Raises: Misconfigured `database.url` unless it is a PostgreSQL URL."""
+    if urlsplit(url).scheme not in ("postgresql", "postgres"):
+        raise Misconfigured("database.url", "ROCADE_DATABASE_URL must begin with postgresql://")

