@@ -44,6 +44,8 @@ class Signal(msgspec.Struct, frozen=True):
     """Largest plausible change per second, in `unit`; None = not checked."""
     stuck_after_s: float | None = None
     """Seconds without any change, while the vehicle moves, that count as stuck; None = not checked."""
+    exponent: int | None = None
+    """Values are usually exact multiples of 10**exponent in `unit`: the scale a packer tries first; None = unknown."""
     brand: str = ""
     allowed: tuple[str, ...] = ()
 
