@@ -1,0 +1,70 @@
+"""A signed statement: bytes, their type, and who signed them, in the DSSE form.
+
+The signature covers type and bytes together (`PAE`), so a statement made for one purpose can never be shown as another.
+The algorithm stands in each signature, because keys of another kind will come while old statements live on.
+Source: DSSE 1.0 (secure-systems-lab/dsse, protocol.md and envelope.md).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from rocade.core.errors import Refused
+from rocade.trust.identity.keys import PrivateKey, PublicKey, key_id
+
+ALGORITHM = "ecdsa-p256-sha256"
+
+
+class Signature(msgspec.Struct, frozen=True):
+    keyid: str
+    sig: str
+    algorithm: str = ALGORITHM
+
+
+class Envelope(msgspec.Struct, frozen=True, rename={"payload_type": "payloadType"}):
+    payload_type: str
+    payload: str
+    signatures: tuple[Signature, ...]
+
+
+def seal(payload_type: str, payload: bytes, key: PrivateKey) -> bytes:
+    """Sign `payload` and return the envelope as JSON."""
+    signature = key.sign(_encoding(payload_type, payload), ec.ECDSA(hashes.SHA256()))
+    signed = Signature(key_id(key.public_key()).hex(), base64.b64encode(signature).decode())
+    return msgspec.json.encode(Envelope(payload_type, base64.b64encode(payload).decode(), (signed,)))
+
+
+def unseal(payload_type: str, content: bytes, keys: Mapping[str, PublicKey]) -> bytes:
+    """Return the payload if one of `keys` (by hex key id) signed it as this type.
+
+    Raises: Refused `trust.envelope.malformed`, `.type`, `.signer`, `.signature`.
+    """
+    try:
+        envelope = msgspec.json.decode(content, type=Envelope)
+        payload = base64.b64decode(envelope.payload, validate=True)
+        signatures = [(base64.b64decode(s.sig, validate=True), s) for s in envelope.signatures]
+    except (msgspec.MsgspecError, binascii.Error, ValueError):
+        raise Refused("trust.envelope.malformed", "not a signed statement") from None
+    if envelope.payload_type != payload_type:
+        raise Refused("trust.envelope.type", f"the statement was not made as {payload_type}")
+    known = [(raw, keys[s.keyid]) for raw, s in signatures if s.keyid in keys and s.algorithm == ALGORITHM]
+    if not known:
+        raise Refused("trust.envelope.signer", "the statement is signed by nobody known here")
+    for raw, key in known:
+        try:
+            key.verify(raw, _encoding(payload_type, payload), ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature:
+            raise Refused("trust.envelope.signature", "the statement was altered after it was signed") from None
+    return payload
+
+
+def _encoding(payload_type: str, payload: bytes) -> bytes:
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)

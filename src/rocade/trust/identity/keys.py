@@ -1,0 +1,149 @@
+"""Private keys: P-256 only, kept behind `Custody`, and the certificate signing requests they sign.
+
+`FileCustody` keeps one PEM file per name, mode 0600 in a 0700 directory, written whole or not at all; it refuses a key
+that others can read. A PKCS#11 custody later returns an object of the same `ec.EllipticCurvePrivateKey` interface and
+needs no other change. The root's key belongs in a custody of its own, off the running machine.
+Why P-256: docs/decisions/0018-certificates.md.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from rocade.core.errors import Misconfigured, Refused
+from rocade.core.identifiers import Identity
+
+type PrivateKey = ec.EllipticCurvePrivateKey
+type PublicKey = ec.EllipticCurvePublicKey
+
+CSR_LIMIT_BYTES = 8 * 1024
+
+
+class Custody(Protocol):
+    """Where private keys live. The key object signs; whether its number can be read is the custody's business."""
+
+    def create(self, name: str) -> PrivateKey: ...
+
+    def load(self, name: str) -> PrivateKey: ...
+
+
+class FileCustody:
+    """Keys as `<name>.pem` files in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def path(self, name: str) -> Path:
+        return self._directory / f"{name}.pem"
+
+    def create(self, name: str) -> PrivateKey:
+        """Make and store a new key; an existing one is never overwritten (FileExistsError)."""
+        key = new_key()
+        self.store(name, key)
+        return key
+
+    def store(self, name: str, key: PrivateKey) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.path(name).exists():
+            raise FileExistsError(self.path(name))
+        write_private(self.path(name), to_pem(key))
+
+    def load(self, name: str) -> PrivateKey:
+        return read_private(self.path(name))
+
+
+def new_key() -> PrivateKey:
+    """Draw a P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_id(key: PublicKey) -> bytes:
+    """SHA-1 of the public key bits, the usual X.509 key identifier: a name, not a protection. Source: RFC 5280 4.2.1.2."""
+    return x509.SubjectKeyIdentifier.from_public_key(key).digest
+
+
+def to_pem(key: PrivateKey) -> bytes:
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(encoding, form, serialization.NoEncryption())
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file only its owner can read, durable and whole: a crash leaves the old file or the new one."""
+    write_atomically(path, content, 0o600)
+
+
+def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read_private(path: Path) -> PrivateKey:
+    """Load a PEM key.
+
+    Raises: Misconfigured `trust.key.missing`, `trust.key.exposed` (readable by others), `trust.key.unreadable`.
+    """
+    try:
+        mode = path.stat().st_mode
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise Misconfigured("trust.key.missing", f"no key file {path.name}; enrol first") from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise Misconfigured("trust.key.exposed", f"{path.name} can be read by others; chmod 600 it, or replace the key")
+    try:
+        key = serialization.load_pem_private_key(content, None)
+    except (ValueError, TypeError):
+        raise Misconfigured("trust.key.unreadable", f"{path.name} holds no unencrypted PEM key") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Misconfigured("trust.key.unreadable", f"{path.name} holds no P-256 key")
+    return key
+
+
+def csr(key: PrivateKey, identity: Identity | None = None) -> bytes:
+    """A DER signing request. It proves possession of the key; what it says about identity is never trusted."""
+    name = [x509.NameAttribute(NameOID.COMMON_NAME, identity.id)] if identity else []
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(name))
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def read_csr(der: bytes) -> PublicKey:
+    """The public key of a request whose signature holds.
+
+    Raises: Refused `trust.request.size`, `.malformed`, `.key` (not P-256), `.signature`.
+    """
+    if len(der) > CSR_LIMIT_BYTES:
+        raise Refused("trust.request.size", f"a signing request may have {CSR_LIMIT_BYTES} bytes")
+    try:
+        request = x509.load_der_x509_csr(der)
+        key = request.public_key()
+        valid = request.is_signature_valid
+    except Exception:  # the parser raises many types on hostile bytes; every one of them means the same here
+        raise Refused("trust.request.malformed", "this is no PKCS#10 signing request") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Refused("trust.request.key", "the request's key must be on curve P-256")
+    if not valid:
+        raise Refused("trust.request.signature", "the request is not signed by its own key")
+    return key
