@@ -73,7 +73,9 @@ class _reachable:  # noqa: N801 - reads as the phrase `with _reachable()`
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, httpx.ConnectError):
-            raise Unavailable("app.api.unreachable", f"the API does not answer ({error}); is `rocade serve` running?") from error
+            raise Unavailable(
+                "app.api.unreachable", f"the API does not answer ({error}); is `rocade serve` running?"
+            ) from error
         if isinstance(error, httpx.TimeoutException):
             raise Unavailable("app.api.slow", "the API did not answer in time; try again") from error
 

@@ -21,7 +21,7 @@ ROLES = ("store", "gateway", "worker", "api", "all")
 
 
 class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    host: str = "0.0.0.0"  # noqa: S104 - vehicles come from outside; identity is the client certificate
+    host: str = "0.0.0.0"
     port: int = 8883
     max_connections: int = 20_000
     tick_ms: int = 10
@@ -33,12 +33,12 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Est(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    host: str = "0.0.0.0"  # noqa: S104 - enrolment is meant for the outside; a claim code or certificate is asked
+    host: str = "0.0.0.0"
     port: int = 8085
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    api_host: str = "0.0.0.0"  # noqa: S104 - mutual TLS
+    api_host: str = "0.0.0.0"
     api_port: int = 8443
     pages_port: int = 8080
     """Loopback only, as http://localhost:<port>."""
@@ -120,7 +120,8 @@ def load(path: Path | str | None = None) -> Configuration:
         file = file / "rocade.toml"
     if not file.is_file():
         raise Misconfigured(
-            "app.configuration.missing", f"no configuration at {file}; run `rocade init DIR --region eu` or pass --config"
+            "app.configuration.missing",
+            f"no configuration at {file}; run `rocade init DIR --region eu` or pass --config",
         )
     try:
         raw = tomllib.loads(file.read_text())

@@ -51,7 +51,9 @@ def _clock(_: Configuration) -> Iterator[Finding]:
         yield Finding("clock", "warn", "the kernel's clock state cannot be read here", "run a time service")
         return
     if state == 5:  # TIME_ERROR: not synchronised, man 2 adjtimex
-        yield Finding("clock", "warn", "not synchronised, says the kernel", "run a time service (chrony, systemd-timesyncd)")
+        yield Finding(
+            "clock", "warn", "not synchronised, says the kernel", "run a time service (chrony, systemd-timesyncd)"
+        )
     else:
         yield Finding("clock", "ok", "synchronised" if state == 0 else f"kernel state {state}")
 
@@ -105,7 +107,9 @@ def _memory(_: Configuration) -> Iterator[Finding]:
 
 
 def _tls(_: Configuration) -> Iterator[Finding]:
-    yield Finding("tls", "ok" if ssl.HAS_TLSv1_3 else "fail", ssl.OPENSSL_VERSION, "" if ssl.HAS_TLSv1_3 else "TLS 1.3 needed")
+    yield Finding(
+        "tls", "ok" if ssl.HAS_TLSv1_3 else "fail", ssl.OPENSSL_VERSION, "" if ssl.HAS_TLSv1_3 else "TLS 1.3 needed"
+    )
 
 
 def _keys(configuration: Configuration) -> Iterator[Finding]:
@@ -116,7 +120,9 @@ def _keys(configuration: Configuration) -> Iterator[Finding]:
         if path.stat().st_mode & 0o077
     ]
     if loose:
-        yield Finding("keys", "fail", f"readable by others: {', '.join(loose[:5])}", "chmod 600 them and think about a re-issue")
+        yield Finding(
+            "keys", "fail", f"readable by others: {', '.join(loose[:5])}", "chmod 600 them and think about a re-issue"
+        )
     else:
         yield Finding("keys", "ok", "private keys are readable by their owner only")
 

@@ -42,6 +42,8 @@ def configure(role: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(role))
     level = os.environ.get("ROCADE_LOG", "info").upper()
-    logging.basicConfig(level=level if level in logging.getLevelNamesMapping() else "INFO", handlers=[handler], force=True)
+    logging.basicConfig(
+        level=level if level in logging.getLevelNamesMapping() else "INFO", handlers=[handler], force=True
+    )
     for noisy in ("httpx", "httpcore", "alembic", "uvicorn.access", "clickhouse_connect"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,65 @@
+"""The `rocade` command. Each sub-command is a few lines here; the work stands in the room it belongs to.
+
+Exit codes: 0 done; 1 it ran and found or hit a problem (said on standard error); 2 wrong use. Shell completion:
+`eval "$(_ROCADE_COMPLETE=bash_source rocade)"` (zsh_source, fish_source likewise).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rocade import __version__
+from rocade.app import configuration as settings
+from rocade.app.commands import data, enrol, region, road
+from rocade.core.errors import RocadeError
+
+
+class Cli(click.Group):
+    """Turns Rocade's errors into one line on standard error and exit code 1; keeps commands in the order of a first day."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RocadeError as error:
+            if os.environ.get("ROCADE_LOG") == "debug":
+                raise
+            click.echo(f"rocade: {error.message}  [{error.code}]", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="rocade")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar="ROCADE_CONFIG",
+    help="DIR or DIR/rocade.toml of the region (also after the sub-command; default ./rocade.toml).",
+)
+@click.pass_context
+def main(ctx: click.Context, config: Path | None) -> None:
+    """Rocade: an open, self-hosted, multi-brand connected vehicle platform.
+
+    First minute:   rocade demo
+
+    A region of your own:
+
+    \b
+      rocade init ./eu --region eu
+      rocade serve --config ./eu
+      rocade enroll --config ./eu --kind vehicle --id VF1AAAAAAAA000001 --brand renault --model Twizy --out ./car
+      rocade replay drive.csv.gz --identity ./car --mapping examples/twizy.toml
+      rocade history VF1AAAAAAAA000001 --signal Vehicle.Speed --every 60s --config ./eu
+    """
+    ctx.obj = lambda override=None: settings.load(override or config)
+
+
+for command in (*road.COMMANDS, *region.COMMANDS, *enrol.COMMANDS, *data.COMMANDS):
+    main.add_command(command)
