@@ -1,0 +1,89 @@
+"""The table `vehicle`: one row a vehicle, found by reference or by id."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from rocade.core.errors import Unavailable
+from rocade.core.identifiers import VehicleRef
+from rocade.fabric.database.connection import DOWN
+from rocade.services.vehicles.model import Vehicle
+
+metadata = sa.MetaData()
+vehicle_table = sa.Table(
+    "vehicle",
+    metadata,
+    sa.Column("ref", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    *(
+        sa.Column(name, sa.Text, nullable=False)
+        for name in ("kind", "brand", "model", "powertrain", "region", "hardware")
+    ),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("added_us", "changed_us")),
+)
+_columns = [vehicle_table.c[name] for name in Vehicle.__struct_fields__]
+
+
+class VehicleStore:
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def insert(self, vehicle: Vehicle) -> bool:
+        """Return False if the id is taken."""
+        values = {name: getattr(vehicle, name) for name in Vehicle.__struct_fields__}
+        statement = insert(vehicle_table).values(values).on_conflict_do_nothing(index_elements=["id"])
+        async with _transaction(self._engine) as connection:
+            return (await connection.execute(statement.returning(vehicle_table.c.ref))).first() is not None
+
+    async def by_ids(self, ids: Sequence[str]) -> list[Vehicle]:
+        return await self._select(vehicle_table.c.id == sa.any_(sa.bindparam("ids", list(ids), ARRAY(sa.Text))))
+
+    async def by_refs(self, refs: Sequence[VehicleRef]) -> list[Vehicle]:
+        return await self._select(
+            vehicle_table.c.ref == sa.any_(sa.bindparam("refs", list(refs), ARRAY(sa.BigInteger)))
+        )
+
+    async def after(self, ref: int, limit: int, filters: Mapping[str, str]) -> list[Vehicle]:
+        conditions = [vehicle_table.c.ref > ref, *(vehicle_table.c[name] == value for name, value in filters.items())]
+        return await self._select(sa.and_(*conditions), limit)
+
+    async def count(self) -> int:
+        async with _transaction(self._engine) as connection:
+            return int((await connection.execute(sa.select(sa.func.count()).select_from(vehicle_table))).scalar_one())
+
+    async def update(self, id: str, values: Mapping[str, str | int]) -> Vehicle | None:
+        """Return the row as stored, None if there is none."""
+        statement = sa.update(vehicle_table).where(vehicle_table.c.id == id).values(values).returning(*_columns)
+        async with _transaction(self._engine) as connection:
+            row = (await connection.execute(statement)).first()
+        return None if row is None else Vehicle(*row)
+
+    async def _select(self, condition: sa.ColumnElement[Any], limit: int | None = None) -> list[Vehicle]:
+        statement = sa.select(*_columns).where(condition).order_by(vehicle_table.c.ref).limit(limit)
+        async with _transaction(self._engine) as connection:
+            return [Vehicle(*row) for row in await connection.execute(statement)]
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """One transaction; a database that is away becomes Unavailable `database.down`."""
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    except DOWN as error:
+        raise _down(error) from error
+    except DBAPIError as error:
+        if isinstance(getattr(error.orig, "__cause__", None), DOWN):
+            raise _down(error) from error
+        raise
+
+
+def _down(error: Exception) -> Unavailable:
+    return Unavailable("database.down", f"PostgreSQL does not answer: {type(error).__name__}; nothing was changed")
