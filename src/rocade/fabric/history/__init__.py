@@ -48,3 +48,13 @@ class History(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def connect(url: str) -> History:
+    """A client for `chdb+unix:///path/store.sock` or `http(s)://user:password@host:port/database[?cluster=name]`.
+
+    Connects at first use. Raises: Misconfigured `history.url`.
+    """
+    from rocade.fabric.history.client import Client
+
+    return Client(url)

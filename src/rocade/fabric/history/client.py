@@ -1,0 +1,185 @@
+"""`History` over `clickhouse-connect`: one client for the local `store` process and for a ClickHouse server or cluster.
+
+`chdb+unix:///path/store.sock` speaks HTTP over that socket; `http(s)://user:password@host:port/database?cluster=name` is
+a server. The driver is synchronous, so calls run on a small pool of threads. Answers travel as Arrow streams.
+Errors: transport -> Unavailable `history.down`; disk full -> Unavailable `history.full`; damaged parts -> Corrupt
+`history.corrupt`; any other statement the engine refuses -> Refused `history.statement.refused`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client as Driver
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from urllib3.exceptions import HTTPError
+
+from rocade.core.errors import Corrupt, Misconfigured, Refused, Unavailable
+from rocade.fabric.history import Table, ddl
+from rocade.fabric.history.unix import UnixPool
+
+THREADS = 8
+ERASE_WAIT_S = 300.0
+_FULL = {243, 1001}
+_CORRUPT = {40, 228, 271, 354}
+_BUSY = {159, 202, 241, 252, 394}
+_ONCE = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "max_insert_block_size": 100_000_000,
+    "distributed_foreground_insert": 1,
+}
+
+
+class Client:
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url)
+        if self._url.scheme not in {"chdb+unix", "http", "https"}:
+            raise Misconfigured(
+                "history.url",
+                "the history address must be chdb+unix:///path/store.sock or http(s)://host:port/database",
+            )
+        self._cluster = parse_qs(self._url.query).get("cluster", [None])[0]
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="history")
+        self._driver: Driver | None = None
+
+    async def ensure(self, table: Table) -> None:
+        stored = await self.query(
+            "SELECT comment FROM system.tables WHERE database = currentDatabase() AND name = {name:String}",
+            {"name": table.name},
+        )
+        if stored.num_rows:
+            statements = ddl.alter(table, stored.column(0)[0].as_py(), self._cluster)
+        else:
+            statements = ddl.create(table, self._cluster)
+        for statement in statements:
+            await self._run(lambda driver, text=statement: driver.command(text))
+
+    async def insert(self, table: str, rows: pa.Table, token: str) -> None:
+        body = _stream_of(rows)
+        settings = {**_ONCE, "insert_deduplication_token": token}
+        await self._run(lambda d: d.raw_insert(table, rows.column_names, body, settings=settings, fmt="ArrowStream"))
+
+    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        answer = await self._run(lambda driver: driver.raw_query(sql, dict(parameters or {}), fmt="ArrowStream"))
+        return pa.ipc.open_stream(pa.py_buffer(answer)).read_all()
+
+    async def stream(self, sql: str, parameters: Mapping[str, Any] | None = None) -> AsyncIterator[pa.RecordBatch]:
+        source = await self._run(lambda driver: driver.raw_stream(sql, dict(parameters or {}), fmt="ArrowStream"))
+        batches = _batches(source)
+        try:
+            while (batch := await self._thread(lambda: next(batches, None))) is not None:
+                yield batch
+        finally:
+            await self._thread(source.close)
+
+    async def erase(self, table: str, condition: str, parameters: Mapping[str, Any]) -> None:
+        name = table if self._cluster is None else f"{table}_local"
+        on = "" if self._cluster is None else f" ON CLUSTER {ddl.quote_name(self._cluster)}"
+        statement = f"ALTER TABLE {ddl.quote_name(name)}{on} DELETE WHERE {condition}"
+        await self._run(lambda d: d.command(statement, dict(parameters), settings={"mutations_sync": 2}))
+        await self._wait_until_gone(name)
+
+    async def _wait_until_gone(self, table: str) -> None:
+        """Parts that were replaced before now leave the disk after `old_parts_lifetime`; wait for exactly those."""
+        parts = (
+            "SELECT name FROM system.parts WHERE database = currentDatabase() AND table = {table:String} AND NOT active"
+        )
+        waiting = set((await self.query(parts, {"table": table})).column(0).to_pylist())
+        end = time.monotonic() + ERASE_WAIT_S
+        while waiting:
+            if time.monotonic() > end:
+                raise Unavailable(
+                    "history.erase.slow", "rows are masked but old parts are still on disk; call erase again"
+                )
+            await asyncio.sleep(0.5)
+            waiting &= set((await self.query(parts, {"table": table})).column(0).to_pylist())
+
+    async def close(self) -> None:
+        if self._driver is not None:
+            self._driver.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run[T](self, act: Callable[[Driver], T]) -> T:
+        def work() -> T:
+            with _translated():
+                return act(self._connected())
+
+        return await self._thread(work)
+
+    async def _thread[T](self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _connected(self) -> Driver:
+        if self._driver is None:
+            url = self._url
+            quick: dict[str, Any] = {
+                "compress": False,
+                "autogenerate_session_id": False,
+                "autogenerate_query_id": False,
+            }
+            if url.scheme == "chdb+unix":
+                self._driver = clickhouse_connect.get_client(
+                    host="localhost", pool_mgr=UnixPool(unquote(url.path), THREADS), **quick
+                )
+            else:
+                self._driver = clickhouse_connect.get_client(
+                    interface=url.scheme,
+                    host=url.hostname or "localhost",
+                    port=url.port or (8443 if url.scheme == "https" else 8123),
+                    username=unquote(url.username or "default"),
+                    password=unquote(url.password or ""),
+                    database=url.path.strip("/") or "default",
+                    **quick,
+                )
+        return self._driver
+
+
+def _stream_of(rows: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows.combine_chunks())
+    return sink.getvalue()
+
+
+def _batches(source: Any) -> Iterator[pa.RecordBatch]:
+    """Read Arrow streams one after the other: a server sends one, the embedded engine one for each block."""
+    with _translated():
+        while True:
+            try:
+                reader = pa.ipc.open_stream(source)
+            except pa.ArrowInvalid as error:
+                if "null or length 0" in str(error):  # nothing follows
+                    return
+                raise
+            yield from reader
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, HTTPError, OSError) as error:
+        raise Unavailable("history.down", "the history store does not answer; retry") from error
+    except ClickHouseError as error:
+        code = getattr(error, "code", None) or 0
+        if code in _FULL:
+            raise Unavailable("history.full", "the history store has no disk room; nothing was stored") from error
+        if code in _BUSY:
+            raise Unavailable(
+                "history.busy", "the history store has no memory or time for this now; retry or ask for less"
+            ) from error
+        if code in _CORRUPT:
+            raise Corrupt("history.corrupt", "a part of the history store is damaged; see docs/operate.md") from error
+        raise Refused(
+            "history.statement.refused", f"the history engine refused the statement (engine code {code})"
+        ) from error

@@ -1,0 +1,91 @@
+"""The `store` process: owns the history directory and serves it on a local socket.
+
+Flow: lock and open the directory -> listen -> serve until SIGTERM or SIGINT -> let running requests end -> close.
+A watchdog asks the engine for `SELECT 1`; if no answer comes for `HANG_S`, the process ends with status 70, so that its
+supervisor starts a fresh one (engine hangs have happened, see docs/decisions/0005-history.md). Safe under kill -9: an insert is answered
+after fsync of its part and of the directory.
+Refuses: a directory owned by another process, a socket path longer than the system allows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+from rocade.core.errors import Misconfigured, RocadeError
+from rocade.fabric.history.engine import Engine
+from rocade.fabric.history.http_shape import Server
+
+HANG_S = 60.0
+DRAIN_S = 8.0
+_log = logging.getLogger(__name__)
+
+
+def serve(directory: Path | str, socket_path: Path | str) -> None:
+    """Serve until told to stop; call it in the main thread of a process of its own.
+
+    Raises: Misconfigured `history.directory.owned`, `history.socket.path`.
+    """
+    engine = Engine(Path(directory))
+    server = Server(engine, listen(Path(socket_path)))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    threading.Thread(target=_watch, args=(engine,), daemon=True, name="history-watchdog").start()
+    _log.info("history store ready")
+    server.serve_forever(poll_interval=0.2)
+    server.server_close()
+    Path(socket_path).unlink(missing_ok=True)
+    if not server.in_flight.wait_idle(DRAIN_S):
+        _log.warning("history store stops with requests still running; they were not acknowledged")
+        os._exit(0)
+    engine.close()
+
+
+def listen(path: Path) -> socket.socket:
+    """Bind a socket only its owner may open. The directory lock is held, so a file found there is a leftover.
+
+    Raises: Misconfigured `history.socket.path`.
+    """
+    if len(os.fsencode(path)) > 107:
+        raise Misconfigured(
+            "history.socket.path", "the store's socket path is longer than 107 bytes; use a shorter directory"
+        )
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    listener.listen(64)
+    return listener
+
+
+def _watch(engine: Engine) -> None:
+    answered_s = [time.monotonic()]
+
+    def beat() -> None:
+        session = engine.session()
+        while True:
+            session.run("SELECT 1", "TabSeparated", {})
+            answered_s[0] = time.monotonic()
+            time.sleep(HANG_S / 12)
+
+    threading.Thread(target=beat, daemon=True, name="history-heartbeat").start()
+    while time.monotonic() - answered_s[0] < HANG_S:
+        time.sleep(1)
+    _log.critical("the history engine has not answered for %d s; ending this process", HANG_S)
+    os._exit(70)
+
+
+if __name__ == "__main__":
+    try:
+        serve(sys.argv[1], sys.argv[2])
+    except RocadeError as error:
+        sys.exit(str(error))
