@@ -9,7 +9,7 @@ Every door, agent and service calls `verify_leaf`; no other code reads an identi
      beside it (a service may add host names and addresses); region and kind are the issuer's pair in the table.
 It refuses whatever it does not know. TLS has checked the chain before; this check does not lean on that.
 Codes: `trust.certificate.<reason>`, listed in docs/trust.md. Source: RFC 5280, SPIFFE X.509-SVID, and
-docs/decisions/0018-certificates.md. Cost: about 0.1 ms, three quarters of it the signature.
+docs/decisions/0018-certificates.md. Cost: 0.15 ms, two thirds of it the signature.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.trust.identity import der
 from rocade.trust.identity.issuers import Issuer, IssuerTable, Purpose, to_us
-from rocade.trust.identity.names import read_name, read_subject
+from rocade.trust.identity.names import EMPTY_NAME, check_subject, common_name, read_name
 
 LIMIT_BYTES = 8 * 1024
 SERIAL_LIMIT = 1 << 159
@@ -81,15 +81,17 @@ def verify_leaf(
     """
     certificate = _parse(leaf)
     extensions = _extensions(certificate)
-    issuer = _find_issuer(certificate, extensions, issuers, presented)
-    _check_signature(certificate, issuer)
+    fields = der.fields(leaf)
+    issuer = _find_issuer(fields, extensions, issuers, presented)
+    _check_signature(fields, certificate.signature, issuer)
     not_before_us, not_after_us = _check_time(certificate, issuer, at_us)
     if certificate.serial_number in denied:
         raise refuse("revoked", "this certificate was revoked; ask the operator for a new claim code")
     _check_role(extensions, issuer.kind)
     identity = read_name(_value(extensions, x509.SubjectAlternativeName), issuer.kind)
     _check_place(identity, issuer, issuers, kinds, purpose)
-    read_subject(certificate.subject, identity)
+    if fields.subject not in {EMPTY_NAME, common_name(identity.id)}:
+        check_subject(certificate.subject, identity)
     return Verified(identity, certificate.serial_number, not_before_us, not_after_us, issuer.key_id)
 
 
@@ -155,30 +157,28 @@ def _value[T: x509.ExtensionType](extensions: _Extensions, kind: type[T]) -> T |
 
 
 def _find_issuer(
-    certificate: x509.Certificate, extensions: _Extensions, issuers: IssuerTable, presented: Sequence[bytes]
+    fields: der.Fields, extensions: _Extensions, issuers: IssuerTable, presented: Sequence[bytes]
 ) -> Issuer:
     authority_key = _value(extensions, x509.AuthorityKeyIdentifier)
-    name = certificate.issuer.public_bytes()
     if authority_key is None or authority_key.key_identifier is None:
         raise refuse("authority_key_missing", "the certificate does not say by key id who issued it")
     issuer = issuers.get(authority_key.key_identifier)
     if issuer is None:
-        raise _unknown_issuer(certificate, authority_key.key_identifier, issuers, presented)
-    if name != issuer.name:
+        raise _unknown_issuer(fields, authority_key.key_identifier, issuers, presented)
+    if fields.issuer != issuer.name:
         raise refuse("issuer_name", "the issuer's name is not that of the key it names")
     return issuer
 
 
 def _unknown_issuer(
-    certificate: x509.Certificate, authority_key: bytes, issuers: IssuerTable, presented: Sequence[bytes]
+    fields: der.Fields, authority_key: bytes, issuers: IssuerTable, presented: Sequence[bytes]
 ) -> Refused:
     """The reason why nobody in the table issued this, as exactly as the certificates at hand allow."""
-    name = certificate.issuer.public_bytes()
-    if name == certificate.subject.public_bytes():
+    if fields.issuer == fields.subject:
         return refuse("self_signed", "the certificate vouches for itself")
-    if authority_key == x509.SubjectKeyIdentifier.from_public_key(issuers.root.public_key()).digest:
+    if authority_key == issuers.root_key_id:
         return refuse("issuer_root", "the root issues intermediates only, never a leaf")
-    if name in issuers.names:
+    if fields.issuer in issuers.names:
         return refuse("issuer_forged", "an unknown key issues under the name of a known issuer")
     for other in presented:
         try:
@@ -187,23 +187,26 @@ def _unknown_issuer(
         except Refused:
             continue
         constraints, key = _value(values, x509.BasicConstraints), _value(values, x509.AuthorityKeyIdentifier)
-        if middle.subject.public_bytes() == name and key and key.key_identifier and issuers.get(key.key_identifier):
+        if (
+            middle.subject.public_bytes() == fields.issuer
+            and key
+            and key.key_identifier
+            and issuers.get(key.key_identifier)
+        ):
             if constraints is None or not constraints.ca:
                 return refuse("issuer_leaf", "a leaf certificate was used as issuer")
             return refuse("chain_long", "an intermediate may not issue a further intermediate")
     return refuse("issuer_unknown", "the issuer is not in the region's issuer table")
 
 
-def _check_signature(certificate: x509.Certificate, issuer: Issuer) -> None:
-    signed = certificate.tbs_certificate_bytes
-    inner, outer = der.signature_algorithms(certificate.public_bytes(Encoding.DER))
-    if inner != outer:
+def _check_signature(fields: der.Fields, signature: bytes, issuer: Issuer) -> None:
+    if fields.inner_algorithm != fields.outer_algorithm:
         raise refuse("algorithm_mismatch", "the signed and the stated signature algorithm differ")
-    algorithm = _SIGNATURES.get(outer)
+    algorithm = _SIGNATURES.get(fields.outer_algorithm)
     if algorithm is None:
         raise refuse("algorithm", "only ECDSA with SHA-256 or SHA-384 is accepted")
     try:
-        issuer.public_key.verify(certificate.signature, signed, algorithm)
+        issuer.public_key.verify(signature, fields.signed, algorithm)
     except InvalidSignature:
         raise refuse("signature", "the issuer's key did not sign this certificate") from None
 

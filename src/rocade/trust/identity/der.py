@@ -1,4 +1,4 @@
-"""Just enough DER to see what the certificate parser does not show: outer length, both algorithm fields, and why it refused.
+"""Just enough DER to see what the certificate parser does not show: outer length, raw fields, and why it refused.
 
 The parser (`cryptography`) already refuses most non-canonical encodings, with one error for all of them; `explain`
 finds the reason to show afterwards, so a good certificate never pays for it. Source: ITU-T X.690 sections 8 and 10.
@@ -7,6 +7,7 @@ finds the reason to show afterwards, so a good certificate never pays for it. So
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from cryptography import x509
 
@@ -34,15 +35,27 @@ def end_of(data: bytes) -> int:
     return 2 + count + int.from_bytes(data[2 : 2 + count])
 
 
-def signature_algorithms(certificate: bytes) -> tuple[bytes, bytes]:
-    """The AlgorithmIdentifier inside the signed part and the one beside it, as DER (canonical input)."""
-    _, start, _ = _header(certificate, 0)
-    _, field, signed_end = _header(certificate, start)
-    for _ in range(2):  # version, serial number
-        _, _, field = _header(certificate, field)
-    return certificate[field : _header(certificate, field)[2]], certificate[
-        signed_end : _header(certificate, signed_end)[2]
-    ]
+class Fields(NamedTuple):
+    """Slices of a canonical certificate that the parser gives only as objects or encoded anew."""
+
+    signed: bytes
+    inner_algorithm: bytes
+    issuer: bytes
+    subject: bytes
+    outer_algorithm: bytes
+
+
+def fields(certificate: bytes) -> Fields:
+    """Cut a certificate that has passed the parser and the canonical check."""
+    _, begin, _ = _header(certificate, 0)
+    _, at, signed_end = _header(certificate, begin)
+    cuts = []
+    for _ in range(6):  # version, serial number, algorithm, issuer, validity, subject
+        end = _header(certificate, at)[2]
+        cuts.append(certificate[at:end])
+        at = end
+    outer = certificate[signed_end : _header(certificate, signed_end)[2]]
+    return Fields(certificate[begin:signed_end], cuts[2], cuts[3], cuts[5], outer)
 
 
 def explain(data: bytes, refuse: Refuse) -> Refused:

@@ -73,6 +73,7 @@ class IssuerTable:
         self.version = table.version
         self.made_at_us = table.made_at_us
         self.root = root
+        self.root_key_id = key_id(_checked_root(root))
         self.sealed = sealed
         self.table = table
         self._issuers = {issuer.key_id: issuer for issuer in (_issuer(entry, root) for entry in table.issuers)}

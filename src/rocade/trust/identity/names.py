@@ -43,11 +43,20 @@ def read_name(names: x509.SubjectAlternativeName | None, kind: str) -> Identity:
         raise _refuse(*_uri_fault(uris[0])) from None
 
 
-def read_subject(subject: x509.Name, identity: Identity) -> None:
+EMPTY_NAME = b"\x30\x00"
+_COMMON_NAME = bytes.fromhex("06035504030c")  # 2.5.4.3, then a UTF8String
+
+
+def common_name(text: str) -> bytes:
+    """DER of the name with this one common name, as Rocade's authority writes it (ASCII, at most 64 characters)."""
+    value = text.encode()
+    size = len(value)
+    return b"\x30%c\x31%c\x30%c%b%c%b" % (size + 11, size + 9, size + 7, _COMMON_NAME, size, value)
+
+
+def check_subject(subject: x509.Name, identity: Identity) -> None:
     """The subject is empty or repeats the identity's id as common name; it may not claim anything else."""
     names = list(subject)
-    if not names:
-        return
     if len(names) > 1 or names[0].oid != NameOID.COMMON_NAME or names[0].value != identity.id:
         raise _refuse("subject", "the subject may only repeat the identity's id as its common name")
 
