@@ -1,0 +1,298 @@
+"""The row shape of the signal history: one row is a chunk, the samples of one signal of one vehicle within one hour (UTC).
+
+Flow in: `rows_from` turns the decoded struct-of-arrays of many batches into one Arrow table without touching the values
+(chunks are cut at full hours, which only moves list offsets). Flow out: `samples_of` turns stored chunks into flat
+times, values and quality. A value is a float64 or a text; decimals whose integers fit 31 bits are stored as these
+integers and a power of ten. Times are `t0_us + k * step_us`, or `t0_us + dt[k]` where the clock is irregular.
+Beside the samples stand count, sum, lowest and highest of the good numbers, so that aggregates by whole hours or longer
+never open the arrays. Figures behind the shape: docs/decisions/0005-history.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rocade.core.signals import Quality
+from rocade.fabric.history import Table
+
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+INTEGER, FLOAT, TEXT = range(3)
+"""Kind of a chunk's values."""
+DOUBTFUL = int(
+    Quality.OUT_OF_RANGE | Quality.JUMP | Quality.ZERO_POSITION | Quality.IMPOSSIBLE_POSITION | Quality.NOT_FINITE
+)
+"""Flags that keep a value out of aggregates. Stuck values and doubtful times still count."""
+
+TABLE = Table(
+    name="signal_chunk",
+    columns=(
+        ("vehicle", "UInt64 CODEC(Delta, ZSTD)"),
+        ("signal", "UInt32 CODEC(Delta, ZSTD)"),
+        ("t0_us", "Int64 CODEC(Delta, ZSTD)"),
+        ("arrived_us", "Int64 CODEC(Delta, ZSTD)"),
+        ("step_us", "UInt32 CODEC(ZSTD)"),
+        ("exponent", "Int8 CODEC(ZSTD)"),
+        ("n", "UInt32 CODEC(ZSTD)"),
+        ("total", "Float64 CODEC(ZSTD)"),
+        ("low", "Float64 CODEC(ZSTD)"),
+        ("high", "Float64 CODEC(ZSTD)"),
+        ("i", "Array(Int32) CODEC(Delta, ZSTD)"),
+        ("f", "Array(Float64) CODEC(ZSTD)"),
+        ("s", "Array(String) CODEC(ZSTD)"),
+        ("dt", "Array(UInt32) CODEC(Delta, ZSTD)"),
+        ("q", "Array(UInt8) CODEC(ZSTD)"),
+    ),
+    order_by=("vehicle", "signal", "t0_us"),
+    partition_by=f"(intDiv(arrived_us, {DAY_US}), t0_us < arrived_us - 2 * {DAY_US} OR t0_us > arrived_us + {DAY_US})",
+    settings={"old_parts_lifetime": 10, "cleanup_delay_period": 2, "max_cleanup_delay_period": 5},
+)
+"""A partition is one day of arrival; what arrives more than two days late (or from the future) has a partition of its
+own there, so that the engine's per-part bounds of `t0_us` stay narrow and a range of time opens few parts."""
+
+type Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """Decoded samples of many chunks, flat. Per chunk: arrays of equal length; per sample: flat arrays in chunk order.
+
+    Shape: `ints` holds the samples of the INTEGER chunks only, `floats` of the FLOAT chunks, `words` of the TEXT chunks,
+    `offsets_us` those of the irregular chunks (`step_us == 0`), counted from `start_us`, never decreasing.
+    `doubt_at` are rising places among all samples of all chunks, `doubt_flags` their quality; all others are good.
+    """
+
+    vehicle: NDArray[np.uint64]
+    signal: NDArray[np.uint32]
+    arrived_us: Ints
+    start_us: Ints
+    step_us: Ints
+    rows: Ints
+    kind: NDArray[np.uint8]
+    exponent: NDArray[np.int8]
+    ints: Ints | NDArray[np.int32]
+    floats: NDArray[np.float64]
+    words: pa.Array | Sequence[str] = ()
+    offsets_us: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    doubt_at: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    doubt_flags: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Flat samples of one or more chunks of one kind: parallel arrays, and which chunk row each came from."""
+
+    time_us: Ints
+    value: NDArray[np.float64] | NDArray[np.object_]
+    quality: NDArray[np.uint8]
+    row: Ints
+
+
+def rows_from(chunks: Chunks) -> pa.Table:
+    """Arrange chunks as rows of TABLE; chunks without samples vanish. Cost: some 10 ns a sample."""
+    chunks = _narrowed(_cut_at_hours(chunks))
+    rows = chunks.rows
+    flags = _spread(chunks)
+    doubted = _any(flags, rows)
+    count, total, low, high = _summaries(chunks, flags)
+    steady = (chunks.step_us > 0) | (rows == 1)
+    offsets = chunks.offsets_us[np.repeat(rows > 1, rows * (chunks.step_us == 0))]
+    words = chunks.words if isinstance(chunks.words, pa.Array) else pa.array(chunks.words, pa.string())
+    return pa.table(
+        {
+            "vehicle": chunks.vehicle,
+            "signal": chunks.signal,
+            "t0_us": chunks.start_us,
+            "arrived_us": chunks.arrived_us,
+            "step_us": chunks.step_us.astype(np.uint32),
+            "exponent": chunks.exponent,
+            "n": count.astype(np.uint32),
+            "total": total,
+            "low": low,
+            "high": high,
+            "i": _lists(rows * (chunks.kind == INTEGER), pa.array(chunks.ints.astype(np.int32, copy=False))),
+            "f": _lists(rows * (chunks.kind == FLOAT), pa.array(chunks.floats)),
+            "s": _lists(rows * (chunks.kind == TEXT), words),
+            "dt": _lists(rows * ~steady, pa.array(offsets.astype(np.uint32))),
+            "q": _lists(rows * doubted, pa.array(flags[np.repeat(doubted, rows)] if len(flags) else flags)),
+        }
+    )
+
+
+def samples_of(rows: pa.RecordBatch | pa.Table) -> Samples:
+    """Unfold stored chunks of numbers, or of texts, into flat samples in stored order."""
+    if isinstance(rows, pa.Table):
+        rows = rows.combine_chunks()
+    column = {name: _flat(rows.column(name)) for name in rows.schema.names}
+    lengths = {name: np.diff(_offsets(rows.column(name))) for name in ("i", "f", "s", "dt", "q")}
+    count = lengths["i"] + lengths["f"] + lengths["s"]
+    row = np.repeat(np.arange(len(count)), count)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    time_us = column["t0_us"][row] + place * column["step_us"].astype(np.int64)[row]
+    irregular = np.repeat(lengths["dt"] > 0, count)
+    time_us[irregular] = column["t0_us"][row[irregular]] + column["dt"].astype(np.int64)
+    quality = np.zeros(len(row), np.uint8)
+    quality[np.repeat(lengths["q"] > 0, count)] = column["q"]
+    if lengths["s"].any():
+        texts = np.full(len(row), "", object)
+        texts[np.repeat(lengths["s"] > 0, count)] = column["s"]
+        return Samples(time_us, texts, quality, row)
+    value = np.empty(len(row), np.float64)
+    value[np.repeat(lengths["i"] > 0, count)] = column["i"]
+    value[np.repeat(lengths["f"] > 0, count)] = column["f"]
+    return Samples(time_us, scaled(value, np.repeat(np.where(lengths["i"] > 0, column["exponent"], 0), count)), quality, row)
+
+
+def scaled(integers: NDArray[np.generic], exponent: NDArray[np.generic]) -> NDArray[np.float64]:
+    """`integers * 10 ** exponent`, each the float64 nearest to the decimal (division by a power of ten is exact so)."""
+    power = 10.0 ** np.abs(exponent.astype(np.float64))
+    values = integers.astype(np.float64)
+    return np.where(exponent < 0, values / power, values * power)
+
+
+def _cut_at_hours(chunks: Chunks) -> Chunks:
+    """Cut chunks where a full hour begins, and drop empty ones."""
+    start, step, rows = chunks.start_us, chunks.step_us, chunks.rows
+    begin = np.cumsum(rows) - rows
+    regular = step > 0
+    last_offset = step * (rows - 1)
+    dt_rows = rows * ~regular
+    dt_end = np.cumsum(dt_rows)
+    filled = ~regular & (rows > 0)
+    last_offset[filled] = chunks.offsets_us[dt_end[filled] - 1]
+    crossings = np.where(rows > 0, (start + last_offset) // HOUR_US - start // HOUR_US, 0)
+    if not crossings.any() and rows.all():
+        return chunks
+    cuts = [begin[rows > 0]]
+    steady = np.repeat(np.flatnonzero(regular), crossings[regular])
+    nth = np.arange(len(steady)) - np.repeat(np.cumsum(crossings[regular]) - crossings[regular], crossings[regular]) + 1
+    until_hour = (start[steady] // HOUR_US + nth) * HOUR_US - start[steady]
+    cuts.append(begin[steady] + -(-until_hour // step[steady]))
+    for c in np.flatnonzero(~regular & (crossings > 0)):
+        times = start[c] + chunks.offsets_us[dt_end[c] - rows[c] : dt_end[c]]
+        cuts.append(begin[c] + 1 + np.flatnonzero(np.diff(times // HOUR_US)))
+    place = np.unique(np.concatenate(cuts))
+    old = np.searchsorted(begin + rows, place, "right")
+    within = place - begin[old]
+    new_rows = np.diff(place, append=rows.sum())
+    new_start = start[old] + within * step[old]
+    shaky = ~regular[old]
+    new_start[shaky] += chunks.offsets_us[(dt_end - dt_rows)[old[shaky]] + within[shaky]]
+    offsets = chunks.offsets_us - np.repeat((new_start - start[old])[shaky], new_rows[shaky])
+    return replace(
+        chunks,
+        vehicle=chunks.vehicle[old],
+        signal=chunks.signal[old],
+        arrived_us=chunks.arrived_us[old],
+        start_us=new_start,
+        step_us=np.where(new_rows == 1, np.minimum(step[old], HOUR_US), step[old]),
+        rows=new_rows,
+        kind=chunks.kind[old],
+        exponent=chunks.exponent[old],
+        offsets_us=offsets,
+    )
+
+
+def _narrowed(chunks: Chunks) -> Chunks:
+    """Make FLOAT of INTEGER chunks that do not fit 32 bits."""
+    integer = chunks.kind == INTEGER
+    if chunks.ints.dtype == np.int32 or not len(chunks.ints):
+        return chunks
+    _, _, low, high = _reduced(chunks.ints, chunks.rows[integer], None)
+    wide = np.zeros(len(integer), bool)
+    wide[integer] = (low < -(1 << 31)) | (high >= 1 << 31)
+    if not wide.any():
+        return chunks
+    moved = np.repeat(wide[integer], chunks.rows[integer])
+    exponent = np.repeat(chunks.exponent[wide], chunks.rows[wide])
+    numbers = np.empty(int(chunks.rows[wide | (chunks.kind == FLOAT)].sum()))
+    order = np.repeat(wide[wide | (chunks.kind == FLOAT)], chunks.rows[wide | (chunks.kind == FLOAT)])
+    numbers[order] = scaled(chunks.ints[moved], exponent)
+    numbers[~order] = chunks.floats
+    kind = np.where(wide, np.uint8(FLOAT), chunks.kind)
+    return replace(chunks, kind=kind, ints=chunks.ints[~moved], floats=numbers)
+
+
+def _spread(chunks: Chunks) -> NDArray[np.uint8]:
+    """Quality of every sample; empty when all are good."""
+    if not len(chunks.doubt_at):
+        return chunks.doubt_flags
+    flags = np.zeros(int(chunks.rows.sum()), np.uint8)
+    flags[chunks.doubt_at] = chunks.doubt_flags
+    return flags
+
+
+def _any(flags: NDArray[np.uint8], rows: Ints) -> NDArray[np.bool_]:
+    """Which chunks hold a doubted sample."""
+    if not len(flags):
+        return np.zeros(len(rows), bool)
+    return np.maximum.reduceat(flags, np.cumsum(rows) - rows) > 0
+
+
+def _summaries(chunks: Chunks, flags: NDArray[np.uint8]) -> tuple[NDArray[np.float64], ...]:
+    """Count, total, lowest and highest of the good numbers of each chunk, in the signal's unit."""
+    count, total = np.zeros(len(chunks.rows)), np.zeros(len(chunks.rows))
+    low, high = np.full(len(chunks.rows), np.inf), np.full(len(chunks.rows), -np.inf)
+    for kind, values in ((INTEGER, chunks.ints), (FLOAT, chunks.floats)):
+        mine = chunks.kind == kind
+        rows, exponent = chunks.rows[mine], chunks.exponent[mine] * (kind == INTEGER)
+        bad = (flags[np.repeat(mine, chunks.rows)] & DOUBTFUL) > 0 if len(flags) else None
+        if kind == FLOAT and len(values):
+            bad = ~np.isfinite(values) if bad is None else bad | ~np.isfinite(values)
+        good, *sums = _reduced(values, rows, bad)
+        count[mine] = good
+        some = good > 0
+        for target, result in zip((total, low, high), sums, strict=True):
+            target[np.flatnonzero(mine)[some]] = scaled(result[some], exponent[some])
+    return count, total, low, high
+
+
+def _reduced(values: NDArray[Any], rows: Ints, bad: NDArray[np.bool_] | None) -> tuple[NDArray[Any], ...]:
+    """Good count, sum, min, max of each run of `rows` values (no run is empty)."""
+    if not len(rows):
+        return (np.zeros(0),) * 4
+    begin = np.cumsum(rows) - rows
+    if bad is None or not bad.any():
+        return rows, *(_runs(act, values, rows, begin) for act in (np.add, np.minimum, np.maximum))
+    limit = np.iinfo(values.dtype) if values.dtype.kind == "i" else np.finfo(values.dtype)
+    return (
+        rows - np.add.reduceat(bad.astype(np.int64), begin),
+        np.add.reduceat(np.where(bad, values.dtype.type(0), values), begin, dtype=_sum_type(values)),
+        np.minimum.reduceat(np.where(bad, limit.max, values), begin),
+        np.maximum.reduceat(np.where(bad, limit.min, values), begin),
+    )
+
+
+def _runs(act: np.ufunc, values: NDArray[Any], rows: Ints, begin: Ints) -> NDArray[Any]:
+    kind = _sum_type(values) if act is np.add else values.dtype
+    if rows[0] * len(rows) == len(values) and (rows == rows[0]).all():
+        return act.reduce(values.reshape(len(rows), rows[0]), axis=1, dtype=kind)
+    return act.reduceat(values, begin, dtype=kind)
+
+
+def _sum_type(values: NDArray[Any]) -> type:
+    return np.int64 if values.dtype.kind == "i" else np.float64
+
+
+def _lists(lengths: Ints, flat: pa.Array) -> pa.ListArray:
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)
+
+
+def _offsets(column: pa.Array) -> Ints:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    return column.offsets.to_numpy().astype(np.int64)
+
+
+def _flat(column: pa.Array) -> NDArray[Any]:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    return (column.flatten() if pa.types.is_list(column.type) else column).to_numpy(zero_copy_only=False)
