@@ -1,0 +1,117 @@
+"""What the door is given and what it hands upward. The door knows MQTT and TLS; whoever implements these knows vehicles.
+
+Flow of one publish: PUBLISH read -> `Publish` collected for one tick -> `Intake.accept(tick)` returns when all of it is
+durable -> PUBACK. Nothing is acknowledged before, nothing is dropped without an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from rocade.core.errors import Refused
+from rocade.core.identifiers import Identity
+
+
+class Client(msgspec.Struct, frozen=True):
+    """Who has just connected. `identity` comes from the verified certificate, `client_id` is free text of the client."""
+
+    identity: Identity
+    client_id: str
+    protocol: int
+    peer: str
+
+
+class Publish(msgspec.Struct, gc=False):
+    """One message from a vehicle. `context` is what `Intake.admit` returned; `tail` is `batch` or `json`."""
+
+    context: Any
+    tail: str
+    body: bytes
+    arrived_us: int
+    protocol: int
+
+
+type Verdict = Refused | None
+"""None = durable. Refused = PUBACK with a reason chosen by the code (MQTT 5), or the connection is closed (3.1.1)."""
+
+
+class Intake(Protocol):
+    async def admit(self, client: Client) -> object:
+        """Say who this is; the result travels with every publish. Raises: Refused, Unavailable (CONNACK with reason)."""
+        ...
+
+    async def accept(self, publishes: Sequence[Publish]) -> Sequence[Verdict]:
+        """Return one verdict for each publish when all accepted ones are on disk.
+
+        Raises: Unavailable: nothing of the tick was stored, or storing it again is harmless; the door stops reading
+        and calls again with the same tick.
+        """
+        ...
+
+    async def leave(self, context: object) -> None:
+        """The connection is gone and every publish of it has its verdict."""
+        ...
+
+
+class Verified(Protocol):
+    """What the certificate check proves (`rocade.trust.identity.certificates.Verified`)."""
+
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def serial(self) -> Any: ...
+    @property
+    def not_after_us(self) -> int: ...
+
+
+class Sessions(Protocol):
+    """One live connection a vehicle, across gateways. A gateway that loses a vehicle is told by `Door.taken_over`."""
+
+    async def claim(self, vehicle_id: str) -> None:
+        """This gateway now has the vehicle; whoever had it before is told. Newest wins."""
+        ...
+
+    async def release(self, vehicle_id: str) -> None:
+        """This gateway no longer has the vehicle; no effect if another one claimed it since."""
+        ...
+
+
+class OneGateway:
+    """The default: a single gateway settles takeovers by itself."""
+
+    async def claim(self, vehicle_id: str) -> None:
+        pass
+
+    async def release(self, vehicle_id: str) -> None:
+        pass
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of one gateway process. Every buffer it has is bounded by one of them."""
+
+    tick_min_ms: float = 2.0
+    tick_max_ms: float = 20.0
+    max_packet_bytes: int = (1 << 20) + 1024
+    receive_maximum: int = 64
+    """Unacknowledged publishes of one client: MQTT 5 is disconnected above it, 3.1.1 is not read."""
+    max_unacknowledged_bytes: int = 64 << 20
+    """Bodies waiting for their verdict; above it no socket is read."""
+    max_partial_bytes: int = 64 << 20
+    """Unfinished packets of all connections; the one that would exceed it is closed as `mqtt.busy`."""
+    max_connections: int = 100_000
+    max_handshakes: int = 512
+    handshake_timeout_s: float = 10.0
+    connect_timeout_s: float = 10.0
+    max_admissions: int = 32
+    """`Intake.admit` and `Sessions.claim` calls at once: the only database work a reconnecting fleet causes."""
+    max_keep_alive_s: int = 1200
+    """Longest silence allowed, whatever the client asks for (MQTT 5 is told by Server Keep Alive)."""
+    packet_timeout_s: float = 60.0
+    max_unsent_bytes: int = 256 << 10
+    max_subscriptions: int = 8
+    max_client_id_bytes: int = 256
+    backlog: int = 4096
+    reuse_port: bool = False
