@@ -2,6 +2,7 @@
 
     root/key.pem, root/certificate.pem    the root; needed by `create_region` and `roll` only, to be kept elsewhere
     issuers/<key id>.pem                  keys of the intermediates
+    audit/                                key and kept hashes of the audit log (`heads`)
     issuers.json, trust.pem               what every party gets: signed table and root certificate
 
 `Region` signs leaves in process, about ten thousand a second, and needs no database; `Authority` adds the rules.
@@ -25,6 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from rocade.core.errors import Misconfigured, Refused
 from rocade.core.identifiers import KINDS, Identity
 from rocade.core.ports import Clock, Random
+from rocade.trust.authority.heads import create_key
 from rocade.trust.identity.directory import Credential
 from rocade.trust.identity.issuers import Entry, Issuer, IssuerTable, Purpose, Table, pem_of, seal_table, to_us
 from rocade.trust.identity.keys import FileCustody, PrivateKey, PublicKey, new_key, to_pem, write_atomically
@@ -173,6 +175,7 @@ def create_region(directory: Path, region: str, trust_domain: str, clock: Clock,
     )
     table = Table(trust_domain, 1, now_us, entries)
     write_atomically(directory / "issuers.json", seal_table(table, root_key))
+    create_key(directory / "audit", root_key)
     return Region(directory, clock, random)
 
 

@@ -1,0 +1,168 @@
+"""The region's audit log: one ordered, tamper-evident record of all processes, in PostgreSQL.
+
+Flow: `note` and `record` queue entries in the process; every few milliseconds one transaction takes the tree's row lock,
+writes the batch with the next positions, moves the RFC 6962 frontier and, when due, signs a tree head (`heads`). After the
+commit the leaf hashes and the signed head are also kept apart, in files beside the audit key, where `verify` (in
+`verification`) finds what a change in the database cannot reach.
+
+One log and not one per process: order between processes is part of what an audit proves, and one head covers all.
+The queue is bounded; what finds it full is counted and written as one entry "n more of the same". Figures and reasons:
+docs/decisions/0017-audit.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from pathlib import Path
+
+import asyncpg
+import msgspec
+
+from rocade.core.errors import Unavailable
+from rocade.core.ports import AuditEntry, Clock
+from rocade.fabric.database import Database
+from rocade.fabric.database.connection import DOWN
+from rocade.trust.authority import store
+from rocade.trust.authority.heads import Head, Kept, Written, sign_head
+from rocade.trust.authority.merkle import Frontier, leaf_hash
+from rocade.trust.identity.keys import FileCustody
+
+QUEUE_LIMIT = 10_000
+BATCH_LIMIT = 2_000
+KINDS_LIMIT = 1_000
+GATHER_S = 0.005
+HEAD_EVERY_ENTRIES = 10_000
+HEAD_EVERY_US = 10_000_000
+RECORD_TIMEOUT_S = 15.0
+RETRY_S = 0.5
+
+
+class Line(msgspec.Struct, frozen=True, array_like=True):
+    """What is hashed and stored: the entry with its place, so that a moved entry betrays itself."""
+
+    position: int
+    entry: AuditEntry
+
+
+class AuditLog:
+    """Implements core.ports.Audit for one process. Open one per process; they share the database."""
+
+    def __init__(self, database: Database, directory: Path, clock: Clock) -> None:
+        self._database = database
+        self._kept = Kept(directory)
+        self._key = FileCustody(directory).load("key")
+        self._clock = clock
+        self._queue: deque[tuple[AuditEntry, asyncio.Future[None] | None]] = deque()
+        self._more: dict[tuple[str, str, str], int] = {}
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._tried: tuple[int, bytes] | None = None
+        self._writer = asyncio.create_task(self._write_for_ever(), name="audit")
+
+    def note(self, entry: AuditEntry) -> None:
+        """Queue an entry. A full queue counts it by action, outcome and reason instead."""
+        if len(self._queue) < QUEUE_LIMIT:
+            self._queue.append((entry, None))
+        else:
+            kind = (entry.action, entry.outcome, entry.reason)
+            if kind not in self._more and len(self._more) >= KINDS_LIMIT:
+                kind = ("audit.overflow", "", "")
+            self._more[kind] = self._more.get(kind, 0) + 1
+        self._wake.set()
+
+    async def record(self, entry: AuditEntry) -> None:
+        """Return when the entry is durable.
+
+        Raises: Unavailable `audit.down`; the entry may still be written later, so record before you act.
+        """
+        written = asyncio.get_running_loop().create_future()
+        self._queue.append((entry, written))
+        self._wake.set()
+        try:
+            await asyncio.wait_for(written, RECORD_TIMEOUT_S)
+        except TimeoutError:
+            raise Unavailable("audit.down", "the audit log cannot be written now; nothing was done") from None
+
+    async def close(self) -> None:
+        """Write what is queued, sign a head over it, stop. Gives up after the time a `record` would."""
+        self._closing = True
+        self._wake.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._writer, RECORD_TIMEOUT_S)
+        self._kept.close()
+
+    async def _write_for_ever(self) -> None:
+        while not (self._closing and not self._queue and not self._more):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), HEAD_EVERY_US / 1_000_000)
+            self._wake.clear()
+            if not self._closing:
+                await asyncio.sleep(GATHER_S)
+            while True:
+                batch = self._take()
+                await self._write(batch)
+                if not self._queue and not self._more:
+                    break
+
+    def _take(self) -> list[tuple[AuditEntry, asyncio.Future[None] | None]]:
+        batch = [self._queue.popleft() for _ in range(min(BATCH_LIMIT, len(self._queue)))]
+        if not self._queue:
+            now_us = self._clock.now_us()
+            for (action, outcome, reason), count in self._more.items():
+                batch.append((AuditEntry(now_us, "audit", action, "", outcome, reason, {"more": count}), None))
+            self._more.clear()
+        return batch
+
+    async def _write(self, batch: list[tuple[AuditEntry, asyncio.Future[None] | None]]) -> None:
+        """Write one batch, trying until the database takes it."""
+        entries = [entry for entry, _ in batch]
+        while True:
+            try:
+                async with self._database.pool.acquire() as connection:
+                    written = await self._append(connection, entries)
+                break
+            except (*DOWN, TimeoutError):
+                await asyncio.sleep(RETRY_S)
+        await asyncio.to_thread(self._kept.add, written)
+        for _, waiting in batch:
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+
+    async def _append(self, connection: asyncpg.Connection, entries: list[AuditEntry]) -> Written:
+        """One transaction: entries, frontier and, when due, a signed head, under the lock of the tree's row."""
+        async with connection.transaction():
+            tree = await store.lock_tree(connection)
+            first = tree.size
+            if self._tried and await store.read_body(connection, self._tried[0]) == self._tried[1]:
+                return self._repeat(tree, entries)  # the commit was done, only its answer was lost
+            frontier = Frontier.parse(tree.size, tree.edge)
+            bodies = [msgspec.json.encode(Line(first + at, entry)) for at, entry in enumerate(entries)]
+            leaves = [leaf_hash(body) for body in bodies]
+            for leaf in leaves:
+                frontier.append(leaf)
+            now_us = self._clock.now_us()
+            signed = None
+            if self._is_head_due(tree, frontier.size, now_us):
+                signed = sign_head(Head(frontier.size, frontier.root.hex(), now_us), self._key)
+                await store.add_head(connection, frontier.size, signed)
+                tree = store.Tree(frontier.size, bytes(frontier), frontier.size, now_us)
+            else:
+                tree = store.Tree(frontier.size, bytes(frontier), tree.head_size, tree.head_us)
+            if bodies:
+                self._tried = first, bodies[0]
+            await store.add_entries(connection, first, bodies, tree)
+        self._tried = None
+        return Written(first, leaves, signed)
+
+    def _repeat(self, tree: store.Tree, entries: list[AuditEntry]) -> Written:
+        """What the settled transaction had written, for the files beside; its head, if any, stays in the database."""
+        first, self._tried = self._tried[0] if self._tried else tree.size, None
+        bodies = [msgspec.json.encode(Line(first + at, entry)) for at, entry in enumerate(entries)]
+        return Written(first, [leaf_hash(body) for body in bodies], None)
+
+    def _is_head_due(self, tree: store.Tree, size: int, now_us: int) -> bool:
+        unsigned = size - tree.head_size
+        is_late = now_us - tree.head_us >= HEAD_EVERY_US
+        return unsigned > 0 and (unsigned >= HEAD_EVERY_ENTRIES or is_late or self._closing)

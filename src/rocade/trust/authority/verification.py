@@ -1,0 +1,108 @@
+"""Prove the audit log: read all of it again and name the first entry that is not what was written.
+
+Flow: the signed heads of the database and of the file beside the key are opened with the key the root signed; two heads of
+one size must agree; then every entry is hashed in order and compared with its kept hash and with each head it
+completes. What is found is raised as Corrupt with the position: `audit.dropped`, `.reordered`, `.altered`,
+`.truncated`, or `audit.forked`, `audit.head`, `audit.key` for the signatures themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+
+from rocade.core.errors import Corrupt
+from rocade.fabric.database import Database
+from rocade.trust.authority import store
+from rocade.trust.authority.audit import Line
+from rocade.trust.authority.heads import Head, load_public_key, read_head, read_heads
+from rocade.trust.authority.merkle import HASH_BYTES, Frontier, leaf_hash
+from rocade.trust.identity.keys import PublicKey
+
+_NOT_KEPT = bytes(HASH_BYTES)
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A log that holds: `entries` in all, of which the last signed head covers `signed`."""
+
+    entries: int
+    signed: int
+    heads: int
+    root: str
+
+
+async def verify(database: Database, directory: Path, root: x509.Certificate) -> Report:
+    """Check the whole log against the heads and hashes kept in `directory`.
+
+    Raises: Corrupt as named above, `position` in its facts.
+    """
+    key = load_public_key(directory, root)
+    kept = await asyncio.to_thread(_read_kept, directory / "leaves")
+    async with database.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+        signed = [*await store.read_heads(connection), *read_heads(directory / "heads")]
+        heads = await asyncio.to_thread(_open_heads, signed, key)
+        frontier = Frontier()
+        async for position, body in store.read_entries(connection):
+            _check_entry(position, body, frontier.size, kept)
+            frontier.append(leaf_hash(body))
+            _check_head(frontier, heads)
+        tree = await store.read_tree(connection)
+    expected = max((*heads, len(kept) // HASH_BYTES, tree.size if tree else 0))
+    if frontier.size < expected:
+        missing = expected - frontier.size
+        raise _corrupt("truncated", frontier.size, f"the log ends here, {missing} later entries are missing")
+    if tree is None or tree.size != frontier.size or tree.edge != bytes(frontier):
+        raise Corrupt("audit.tree", "entries were added without the tree, or the tree's row was changed")
+    return Report(frontier.size, max(heads, default=0), len(heads), frontier.root.hex())
+
+
+def _corrupt(what: str, position: int, message: str) -> Corrupt:
+    return Corrupt(f"audit.{what}", f"entry {position}: {message}", position=position)
+
+
+def _read_kept(path: Path) -> bytes | mmap:
+    """The kept hashes, mapped: a long log has gigabytes of them."""
+    if not path.exists() or path.stat().st_size == 0:
+        return b""
+    with path.open("rb") as file:
+        return mmap(file.fileno(), 0, access=ACCESS_READ)
+
+
+def _open_heads(signed: list[bytes], key: PublicKey) -> dict[int, Head]:
+    """Heads by size, in growing order; two of one size must agree."""
+    heads: dict[int, Head] = {}
+    for head in (read_head(content, key) for content in signed):
+        if heads.setdefault(head.size, head).root != head.root:
+            raise Corrupt("audit.forked", f"two signed heads of {head.size} entries differ", position=head.size)
+    return dict(sorted(heads.items()))
+
+
+def _check_entry(position: int, body: bytes, expected: int, kept: bytes | mmap) -> None:
+    """The row at its place: its number, the number inside it, and its hash."""
+    if position != expected:
+        raise _corrupt("dropped", expected, "the entry is missing")
+    hashed = kept[expected * HASH_BYTES : (expected + 1) * HASH_BYTES]
+    if hashed not in {b"", _NOT_KEPT} and leaf_hash(body) == hashed:
+        return
+    try:
+        inside = msgspec.json.decode(body, type=Line).position
+    except msgspec.MsgspecError:
+        raise _corrupt("altered", expected, "the entry is not readable") from None
+    if inside != expected:
+        raise _corrupt("reordered", expected, f"what stands here was written as entry {inside}")
+    if hashed not in {b"", _NOT_KEPT}:
+        raise _corrupt("altered", expected, "the entry is not what was written")
+
+
+def _check_head(frontier: Frontier, heads: dict[int, Head]) -> None:
+    head = heads.get(frontier.size)
+    if head is not None and head.root != frontier.root.hex():
+        sizes = [size for size in heads if size < head.size]
+        first = max(sizes, default=0)
+        raise _corrupt(
+            "altered", first, f"one of the entries {first} to {head.size - 1} is not what the signed head covers"
+        )
