@@ -1,0 +1,83 @@
+"""The application of the API process: what it is made of (`Services`) and how it is put together (`create_app`)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from litestar import Litestar
+from litestar.static_files import create_static_files_router
+
+from rocade.console import live, pages
+from rocade.console.chaos import Chaos
+from rocade.console.feed import Feed, FleetSource
+from rocade.core.catalogue import Catalogue
+from rocade.core.ports import Audit, Clock, Random
+from rocade.doors.http import PAGES, Access, build, operations
+from rocade.fabric.status import StatusBoard
+from rocade.services.vehicles import Registry
+from rocade.services.vehicles import api as vehicles_api
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything the API process needs, handed in by `app`.
+
+    `ready` names what must work before traffic is welcome, with a check each (raises or returns False = not ready);
+    `town` is the GeoJSON of the town drawn under the fleet, `pmtiles` a file with street maps, `chaos` the plug corner.
+    """
+
+    access: Access
+    audit: Audit
+    clock: Clock
+    random: Random
+    catalogue: Catalogue
+    registry: Registry
+    twins: vehicles_api.Twins
+    fleet: FleetSource
+    status: StatusBoard
+    ready: Mapping[str, Callable[[], Awaitable[bool]]]
+    town: bytes | None = None
+    pmtiles: Path | None = None
+    chaos: Chaos | None = None
+
+
+def create_app(services: Services) -> Litestar:
+    """Put handlers, dependencies and access rules together; serve it with `doors.http.Listeners`."""
+    static = create_static_files_router(
+        path="/static",
+        directories=[Path(str(resources.files(__package__).joinpath("static")))],
+        opt={"audience": PAGES},
+        include_in_schema=False,
+    )
+    handlers = [
+        *operations.HANDLERS,
+        *vehicles_api.HANDLERS,
+        *pages.HANDLERS,
+        *live.HANDLERS,
+        static,
+    ]
+    dependencies = {
+        "audit": services.audit,
+        "clock": services.clock,
+        "catalogue": services.catalogue,
+        "registry": services.registry,
+        "twins": services.twins,
+        "status": services.status,
+        "ready": services.ready,
+        "feed": Feed(services.fleet),
+        "town": services.town,
+        "pmtiles": services.pmtiles,
+        "chaos": services.chaos,
+    }
+    return build(handlers, dependencies, services.access, version=_version())
+
+
+def _version() -> str:
+    try:
+        return version("rocade")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,47 @@
+"""The console's languages: one TOML catalogue each, chosen by cookie, else by Accept-Language, else English.
+
+All catalogues have the same keys (a test compares); a page gets one flat mapping "section.key" -> text.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+CODES = ("en", "fr", "zh")
+COOKIE = "rocade_language"
+
+
+@cache
+def texts(code: str) -> Mapping[str, str]:
+    """The flat catalogue of one language."""
+    source = resources.files(__package__).joinpath("languages", f"{code}.toml").read_text(encoding="utf-8")
+    flat: dict[str, str] = {}
+    for key, value in tomllib.loads(source).items():
+        if isinstance(value, str):
+            flat[key] = value
+        else:
+            flat |= {f"{key}.{name}": text for name, text in value.items()}
+    return flat
+
+
+def choose(cookie: str | None, accepted: str) -> str:
+    """The language of a request: the cookie if it names one we have, else the best of Accept-Language."""
+    if cookie in CODES:
+        return cookie
+    weighed: list[tuple[float, int, str]] = []
+    for place, part in enumerate(accepted.split(",")):
+        name, _, weight = part.strip().partition(";q=")
+        code = name.split("-")[0].lower()
+        if code in CODES:
+            weighed.append((-_weight(weight), place, code))
+    return min(weighed)[2] if weighed else "en"
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text) if text else 1.0
+    except ValueError:
+        return 0.0

@@ -1,0 +1,107 @@
+"""What the pages ask for while they are open: the fleet's movement, a vehicle's values, the plug corner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+from litestar.response import Stream
+
+from rocade.console.chaos import ACTS, Chaos
+from rocade.console.feed import Feed
+from rocade.core.catalogue import Catalogue
+from rocade.core.errors import Refused
+from rocade.core.identifiers import VehicleRef
+from rocade.core.ports import Audit, AuditEntry, Clock
+from rocade.doors.http import PAGES, caller_of
+from rocade.doors.http.streams import events
+from rocade.services.vehicles import api as vehicles_api
+
+type AnyRequest = Request[Any, Any, Any]
+_OPT = {"audience": PAGES}
+
+
+@get("/live/fleet", opt=_OPT, include_in_schema=False)
+async def fleet(request: AnyRequest, feed: NamedDependency[SkipValidation[Feed]]) -> Stream:
+    return events(feed.watch(request.app.state.closing))
+
+
+@get("/live/vehicles/{ref:int}/twin", opt=_OPT, include_in_schema=False)
+async def show_twin(
+    ref: int,
+    twins: NamedDependency[SkipValidation[vehicles_api.Twins]],
+    catalogue: NamedDependency[SkipValidation[Catalogue]],
+) -> vehicles_api.TwinView:
+    row = await twins.latest(VehicleRef(ref)) or vehicles_api.TwinRow(0, 0, [])
+    return vehicles_api.twin_view(ref, row, catalogue)
+
+
+@get("/live/town.geojson", opt=_OPT, include_in_schema=False)
+async def show_town(town: NamedDependency[SkipValidation[bytes | None]]) -> Response[bytes]:
+    if town is None:
+        raise Refused("console.town.missing", "no town is drawn here")
+    return Response(town, media_type="application/geo+json", headers={"cache-control": "max-age=60"})
+
+
+@get("/live/streets.pmtiles", opt=_OPT, include_in_schema=False)
+async def show_streets(request: AnyRequest, pmtiles: NamedDependency[SkipValidation[Path | None]]) -> Response[bytes]:
+    """A byte range of the street map file: browsers read PMTiles piece by piece."""
+    if pmtiles is None:
+        raise Refused("console.streets.missing", "no street maps are set; see http.pmtiles in rocade.toml")
+    unit, _, span = request.headers.get("range", "").partition("=")
+    first, _, last = span.partition("-")
+    if unit != "bytes" or not (first.isdigit() and last.isdigit()) or not 0 <= int(last) - int(first) < 1 << 24:
+        raise Refused("console.streets.range", "ask for one byte range of at most 16 MiB")
+    body, size = await asyncio.to_thread(_read_range, pmtiles, int(first), int(last) - int(first) + 1)
+    headers = {"content-range": f"bytes {first}-{int(first) + len(body) - 1}/{size}", "accept-ranges": "bytes"}
+    return Response(body, status_code=206, media_type="application/octet-stream", headers=headers)
+
+
+def _read_range(file: Path, start: int, length: int) -> tuple[bytes, int]:
+    with file.open("rb") as source:
+        source.seek(start)
+        return source.read(length), file.stat().st_size
+
+
+class Plug(msgspec.Struct, frozen=True):
+    act: str
+    vehicle: str = ""
+
+
+@post("/live/chaos", opt=_OPT, include_in_schema=False, status_code=200)
+async def pull_plug(
+    request: AnyRequest,
+    data: Plug,
+    chaos: NamedDependency[SkipValidation[Chaos | None]],
+    audit: NamedDependency[SkipValidation[Audit]],
+    clock: NamedDependency[SkipValidation[Clock]],
+) -> dict[str, str]:
+    """Break something on purpose; exists only where `--chaos` was asked for."""
+    if chaos is None:
+        raise Refused("console.chaos.missing", "nothing may be broken here; start with --chaos")
+    if data.act not in ACTS:
+        raise Refused("console.chaos.act", f"act must be one of {', '.join(ACTS)}")
+    await audit.record(AuditEntry(clock.now_us(), caller_of(request).actor, "console.chaos", data.act))
+    return {"said": await chaos.act(data.act, data.vehicle)}
+
+
+@get("/live/chaos", opt=_OPT, include_in_schema=False)
+async def watch_chaos(request: AnyRequest, chaos: NamedDependency[SkipValidation[Chaos | None]]) -> Stream:
+    if chaos is None:
+        raise Refused("console.chaos.missing", "nothing may be broken here; start with --chaos")
+    return events(_counts(chaos, request.app.state.closing))
+
+
+async def _counts(chaos: Chaos, closing: asyncio.Event) -> AsyncIterator[bytes]:
+    while not closing.is_set():
+        yield b"event: counts\ndata: " + msgspec.json.encode(await chaos.counts()) + b"\n\n"
+        await asyncio.sleep(1)
+
+
+HANDLERS = [fleet, show_twin, show_town, show_streets, pull_plug, watch_chaos]

@@ -1,0 +1,171 @@
+// The live map: the ground (MapLibre), the vehicles over it (fleet.js), the legend, the panel of the chosen vehicle.
+import { Map as GroundMap, AttributionControl, addProtocol } from "./vendor/maplibre-gl.mjs";
+import { FleetLayer } from "./fleet.js";
+import { boundsOf, fetchTown, style, theme } from "./ground.js";
+import { age, css, element, fetchJson, light, listen, number, page, spark, t } from "./live.js";
+import { plugs } from "./chaos.js";
+
+const by = (id) => document.getElementById(id);
+const HUES = {
+  light: ["#1c4fd8", "#e0572b", "#0d9488", "#9333ea", "#d4a106", "#db2777", "#4d7c0f", "#0891b2", "#92400e", "#475569"],
+  dark: ["#7ea2ff", "#ff8a5c", "#3fd0bf", "#c58bff", "#ffd152", "#ff7cb6", "#a8d95a", "#5fd2ee", "#dca06a", "#a5b0c2"],
+};
+const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255);
+
+const vehicles = []; // [ref, kind, brand, model, powertrain] by index
+const indexOf = new Map();
+const hidden = new Set();
+let groups = [], grouping = "brand", chosen = -1, following = false, isFitted = false;
+
+if (page.pmtiles) addProtocol("pmtiles", new window.pmtiles.Protocol().tile);
+const town = await fetchTown();
+const home = town ? boundsOf(town.features.map((feature) => feature.geometry)) : [[-11, 35], [30, 60]];
+const map = new GroundMap({
+  container: "map", style: await style(town), bounds: home, fitBoundsOptions: { padding: room() }, attributionControl: false,
+  dragRotate: false, pitchWithRotate: false, touchPitch: false, maxPitch: 0, renderWorldCopies: false, fadeDuration: 0, maxZoom: 19, pixelRatio: Math.min(2, devicePixelRatio || 1),
+});
+map.touchZoomRotate.disableRotation();
+map.keyboard.disableRotation();
+map.addControl(new AttributionControl({ compact: true }), "bottom-right");
+const fleet = new FleetLayer(map);
+window.rocade = { map, fleet, vehicles, choose }; // for the curious, and for tests
+
+function room() {
+  const narrow = innerWidth <= 760;
+  return narrow ? { top: 130, bottom: 30, left: 20, right: 20 } : { top: 40, bottom: 40, left: 280, right: 60 };
+}
+
+// ---- legend ------------------------------------------------------------------------------------------------------
+const groupOf = (vehicle) => vehicle[grouping === "brand" ? 2 : 1];
+const titleOf = (group) => grouping === "brand" ? page.brands[group] ?? group : t(`kind.${group}`);
+const hueOf = (group) => HUES[theme()][Math.max(0, groups.indexOf(group)) % HUES[theme()].length];
+
+function regroup() {
+  const counts = new Map();
+  for (const vehicle of vehicles) counts.set(groupOf(vehicle), (counts.get(groupOf(vehicle)) ?? 0) + 1);
+  groups = [...counts.keys()].sort();
+  fleet.colours(HUES[theme()].map(rgb), rgb(css("--card").length === 7 ? css("--card") : "#ffffff"));
+  vehicles.forEach((vehicle, index) => dress(vehicle, index));
+  const mark = (hue) => `<svg viewBox="0 0 12 12" aria-hidden="true"><circle cx="6" cy="6" r="6" fill="${hue}"/></svg>`;
+  by("legend").replaceChildren(...groups.map((group) => {
+    const button = element("button", { type: "button", innerHTML: mark(hueOf(group)) }, element("span", { textContent: titleOf(group) }), element("b", { textContent: number(counts.get(group)) }));
+    button.setAttribute("aria-pressed", String(!hidden.has(group)));
+    button.addEventListener("click", () => { hidden.has(group) ? hidden.delete(group) : hidden.add(group); regroup(); });
+    return element("li", {}, button);
+  }));
+}
+const dress = (vehicle, index) => fleet.look(index, vehicle[1], groups.indexOf(groupOf(vehicle)) % 10, hidden.has(groupOf(vehicle)));
+
+document.querySelectorAll("[data-by]").forEach((button) => button.addEventListener("click", () => {
+  grouping = button.dataset.by; hidden.clear();
+  document.querySelectorAll("[data-by]").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+  regroup();
+}));
+
+// ---- feed --------------------------------------------------------------------------------------------------------
+function take({ vehicles: fresh, moves }) {
+  for (const vehicle of fresh) { indexOf.set(vehicle[0], vehicles.length); vehicles.push(vehicle); }
+  const came = [];
+  for (let at = 0; at < moves.length; at += 4) {
+    if (fleet.data[moves[at] * 13 + 5] === 0 || moves[at] >= fleet.count) came.push(moves[at]);
+    fleet.move(moves[at], moves[at + 1], moves[at + 2], moves[at + 3]);
+  }
+  if (fresh.length) regroup(); else came.forEach((index) => dress(vehicles[index], index));
+  count();
+  if (!isFitted && fleet.count) { isFitted = true; if (!isInside()) fit(); }
+}
+
+function count() {
+  let moving = 0;
+  for (let index = 0; index < fleet.count; index++) if (fleet.speed(index) > 1) moving++;
+  by("count").textContent = number(vehicles.length);
+  by("moving").textContent = vehicles.length ? `${number(moving)} ${t("live.moving")}` : t("live.waiting");
+  by("empty").hidden = vehicles.length > 0;
+}
+
+function extent() {
+  const all = [];
+  for (let index = 0; index < fleet.count; index++) if (!fleet.data[index * 13 + 11]) all.push({ coordinates: fleet.lngLat(index) });
+  return boundsOf(all);
+}
+function isInside() {
+  const [[west, south], [east, north]] = home, bounds = extent();
+  return Boolean(town && bounds && bounds[0][0] >= west - .05 && bounds[1][0] <= east + .05 && bounds[0][1] >= south - .05 && bounds[1][1] <= north + .05);
+}
+function fit() { const bounds = extent(); if (bounds) map.fitBounds(bounds, { padding: room(), maxZoom: 15, duration: 600 }); }
+
+light("wait");
+listen("/live/fleet", {
+  fleet: (picture) => { vehicles.length = 0; indexOf.clear(); fleet.clear(); take(picture); if (chosenRef) choose(indexOf.get(chosenRef) ?? -1); },
+  move: take,
+});
+
+// ---- panel -------------------------------------------------------------------------------------------------------
+let chosenRef = null, speeds = [], asking = 0;
+function choose(index) {
+  chosen = index;
+  fleet.choose(index);
+  by("panel").hidden = index < 0;
+  if (index < 0) { chosenRef = null; following = false; return; }
+  const [ref, kind, brand, model, powertrain] = vehicles[index];
+  if (ref !== chosenRef) speeds = [];
+  chosenRef = ref;
+  by("panel").style.setProperty("--hue", hueOf(groupOf(vehicles[index])));
+  by("panel-kind").textContent = [t(`kind.${kind}`), powertrain && t(`powertrain.${powertrain}`)].filter(Boolean).join(" · ");
+  by("panel-name").textContent = `${page.brands[brand] ?? brand} ${model}`.trim();
+  by("panel-open").href = `/vehicles/${ref}`;
+  refresh();
+}
+
+const SHOWN = /StateOfCharge\.(Displayed|Current)$|FuelSystem\.(Absolute|Relative)Level$|Vehicle\.TraveledDistance$|Exterior\.AirTemperature$|Powertrain\..*Temperature$/;
+async function refresh() {
+  if (chosen < 0) return;
+  const ref = chosenRef, ask = ++asking;
+  const speed = fleet.speed(chosen);
+  speeds = [...speeds, Math.max(0, speed)].slice(-90);
+  by("panel-speed").textContent = speed < 0 ? "–" : number(speed);
+  spark(by("spark"), speeds, css("--accent"), 30);
+  if (following) map.easeTo({ center: fleet.lngLat(chosen), duration: 1000, easing: (x) => x });
+  try {
+    const twin = await fetchJson(`/live/vehicles/${ref}/twin`);
+    if (ref !== chosenRef || ask !== asking) return;
+    const shown = twin.values.filter((value) => SHOWN.test(value.name)).slice(0, 6);
+    by("panel-values").replaceChildren(...shown.flatMap((value) => [
+      element("dt", { textContent: value.name.split(".").slice(-2).join(" ").replace(/([a-z])([A-Z])/g, "$1 $2") }),
+      element("dd", { textContent: `${typeof value.value === "number" ? number(value.value, 1) : value.value} ${value.symbol}` }),
+    ]), ...(twin.at_us ? [element("dt", { textContent: t("vehicle.time") }), element("dd", { textContent: age(twin.at_us) })] : []));
+  } catch { /* the next second tries again */ }
+}
+setInterval(refresh, 1000);
+
+map.on("click", ({ point }) => choose(fleet.nearest(point, 22)));
+let pointed = 0;
+map.on("mousemove", ({ point }) => {
+  if (performance.now() - pointed < 60) return;
+  pointed = performance.now();
+  map.getCanvas().style.cursor = fleet.nearest(point) >= 0 ? "pointer" : "";
+});
+map.on("dragstart", () => { following = false; by("follow").setAttribute("aria-pressed", "false"); });
+by("close").addEventListener("click", () => choose(-1));
+by("follow").addEventListener("click", () => {
+  following = !following;
+  by("follow").setAttribute("aria-pressed", String(following));
+  if (following) map.easeTo({ center: fleet.lngLat(chosen), zoom: Math.max(15, map.getZoom()), duration: 700 });
+});
+addEventListener("keydown", (event) => { if (event.key === "Escape") choose(-1); });
+by("closer").addEventListener("click", () => map.zoomIn({ duration: 250 }));
+by("farther").addEventListener("click", () => map.zoomOut({ duration: 250 }));
+by("fit").addEventListener("click", fit);
+
+const find = by("find");
+const nameOf = ([ref, , brand, model]) => `${page.brands[brand] ?? brand} ${model} ${ref.slice(-5)}`;
+find.addEventListener("input", () => {
+  const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const fits = words.length ? vehicles.filter((vehicle) => words.every((word) => `${nameOf(vehicle)} ${vehicle[0]}`.toLowerCase().includes(word))).slice(0, 20) : [];
+  by("found").replaceChildren(...fits.map((vehicle) => element("option", { value: nameOf(vehicle) })));
+  const exact = vehicles.find((vehicle) => nameOf(vehicle) === find.value || vehicle[0] === find.value);
+  if (exact) { choose(indexOf.get(exact[0])); map.easeTo({ center: fleet.lngLat(chosen), zoom: Math.max(14, map.getZoom()) }); find.blur(); }
+});
+
+addEventListener("themechange", async () => { map.setStyle(await style(town), { diff: false }); regroup(); });
+plugs(() => chosenRef);

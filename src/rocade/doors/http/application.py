@@ -1,0 +1,63 @@
+"""Build the Litestar application of the API process from route handlers and the things they need.
+
+Dependencies reach handlers by name (`dependencies`), errors become problem documents, OpenAPI 3.1 stands at
+/v1/openapi.json (rendered by our own page: the framework's viewers load scripts from other hosts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from litestar import Litestar
+from litestar.config.response_cache import ResponseCacheConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.router import Router
+
+from rocade.doors.http import problems
+from rocade.doors.http.access import EVERYBODY, Access, guard
+from rocade.doors.http.shell import Traffic
+
+MAX_BODY_BYTES = 1 << 20
+
+
+def build(
+    handlers: Sequence[Any],
+    dependencies: Mapping[str, object],
+    access: Access,
+    *,
+    version: str,
+    lifespan: Sequence[Callable[[Litestar], Any]] = (),
+) -> Litestar:
+    """One application for both listeners; `dependencies` are handed to handlers by parameter name."""
+    openapi = OpenAPIConfig(
+        title="Rocade",
+        version=version,
+        description="Vehicles in, values out. Errors are RFC 9457 problem documents.",
+        path="/v1",
+        openapi_router=Router("/v1", route_handlers=[], opt={"audience": EVERYBODY}),
+        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+    )
+    return Litestar(
+        route_handlers=list(handlers),
+        dependencies={name: Provide(_giver(value), sync_to_thread=False) for name, value in dependencies.items()},
+        guards=[guard],
+        exception_handlers=problems.HANDLERS,
+        state=State({"access": access, "traffic": Traffic()}),
+        openapi_config=openapi,
+        request_max_body_size=MAX_BODY_BYTES,
+        response_cache_config=ResponseCacheConfig(),
+        logging_config=None,
+        lifespan=list(lifespan),
+        debug=False,
+    )
+
+
+def _giver(value: object) -> Callable[[], Any]:
+    def give() -> Any:
+        return value
+
+    return give

@@ -1,0 +1,116 @@
+"""The two doors of one application: mutual TLS for the API, loopback http://localhost for the pages.
+
+`Listeners.serve` runs both uvicorn servers in the running event loop until `stop()`; open streams are told to end
+(`app.state.closing`), requests in work are finished, the rest is cut after `DRAIN_S`. Signals belong to the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+
+import uvicorn
+from litestar import Litestar
+
+from rocade.core.errors import Misconfigured
+from rocade.core.ports import Random
+from rocade.doors.http.peer import PeerCertificateProtocol
+from rocade.doors.http.shell import Shell
+
+DRAIN_S = 5
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Listeners:
+    """`api` = bound sockets served with the TLS context (client certificate required), `pages` = loopback sockets."""
+
+    def __init__(
+        self,
+        app: Litestar,
+        random: Random,
+        *,
+        api: Sequence[socket.socket] = (),
+        tls: ssl.SSLContext | None = None,
+        pages: Sequence[socket.socket] = (),
+    ) -> None:
+        if api and (tls is None or tls.verify_mode is not ssl.CERT_REQUIRED):
+            raise Misconfigured("http.tls.client_optional", "the API listener must require a client certificate")
+        traffic = app.state.traffic
+        self._app = app
+        self._served = [
+            (_server(Shell(app, name, random, traffic), context), list(sockets))
+            for name, context, sockets in (("mtls", tls, api), ("loopback", None, pages))
+            if sockets
+        ]
+
+    async def serve(self) -> None:
+        """Run until `stop()`; application start-up and shutdown hooks run around both listeners once."""
+        self._app.state.closing = asyncio.Event()
+        async with self._app.lifespan():
+            await asyncio.gather(*(server.serve(sockets) for server, sockets in self._served))
+
+    async def started(self) -> None:
+        """Return when both listeners accept connections."""
+        while not all(server.started for server, _ in self._served):
+            await asyncio.sleep(0.01)
+
+    def stop(self) -> None:
+        self._app.state.closing.set()
+        for server, _ in self._served:
+            server.should_exit = True
+
+
+def tcp_socket(host: str, port: int) -> socket.socket:
+    """A bound TCP socket; port 0 lets the system choose.
+
+    Raises: Misconfigured `http.port.taken`.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family is socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise Misconfigured(
+            "http.port.taken", f"cannot listen on port {port}: {error.strerror}; set another one"
+        ) from error
+    return bound
+
+
+def loopback_sockets(port: int) -> list[socket.socket]:
+    """127.0.0.1 and, where the machine has it, ::1, on the same port: both are what `localhost` may mean."""
+    sockets = [tcp_socket("127.0.0.1", port)]
+    with contextlib.suppress(OSError, Misconfigured):
+        sockets.append(tcp_socket("::1", sockets[0].getsockname()[1]))
+    return sockets
+
+
+def _server(app: Shell, context: ssl.SSLContext | None) -> _Server:
+    config = uvicorn.Config(
+        app,
+        http=PeerCertificateProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=DRAIN_S,
+        ssl_context_factory=None if context is None else lambda _config, _default: context,
+    )
+    return _Server(config)

@@ -1,0 +1,117 @@
+"""Every error answer is one RFC 9457 problem document: type, title, status, detail, code, request_id and safe facts.
+
+Never a stack, never another party's identifier. The status of a refusal follows its code: an exact entry, else the
+code's last word, else its first, else 400. Unavailable is 503 with Retry-After, Corrupt and anything unforeseen 500.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from rocade.core.errors import Refused, RocadeError, Unavailable
+
+RETRY_AFTER_S = 2
+_log = logging.getLogger("rocade.http")
+
+STATUS_BY_CODE = {
+    "access.missing": 401,
+    "access.token": 401,
+    "access.denied": 403,
+    "access.cross_site": 403,
+    "access.host": 421,
+}
+STATUS_BY_LAST_WORD = {
+    "unknown": 404,
+    "missing": 404,
+    "gone": 410,
+    "exists": 409,
+    "conflict": 409,
+    "stale": 412,
+    "too_large": 413,
+    "too_many": 413,
+}
+STATUS_BY_FIRST_WORD = {"trust": 403, "access": 403, "quota": 429}
+
+
+def status_of(error: RocadeError) -> int:
+    """The HTTP status of an error; see the tables above."""
+    if isinstance(error, Unavailable):
+        return 503
+    if not isinstance(error, Refused):
+        return 500
+    words = error.code.split(".")
+    return (
+        STATUS_BY_CODE.get(error.code)
+        or STATUS_BY_LAST_WORD.get(words[-1])
+        or STATUS_BY_FIRST_WORD.get(words[0])
+        or 400
+    )
+
+
+def document(status: int, code: str, detail: str, request_id: str, **facts: Any) -> dict[str, Any]:
+    """Shape: the problem document itself."""
+    return {
+        "type": f"urn:rocade:error:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+        **({"facts": facts} if facts else {}),
+    }
+
+
+def _answer(request: Request[Any, Any, Any], status: int, code: str, detail: str, **facts: Any) -> Response[Any]:
+    headers = {"cache-control": "no-store"}
+    if status == 503:
+        headers["retry-after"] = str(RETRY_AFTER_S)
+    if status == 401:
+        headers["www-authenticate"] = 'Bearer realm="rocade"'
+    body = document(status, code, detail, request.scope.get("rocade.request_id", ""), **facts)  # type: ignore[call-overload]  # own key
+    return Response(body, status_code=status, media_type="application/problem+json", headers=headers)
+
+
+def on_rocade_error(request: Request[Any, Any, Any], error: RocadeError) -> Response[Any]:
+    status = status_of(error)
+    if status >= 500:
+        _log.error("%s", error, extra={"request_id": request.scope.get("rocade.request_id", "")})  # type: ignore[call-overload]
+    if status == 500:
+        return _answer(
+            request, 500, error.code, "Stored data or the set-up is not as it should be; the operator was told."
+        )
+    return _answer(request, status, error.code, error.message, **error.facts)
+
+
+def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """What Litestar itself refuses: unknown path, wrong method, malformed query or body."""
+    codes = {
+        400: "http.request.invalid",
+        404: "http.path.unknown",
+        405: "http.method.refused",
+        413: "http.body.too_large",
+    }
+    code = codes.get(error.status_code, f"http.status.{error.status_code}")
+    if isinstance(error, ValidationException) and isinstance(error.extra, list):
+        wrong = [f"{item.get('key', '?')}: {item.get('message', '')}" for item in error.extra if isinstance(item, dict)]
+        return _answer(request, error.status_code, code, "; ".join(wrong) or "The request is malformed.")
+    if error.status_code >= 500:
+        return on_unforeseen(request, error)
+    return _answer(request, error.status_code, code, error.detail)
+
+
+def on_unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    request_id = request.scope.get("rocade.request_id", "")  # type: ignore[call-overload]
+    _log.error("unforeseen error", exc_info=error, extra={"request_id": request_id})
+    return _answer(request, 500, "http.unforeseen", "Something went wrong here; the request id finds it in the log.")
+
+
+HANDLERS: dict[Any, Any] = {
+    RocadeError: on_rocade_error,
+    HTTPException: on_http_exception,
+    Exception: on_unforeseen,
+}

@@ -1,0 +1,215 @@
+"""A town and a fleet for tests: vehicles circle on a ring road; everything is a function of the time given."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import socket
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rocade.console import Counts, Services, create_app
+from rocade.console.feed import Described, Seen
+from rocade.core import catalogue
+from rocade.core.errors import Refused
+from rocade.core.identifiers import Identity, VehicleRef
+from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.signals import Quality
+from rocade.doors.http import Access, Listeners, TokenFile, loopback_sockets, new_token
+from rocade.services.vehicles import Page, Vehicle
+from rocade.services.vehicles.api import TwinRow, TwinValue
+
+CENTRE = (4.04, 47.32)
+BRANDS = ("peugeot", "citroen", "ds", "opel", "renault", "hyundai", "lune", "vespelle")
+KINDS = {"lune": "bicycle", "vespelle": "moped"}
+MODELS = {
+    "peugeot": "e-208", "citroen": "ë-C4", "ds": "N°8", "opel": "Corsa", "renault": "Twizy", "hyundai": "Kona",
+    "lune": "Croissant", "vespelle": "Aria",
+}  # fmt: skip
+
+
+def _at(radius_km: float, angle: float) -> tuple[float, float]:
+    east = radius_km * math.cos(angle) / (111.32 * math.cos(math.radians(CENTRE[1])))
+    return CENTRE[0] + east, CENTRE[1] + radius_km * math.sin(angle) / 111.32
+
+
+def town() -> bytes:
+    """A ring road, avenues, streets and a lake as GeoJSON."""
+
+    def line(kind: str, name: str, points: list[tuple[float, float]]) -> dict[str, Any]:
+        return {"type": "Feature", "properties": {"kind": kind, "name": name}, "geometry": {"type": "LineString", "coordinates": points}}  # fmt: skip
+
+    turn = [step * math.tau / 96 for step in range(97)]
+    features = [line("street", f"Rue {ring}", [_at(ring * 0.45, angle) for angle in turn]) for ring in range(1, 7)]
+    features += [line("avenue", f"Avenue {n}", [_at(0.2, a), _at(3.6, a)]) for n, a in enumerate(turn[:96:8])]
+    features.append(line("ring", "Rocade", [_at(3.2, angle) for angle in turn]))
+    lake = [_at(0.9 + 0.2 * math.sin(3 * a), a * 0.5 + 0.4) for a in turn[:49]]
+    lake.append(lake[0])
+    features.append(
+        {"type": "Feature", "properties": {"kind": "water"}, "geometry": {"type": "Polygon", "coordinates": [lake]}}
+    )
+    return msgspec.json.encode({"type": "FeatureCollection", "features": features})
+
+
+class Toys:
+    """The fleet, its registry, its twins and its status board, all in memory."""
+
+    def __init__(self, count: int, seed: int = 7) -> None:
+        draw = random.Random(seed)
+        self.clock = SystemClock()
+        self.vehicles: dict[int, Vehicle] = {}
+        self.routes: dict[int, tuple[float, float, float]] = {}
+        for number in range(count):
+            brand = draw.choice(BRANDS)
+            ref = VehicleRef(draw.getrandbits(63))
+            kind, power = KINDS.get(brand, "car"), "electric"
+            self.vehicles[ref] = Vehicle(
+                ref, f"VF3TOY{number:011d}", kind, brand, MODELS[brand], power, "eu", "toy", 0, 0
+            )
+            radius = draw.choice((0.45, 0.9, 1.35, 1.8, 2.25, 2.7, 3.2, 3.2, 3.2))
+            speed = 0.0 if draw.random() < 0.1 else draw.uniform(12, 30) + radius * 18
+            self.routes[ref] = (radius, draw.uniform(0, math.tau), speed)
+
+    def seen(self, ref: int, at_us: int) -> Seen:
+        radius, angle, speed = self.routes[ref]
+        longitude, latitude = _at(radius, angle + speed / 3600 / radius * (at_us / 1e6 % 100_000))
+        return Seen(VehicleRef(ref), longitude, latitude, speed, at_us)
+
+    async def changed_since(self, cursor: int) -> tuple[list[Seen], int]:
+        now_us = self.clock.now_us()
+        return [self.seen(ref, now_us) for ref in self.vehicles if not cursor or self.routes[ref][2]], now_us
+
+    async def describe(self, refs: Iterable[VehicleRef]) -> list[Described]:
+        asked = (self.vehicles[ref] for ref in refs if ref in self.vehicles)
+        return [Described(one.ref, one.kind, one.brand, one.model, one.powertrain) for one in asked]
+
+    async def by_ref(self, ref: VehicleRef) -> Vehicle:
+        if ref not in self.vehicles:
+            raise Refused("vehicles.unknown", "no such vehicle")
+        return self.vehicles[ref]
+
+    async def resolve(self, id: str) -> Vehicle:
+        for vehicle in self.vehicles.values():
+            if vehicle.id == id:
+                return vehicle
+        raise Refused("vehicles.unknown", "no such vehicle")
+
+    async def list(self, cursor: str | None = None, limit: int = 100, **filters: str) -> Page:
+        chosen = [v for v in self.vehicles.values() if all(getattr(v, k) == x for k, x in filters.items())]
+        start = int(cursor or 0)
+        return Page(chosen[start : start + limit], str(start + limit) if len(chosen) > start + limit else None)
+
+    async def latest(self, ref: VehicleRef) -> TwinRow | None:
+        if ref not in self.vehicles:
+            return None
+        now_us = self.clock.now_us()
+        seen, names = self.seen(ref, now_us), catalogue.standard()
+        values = {
+            "Vehicle.Speed": seen.speed_kmh or 0.0,
+            "Vehicle.CurrentLocation.Longitude": seen.longitude,
+            "Vehicle.CurrentLocation.Latitude": seen.latitude,
+            "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed": 74.5,
+            "Vehicle.Exterior.AirTemperature": 11.25,
+        }
+        rows = [TwinValue(names.by_name(name).id, value, 0, now_us) for name, value in values.items()]
+        rows.append(
+            TwinValue(
+                names.by_name("Vehicle.TraveledDistance").id, 12_345_678.0, int(Quality.STUCK), now_us - 9_000_000
+            )
+        )
+        return TwinRow(now_us // 1_000_000, now_us, rows)
+
+    async def read(self) -> list[Any]:
+        return []
+
+
+class Notes:
+    """An audit log in memory."""
+
+    def __init__(self) -> None:
+        self.entries: list[AuditEntry] = []
+
+    def note(self, entry: AuditEntry) -> None:
+        self.entries.append(entry)
+
+    async def record(self, entry: AuditEntry) -> None:
+        self.entries.append(entry)
+
+
+class Plugs:
+    """A chaos handler that only remembers."""
+
+    def __init__(self) -> None:
+        self.pulled: list[tuple[str, str]] = []
+
+    async def act(self, act: str, vehicle: str) -> str:
+        self.pulled.append((act, vehicle))
+        return "worker 4711 killed; a new one reads on where it stopped"
+
+    async def counts(self) -> Counts:
+        return Counts(acked=128_540, lost=0, resent=12)
+
+
+class Proven:
+    """What a certificate check would return."""
+
+    def __init__(self, kind: str, name: str = "alice", serial: int = 7, not_after_us: int = 1 << 62) -> None:
+        self.identity = Identity("rocade.test", "eu", kind, name)
+        self.serial = serial
+        self.not_after_us = not_after_us
+
+
+def services(toys: Toys, directory: Path, *, chaos: Plugs | None = None, **changes: Any) -> tuple[Services, str]:
+    """Services around the toys, and a valid operator token. A "certificate" is its kind's name as bytes."""
+    tokens = directory / "tokens"
+    token = new_token(tokens, SystemRandom(), toys.clock)
+    audit = Notes()
+    access = Access(
+        lambda der, _at_us: Proven(der.decode()), lambda serial: serial == 13, TokenFile(tokens), audit, toys.clock
+    )
+
+    async def fine() -> bool:
+        return True
+
+    made: dict[str, Any] = {
+        "access": access, "audit": audit, "clock": toys.clock, "random": SystemRandom(), "catalogue": catalogue.standard(),
+        "registry": toys, "twins": toys, "fleet": toys, "status": toys, "ready": {"database": fine}, "town": town(),
+        "chaos": chaos,
+    }  # fmt: skip
+    return Services(**{**made, **changes}), token
+
+
+class Served:
+    """An application served on http://localhost in a thread; use as a context manager."""
+
+    def __init__(self, built: Services, sockets: list[socket.socket] | None = None) -> None:
+        self._services = built
+        self._sockets = sockets or loopback_sockets(0)
+        self._ready = threading.Event()
+        self.address = f"http://localhost:{self._sockets[0].getsockname()[1]}"
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self.listeners = Listeners(create_app(self._services), SystemRandom(), pages=self._sockets)
+        self._loop = asyncio.get_running_loop()
+        serving = asyncio.create_task(self.listeners.serve())
+        await self.listeners.started()
+        self._ready.set()
+        await serving
+
+    def __enter__(self) -> Served:
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self.listeners.stop)
+        self._thread.join(15)
