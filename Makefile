@@ -1,0 +1,66 @@
+# Rocade's commands. Each sets up what it needs in .venv; a second run finds it done. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test real check format bench wheel lock clean distclean
+
+RUN := .venv/bin
+ARGS ?=
+# Where the real test data lies; the default is a folder beside the repository.
+export ROCADE_DATA ?= $(abspath ../shared/data)
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+demo: .venv/demo.stamp .venv/assets.stamp ## a whole platform with a moving fleet: make demo ARGS="--for 20 --vehicles 50"
+	@$(RUN)/rocade demo $(ARGS)
+
+test: .venv/test.stamp .venv/assets.stamp ## all tests but the slow ones and those on real data (FULL=1: the slow ones too)
+	@tools/packages.sh
+	$(RUN)/python -m pytest $(if $(FULL),,-m "not slow") --ignore=tests/real $(ARGS)
+
+real: .venv/test.stamp .venv/assets.stamp ## tests on the real data sets in ROCADE_DATA (default ../shared/data)
+	@tools/packages.sh
+	@test -d "$(ROCADE_DATA)" || { echo "No test data in $(ROCADE_DATA): set ROCADE_DATA to the folder that holds it." >&2; exit 1; }
+	$(RUN)/python -m pytest $(if $(FULL),,-m "not slow") tests/real $(ARGS)
+
+check: .venv/check.stamp ## format, lint, types, and which room may import which
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+format: .venv/check.stamp ## put every file into the house's layout
+	$(RUN)/ruff check --fix --quiet . || true
+	$(RUN)/ruff format .
+
+bench: .venv/bench.stamp ## figures beside a peer in the same run; ONLY=road for one area, FULL=1 for the whole length
+	@tools/packages.sh
+	$(RUN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(FULL),--full) $(ARGS)
+
+wheel: .venv/test.stamp .venv/assets.stamp ## build/dist: a wheel with everything in it
+	$(RUN)/python -m build --wheel --no-isolation --outdir build/dist .
+
+lock: .venv/check.stamp ## write requirements/*.txt anew from pyproject.toml (UPGRADE=--upgrade for the newest)
+	$(RUN)/python -m pip install --quiet pip-tools
+	UPGRADE='$(UPGRADE)' tools/lock.sh
+
+clean: ## remove what builds and tests leave
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache rocade-demo
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## remove the virtual environment and the fetched browser libraries too
+	rm -rf .venv src/rocade/console/static/vendor src/*.egg-info
+
+# --- set-up; a stamp is older than what it was made from when that has changed --------------------------------------
+
+.venv/%.stamp: requirements/%.txt pyproject.toml
+	@tools/python.sh
+	@echo "Installing requirements/$*.txt"
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+.venv/assets.stamp: .venv/demo.stamp package.json package-lock.json src/rocade/console/vendor.py
+	@command -v npm >/dev/null || $(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/node.txt
+	@$(RUN)/python -m rocade.console.vendor
+	@touch $@
