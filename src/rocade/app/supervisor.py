@@ -23,6 +23,7 @@ from rocade.app.configuration import Configuration
 from rocade.core.errors import Misconfigured, Refused, RocadeError, Unavailable
 from rocade.fabric.database import EmbeddedPostgres, migrate
 
+PID_FILE = "supervisor.pid"
 READY_S = 60.0
 DRAIN_S = 10.0
 
@@ -168,6 +169,7 @@ class Supervisor:
     async def start(self, roles: tuple[str, ...] = ("store", "worker", "gateway", "api")) -> None:
         configuration = self.configuration
         configuration.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (configuration.socket_directory / PID_FILE).write_text(str(os.getpid()))
         if not self.database_url:
             self._postgres = EmbeddedPostgres(configuration.root / "postgres")
             self.database_url = await asyncio.to_thread(self._postgres.start)
@@ -236,6 +238,7 @@ class Supervisor:
         if self._postgres is not None:
             await asyncio.to_thread(self._postgres.stop)
             self._postgres = None
+        (self.configuration.socket_directory / PID_FILE).unlink(missing_ok=True)
 
     async def __aenter__(self) -> Supervisor:
         try:

@@ -1,0 +1,155 @@
+"""The process roles: `store`, `gateway`, `worker`, `api`, each a plain function of the configuration; and `all`.
+
+Every role: JSON logs, one event loop, engines opened, "ready" said to the supervisor (pipe) or systemd (notify socket),
+its status published each second, SIGTERM or SIGINT -> drain in at most ten seconds -> exit 0. Wiring of rooms is in
+`rocade.app.wiring`; this file only starts and stops things.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import uvloop
+
+from rocade.app import logs, wiring
+from rocade.app.configuration import Configuration
+from rocade.app.supervisor import Supervisor, die_with_parent
+from rocade.core.errors import RocadeError
+from rocade.fabric.status import StatusBoard
+
+STATUS_S = 1.0
+_log = logging.getLogger("rocade.app")
+
+
+def run(configuration: Configuration, role: str) -> None:
+    """Play one role until told to stop; exits the process with 0 after a clean drain, 1 on a RocadeError at start."""
+    logs.configure(role)
+    if os.environ.get("ROCADE_SUPERVISED"):
+        die_with_parent()
+    _raise_file_limit()
+    try:
+        if role == "store":
+            _run_store(configuration)
+        else:
+            uvloop.run(_ROLES[role](configuration))
+    except RocadeError as error:
+        _log.critical("cannot run", extra={"facts": {"code": error.code, "detail": error.message}})
+        sys.exit(1)
+
+
+def _run_store(configuration: Configuration) -> None:
+    from rocade.fabric.history.store import serve
+
+    configuration.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    serve(configuration.root / "history", configuration.socket_directory / "store.sock", on_ready=say_ready)
+
+
+async def _run_gateway(configuration: Configuration) -> None:
+    async with wiring.gateway(configuration) as gateway, _played(configuration, "gateway", gateway):
+        pass
+
+
+async def _run_worker(configuration: Configuration) -> None:
+    async with wiring.worker(configuration) as worker, _played(configuration, "worker", worker):
+        pass
+
+
+async def _run_api(configuration: Configuration) -> None:
+    async with wiring.api(configuration) as api, _played(configuration, "api", api):
+        pass
+
+
+_ROLES = {"gateway": _run_gateway, "worker": _run_worker, "api": _run_api}
+
+
+@contextlib.asynccontextmanager
+async def _played(configuration: Configuration, role: str, part: wiring.Part) -> AsyncIterator[None]:
+    """Say ready, publish status until a signal comes, then let the part drain."""
+    stopping = stop_event()
+    board = StatusBoard(part.database, part.clock)
+    process = os.environ.get("ROCADE_PROCESS", f"{role}@{socket.gethostname()}")
+    failed = asyncio.create_task(_outlive(part, stopping))
+    say_ready()
+    _log.info("ready")
+    while not stopping.is_set():
+        with contextlib.suppress(RocadeError, OSError, Exception):
+            await board.publish(role, process, {"pid": os.getpid(), **part.status()})
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), STATUS_S)
+    _log.info("draining")
+    yield
+    failed.cancel()
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(board.remove(role, process), 2)
+
+
+async def _outlive(part: wiring.Part, stopping: asyncio.Event) -> None:
+    """A background task that ends by itself ends the role: the supervisor starts a fresh one."""
+    try:
+        await part.failed()
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        _log.exception("a part of this role failed; ending the process")
+    os._exit(70)
+
+
+def stop_event() -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets."""
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, event.set)
+    return event
+
+
+def say_ready() -> None:
+    """Tell the supervisor's pipe or systemd (sd_notify(3)) that this process serves."""
+    if fd := os.environ.pop("ROCADE_READY_FD", ""):
+        with contextlib.suppress(OSError):
+            os.write(int(fd), b"ready\n")
+            os.close(int(fd))
+    notify("READY=1")
+
+
+def notify(message: str) -> None:
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, contextlib.suppress(OSError):
+            channel.connect("\0" + address[1:] if address.startswith("@") else address)
+            channel.send(message.encode())
+
+
+def _raise_file_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def run_all(configuration: Configuration, say: Callable[[str], Any] = print) -> int:
+    """Supervise the whole region on this machine until SIGTERM; the exit code."""
+    logs.configure("supervisor")
+    supervisor = Supervisor(configuration)
+    stopping = stop_event()
+    try:
+        await supervisor.start()
+        say(
+            f"rocade {configuration.region}: mqtt {configuration.mqtt.port}, enrolment {configuration.est.port}, "
+            f"api {configuration.http.api_port}, pages http://localhost:{configuration.http.pages_port}"
+        )
+        say_ready()
+        await stopping.wait()
+        notify("STOPPING=1")
+        return 0
+    except RocadeError as error:
+        _log.critical("cannot run", extra={"facts": {"code": error.code, "detail": error.message}})
+        return 1
+    finally:
+        await supervisor.stop()
