@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rocade.wire.can.frames import Frames
 
@@ -19,9 +20,14 @@ TIMEOUT_US = 1_000_000
 
 @dataclass(slots=True)
 class Transfers:
-    """What was found. `frames` has one row a complete payload, stamped when its last frame came."""
+    """What was found. `frames` has one row a complete payload, stamped when its last frame came.
+
+    Shape: `first_row`, `last_row` are the frames each payload began and ended with.
+    """
 
     frames: Frames
+    first_row: NDArray[np.int64]
+    last_row: NDArray[np.int64]
     singles: int = 0
     firsts: int = 0
     consecutives: int = 0
@@ -36,18 +42,21 @@ class _Open:
     size: int
     payload: bytearray
     stamp_us: int
+    first_row: int
     expected: int = 1
 
 
 @dataclass(slots=True)
 class _Found:
     rows: list[int] = field(default_factory=list)
+    first_rows: list[int] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
 
 
 def reassemble(frames: Frames, *, timeout_us: int = TIMEOUT_US) -> Transfers:
     """Payloads of all ISO-TP transfers in the frames; select diagnostic ids first."""
-    transfers = Transfers(frames.where(np.zeros(len(frames), bool)))
+    nothing = np.zeros(0, np.int64)
+    transfers = Transfers(frames.where(nothing), nothing, nothing)
     found = _Found()
     pending: dict[tuple[int, int], _Open] = {}
     rows = zip(frames.bus.tolist(), frames.id.tolist(), frames.length.tolist(), frames.stamp_us.tolist(), strict=True)
@@ -61,13 +70,14 @@ def reassemble(frames: Frames, *, timeout_us: int = TIMEOUT_US) -> Transfers:
             size, start = (data[0] & 15, 1) if data[0] & 15 or length <= 8 else (data[1], 2)
             if 0 < size <= len(data) - start:
                 found.rows.append(row)
+                found.first_rows.append(row)
                 found.payloads.append(data[start : start + size])
         elif kind == 1 and length >= 8:
             transfers.firsts += 1
             size, start = ((data[0] & 15) << 8) | data[1], 2
             if size == 0:
                 size, start = int.from_bytes(data[2:6]), 6
-            pending[key] = _Open(size, bytearray(data[start:]), stamp_us)
+            pending[key] = _Open(size, bytearray(data[start:]), stamp_us, row)
         elif kind == 2:
             transfers.consecutives += 1
             _continue(transfers, found, pending, key, (row, stamp_us, data), timeout_us)
@@ -76,6 +86,7 @@ def reassemble(frames: Frames, *, timeout_us: int = TIMEOUT_US) -> Transfers:
         else:
             transfers.others += 1
     transfers.frames = _as_frames(frames, found)
+    transfers.first_row, transfers.last_row = np.array(found.first_rows, np.int64), np.array(found.rows, np.int64)
     return transfers
 
 
@@ -99,6 +110,7 @@ def _continue(
         return
     transfers.complete += 1
     found.rows.append(row)
+    found.first_rows.append(transfer.first_row)
     found.payloads.append(bytes(transfer.payload[: transfer.size]))
 
 

@@ -1,0 +1,275 @@
+"""The agent: keeps a link up while there is something to say, empties the journal through it, answers resend requests.
+
+Flow: `Agent.run` connects, and reconnects with full-jitter back-off -> each time there is room in the window, the next
+waiting batches are stamped with the time they leave and sent -> PUBACK 0: acknowledged in the journal (several at a
+time); 0x97 and others that may pass: back off, then again; 0x99: set aside and reported; 0x87: `denied`, the
+connection is closed and tried again later, the batch keeps waiting -> down/resend `{"epoch", "ranges"}`: the batches wait again.
+The certificate is renewed at two thirds of its life (`renewal`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from rocade.agents.vehicle.journal import Journal
+from rocade.agents.vehicle.link import Link
+from rocade.core.errors import Refused, RocadeError
+from rocade.core.ports import Clock, Random
+from rocade.trust.identity import directory, tls
+from rocade.wire.batch import Template
+from rocade.wire.mqtt import Reason
+
+log = logging.getLogger(__name__)
+_ACKNOWLEDGE_EVERY_S = 0.05
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """Full jitter: wait a random time up to `first_s` * 2**attempt, at most `most_s`."""
+
+    first_s: float = 0.5
+    most_s: float = 60.0
+
+    def wait_s(self, attempt: int, random: Random) -> float:
+        return random.uniform() * min(self.most_s, self.first_s * 2.0 ** min(attempt, 30))
+
+
+STEADY = Backoff()
+
+
+class Counters(msgspec.Struct):
+    """What the sender itself knows."""
+
+    connections: int = 0
+    sent: int = 0
+    acknowledged: int = 0
+    acknowledged_points: int = 0
+    delayed: int = 0
+    set_aside: int = 0
+    asked_again: int = 0
+    denied: int = 0
+    """Times in a row the platform refused this identity; a success sets it back to 0."""
+    last_problem: str = ""
+
+
+class _Ask(msgspec.Struct):
+    epoch: str
+    ranges: list[tuple[int, int]]
+
+
+class Agent:
+    """The sending half of a vehicle. `context_of` gives the TLS settings anew for each connection."""
+
+    def __init__(
+        self,
+        vehicle_id: str,
+        host: str,
+        port: int,
+        journal: Journal,
+        context_of: Callable[[], ssl.SSLContext | None],
+        clock: Clock,
+        random: Random,
+        *,
+        window: int = 10,
+        keep_alive_s: int = 60,
+        backoff: Backoff = STEADY,
+    ) -> None:
+        self.journal, self.counters = journal, Counters()
+        self.latencies_s: list[float] | None = None
+        """Set to a list to collect the time from send to acknowledgement."""
+        self._id, self._host, self._port, self._context_of = vehicle_id, host, port, context_of
+        self._clock, self._random = clock, random
+        self._window, self._keep_alive_s, self._backoff = window, keep_alive_s, backoff
+        self._link: Link | None = None
+        self._sent: dict[int, tuple[int, float]] = {}
+        self._done: list[int] = []
+        self._cursor = 0
+        self._refusals = 0
+        self._flush: asyncio.TimerHandle | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._ended = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    @classmethod
+    def of_directory(
+        cls, identity_dir: Path, host: str, port: int, journal: Journal, clock: Clock, random: Random, window: int = 10
+    ) -> Agent:
+        """The agent of an enrolled vehicle; it reads its identity from its own certificate."""
+        vehicle_id = directory.load_identity(identity_dir).id
+        return cls(
+            vehicle_id, host, port, journal, lambda: tls.client_context(identity_dir), clock, random, window=window
+        )
+
+    @property
+    def is_connected(self) -> bool:
+        return self._link is not None
+
+    async def run(self) -> None:
+        """Stay connected until `stop`. Raises nothing that another attempt may cure; problems stand in `counters`."""
+        attempt = 0
+        while not self._stopping.is_set():
+            began_s = self._clock.monotonic_s()
+            try:
+                await self._connect_and_serve()
+            except RocadeError as error:
+                self.counters.last_problem = str(error)
+                self.counters.denied += isinstance(error, Refused)
+                log.debug("link: %s", error)
+            finally:
+                self._forget_link()
+            attempt = 0 if self._clock.monotonic_s() - began_s > 30 else attempt + 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._backoff.wait_s(attempt, self._random))
+
+    def wake(self) -> None:
+        """Tell the agent that the journal has more; call it after each append."""
+        self._idle.clear()
+        self._pump()
+
+    async def drained(self) -> None:
+        """Return when every batch of the journal is acknowledged or set aside."""
+        while self.journal.count_waiting() or self._done:
+            self._idle.clear()
+            self._pump()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), 0.5)
+
+    def cut(self) -> None:
+        """Lose the connection as in a tunnel; `run` connects again."""
+        if self._link:
+            self._link.abort()
+
+    async def stop(self) -> None:
+        """Close in good order; what waits stays in the journal."""
+        self._stopping.set()
+        if self._link:
+            self._link.close()
+        self._write_acknowledged()
+
+    async def _connect_and_serve(self) -> None:
+        self._ended.clear()
+        link = await Link.open(
+            self._host,
+            self._port,
+            self._context_of(),
+            self._id,
+            self,
+            window=self._window,
+            keep_alive_s=self._keep_alive_s,
+        )
+        self.counters.connections += 1
+        self._link, self._cursor = link, 0
+        self._pump()
+        await self._ended.wait()
+
+    def _forget_link(self) -> None:
+        self._link, self._cursor = None, 0
+        self._write_acknowledged()
+        self._sent.clear()
+        if self._pause:
+            self._pause.cancel()
+            self._pause = None
+
+    def _pump(self) -> None:
+        """Send what waits while there is room."""
+        link = self._link
+        if link is None or self._pause is not None:
+            return
+        while (room := link.room) > 0:
+            entries = self.journal.waiting(self._cursor, room)
+            if not entries:
+                if not self._sent:
+                    self._write_acknowledged()
+                    self._idle.set()
+                return
+            for entry in entries:
+                self._cursor = entry.sequence
+                if entry.sequence in self._sent:
+                    continue
+                stamped = Template(entry.body).stamp(
+                    epoch=self.journal.epoch,
+                    sequence=entry.sequence,
+                    sent_at_us=self._clock.now_us(),
+                    start_us=entry.start_us,
+                )
+                self._sent[entry.sequence] = entry.points, self._clock.monotonic_s()
+                self.counters.sent += 1
+                link.send("batch", entry.sequence, stamped)
+
+    def acknowledged(self, sequence: int) -> None:
+        points, sent_s = self._sent.pop(sequence, (0, 0.0))
+        self.counters.acknowledged += 1
+        self.counters.acknowledged_points += points
+        if self.latencies_s is not None:
+            self.latencies_s.append(self._clock.monotonic_s() - sent_s)
+        self._refusals = self.counters.denied = 0
+        self._done.append(sequence)
+        if self._flush is None:
+            self._flush = asyncio.get_running_loop().call_later(_ACKNOWLEDGE_EVERY_S, self._write_acknowledged)
+        if not self._sent:
+            self._pump()
+
+    def refused(self, sequence: int, reason: int, text: str) -> None:
+        self._sent.pop(sequence, None)
+        self.counters.last_problem = text or f"PUBACK {reason:#04x}"
+        if reason in _FOR_GOOD:
+            self.counters.set_aside += 1
+            log.warning("batch %d was refused for good (%#04x %s) and set aside", sequence, reason, text)
+            self.journal.set_aside(sequence, f"{reason:#04x} {text}".strip())
+            return
+        if reason == Reason.NOT_AUTHORIZED and self._link:
+            self.counters.denied += 1
+            self._link.close()
+            return
+        self.counters.delayed += 1
+        self._refusals += 1
+        self._cursor = min(self._cursor, sequence - 1)
+        if self._pause is None:
+            wait_s = 0.05 + self._backoff.wait_s(self._refusals, self._random)
+            self._pause = asyncio.get_running_loop().call_later(wait_s, self._go_on)
+
+    def received(self, tail: str, body: bytes) -> None:
+        if tail != "resend":
+            return
+        try:
+            ask = msgspec.json.decode(body, type=_Ask)
+            is_ours = int(ask.epoch, 16) == self.journal.epoch
+        except (msgspec.DecodeError, ValueError) as error:
+            log.warning("resend request cannot be read: %s", error)
+            return
+        if is_ours and ask.ranges:
+            self._write_acknowledged()
+            self.counters.asked_again += self.journal.ask_again(ask.ranges)
+            self._cursor = min(self._cursor, min(low for low, _ in ask.ranges) - 1)
+            self.wake()
+
+    def has_room(self) -> None:
+        self._pump()
+
+    def closed(self, why: str, reason: int) -> None:
+        if reason or not self._stopping.is_set():
+            self.counters.last_problem = f"{why} ({reason:#04x})" if reason else why
+        self._ended.set()
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._pump()
+
+    def _write_acknowledged(self) -> None:
+        """Mark in the journal what was acknowledged since the last time."""
+        if self._flush:
+            self._flush.cancel()
+            self._flush = None
+        done, self._done = self._done, []
+        if done:
+            self.journal.acknowledge(done)
+
+
+_FOR_GOOD = {Reason.PAYLOAD_FORMAT_INVALID, Reason.TOPIC_NAME_INVALID}

@@ -1,0 +1,228 @@
+"""One MQTT 5 connection of a vehicle: publishes bodies with QoS 1, reports what became of each, receives commands.
+
+Flow: TCP and TLS -> CONNECT -> CONNACK sets the window (the smaller of ours and the server's Receive Maximum) ->
+SUBSCRIBE to the vehicle's own down topics -> `send` while `has_room` -> the listener hears `acknowledged`, `refused`,
+`received`, `closed`. Knows nothing of journals and never retries: that is the agent's.
+Source: MQTT 5.0; topics in docs/mqtt.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Protocol
+
+from rocade.core.errors import Refused, Unavailable
+from rocade.trust.identity import tls
+from rocade.wire.mqtt import (
+    Connack,
+    Connect,
+    Decoder,
+    Disconnect,
+    Packet,
+    Pingreq,
+    Properties,
+    Puback,
+    Publish,
+    Reason,
+    Subscribe,
+    Subscription,
+    encode,
+)
+
+CONNECT_TIMEOUT_S = 30.0
+MOST_DOWN_BYTES = 1 << 20
+
+
+class Listener(Protocol):
+    """What a link tells its agent; all calls come from the event loop and must not block."""
+
+    def acknowledged(self, sequence: int) -> None: ...
+    def refused(self, sequence: int, reason: int, text: str) -> None: ...
+    def received(self, tail: str, body: bytes) -> None: ...
+    def has_room(self) -> None: ...
+    def closed(self, why: str, reason: int) -> None: ...
+
+
+class Link(asyncio.Protocol):
+    """Use `open`; after `listener.closed` the link is spent."""
+
+    def __init__(self, vehicle_id: str, listener: Listener, window: int, keep_alive_s: int) -> None:
+        self._id, self._listener = vehicle_id, listener
+        self._up, self._down = f"rocade/v1/{vehicle_id}/up/", f"rocade/v1/{vehicle_id}/down/"
+        self._window, self._keep_alive_s = window, keep_alive_s
+        self._decoder = Decoder(5, MOST_DOWN_BYTES)
+        self._transport: asyncio.Transport | None = None
+        self._in_flight: dict[int, int] = {}
+        self._next_id = 1
+        self._is_writable = True
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._why, self._reason = "connection lost", 0
+        self._heard_s = self._spoke_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_open = False
+
+    @classmethod
+    async def open(
+        cls,
+        host: str,
+        port: int,
+        context: ssl.SSLContext | None,
+        vehicle_id: str,
+        listener: Listener,
+        *,
+        window: int = 10,
+        keep_alive_s: int = 60,
+    ) -> Link:
+        """Connect and wait for the platform's welcome.
+
+        Raises: Unavailable `link.down` (no connection, server busy); Refused `link.refused` (the platform says no).
+        """
+        loop = asyncio.get_running_loop()
+        link: Link | None = None
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                _, link = await loop.create_connection(
+                    lambda: cls(vehicle_id, listener, window, keep_alive_s), host, port, ssl=context
+                )
+                await link._ready
+        except ssl.SSLError as error:
+            raise _tls_refused(error) from error
+        except (OSError, TimeoutError) as error:
+            if link:
+                link.abort()
+            raise Unavailable("link.down", f"no connection to {host}:{port}: {error or 'timed out'}") from error
+        return link
+
+    @property
+    def room(self) -> int:
+        """How many more bodies may be sent now."""
+        return self._window - len(self._in_flight) if self._is_open and self._is_writable else 0
+
+    def send(self, tail: str, sequence: int, body: bytes) -> None:
+        """Publish one body; only while `room` > 0."""
+        while self._next_id in self._in_flight:
+            self._next_id = self._next_id % 65535 + 1
+        packet_id, self._next_id = self._next_id, self._next_id % 65535 + 1
+        self._in_flight[packet_id] = sequence
+        self._write(Publish(topic=self._up + tail, payload=body, qos=1, packet_id=packet_id))
+
+    def close(self) -> None:
+        """Say goodbye and close."""
+        if self._is_open and self._transport:
+            self._why = "closed by the vehicle"
+            self._write(Disconnect())
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Cut the connection without a word, as a tunnel would."""
+        if self._transport:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=256 * 1024)
+        properties = Properties(receive_maximum=16, maximum_packet_size_bytes=MOST_DOWN_BYTES)
+        self._write(Connect(client_id=self._id, keep_alive_s=self._keep_alive_s, properties=properties))
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_s = asyncio.get_running_loop().time()
+        try:
+            packets = self._decoder.feed(data)
+        except Refused as error:
+            self._fail(f"the platform sent something malformed: {error.code}", Reason.PROTOCOL_ERROR)
+            return
+        had_room = self.room > 0
+        for packet in packets:
+            self._take(packet)
+        if not had_room and self.room > 0:
+            self._listener.has_room()
+
+    def pause_writing(self) -> None:
+        self._is_writable = False
+
+    def resume_writing(self) -> None:
+        self._is_writable = True
+        self._listener.has_room()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._is_open = False
+        if self._timer:
+            self._timer.cancel()
+        why = f"{self._why}: {error}" if error else self._why
+        if isinstance(error, ssl.SSLError) and not self._ready.done():
+            self._ready.set_exception(_tls_refused(error))
+            return
+        if not self._ready.done():
+            self._ready.set_exception(Unavailable("link.down", f"the connection ended before the welcome ({why})"))
+            return
+        self._listener.closed(why, self._reason)
+
+    def _take(self, packet: Packet) -> None:
+        match packet:
+            case Puback():
+                sequence = self._in_flight.pop(packet.packet_id, None)
+                if sequence is None:
+                    return
+                if packet.reason in (Reason.SUCCESS, Reason.NO_MATCHING_SUBSCRIBERS):
+                    self._listener.acknowledged(sequence)
+                else:
+                    self._listener.refused(sequence, packet.reason, packet.properties.reason_string or "")
+            case Publish():
+                if packet.qos == 1:
+                    self._write(Puback(packet_id=packet.packet_id))
+                if packet.topic.startswith(self._down):
+                    self._listener.received(packet.topic[len(self._down) :], packet.payload)
+            case Connack():
+                self._welcome(packet)
+            case Disconnect():
+                self._fail(packet.properties.reason_string or "the platform closed the connection", packet.reason)
+            case _:
+                pass
+
+    def _welcome(self, packet: Connack) -> None:
+        if packet.reason:
+            text = packet.properties.reason_string or f"reason {packet.reason:#04x}"
+            code = (Unavailable, "link.busy") if packet.reason in _LATER else (Refused, "link.refused")
+            if not self._ready.done():
+                self._ready.set_exception(code[0](code[1], f"the platform did not let the vehicle in: {text}"))
+            self.abort()
+            return
+        self._window = min(self._window, packet.properties.receive_maximum or 65535)
+        self._keep_alive_s = packet.properties.server_keep_alive_s or self._keep_alive_s
+        self._write(Subscribe(packet_id=65535, subscriptions=(Subscription(filter=self._down + "#", qos=1),)))
+        self._is_open = True
+        self._heard_s = asyncio.get_running_loop().time()
+        self._watch()
+        if not self._ready.done():
+            self._ready.set_result(None)
+
+    def _watch(self) -> None:
+        """Ping when silent for half the keep-alive; give up when nothing was heard for one and a half."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._heard_s > 1.5 * self._keep_alive_s:
+            self._fail("the platform is silent", Reason.KEEP_ALIVE_TIMEOUT)
+            return
+        if loop.time() - min(self._spoke_s, self._heard_s) >= 0.5 * self._keep_alive_s:
+            self._write(Pingreq())
+        self._timer = loop.call_later(self._keep_alive_s / 4, self._watch)
+
+    def _write(self, packet: Packet) -> None:
+        if self._transport and not self._transport.is_closing():
+            self._spoke_s = asyncio.get_running_loop().time()
+            self._transport.write(encode(packet, 5))
+
+    def _fail(self, why: str, reason: int) -> None:
+        self._why, self._reason = why, reason
+        if self._transport:
+            self._transport.close()
+
+
+_LATER = {Reason.SERVER_UNAVAILABLE, Reason.SERVER_BUSY, Reason.QUOTA_EXCEEDED, Reason.CONNECTION_RATE_EXCEEDED}
+
+
+def _tls_refused(error: ssl.SSLError) -> Refused:
+    return Refused(
+        "link.refused", f"the connection was refused in the TLS handshake: {tls.handshake_refusal(error).message}"
+    )
