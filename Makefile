@@ -27,7 +27,7 @@ check: .venv/check.stamp ## format, lint, types, and which room may import which
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(RUN)/lint-imports
+	$(RUN)/lint-imports --no-logo
 
 format: .venv/check.stamp ## put every file into the house's layout
 	$(RUN)/ruff check --fix --quiet . || true
