@@ -40,19 +40,18 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def template_url(postgres_url: str) -> str:
-    """A migrated database that others are copied from."""
+def template(postgres_url: str) -> str:
+    """Name of a migrated database that others are copied from."""
     _execute(postgres_url, "CREATE DATABASE migrated")
-    url = _other(postgres_url, "migrated")
-    migrate(url, PACKAGES)
-    return url
+    migrate(_other(postgres_url, "migrated"), PACKAGES)
+    return "migrated"
 
 
 @pytest.fixture
-def database_url(postgres_url: str, template_url: str) -> Iterator[str]:
+def database_url(postgres_url: str, template: str) -> Iterator[str]:
     """URL of a fresh, migrated, empty database."""
     name = f"test_{next(_numbers)}"
-    _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE migrated")
+    _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield _other(postgres_url, name)
     _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -6,6 +6,7 @@ brings every package's tables up, `Database.connect(url)` opens the connections.
 
 from rocade.fabric.database.connection import Database
 from rocade.fabric.database.embedded import EmbeddedPostgres
+from rocade.fabric.database.leases import Leases
 from rocade.fabric.database.migration import migrate
 
-__all__ = ["Database", "EmbeddedPostgres", "migrate"]
+__all__ = ["Database", "EmbeddedPostgres", "Leases", "migrate"]

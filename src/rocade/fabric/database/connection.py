@@ -43,7 +43,9 @@ class Database:
             raise Unavailable("database.down", f"PostgreSQL does not answer: {type(error).__name__}") from error
         if version.major < OLDEST_VERSION:
             await pool.close()
-            raise Misconfigured("database.version", f"PostgreSQL {version.major} is too old, use {OLDEST_VERSION} or newer")
+            raise Misconfigured(
+                "database.version", f"PostgreSQL {version.major} is too old, use {OLDEST_VERSION} or newer"
+            )
         return cls(url, pool, make_engine(url, max_connections))
 
     async def close(self) -> None:

@@ -203,7 +203,7 @@ def _unprivileged(binaries: Path) -> list[str]:
     if os.geteuid() != 0:
         return []
     prefix = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
-    if shutil.which("unshare") and subprocess.run([*prefix, "true"], capture_output=True).returncode == 0:
+    if shutil.which("unshare") and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
         return prefix
     raise Misconfigured(
         "database.embedded",
@@ -226,7 +226,9 @@ def _environment() -> dict[str, str]:
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, env=environment or _environment())
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment or _environment())
     if done.returncode != 0:
-        raise Unavailable("database.start", f"{Path(command[-2]).name or command[0]} failed: {done.stderr.strip()[-500:]}")
+        raise Unavailable(
+            "database.start", f"{Path(command[-2]).name or command[0]} failed: {done.stderr.strip()[-500:]}"
+        )
     return done.stdout

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 
-from alembic.runtime.environment import EnvironmentContext
 from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text

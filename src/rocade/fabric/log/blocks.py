@@ -25,7 +25,7 @@ RECORD_OVERHEAD_BYTES = 26  # msgpack heads of one record, at most
 SEGMENT_SHIFT = 40  # position = segment << 40 | number within the segment
 
 COLUMNS = ("lane", "writer", "position", "session", "records", "partitions", "oldest_us", "body")
-_HEAD = struct.Struct("!h" "ih" "ii" "iq" "iq" "ii" "ih" "iq" "i")
+_HEAD = struct.Struct("!hihiiiqiqiiihiqi")
 _COPY_BEGIN = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _COPY_END = struct.pack("!h", -1)
 

@@ -35,7 +35,9 @@ AHEAD = """
     ) p CROSS JOIN LATERAL (
         SELECT position, records, octet_length(body) AS bytes FROM ({rows}) s ORDER BY position LIMIT $5
     ) r"""
-AHEAD_ROWS = "SELECT position, records, body FROM {table} WHERE lane = p.lane AND writer = p.writer AND position > p.after"
+AHEAD_ROWS = (
+    "SELECT position, records, body FROM {table} WHERE lane = p.lane AND writer = p.writer AND position > p.after"
+)
 
 WITHIN = """
     SELECT p.lane, p.writer, r.position, r.body
@@ -156,7 +158,8 @@ class PostgresLog:
                 if not tables:
                     return []
                 union = " UNION ALL ".join(rows.format(table=table) for table in tables)
-                return await self._pool.fetch(query.format(rows=union), *arguments)
+                found: Sequence[Any] = await self._pool.fetch(query.format(rows=union), *arguments)
+                return found
             except asyncpg.UndefinedTableError:
                 continue  # trimmed between the two queries
             except DOWN as error:

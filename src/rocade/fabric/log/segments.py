@@ -9,6 +9,7 @@ gone, nothing of it was stored, and writes to the newest.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import asyncpg
@@ -119,7 +120,7 @@ async def trim(pool: asyncpg.Pool, stream: str, retention: Retention, clock: Clo
     freed = 0
     async with pool.acquire() as connection:
         live = await numbers(connection, stream)
-        for number, successor in zip(live, live[1:], strict=False):
+        for number, successor in pairwise(live):
             closed_us = await connection.fetchval(
                 "SELECT opened_us FROM log_segment WHERE stream = $1 AND number = $2", stream, successor
             )

@@ -19,7 +19,9 @@ def upgrade() -> None:
             opened_us bigint NOT NULL,
             PRIMARY KEY (stream, number)
         )""")
-    op.execute("CREATE TABLE log_writer (writer integer PRIMARY KEY, session bigint NOT NULL, taken_us bigint NOT NULL)")
+    op.execute(
+        "CREATE TABLE log_writer (writer integer PRIMARY KEY, session bigint NOT NULL, taken_us bigint NOT NULL)"
+    )
     op.execute("""
         CREATE TABLE log_group (
             name text NOT NULL,
