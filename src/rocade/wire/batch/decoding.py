@@ -51,6 +51,8 @@ class Columns:
     """Columns of all batches, first all that carry integers (scaled, text, bits), then all that carry floats."""
 
     batch: Ints
+    order: Ints
+    """Place on the wire (batch after batch) of each column here."""
     signal: NDArray[np.uint32]
     clock: Ints
     rows: Ints
@@ -83,6 +85,8 @@ class Columns:
 class Decoded:
     """Struct of arrays. Batches are the sound ones only; `index` leads back to the bodies handed in."""
 
+    taken: int
+    """How many of the bodies handed in were looked at."""
     reasons: list[str | None]
     index: Ints
     epoch: NDArray[np.uint64]
@@ -92,6 +96,8 @@ class Decoded:
     scheme: Sequence[int]
     scheme_version: Sequence[int]
     vehicle_ids: Sequence[str]
+    signals: Sequence[bytes]
+    """Signal ids of each batch's columns as they came (uint32, wire order)."""
     clocks: Clocks
     columns: Columns
     mark_column: Ints
@@ -106,9 +112,17 @@ def scaled(values: Ints, exponent: int) -> NDArray[np.float64]:
     return out
 
 
-def decode_many(bodies: Sequence[bytes], no_float32: NDArray[np.uint32] | None = None) -> Decoded:
-    """Decode many bodies; those refused have a code in `reasons` and take no part."""
+def decode_many(
+    bodies: Sequence[bytes], no_float32: NDArray[np.uint32] | None = None, max_points: int | None = None
+) -> Decoded:
+    """Decode many bodies; those refused have a code in `reasons` and take no part.
+
+    With `max_points`, only the first bodies that together hold no more are decoded (at least one): `taken` of them.
+    """
     sides, reasons = open_many(bodies, no_float32)
+    if max_points is not None and len(sides.index) > 1 and sides.points.sum() > max_points:
+        fitting = int(np.searchsorted(np.cumsum(sides.points), max_points, "right"))
+        return decode_many(bodies[: sides.index[max(1, fitting)]], no_float32)
     columns, place, wrong = _columns(sides)
     if len(wrong):
         places = sides.index[wrong].tolist()
@@ -119,6 +133,7 @@ def decode_many(bodies: Sequence[bytes], no_float32: NDArray[np.uint32] | None =
         return decoded
     marks = _marks(sides, columns, place)
     return Decoded(
+        taken=len(bodies),
         reasons=reasons,
         index=sides.index,
         epoch=np.array(sides.scalars["epoch"], np.uint64),
@@ -128,6 +143,7 @@ def decode_many(bodies: Sequence[bytes], no_float32: NDArray[np.uint32] | None =
         scheme=sides.scalars["scheme"],
         scheme_version=sides.scalars["scheme_version"],
         vehicle_ids=sides.scalars["vehicle_id"],
+        signals=sides.sections["signal"],
         clocks=_clocks(sides),
         columns=columns,
         mark_column=marks[0],
@@ -231,6 +247,7 @@ def _columns(sides: Opened) -> tuple[Columns, Ints, Ints]:
     return (
         Columns(
             batch=column_batch,
+            order=order,
             signal=sides.signal[order],
             clock=sides.column_clock[order],
             rows=rows,
@@ -267,8 +284,9 @@ def _base_words(sides: Opened, ints: Ints, at: Ints, batch: Ints) -> Ints:
 
 def _bits(section: NDArray[np.uint8], rows: Ints) -> Ints:
     padded = (rows + 7) >> 3 << 3
-    bits: Ints = np.unpackbits(section, bitorder="little").astype(np.int64)
-    return bits[spans(np.cumsum(padded) - padded, rows)]
+    chosen = spans(np.cumsum(padded) - padded, rows)
+    bits: Ints = np.asarray(np.unpackbits(section, bitorder="little")[chosen], np.int64)
+    return bits
 
 
 def _marks(sides: Opened, columns: Columns, place: Ints) -> tuple[Ints, Ints, NDArray[np.uint8]]:

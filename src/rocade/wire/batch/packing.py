@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rocade.core.errors import Refused
 from rocade.wire.batch import layout
-from rocade.wire.batch.layout import BITS, CONSTANT, FLOAT64, INT64, REGULAR, SUBSET, TEXT
+from rocade.wire.batch.layout import BITS, CONSTANT, FLOAT64, INT16, INT64, REGULAR, SUBSET, TEXT
 from rocade.wire.batch.model import Batch, Clock, Column
 
 _WORTH_COMPRESSING_BYTES = 256
@@ -120,17 +120,17 @@ class _Body:
             raise _unpackable(f"a clock has {len(times)} instants; 1 to {layout.MAX_ROWS} fit")
         steps = np.diff(times)
         step = int(steps[0]) if len(steps) else 0
-        if bool((steps == step).all()) and 0 <= step < 1 << 32:
+        if len(times) == 1 or (bool((steps == step).all()) and 0 < step < 1 << 32):
             self._clock(REGULAR, int(times[0]) - self.start_us, step, len(times), b"")
             return
-        unit = int(np.gcd.reduce(np.abs(steps)))
+        unit = int(np.gcd.reduce(np.abs(steps))) or 1
         while unit >= 1 << 32:
             unit = _divisor(unit)
         kind, data = _narrowest(np.concatenate((np.zeros(1, np.int64), steps // unit)))
         if kind == INT64:
             raise _unpackable("instants of one clock lie too far apart; put them on clocks of their own")
-        if kind < 2:
-            kind, data = 2, np.frombuffer(data, "<i1").astype("<i2").tobytes()
+        if kind < INT16:
+            kind, data = INT16, (np.append(0, steps) // unit).astype("<i2").tobytes()
         self._clock(kind, int(times[0]) - self.start_us, unit, len(times), data)
 
     def add_column(self, column: Column) -> None:

@@ -35,7 +35,7 @@ CODES = {
     "batch.compression": "the body is not one whole zstd frame",
     "batch.limits": "too many clocks, columns, words or points",
     "batch.arrays": "arrays of clocks, columns or marks differ in length",
-    "batch.clocks": "a clock has an unknown kind, no rows or too many, a wrong parent, or an instant outside 1970 to 2255",
+    "batch.clocks": "a clock has an unknown kind, no step, no rows or too many, a wrong parent, or lies outside 1970 to 2255",
     "batch.columns": "a column has an unknown kind or names a clock that is not there",
     "batch.lengths": "a section does not hold exactly what rows and kinds ask for",
     "batch.marks": "a mark points outside its column or clock",
@@ -224,6 +224,7 @@ def _check(sides: Opened, no_float32: NDArray[np.uint32] | None) -> dict[int, st
     instant = sides.start_us[batch] + sides.clock_start
     wrong = (rows <= 0) | (rows > layout.MAX_ROWS) | ~_CLOCK_KINDS[kind]
     wrong |= (instant < 0) | (instant >= layout.MAX_START_US)
+    wrong |= (kind == REGULAR) & (sides.clock_step == 0) & (rows > 1)
     if wrong.any():
         refuse("batch.clocks", batch[wrong])
     wrong = (sides.sent_at_us < 0) | (sides.sent_at_us >= layout.MAX_START_US)
