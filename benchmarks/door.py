@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import multiprocessing as mp
 import os
-import platform
 import ssl
 import sys
 import tempfile
@@ -38,7 +36,7 @@ from rocade.trust.identity.issuers import IssuerTable
 from rocade.wire import mqtt as wire
 
 sys.path.insert(0, str(Path(__file__).parent))
-from load import Fleet, Report, raise_file_limit, write_vehicles  # noqa: E402 - a sibling script
+from load import Fleet, Report, raise_file_limit, write_vehicles
 
 COMMIT_S = 0.005
 BODY_BYTES = {"small": 100, "batch": 1400}
@@ -135,10 +133,11 @@ def serve(kind: str, directory: Path, pipe: Connection) -> None:
             if pipe.recv() == "stop":
                 done.set()
             else:
-                pipe.send((time.process_time(), me.memory_info().rss, meter.connections, meter.ticks))
+                pipe.send((time.process_time(), me.memory_info().rss, meter.connections, dict(meter.refusals)))
 
         asyncio.get_running_loop().add_reader(pipe.fileno(), answer)
         await done.wait()
+        os._exit(0)
 
     asyncio.run(run(), loop_factory=loops[kind.rpartition("-")[2]])
 
@@ -162,9 +161,9 @@ class Served:
         self._process.start()
         self.port: int = self._pipe.recv()
 
-    def state(self) -> tuple[float, int, int, int]:
+    def state(self) -> tuple[float, int, int, dict[str, int]]:
         self._pipe.send("state")
-        answer: tuple[float, int, int, int] = self._pipe.recv()
+        answer: tuple[float, int, int, dict[str, int]] = self._pipe.recv()
         return answer
 
     def stop(self) -> None:
@@ -172,7 +171,7 @@ class Served:
         self._process.join(10)
 
 
-def throughput(kind: str, directory: Path, ids: list[str], size: str, seconds: float, window: int) -> dict[str, float]:
+def throughput(kind: str, directory: Path, ids: list[str], size: str, seconds: float, window: int) -> dict[str, Any]:
     """Closed loop: every vehicle keeps `window` messages in flight."""
     served = Served(kind, directory)
     fleet = Fleet("localhost", served.port, directory, window=window)
@@ -196,7 +195,7 @@ def throughput(kind: str, directory: Path, ids: list[str], size: str, seconds: f
     }
 
 
-def idle(kind: str, directory: Path, ids: list[str]) -> dict[str, float]:
+def idle(kind: str, directory: Path, ids: list[str]) -> dict[str, Any]:
     """All connect, nobody speaks; then all connections break at once and come back."""
     served = Served(kind, directory)
     fleet = Fleet("localhost", served.port, directory, window=1)
@@ -223,6 +222,8 @@ def idle(kind: str, directory: Path, ids: list[str]) -> dict[str, float]:
         "storm_s": storm_s,
         "storm_door_us": (peak[0] - cut[0]) / len(ids) * 1e6,
         "storm_rss_mib": peak[1] / 1048576,
+        "redialled": fleet.reconnects,
+        "refused": str(peak[3]),
     }
 
 
@@ -255,7 +256,12 @@ def main() -> None:
 
 
 def _print(row: dict[str, Any]) -> None:
-    print("  ".join(f"{name} {value:,.1f}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()), flush=True)
+    print(
+        "  ".join(
+            f"{name} {value:,.1f}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()
+        ),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

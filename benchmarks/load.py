@@ -167,7 +167,7 @@ class Fleet:
         self._tail = b"\0" if protocol == 5 else b""
         self._latency: Counter[int] = Counter()
         self._refused: Counter[int] = Counter()
-        self._acknowledged = self._body_bytes = self._reconnects = 0
+        self._acknowledged = self._body_bytes = self.reconnects = 0
         self._is_sending = False
         self._is_paced = False
 
@@ -248,7 +248,7 @@ class Fleet:
     def _lose(self, vehicle: _Vehicle) -> None:
         """The connection is gone: come back after 0.1 to 1 s."""
         self._forget(vehicle)
-        self._reconnects += 1
+        self.reconnects += 1
         self._retry_us.append((_now_us() + 100_000 + int(self._random.random() * 900_000), vehicle))
 
     def _forget(self, vehicle: _Vehicle) -> None:
@@ -266,7 +266,7 @@ class Fleet:
         """Send for `seconds` (all of the time, or `rate_per_s` over the whole fleet), then wait for what is in flight."""
         self._latency.clear()
         self._refused.clear()
-        self._acknowledged = self._body_bytes = self._reconnects = 0
+        self._acknowledged = self._body_bytes = self.reconnects = 0
         before = [vehicle.acknowledged for vehicle in self._vehicles]
         cpu_s, began_us = time.process_time(), _now_us()
         end_us = began_us + int(seconds * 1e6)
@@ -296,7 +296,7 @@ class Fleet:
         by_vehicle = [vehicle.acknowledged - count for vehicle, count in zip(self._vehicles, before, strict=True)]
         return Report(
             (ended_us - began_us) / 1e6, time.process_time() - cpu_s, acknowledged, self._body_bytes,
-            dict(self._refused), self._reconnects, dict(self._latency), by_vehicle,
+            dict(self._refused), self.reconnects, dict(self._latency), by_vehicle,
         )  # fmt: skip
 
     def _turn(self, wait_s: float) -> None:

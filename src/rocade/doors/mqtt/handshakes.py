@@ -2,7 +2,8 @@
 
 Flow: accept while fewer than `max_handshakes` are open -> TLS 1.3 step by step -> `verify` of the leaf -> `is_revoked`
 -> handed on. Refused handshakes are audited with reason and peer address; no identity is claimed for them. When all
-places are taken, the oldest handshake gives way after two seconds.
+places are taken, the one that waited longest for its peer gives way after three seconds. A connection that ends before a
+word of TLS was understood (a balancer's probe) is counted, not audited.
 
 No database is asked here: a fleet that reconnects at once queues in the kernel and passes through these places.
 """
@@ -27,7 +28,17 @@ from rocade.trust.identity import tls as tls_identity
 
 _log = logging.getLogger(__name__)
 _ACCEPTS_A_TURN = 8
-_GIVE_WAY_S = 2.0
+_GIVE_WAY_S = 3.0
+
+
+class _Handshake:
+    __slots__ = ("accepted_s", "has_spoken", "peer", "stepped_s", "tls")
+
+    def __init__(self, tls: ssl.SSLSocket, peer: str, now_s: float) -> None:
+        self.tls = tls
+        self.peer = peer
+        self.accepted_s = self.stepped_s = now_s
+        self.has_spoken = False
 
 
 class Handshakes:
@@ -51,9 +62,9 @@ class Handshakes:
         self._refusals = refusals
         self._welcome = welcome
         self._listener: socket.socket | None = None
-        self._is_full = False
-        self._open: dict[int, tuple[ssl.SSLSocket, str, float]] = {}
-        """By descriptor, oldest first: socket, peer, when accepted (monotonic seconds)."""
+        self._is_resting = False
+        self._open: dict[int, _Handshake] = {}
+        """By descriptor; first comes the one that has waited longest for its peer."""
 
     def listen(self, listener: socket.socket, poller: Poller) -> None:
         self._listener, self._poller = listener, poller
@@ -83,16 +94,14 @@ class Handshakes:
     def check(self) -> None:
         """Drop handshakes that take too long; called every second."""
         now_s = self._clock.monotonic_s()
-        for descriptor, (_tls, peer, since_s) in list(self._open.items()):
-            if now_s - since_s < self._settings.handshake_timeout_s:
-                break
-            self._drop(descriptor)
-            self._refuse("trust.handshake.timeout", peer)
-        self._make_room(now_s)
+        for descriptor, handshake in list(self._open.items()):
+            if now_s - handshake.accepted_s > self._settings.handshake_timeout_s:
+                self._refuse(descriptor, "trust.handshake.timeout")
+        self._make_room()
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_ACCEPTS_A_TURN):
-            if not self._make_room(self._clock.monotonic_s()):
+            if not self._make_room():
                 return
             try:
                 bare, address = listener.accept()
@@ -101,7 +110,8 @@ class Handshakes:
             except OSError as error:
                 _log.error("accept failed: %s", error)
                 self._refusals.note("tls.handshake", "door.accept_failed", "peer:unknown", "door:mqtt")
-                self._stop_accepting(listener)
+                self._is_resting = True
+                self._poller.end_greeting(listener.fileno())
                 return
             self._begin(bare, f"{address[0]}:{address[1]}")
 
@@ -113,51 +123,57 @@ class Handshakes:
         except OSError:
             bare.close()
             return
-        self._open[tls.fileno()] = (tls, peer, self._clock.monotonic_s())
+        self._open[tls.fileno()] = _Handshake(tls, peer, self._clock.monotonic_s())
         self._meter.handshaking = len(self._open)
         self._poller.greet(tls.fileno())
 
-    def _make_room(self, now_s: float) -> bool:
-        """Whether one more handshake may begin; the listener rests while not."""
-        settings = self._settings
-        is_crowded = self._meter.connections + len(self._open) >= settings.max_connections
-        if len(self._open) >= settings.max_handshakes:
-            oldest, (_tls, peer, since_s) = next(iter(self._open.items()))
-            if now_s - since_s > _GIVE_WAY_S:
-                self._drop(oldest)
-                self._refuse("trust.handshake.gave_way", peer)
-            else:
-                is_crowded = True
-        if self._listener:
-            if is_crowded:
-                self._stop_accepting(self._listener)
-            elif self._is_full:
-                self._is_full = False
-                self._poller.greet(self._listener.fileno())
-        return not is_crowded
+    def _make_room(self) -> bool:
+        """Whether one more handshake may begin; a place is taken from who has been silent too long."""
+        if len(self._open) >= self._settings.max_handshakes:
+            longest, handshake = next(iter(self._open.items()))
+            if self._clock.monotonic_s() - handshake.stepped_s > _GIVE_WAY_S:
+                self._refuse(longest, "trust.handshake.gave_way")
+        return self._rest_or_listen()
 
-    def _stop_accepting(self, listener: socket.socket) -> None:
-        if not self._is_full:
-            self._is_full = True
-            self._poller.end_greeting(listener.fileno())
+    def _rest_or_listen(self) -> bool:
+        """Let new connections wait in the kernel while there is no place; returns whether there is one."""
+        has_place = (
+            len(self._open) < self._settings.max_handshakes
+            and self._meter.connections + len(self._open) < self._settings.max_connections
+        )
+        if self._listener and has_place == self._is_resting:
+            self._is_resting = not has_place
+            if has_place:
+                self._poller.greet(self._listener.fileno())
+            else:
+                self._poller.end_greeting(self._listener.fileno())
+        return has_place
 
     def _step(self, descriptor: int) -> None:
-        tls, peer, _since_s = self._open[descriptor]
+        handshake = self._open.pop(descriptor)
+        self._open[descriptor] = handshake
+        handshake.stepped_s = self._clock.monotonic_s()
         try:
-            tls.do_handshake()
+            handshake.tls.do_handshake()
         except ssl.SSLWantReadError:
+            handshake.has_spoken = True
             self._poller.change_greeting(descriptor, select.EPOLLIN)
         except ssl.SSLWantWriteError:
+            handshake.has_spoken = True
             self._poller.change_greeting(descriptor, select.EPOLLOUT)
         except OSError as error:
-            self._drop(descriptor)
-            self._refuse(tls_identity.handshake_refusal(error).code, peer)
+            code = tls_identity.handshake_refusal(error).code
+            if handshake.has_spoken or code != "trust.handshake.aborted":
+                self._refuse(descriptor, code)
+            else:
+                self._drop(descriptor)
+                self._meter.probes += 1
         else:
-            self._finish(descriptor, tls, peer)
+            self._finish(descriptor, handshake)
 
-    def _finish(self, descriptor: int, tls: ssl.SSLSocket, peer: str) -> None:
+    def _finish(self, descriptor: int, handshake: _Handshake) -> None:
         try:
-            verified = self._verify(tls_identity.peer_leaf(tls) or b"")
+            verified = self._verify(tls_identity.peer_leaf(handshake.tls) or b"")
             code = "trust.certificate.revoked" if self._is_revoked(verified.serial) else ""
         except RocadeError as error:
             code = error.code
@@ -165,23 +181,25 @@ class Handshakes:
             _log.exception("certificate check failed")
             code = "trust.certificate.unreadable"
         if code:
-            self._drop(descriptor)
-            self._refuse(code, peer)
+            self._refuse(descriptor, code)
             return
-        del self._open[descriptor]
-        self._poller.end_greeting(descriptor)
-        self._meter.handshaking = len(self._open)
+        self._forget(descriptor)
         self._meter.handshakes_done += 1
-        self._make_room(self._clock.monotonic_s())
-        self._welcome(tls, peer, verified)
+        self._welcome(handshake.tls, handshake.peer, verified)
+
+    def _refuse(self, descriptor: int, code: str) -> None:
+        peer = self._open[descriptor].peer
+        self._drop(descriptor)
+        self._refusals.note("tls.handshake", code, f"peer:{peer}", "door:mqtt")
 
     def _drop(self, descriptor: int) -> None:
-        tls, _peer, _since_s = self._open.pop(descriptor)
-        self._poller.end_greeting(descriptor)
-        self._meter.handshaking = len(self._open)
+        tls = self._open[descriptor].tls
+        self._forget(descriptor)
         with contextlib.suppress(OSError):
             tls.close()
 
-    def _refuse(self, code: str, peer: str) -> None:
-        self._refusals.note("tls.handshake", code, f"peer:{peer}", "door:mqtt")
-        self._make_room(self._clock.monotonic_s())
+    def _forget(self, descriptor: int) -> None:
+        del self._open[descriptor]
+        self._poller.end_greeting(descriptor)
+        self._meter.handshaking = len(self._open)
+        self._rest_or_listen()

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 _RECORD_BYTES = 16_384
 _TURN_READS = 128
-_TURN_GREETINGS = 8
+_TURN_GREETINGS = 4
 
 
 class Poller:

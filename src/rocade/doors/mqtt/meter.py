@@ -43,6 +43,8 @@ class Meter:
         self.partial_bytes = 0
         self.is_paused = False
         self.handshakes_done = 0
+        self.probes = 0
+        """Connections that ended before a word of TLS."""
         self.connects = 0
         self.publishes = 0
         self.publishes_qos0 = 0
