@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from rocade.console import Counts, Services, create_app
-from rocade.console.feed import Described, Seen
 from rocade.core import catalogue
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity, VehicleRef
@@ -22,7 +21,7 @@ from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.core.signals import Quality
 from rocade.doors.http import Access, Listeners, TokenFile, loopback_sockets, new_token
 from rocade.services.vehicles import Page, Vehicle
-from rocade.services.vehicles.api import TwinRow, TwinValue
+from rocade.services.vehicles.twin import Position, Twin, Value
 
 CENTRE = (4.04, 47.32)
 BRANDS = ("peugeot", "citroen", "ds", "opel", "renault", "hyundai", "lune", "vespelle")
@@ -75,18 +74,17 @@ class Toys:
             speed = 0.0 if draw.random() < 0.1 else draw.uniform(12, 30) + radius * 18
             self.routes[ref] = (radius, draw.uniform(0, math.tau), speed)
 
-    def seen(self, ref: int, at_us: int) -> Seen:
+    def position(self, ref: int, at_us: int) -> Position:
         radius, angle, speed = self.routes[ref]
         longitude, latitude = _at(radius, angle + speed / 3600 / radius * (at_us / 1e6 % 100_000))
-        return Seen(VehicleRef(ref), longitude, latitude, speed, at_us)
+        return Position(ref, at_us, at_us, 0, latitude, longitude, speed)
 
-    async def changed_since(self, cursor: int) -> tuple[list[Seen], int]:
+    async def changed_since(self, since_us: int) -> list[Position]:
         now_us = self.clock.now_us()
-        return [self.seen(ref, now_us) for ref in self.vehicles if not cursor or self.routes[ref][2]], now_us
+        return [self.position(ref, now_us) for ref in self.vehicles if since_us <= 0 or self.routes[ref][2]]
 
-    async def describe(self, refs: Iterable[VehicleRef]) -> list[Described]:
-        asked = (self.vehicles[ref] for ref in refs if ref in self.vehicles)
-        return [Described(one.ref, one.kind, one.brand, one.model, one.powertrain) for one in asked]
+    async def by_refs(self, refs: Iterable[VehicleRef]) -> dict[VehicleRef, Vehicle]:
+        return {ref: self.vehicles[ref] for ref in refs if ref in self.vehicles}
 
     async def by_ref(self, ref: VehicleRef) -> Vehicle:
         if ref not in self.vehicles:
@@ -104,25 +102,27 @@ class Toys:
         start = int(cursor or 0)
         return Page(chosen[start : start + limit], str(start + limit) if len(chosen) > start + limit else None)
 
-    async def latest(self, ref: VehicleRef) -> TwinRow | None:
+    async def latest(self, ref: int) -> Twin | None:
         if ref not in self.vehicles:
             return None
         now_us = self.clock.now_us()
-        seen, names = self.seen(ref, now_us), catalogue.standard()
-        values = {
-            "Vehicle.Speed": seen.speed_kmh or 0.0,
-            "Vehicle.CurrentLocation.Longitude": seen.longitude,
-            "Vehicle.CurrentLocation.Latitude": seen.latitude,
-            "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed": 74.5,
+        place, names = self.position(ref, now_us), catalogue.standard()
+        battery = "Vehicle.Powertrain.TractionBattery"
+        values: dict[str, float | bool | str] = {
+            "Vehicle.Speed": place.speed_kmh or 0.0,
+            "Vehicle.CurrentLocation.Longitude": place.longitude or 0.0,
+            "Vehicle.CurrentLocation.Latitude": place.latitude or 0.0,
+            "Vehicle.CurrentLocation.Heading": 187.0,
+            f"{battery}.StateOfCharge.Displayed": 74.5,
+            f"{battery}.CurrentPower": -12_340.0,
+            f"{battery}.Temperature.Average": 21.5,
+            f"{battery}.Charging.IsCharging": False,
             "Vehicle.Exterior.AirTemperature": 11.25,
         }
-        rows = [TwinValue(names.by_name(name).id, value, 0, now_us) for name, value in values.items()]
-        rows.append(
-            TwinValue(
-                names.by_name("Vehicle.TraveledDistance").id, 12_345_678.0, int(Quality.STUCK), now_us - 9_000_000
-            )
-        )
-        return TwinRow(now_us // 1_000_000, now_us, rows)
+        reported = {int(names.by_name(name).id): Value(value, now_us, 0, now_us) for name, value in values.items()}
+        stuck = Value(12_345_678.0, now_us - 9_000_000, int(Quality.STUCK), now_us - 90_000_000)
+        reported[int(names.by_name("Vehicle.TraveledDistance").id)] = stuck
+        return Twin(ref, now_us, now_us, 0, place.latitude, place.longitude, place.speed_kmh, reported, {})
 
     async def read(self) -> list[Any]:
         return []
@@ -139,6 +139,12 @@ class Notes:
 
     async def record(self, entry: AuditEntry) -> None:
         self.entries.append(entry)
+
+    async def tail(self, limit: int) -> list[tuple[int, AuditEntry]]:
+        return list(enumerate(self.entries))[::-1][:limit]
+
+    async def verify(self) -> dict[str, int]:
+        return {"entries": len(self.entries)}
 
 
 class Plugs:
@@ -178,7 +184,7 @@ def services(toys: Toys, directory: Path, *, chaos: Plugs | None = None, **chang
 
     made: dict[str, Any] = {
         "access": access, "audit": audit, "clock": toys.clock, "random": SystemRandom(), "catalogue": catalogue.standard(),
-        "registry": toys, "twins": toys, "fleet": toys, "status": toys, "ready": {"database": fine}, "town": town(),
+        "registry": toys, "twins": toys, "status": toys, "book": audit, "ready": {"database": fine}, "town": town(),
         "chaos": chaos,
     }  # fmt: skip
     return Services(**{**made, **changes}), token

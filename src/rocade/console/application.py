@@ -13,13 +13,14 @@ from litestar.static_files import create_static_files_router
 
 from rocade.console import live, pages
 from rocade.console.chaos import Chaos
-from rocade.console.feed import Feed, FleetSource
+from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Audit, Clock, Random
 from rocade.doors.http import PAGES, Access, build, operations
 from rocade.fabric.status import StatusBoard
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles import api as vehicles_api
+from rocade.services.vehicles.twin import TwinStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +37,9 @@ class Services:
     random: Random
     catalogue: Catalogue
     registry: Registry
-    twins: vehicles_api.Twins
-    fleet: FleetSource
+    twins: TwinStore
     status: StatusBoard
+    book: operations.AuditReader
     ready: Mapping[str, Callable[[], Awaitable[bool]]]
     town: bytes | None = None
     pmtiles: Path | None = None
@@ -67,8 +68,9 @@ def create_app(services: Services) -> Litestar:
         "registry": services.registry,
         "twins": services.twins,
         "status": services.status,
+        "book": services.book,
         "ready": services.ready,
-        "feed": Feed(services.fleet),
+        "feed": Feed(services.twins, services.registry),
         "town": services.town,
         "pmtiles": services.pmtiles,
         "chaos": services.chaos,

@@ -10,8 +10,7 @@ ACTS = ("kill_store", "kill_worker", "cut_vehicle", "fill_disk")
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """Counted by the senders, not by the platform: messages acknowledged to them, acknowledged and not found again,
-    sent again after a gap."""
+    """Counted by the senders, not by the platform: messages acknowledged to them, acknowledged and lost, sent again."""
 
     acked: int
     lost: int

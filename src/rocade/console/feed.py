@@ -1,9 +1,9 @@
 """The live map's feed: once a second, what moved, encoded once for all watching browsers.
 
 A vehicle has an index for the life of this process; a frame carries new vehicles' descriptions and a flat number array
-`[index, longitude, latitude, speed_kmh, ...]`, so that 1,000 moving vehicles cost about 30 KB a second. References are
-strings: 63 bits do not fit a JavaScript number. A browser that fell behind or reconnects gets the whole picture again.
-The source is asked only while somebody watches.
+`[index, longitude, latitude, speed_kmh, ...]` (speed -1 = unknown), so that 1,000 moving vehicles cost about 30 KB a
+second. References are strings: 63 bits do not fit a JavaScript number. A browser that fell behind or reconnects gets the
+whole picture again. The twin is asked only while somebody watches.
 """
 
 from __future__ import annotations
@@ -13,57 +13,33 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from typing import Protocol
 
 import msgspec
 
 from rocade.core.identifiers import VehicleRef
-
-_log = logging.getLogger("rocade.console.feed")
+from rocade.doors.http.streams import ALIVE, event
+from rocade.services.vehicles import Registry, Vehicle
+from rocade.services.vehicles.api import OVERLAP_US
+from rocade.services.vehicles.twin import Position, TwinStore
 
 INTERVAL_S = 1.0
 KEPT_FRAMES = 5
+_log = logging.getLogger("rocade.console.feed")
 
-
-class Seen(msgspec.Struct, frozen=True, gc=False):
-    """What the map shows of a vehicle. Positions in WGS-84 degrees; `speed_kmh` may be unknown (NaN is not allowed)."""
-
-    ref: VehicleRef
-    longitude: float
-    latitude: float
-    speed_kmh: float | None
-    at_us: int
-
-
-class Described(msgspec.Struct, frozen=True):
-    """What a vehicle is; shown in its label and colour."""
-
-    ref: VehicleRef
-    kind: str
-    brand: str
-    model: str
-    powertrain: str
-
-
-class FleetSource(Protocol):
-    async def changed_since(self, cursor: int) -> tuple[list[Seen], int]:
-        """Vehicles whose position was stored after `cursor` (0 = all that have one), and the next cursor."""
-        ...
-
-    async def describe(self, refs: Iterable[VehicleRef]) -> list[Described]:
-        """Descriptions of these vehicles; unknown ones are left out."""
-        ...
+type Place = tuple[float, float, float]
+"""Longitude, latitude, speed_kmh as the map shows them."""
 
 
 class Feed:
     """Shared by all watchers; see the module's head."""
 
-    def __init__(self, source: FleetSource) -> None:
-        self._source = source
-        self._cursor = 0
-        self._index: dict[VehicleRef, int] = {}
-        self._described: list[Described] = []
-        self._last: dict[VehicleRef, Seen] = {}
+    def __init__(self, twins: TwinStore, registry: Registry) -> None:
+        self._twins = twins
+        self._registry = registry
+        self._newest_us = 0
+        self._index: dict[int, int] = {}
+        self._vehicles: list[Vehicle] = []
+        self._places: dict[int, Place] = {}
         self._frames: deque[tuple[int, bytes]] = deque(maxlen=KEPT_FRAMES)
         self._number = 0
         self._fresh = asyncio.Event()
@@ -80,16 +56,17 @@ class Feed:
             seen = self._number
             yield self._whole()
             while not closing.is_set():
-                fresh = self._fresh
                 if seen == self._number:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(fresh.wait(), INTERVAL_S)
+                        await asyncio.wait_for(self._fresh.wait(), INTERVAL_S)
+                    if seen == self._number:
+                        yield ALIVE
                     continue
-                missed = [frame for number, frame in self._frames if number > seen]
-                if len(missed) < self._number - seen:
-                    missed = [self._whole()]
+                frames = [frame for number, frame in self._frames if number > seen]
+                if len(frames) < self._number - seen:
+                    frames = [self._whole()]
                 seen = self._number
-                for frame in missed:
+                for frame in frames:
                     yield frame
         finally:
             self._watchers -= 1
@@ -101,39 +78,43 @@ class Feed:
             due = max(due + INTERVAL_S, loop.time())
             await asyncio.sleep(due - loop.time())
             await self._poll()
-        self._task = None
 
     async def _poll(self) -> None:
-        """Ask the source once; a source that is down for a moment only delays the picture."""
+        """Ask the twin once; a database that is away for a moment only delays the picture."""
         try:
-            moved, self._cursor = await self._source.changed_since(self._cursor)
-            unknown = [one.ref for one in moved if one.ref not in self._index]
-            described = await self._source.describe(unknown) if unknown else []
+            changed = await self._twins.changed_since(self._newest_us - OVERLAP_US)
+            unknown = [VehicleRef(one.ref) for one in changed if one.ref not in self._index]
+            found = await self._registry.by_refs(unknown) if unknown else {}
         except Exception:
-            _log.exception("the map's source failed; trying again")
+            _log.exception("the map cannot read the twins; trying again")
             return
-        for one in described:
-            self._index[one.ref] = len(self._described)
-            self._described.append(one)
-        known = [one for one in moved if one.ref in self._index]
-        self._last.update((one.ref, one) for one in known)
+        for vehicle in found.values():
+            self._index[vehicle.ref] = len(self._vehicles)
+            self._vehicles.append(vehicle)
+        moved = self._take(changed)
         self._number += 1
-        self._frames.append((self._number, _event("move", self._number, described, self._numbers(known))))
+        self._frames.append((self._number, self._encode("move", found.values(), moved)))
         self._fresh.set()
         self._fresh = asyncio.Event()
 
+    def _take(self, changed: Iterable[Position]) -> list[int]:
+        """Remember where vehicles are now; the references of those that moved."""
+        moved = []
+        for one in changed:
+            self._newest_us = max(self._newest_us, one.updated_us)
+            if one.longitude is None or one.latitude is None or one.ref not in self._index:
+                continue
+            speed = -1.0 if one.speed_kmh is None else round(one.speed_kmh, 1)
+            place = (round(one.longitude, 6), round(one.latitude, 6), speed)
+            if self._places.get(one.ref) != place:
+                self._places[one.ref] = place
+                moved.append(one.ref)
+        return moved
+
     def _whole(self) -> bytes:
-        return _event("fleet", self._number, self._described, self._numbers(self._last.values()))
+        return self._encode("fleet", self._vehicles, self._places)
 
-    def _numbers(self, seen: Iterable[Seen]) -> list[float | int]:
-        flat: list[float | int] = []
-        for one in seen:
-            speed = -1 if one.speed_kmh is None else round(one.speed_kmh, 1)
-            flat += (self._index[one.ref], round(one.longitude, 6), round(one.latitude, 6), speed)
-        return flat
-
-
-def _event(name: str, number: int, described: Iterable[Described], moves: list[float | int]) -> bytes:
-    vehicles = [(str(one.ref), one.kind, one.brand, one.model, one.powertrain) for one in described]
-    body = msgspec.json.encode({"vehicles": vehicles, "moves": moves})
-    return b"event: %b\nid: %d\ndata: %b\n\n" % (name.encode(), number, body)
+    def _encode(self, name: str, vehicles: Iterable[Vehicle], refs: Iterable[int]) -> bytes:
+        described = [(str(one.ref), one.kind, one.brand, one.model, one.powertrain) for one in vehicles]
+        moves = [number for ref in refs for number in (self._index[ref], *self._places[ref])]
+        return event(name, msgspec.json.encode({"vehicles": described, "moves": moves}), str(self._number))

@@ -17,29 +17,48 @@ from rocade.console.chaos import ACTS, Chaos
 from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.errors import Refused
-from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.http import PAGES, caller_of
-from rocade.doors.http.streams import events
+from rocade.doors.http.streams import ALIVE, event, events, pause
 from rocade.services.vehicles import api as vehicles_api
+from rocade.services.vehicles.twin import Twin, TwinStore
 
 type AnyRequest = Request[Any, Any, Any]
 _OPT = {"audience": PAGES}
+EMPTY = Twin(0, 0, 0, 0, None, None, None, {}, {})
+"""Of a vehicle that has not sent anything yet."""
 
 
 @get("/live/fleet", opt=_OPT, include_in_schema=False)
 async def fleet(request: AnyRequest, feed: NamedDependency[SkipValidation[Feed]]) -> Stream:
-    return events(feed.watch(request.app.state.closing))
+    return events(request, feed.watch(request.app.state.closing))
 
 
 @get("/live/vehicles/{ref:int}/twin", opt=_OPT, include_in_schema=False)
 async def show_twin(
-    ref: int,
-    twins: NamedDependency[SkipValidation[vehicles_api.Twins]],
-    catalogue: NamedDependency[SkipValidation[Catalogue]],
+    ref: int, twins: vehicles_api.TwinDependency, catalogue: vehicles_api.CatalogueDependency
 ) -> vehicles_api.TwinView:
-    row = await twins.latest(VehicleRef(ref)) or vehicles_api.TwinRow(0, 0, [])
-    return vehicles_api.twin_view(ref, row, catalogue)
+    return vehicles_api.twin_view(await twins.latest(ref) or EMPTY, catalogue)
+
+
+@get("/live/vehicles/{ref:int}", opt=_OPT, include_in_schema=False)
+async def watch_twin(
+    request: AnyRequest, ref: int, twins: vehicles_api.TwinDependency, catalogue: vehicles_api.CatalogueDependency
+) -> Stream:
+    """The twin whenever it changed, looked at once a second."""
+    return events(request, _twins(ref, twins, catalogue, request.app.state.closing))
+
+
+async def _twins(ref: int, twins: TwinStore, catalogue: Catalogue, closing: asyncio.Event) -> AsyncIterator[bytes]:
+    shown_us = -1
+    while not closing.is_set():
+        twin = await twins.latest(ref) or EMPTY
+        if twin.updated_us != shown_us:
+            shown_us = twin.updated_us
+            yield event("twin", msgspec.json.encode(vehicles_api.twin_view(twin, catalogue)))
+        else:
+            yield ALIVE
+        await pause(closing)
 
 
 @get("/live/town.geojson", opt=_OPT, include_in_schema=False)
@@ -95,13 +114,13 @@ async def pull_plug(
 async def watch_chaos(request: AnyRequest, chaos: NamedDependency[SkipValidation[Chaos | None]]) -> Stream:
     if chaos is None:
         raise Refused("console.chaos.missing", "nothing may be broken here; start with --chaos")
-    return events(_counts(chaos, request.app.state.closing))
+    return events(request, _counts(chaos, request.app.state.closing))
 
 
 async def _counts(chaos: Chaos, closing: asyncio.Event) -> AsyncIterator[bytes]:
     while not closing.is_set():
-        yield b"event: counts\ndata: " + msgspec.json.encode(await chaos.counts()) + b"\n\n"
-        await asyncio.sleep(1)
+        yield event("counts", msgspec.json.encode(await chaos.counts()))
+        await pause(closing)
 
 
-HANDLERS = [fleet, show_twin, show_town, show_streets, pull_plug, watch_chaos]
+HANDLERS = [fleet, show_twin, watch_twin, show_town, show_streets, pull_plug, watch_chaos]

@@ -118,7 +118,7 @@ async def show_vehicle(
     data = {"ref": str(ref), "town": town is not None, "pmtiles": pmtiles is not None}
     brand = catalogue.brands.get(vehicle.brand)
     title = brand.title if brand else vehicle.brand
-    return _render(request, "vehicle.html", "vehicle", data, vehicle=vehicle, brand=title)
+    return _render(request, "vehicle.html", "vehicle", data, vehicle=vehicle, brand=title, pmtiles=data["pmtiles"])
 
 
 @get("/ingest", opt=_OPT, include_in_schema=False)

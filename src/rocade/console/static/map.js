@@ -129,11 +129,11 @@ async function refresh() {
   try {
     const twin = await fetchJson(`/live/vehicles/${ref}/twin`);
     if (ref !== chosenRef || ask !== asking) return;
-    const shown = twin.values.filter((value) => SHOWN.test(value.name)).slice(0, 6);
+    const shown = twin.signals.filter((value) => SHOWN.test(value.name)).slice(0, 6);
     by("panel-values").replaceChildren(...shown.flatMap((value) => [
       element("dt", { textContent: value.name.split(".").slice(-2).join(" ").replace(/([a-z])([A-Z])/g, "$1 $2") }),
       element("dd", { textContent: `${typeof value.value === "number" ? number(value.value, 1) : value.value} ${value.symbol}` }),
-    ]), ...(twin.at_us ? [element("dt", { textContent: t("vehicle.time") }), element("dd", { textContent: age(twin.at_us) })] : []));
+    ]), ...(twin.time_us ? [element("dt", { textContent: t("vehicle.time") }), element("dd", { textContent: age(twin.time_us) })] : []));
   } catch { /* the next second tries again */ }
 }
 setInterval(refresh, 1000);

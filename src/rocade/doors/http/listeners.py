@@ -24,7 +24,15 @@ DRAIN_S = 5
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers."""
+    """uvicorn without its signal handlers, and with an event that says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_started = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_started.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -47,6 +55,9 @@ class Listeners:
             raise Misconfigured("http.tls.client_optional", "the API listener must require a client certificate")
         traffic = app.state.traffic
         self._app = app
+        self._tls = tls
+        if tls is not None:
+            tls.sni_callback = self._choose_context
         self._served = [
             (_server(Shell(app, name, random, traffic), context), list(sockets))
             for name, context, sockets in (("mtls", tls, api), ("loopback", None, pages))
@@ -61,8 +72,15 @@ class Listeners:
 
     async def started(self) -> None:
         """Return when both listeners accept connections."""
-        while not all(server.started for server, _ in self._served):
-            await asyncio.sleep(0.01)
+        await asyncio.gather(*(server.is_started.wait() for server, _ in self._served))
+
+    def use_context(self, context: ssl.SSLContext) -> None:
+        """Present another certificate to connections that come from now on; open ones stay as they are."""
+        self._tls = context
+
+    def _choose_context(self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _first: object) -> None:
+        if self._tls is not None:
+            connection.context = self._tls
 
     def stop(self) -> None:
         self._app.state.closing.set()

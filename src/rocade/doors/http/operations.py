@@ -1,16 +1,19 @@
-"""Operating the API process: /health/live, /health/ready, /metrics."""
+"""Operating a region: health, metrics, what the processes report, and the audit log (tail and verification)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
+import msgspec
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from rocade.doors.http.access import EVERYBODY, PAGES
+from rocade.core.errors import Corrupt
+from rocade.core.ports import AuditEntry
+from rocade.doors.http.access import EVERYBODY, OPERATORS, PAGES
 from rocade.doors.http.shell import BUCKETS_S, Traffic
 from rocade.fabric.status import ProcessStatus, StatusBoard
 
@@ -83,4 +86,68 @@ def _text(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-HANDLERS = [live, is_ready, metrics]
+class ProcessView(msgspec.Struct, frozen=True):
+    """What one process said of itself last; `is_alive` is False when it fell silent."""
+
+    role: str
+    process: str
+    at_us: int
+    is_alive: bool
+    values: dict[str, Any]
+
+
+class StatusView(msgspec.Struct, frozen=True):
+    processes: list[ProcessView]
+
+
+@get("/v1/status", opt={"audience": OPERATORS})
+async def show_status(status: NamedDependency[SkipValidation[StatusBoard]]) -> StatusView:
+    """Every process seen in the last hour and what it reports."""
+    return StatusView([msgspec.convert(one, ProcessView, from_attributes=True) for one in await status.read()])
+
+
+class AuditReader(Protocol):
+    """The audit log as the API reads it."""
+
+    async def tail(self, limit: int) -> Sequence[tuple[int, AuditEntry]]:
+        """The newest entries with their positions, newest first."""
+        ...
+
+    async def verify(self) -> object:
+        """A report of a log that holds. Raises: Corrupt naming the first entry that does not."""
+        ...
+
+
+class AuditLine(msgspec.Struct, frozen=True):
+    position: int
+    at_us: int
+    actor: str
+    action: str
+    subject: str
+    outcome: str
+    reason: str
+    facts: dict[str, str | int | float]
+
+
+class AuditLines(msgspec.Struct, frozen=True):
+    items: list[AuditLine]
+
+
+@get("/v1/audit", opt={"audience": OPERATORS})
+async def show_audit(book: NamedDependency[SkipValidation[AuditReader]], limit: int = 50) -> AuditLines:
+    """The newest entries of the audit log, newest first."""
+    lines = await book.tail(max(1, min(limit, 1000)))
+    return AuditLines([AuditLine(position, *msgspec.structs.astuple(entry)) for position, entry in lines])
+
+
+@get("/v1/audit/verify", opt={"audience": OPERATORS})
+async def verify_audit(book: NamedDependency[SkipValidation[AuditReader]]) -> dict[str, Any]:
+    """Check every entry against the signed tree heads; `ok` is false and `code` and `position` say where it breaks."""
+    try:
+        report = await book.verify()
+    except Corrupt as broken:
+        return {"ok": False, "code": broken.code, "message": broken.message, **broken.facts}
+    return {"ok": True, **msgspec.to_builtins(report)}
+
+
+HANDLERS = [live, is_ready, metrics, show_status, show_audit, verify_audit]

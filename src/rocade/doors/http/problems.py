@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
@@ -66,20 +66,24 @@ def document(status: int, code: str, detail: str, request_id: str, **facts: Any)
     }
 
 
+def _request_id(request: Request[Any, Any, Any]) -> str:
+    return str(cast("dict[str, Any]", request.scope).get("rocade.request_id", ""))
+
+
 def _answer(request: Request[Any, Any, Any], status: int, code: str, detail: str, **facts: Any) -> Response[Any]:
     headers = {"cache-control": "no-store"}
     if status == 503:
         headers["retry-after"] = str(RETRY_AFTER_S)
     if status == 401:
         headers["www-authenticate"] = 'Bearer realm="rocade"'
-    body = document(status, code, detail, request.scope.get("rocade.request_id", ""), **facts)  # type: ignore[call-overload]  # own key
+    body = document(status, code, detail, _request_id(request), **facts)
     return Response(body, status_code=status, media_type="application/problem+json", headers=headers)
 
 
 def on_rocade_error(request: Request[Any, Any, Any], error: RocadeError) -> Response[Any]:
     status = status_of(error)
     if status >= 500:
-        _log.error("%s", error, extra={"request_id": request.scope.get("rocade.request_id", "")})  # type: ignore[call-overload]
+        _log.error("%s", error, extra={"request_id": _request_id(request)})
     if status == 500:
         return _answer(
             request, 500, error.code, "Stored data or the set-up is not as it should be; the operator was told."
@@ -105,7 +109,7 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
 
 
 def on_unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    request_id = request.scope.get("rocade.request_id", "")  # type: ignore[call-overload]
+    request_id = _request_id(request)
     _log.error("unforeseen error", exc_info=error, extra={"request_id": request_id})
     return _answer(request, 500, "http.unforeseen", "Something went wrong here; the request id finds it in the log.")
 

@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
+from time import monotonic
+from typing import Any, cast
 
+from litestar import Request
 from litestar.response import Stream
 
+from rocade.core.errors import Refused
+from rocade.doors.http.access import Access
 
-def events(frames: AsyncIterator[bytes]) -> Stream:
-    """Answer with frames as they come; each is one or more complete events."""
+RECHECK_S = 1.0
+ALIVE = b": alive\n\n"
+"""A comment: keeps the connection and the check of its caller going while nothing happens."""
+
+
+def events(request: Request[Any, Any, Any], frames: AsyncIterator[bytes]) -> Stream:
+    """Answer with frames as they come; each is one or more complete events.
+
+    The caller is checked again at least once a second while the stream is open: who is revoked meanwhile gets no more.
+    """
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return Stream(frames, media_type="text/event-stream", headers=headers)
+    return Stream(_while_admitted(request, frames), media_type="text/event-stream", headers=headers)
+
+
+async def _while_admitted(request: Request[Any, Any, Any], frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    access = cast("Access", request.app.state.access)
+    checked_s = monotonic()
+    async for frame in frames:
+        if monotonic() - checked_s > RECHECK_S:
+            checked_s = monotonic()
+            try:
+                access.identify(request.scope)
+            except Refused:
+                return
+        yield frame
 
 
 def event(name: str, data: bytes, number: str = "") -> bytes:
     """One event; `data` must be a single line (JSON is)."""
     head = f"event: {name}\nid: {number}\n" if number else f"event: {name}\n"
     return head.encode() + b"data: " + data + b"\n\n"
+
+
+async def pause(closing: asyncio.Event, interval_s: float = 1.0) -> None:
+    """Wait for the next look, or until the server closes."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(closing.wait(), interval_s)
