@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -11,6 +12,8 @@ import pytest
 
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.fabric.log import Log
+from rocade.fabric.log.cluster import NatsCluster
+from rocade.fabric.log.jetstream import JetStreamLog
 from rocade.fabric.log.postgres import PostgresLog
 from rocade.fabric.log.segments import Retention
 
@@ -18,6 +21,8 @@ DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 
 type Opener = Callable[..., Awaitable[Log]]
 """Open one more log over the same storage, as another process would; keyword `retention`."""
+
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +63,32 @@ async def open_postgres_15(database_15: Database) -> AsyncIterator[Opener]:
         yield _opener(database_15, stack)
 
 
-@pytest.fixture(params=["open_postgres", "open_postgres_15"])
+@pytest.fixture(scope="session")
+def nats_cluster() -> Iterator[NatsCluster]:
+    with tempfile.TemporaryDirectory(prefix="rocade-nats-") as directory:
+        cluster = NatsCluster(Path(directory))
+        cluster.start()
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@pytest.fixture
+async def open_jetstream(nats_cluster: NatsCluster, database: Database) -> AsyncIterator[Opener]:
+    name = f"test{next(_numbers)}"
+    async with AsyncExitStack() as stack:
+
+        async def open_one(retention: Retention | None = None) -> Log:
+            retention = retention or Retention(limit_bytes=1 << 30)
+            log = await JetStreamLog.connect(database, nats_cluster.urls, name=name, retention=retention)
+            stack.push_async_callback(log.close)
+            return log
+
+        yield open_one
+
+
+@pytest.fixture(params=["open_postgres", "open_postgres_15", "open_jetstream"])
 def open_log(request: pytest.FixtureRequest) -> Opener:
     opener: Opener = request.getfixturevalue(request.param)
     return opener

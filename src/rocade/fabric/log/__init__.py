@@ -74,7 +74,13 @@ class Log(Protocol):
         """Store the group's positions; inside the caller's transaction when its asyncpg `connection` is given."""
         ...
 
-    async def lag(self, group: str, stream: str) -> Lag: ...
+    async def retire(self, group: str, stream: str) -> None:
+        """Forget a group; one is active from its first call of `positions` on, and retention waits for it."""
+        ...
+
+    async def lag(self, group: str, stream: str) -> Lag:
+        """What the group has not read yet."""
+        ...
 
     async def trim(self) -> int:
         """Drop what retention allows and every active group has read; returns bytes freed."""

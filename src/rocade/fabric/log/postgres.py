@@ -78,6 +78,7 @@ class PostgresLog:
         self.retire = self._cursors.retire
 
     async def append(self, stream: str, records: Sequence[Record]) -> None:
+        segments.check_stream(stream)
         if records:
             await self._writer.append(stream, records)
 

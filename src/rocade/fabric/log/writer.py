@@ -13,7 +13,6 @@ Refuses: Unavailable `log.down` (nothing was sent), `log.full`.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from rocade.fabric.database import Database
 from rocade.fabric.database.connection import CONNECT_TIMEOUT_S, DOWN
 from rocade.fabric.log import Record, segments
 from rocade.fabric.log.blocks import COLUMNS, SEGMENT_SHIFT, Copy, build_copy, segment_of
+from rocade.fabric.log.grouping import Grouping
 from rocade.fabric.log.segments import Retention
 
 LOCK_CLASS = 0x526F6C77  # advisory locks of writers: (class, writer)
@@ -34,12 +34,6 @@ COPY_TIMEOUT_S = 30.0
 GROUP_BYTES = 8 << 20  # appends joined into one COPY, at most
 CHECK_EVERY_S = 1.0  # of the segment's age and size
 BACK_OFF_S = (0.02, 1.0)
-
-
-class _Append(msgspec.Struct, eq=False):
-    stream: str
-    records: Sequence[Record]
-    done: asyncio.Future[None]
 
 
 class _Target(msgspec.Struct):
@@ -61,43 +55,13 @@ class Writer:
         self._writer = 0
         self._connection: Any = None
         self._targets: dict[str, _Target] = {}
-        self._waiting: deque[_Append] = deque()
-        self._task: asyncio.Task[None] | None = None
-
-    async def append(self, stream: str, records: Sequence[Record]) -> None:
-        """Return when all records are on disk."""
-        append = _Append(segments.check_stream(stream), records, asyncio.get_running_loop().create_future())
-        self._waiting.append(append)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write_waiting(), name="log writer")
-        await append.done
+        self._grouping = Grouping(self._write, GROUP_BYTES)
+        self.append = self._grouping.append
 
     async def close(self) -> None:
-        if self._task is not None and not self._task.done():
-            await asyncio.wait([self._task], timeout=CONNECT_TIMEOUT_S)
-            self._task.cancel()
+        await self._grouping.close()
         if self._connection is not None:
             self._connection.terminate()
-
-    async def _write_waiting(self) -> None:
-        while self._waiting:
-            group = self._take_group()
-            records = group[0].records if len(group) == 1 else [record for each in group for record in each.records]
-            try:
-                await self._write(group[0].stream, records)
-            except Exception as error:
-                _settle(group, error)
-            else:
-                _settle(group, None)
-
-    def _take_group(self) -> list[_Append]:
-        """The longest run of waiting appends to one stream that is not too large."""
-        group = [self._waiting.popleft()]
-        size = sum(len(record.body) for record in group[0].records)
-        while self._waiting and self._waiting[0].stream == group[0].stream and size < GROUP_BYTES:
-            group.append(self._waiting.popleft())
-            size += sum(len(record.body) for record in group[-1].records)
-        return group
 
     async def _write(self, stream: str, records: Sequence[Record]) -> None:
         while True:
@@ -255,16 +219,6 @@ class Writer:
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
     yield data
-
-
-def _settle(group: list[_Append], error: Exception | None) -> None:
-    for append in group:
-        if append.done.done():
-            continue  # the caller was cancelled
-        if error is None:
-            append.done.set_result(None)
-        else:
-            append.done.set_exception(error)
 
 
 def _unavailable(error: Exception) -> Unavailable:
