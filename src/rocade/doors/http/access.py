@@ -125,10 +125,12 @@ class Access:
                 raise Refused("access.denied", "this is not open to you")
             return caller
         except Refused as refusal:
-            self._audit.note(
-                AuditEntry(self._clock.now_us(), peer_of(scope), "http.access", "http", "refused", refusal.code)
-            )
+            self.note_refusal(peer_of(scope), refusal.code)
             raise
+
+    def note_refusal(self, peer: str, code: str) -> None:
+        """Audit a refused handshake or request; nothing the peer claimed is repeated."""
+        self._audit.note(AuditEntry(self._clock.now_us(), peer, "http.access", "http", "refused", code))
 
 
 def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

@@ -10,13 +10,16 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import uvicorn
 from litestar import Litestar
 
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import Random
+from rocade.doors.http.access import Access
+from rocade.doors.http.handshake import Securing
 from rocade.doors.http.peer import PeerCertificateProtocol
 from rocade.doors.http.shell import Shell
 
@@ -56,13 +59,11 @@ class Listeners:
         traffic = app.state.traffic
         self._app = app
         self._tls = tls
-        if tls is not None:
-            tls.sni_callback = self._choose_context
-        self._served = [
-            (_server(Shell(app, name, random, traffic), context), list(sockets))
-            for name, context, sockets in (("mtls", tls, api), ("loopback", None, pages))
-            if sockets
-        ]
+        self._served: list[tuple[_Server, list[socket.socket]]] = []
+        if api:
+            self._served.append((_server(Shell(app, "mtls", random, traffic), self._securing), list(api)))
+        if pages:
+            self._served.append((_server(Shell(app, "loopback", random, traffic), PeerCertificateProtocol), list(pages)))
 
     async def serve(self) -> None:
         """Run until `stop()`; application start-up and shutdown hooks run around both listeners once."""
@@ -78,9 +79,13 @@ class Listeners:
         """Present another certificate to connections that come from now on; open ones stay as they are."""
         self._tls = context
 
-    def _choose_context(self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _first: object) -> None:
-        if self._tls is not None:
-            connection.context = self._tls
+    def _securing(self, **arguments: Any) -> Securing:
+        access = cast("Access", self._app.state.access)
+        return Securing(self._current_tls, access.note_refusal, lambda: PeerCertificateProtocol(**arguments))
+
+    def _current_tls(self) -> ssl.SSLContext:
+        assert self._tls is not None
+        return self._tls
 
     def stop(self) -> None:
         self._app.state.closing.set()
@@ -116,10 +121,10 @@ def loopback_sockets(port: int) -> list[socket.socket]:
     return sockets
 
 
-def _server(app: Shell, context: ssl.SSLContext | None) -> _Server:
+def _server(app: Shell, protocol: Callable[..., asyncio.Protocol]) -> _Server:
     config = uvicorn.Config(
         app,
-        http=PeerCertificateProtocol,
+        http=cast("type[asyncio.Protocol]", protocol),
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -129,6 +134,5 @@ def _server(app: Shell, context: ssl.SSLContext | None) -> _Server:
         server_header=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=DRAIN_S,
-        ssl_context_factory=None if context is None else lambda _config, _default: context,
     )
     return _Server(config)
