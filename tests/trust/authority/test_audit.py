@@ -124,6 +124,8 @@ async def test_a_commit_whose_answer_was_lost_is_not_written_twice(
     assert (await check(database, directory)).entries == 4
 
 
+FORGED_ENTRY = """INSERT INTO audit_entry SELECT 20, regexp_replace(convert_from(body, 'UTF8'), '^.19', '[20')::bytea
+                  FROM audit_entry WHERE position = 19"""
 TAMPERING = {
     "altered": (
         ["UPDATE audit_entry SET body = replace(convert_from(body, 'UTF8'), 'test.act', 'test.lie')::bytea WHERE position = 7"],
@@ -145,7 +147,7 @@ TAMPERING = {
     "truncated": (["DELETE FROM audit_entry WHERE position >= 15"], "audit.truncated", 15),
     "emptied": (["DELETE FROM audit_entry", "UPDATE audit_tree SET size = 0, edge = ''", "DELETE FROM audit_head"],
                 "audit.truncated", 0),
-    "appended behind the tree": (["INSERT INTO audit_entry SELECT 20, '[20]'"], "audit.tree", None),
+    "appended behind the tree": ([FORGED_ENTRY], "audit.tree", None),
     "head forged": (["UPDATE audit_head SET signed = replace(convert_from(signed, 'UTF8'), 'payload\":\"', 'payload\":\"AAAA')::bytea"],
                     "audit.head", None),
 }  # fmt: skip

@@ -1,9 +1,23 @@
 """The region's authority: who gets a certificate, who loses it, and the record of both.
 
 `region` holds root, intermediates and the signing of leaves (no database); `authority` the acts and their rules;
-`deny` the pushed set of revoked serials; `audit` the tamper-evident log. Knows no HTTP word.
+`deny` the pushed set of revoked serials; `audit` the tamper-evident log and `verification` its proof. Knows no HTTP word.
 """
 
-from rocade.trust.authority.region import Region, create_region, issue_directory
+from rocade.trust.authority.audit import AuditLog
+from rocade.trust.authority.authority import Authority
+from rocade.trust.authority.deny import DenySet
+from rocade.trust.authority.region import Region, create_region, issue_directory, renew_server, roll
+from rocade.trust.authority.verification import verify
 
-__all__ = ["Region", "create_region", "issue_directory"]
+__all__ = [
+    "AuditLog",
+    "Authority",
+    "DenySet",
+    "Region",
+    "create_region",
+    "issue_directory",
+    "renew_server",
+    "roll",
+    "verify",
+]

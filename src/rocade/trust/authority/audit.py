@@ -50,7 +50,8 @@ class AuditLog:
     """Implements core.ports.Audit for one process. Open one per process; they share the database."""
 
     def __init__(self, database: Database, directory: Path, clock: Clock) -> None:
-        self._database = database
+        self._url = database.url
+        self._connection: asyncpg.Connection | None = None
         self._kept = Kept(directory)
         self._key = FileCustody(directory).load("key")
         self._clock = clock
@@ -91,6 +92,8 @@ class AuditLog:
         self._wake.set()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._writer, RECORD_TIMEOUT_S)
+        if self._connection is not None:
+            self._connection.terminate()
         self._kept.close()
 
     async def _write_for_ever(self) -> None:
@@ -120,8 +123,7 @@ class AuditLog:
         entries = [entry for entry, _ in batch]
         while True:
             try:
-                async with self._database.pool.acquire() as connection:
-                    written = await self._append(connection, entries)
+                written = await self._append(await self._connect(), entries)
                 break
             except (*DOWN, TimeoutError):
                 await asyncio.sleep(RETRY_S)
@@ -129,6 +131,12 @@ class AuditLog:
         for _, waiting in batch:
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
+
+    async def _connect(self) -> asyncpg.Connection:
+        """The log's own connection: a `record` inside somebody's transaction must never wait for the pool."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(self._url, timeout=10)
+        return self._connection
 
     async def _append(self, connection: asyncpg.Connection, entries: list[AuditEntry]) -> Written:
         """One transaction: entries, frontier and, when due, a signed head, under the lock of the tree's row."""

@@ -27,9 +27,10 @@ from rocade.core.errors import Misconfigured, Refused
 from rocade.core.identifiers import KINDS, Identity
 from rocade.core.ports import Clock, Random
 from rocade.trust.authority.heads import create_key
-from rocade.trust.identity.directory import Credential
+from rocade.trust.identity.directory import Credential, load_leaf, renewal_due_us, stamp_of
 from rocade.trust.identity.issuers import Entry, Issuer, IssuerTable, Purpose, Table, pem_of, seal_table, to_us
 from rocade.trust.identity.keys import FileCustody, PrivateKey, PublicKey, new_key, to_pem, write_atomically
+from rocade.trust.identity.names import read_name
 
 DAY_US = 86_400_000_000
 BACKDATED_US = 300_000_000
@@ -66,17 +67,25 @@ class Region:
         self._clock = clock
         self._random = random
         self._custody = FileCustody(directory / "issuers")
+        self._stamp = (0, 0)
         self.reload()
 
     def reload(self) -> None:
-        """Read table and keys again, after a roll."""
+        """Read table and keys again if the table changed, as after a roll.
+
+        Raises: Misconfigured `trust.region.missing`; Refused as `IssuerTable.load`.
+        """
         try:
+            stamp = stamp_of(self._directory / "issuers.json")
+            if stamp == self._stamp:
+                return
             self.trust_pem = (self._directory / "trust.pem").read_bytes()
             sealed = (self._directory / "issuers.json").read_bytes()
         except FileNotFoundError:
             raise Misconfigured("trust.region.missing", "no region here; run `rocade init` first") from None
         self.issuers = IssuerTable.load(sealed, x509.load_pem_x509_certificate(self.trust_pem))
         self._signers = self._load_signers()
+        self._stamp = stamp
         self.region = next(iter(self.issuers)).region
         self.trust_domain = self.issuers.trust_domain
 
@@ -88,6 +97,10 @@ class Region:
                 identifier = x509.AuthorityKeyIdentifier(issuer.key_id, None, None)
                 signers[issuer.kind, issuer.purpose] = issuer, self._custody.load(issuer.key_id.hex()), identifier
         return signers
+
+    def signer_name(self, kind: str) -> x509.Name:
+        """Subject of the intermediate that issues for `kind` now."""
+        return self._signers[kind, "operational"][0].certificate.subject
 
     def identity(self, kind: str, party_id: str) -> Identity:
         return Identity.parse(Identity(self.trust_domain, self.region, kind, party_id).uri)
@@ -157,6 +170,25 @@ def issue_directory(region: Region, out: Path, identity: Identity, *, hosts: Seq
     region.credential(identity, hosts=hosts).write(out)
 
 
+def renew_server(region: Region, directory: Path, clock: Clock) -> bool:
+    """Give the service in `directory` a new key and certificate when two thirds of its life are over, or after a roll.
+
+    Its copy of the issuer table is kept current too. Returns whether the certificate is new.
+    """
+    region.reload()
+    if (directory / "issuers.json").read_bytes() != region.issuers.sealed:
+        write_atomically(directory / "issuers.json", region.issuers.sealed)
+    leaf = load_leaf(directory)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    identity = read_name(names, "service")
+    is_rolled = leaf.issuer != region.signer_name(identity.kind)
+    if clock.now_us() < renewal_due_us(leaf) and not is_rolled:
+        return False
+    hosts = [str(name) for kind in (x509.DNSName, x509.IPAddress) for name in names.get_values_for_type(kind)]
+    region.credential(identity, hosts=hosts).write(directory)
+    return True
+
+
 def create_region(directory: Path, region: str, trust_domain: str, clock: Clock, random: Random) -> Region:
     """Make root, intermediates and issuer table of a new region.
 
@@ -190,7 +222,7 @@ def roll(directory: Path, kinds: Iterable[str], clock: Clock, random: Random, *,
     old = IssuerTable.load((directory / "issuers.json").read_bytes(), root)
     rolled = {(kind, "operational") for kind in kinds}
     kept = [
-        issuer
+        entry
         for issuer, entry in zip(old, old.table.issuers, strict=True)
         if not (withdraw and (entry.kind, entry.purpose) in rolled) and not _ended(issuer, old, clock.now_us())
     ]
@@ -198,7 +230,7 @@ def roll(directory: Path, kinds: Iterable[str], clock: Clock, random: Random, *,
     fresh = [
         _new_entry(directory, region, kind, "operational", root, root_key, clock, random) for kind, _ in sorted(rolled)
     ]
-    entries = (*(Entry(i.region, i.kind, i.purpose, i.pem) for i in kept), *fresh)
+    entries = (*kept, *fresh)
     sealed = seal_table(Table(old.trust_domain, old.version + 1, clock.now_us(), entries), root_key)
     write_atomically(directory / "issuers.json", sealed)
     return IssuerTable.load(sealed, root, old.version)
@@ -210,15 +242,14 @@ def new_serial(random: Random) -> int:
 
 
 def _ended(issuer: Issuer, table: IssuerTable, now_us: int) -> bool:
-    """Whether a successor has issued for longer than any leaf of this issuer lives."""
+    """Whether a successor (later in the table) has issued for longer than any leaf of this issuer lives."""
     if issuer.purpose == "birth":
         return False
-    life_us = LEAF_LIFE_US[issuer.kind]
+    issuers = list(table)
     return any(
         (later.kind, later.purpose) == (issuer.kind, issuer.purpose)
-        and later.not_before_us > issuer.not_before_us
-        and later.not_before_us + BACKDATED_US + life_us < now_us
-        for later in table
+        and later.not_before_us + BACKDATED_US + LEAF_LIFE_US[issuer.kind] < now_us
+        for later in issuers[issuers.index(issuer) + 1 :]
     )
 
 

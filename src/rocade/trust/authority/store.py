@@ -57,3 +57,125 @@ async def read_entries(connection: asyncpg.Connection) -> AsyncIterator[tuple[in
     """All entries in order, through a cursor: bounded memory; needs a transaction."""
     async for row in connection.cursor("SELECT position, body FROM audit_entry ORDER BY position", prefetch=2_000):
         yield row["position"], row["body"]
+
+
+REVOKED_CHANNEL = "trust_revoked"
+_REVOCATION_LOCK = 0x7265766F6B65
+"""Advisory lock of revocations ("revoke"): their numbers commit in order, so a reader beyond one misses none."""
+
+
+class CertificateRow(msgspec.Struct, frozen=True):
+    """One issued certificate."""
+
+    serial: int
+    identity: str
+    purpose: str
+    issuer_key_id: bytes
+    key_id: bytes
+    not_before_us: int
+    not_after_us: int
+    issued_us: int
+    replaces: int | None = None
+
+
+def _octets(serial: int) -> bytes:
+    return serial.to_bytes(20)
+
+
+async def add_certificates(connection: asyncpg.Connection, rows: Sequence[CertificateRow]) -> None:
+    records = [
+        (_octets(row.serial), row.identity, row.purpose, row.issuer_key_id, row.key_id, row.not_before_us,
+         row.not_after_us, row.issued_us, _octets(row.replaces) if row.replaces is not None else None)
+        for row in rows
+    ]  # fmt: skip
+    columns = ("serial", "identity", "purpose", "issuer_key_id", "key_id", "not_before_us", "not_after_us", "issued_us",
+               "replaces")  # fmt: skip
+    await connection.copy_records_to_table("certificate", records=records, columns=columns)
+
+
+async def live_certificates(connection: asyncpg.Connection, identity: str, now_us: int) -> list[tuple[int, str, int]]:
+    """Serial, purpose and end of an identity's certificates that are neither ended nor revoked."""
+    rows = await connection.fetch(
+        "SELECT serial, purpose, not_after_us FROM certificate c WHERE identity = $1 AND not_after_us > $2"
+        " AND NOT EXISTS (SELECT 1 FROM revocation r WHERE r.serial = c.serial) ORDER BY issued_us",
+        identity, now_us,
+    )  # fmt: skip
+    return [(int.from_bytes(row["serial"]), row["purpose"], row["not_after_us"]) for row in rows]
+
+
+async def lock_identity(connection: asyncpg.Connection, identity: str) -> None:
+    """Serialise all acts on one identity until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 7))", identity)
+
+
+async def add_revocations(
+    connection: asyncpg.Connection, serials: Sequence[tuple[int, int]], reason: str, now_us: int
+) -> list[int]:
+    """Revoke (serial, end) pairs and notify; the serials that were not revoked before."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _REVOCATION_LOCK)
+    rows = await connection.fetch(
+        "INSERT INTO revocation (serial, reason, revoked_us, not_after_us)"
+        " SELECT s, $3, $4, e FROM unnest($1::bytea[], $2::bigint[]) AS t(s, e)"
+        " ON CONFLICT (serial) DO NOTHING RETURNING serial",
+        [_octets(serial) for serial, _ in serials], [end for _, end in serials], reason, now_us,
+    )  # fmt: skip
+    await connection.execute(f"NOTIFY {REVOKED_CHANNEL}")
+    return [int.from_bytes(row["serial"]) for row in rows]
+
+
+async def read_revocations(connection: asyncpg.Connection, after: int, now_us: int) -> list[tuple[int, int]]:
+    """(number, serial) of revocations beyond number `after`, of certificates that have not ended."""
+    rows = await connection.fetch(
+        "SELECT number, serial FROM revocation WHERE number > $1 AND not_after_us > $2 ORDER BY number", after, now_us
+    )
+    return [(row["number"], int.from_bytes(row["serial"])) for row in rows]
+
+
+async def certificate_end(connection: asyncpg.Connection, serial: int) -> tuple[str, int] | None:
+    """Identity and end of one certificate."""
+    row = await connection.fetchrow("SELECT identity, not_after_us FROM certificate WHERE serial = $1", _octets(serial))
+    return (row["identity"], row["not_after_us"]) if row else None
+
+
+async def add_claim(
+    connection: asyncpg.Connection, code_hash: bytes, identity: str, now_us: int, expires_us: int
+) -> None:
+    """A new code ends earlier unused ones of the same identity."""
+    await connection.execute("DELETE FROM claim_code WHERE identity = $1 AND used_us IS NULL", identity)
+    await connection.execute(
+        "INSERT INTO claim_code (code_hash, identity, made_us, expires_us) VALUES ($1, $2, $3, $4)",
+        code_hash, identity, now_us, expires_us,
+    )  # fmt: skip
+
+
+async def drop_claims(connection: asyncpg.Connection, identity: str) -> int:
+    """Drop the unused codes of an identity; how many there were."""
+    done = await connection.execute("DELETE FROM claim_code WHERE identity = $1 AND used_us IS NULL", identity)
+    return int(done.split()[-1])
+
+
+async def is_revoked(connection: asyncpg.Connection, serial: int) -> bool:
+    return bool(await connection.fetchval("SELECT 1 FROM revocation WHERE serial = $1", _octets(serial)))
+
+
+async def lock_claim(connection: asyncpg.Connection, code_hash: bytes) -> tuple[str, int, int | None] | None:
+    """Identity, end and time of use of a code, its row locked."""
+    row = await connection.fetchrow(
+        "SELECT identity, expires_us, used_us FROM claim_code WHERE code_hash = $1 FOR UPDATE", code_hash
+    )
+    return tuple(row) if row else None
+
+
+async def use_claim(connection: asyncpg.Connection, code_hash: bytes, serial: int, now_us: int) -> None:
+    await connection.execute(
+        "UPDATE claim_code SET used_us = $2, serial = $3 WHERE code_hash = $1", code_hash, now_us, _octets(serial)
+    )
+
+
+async def is_claimed_since(connection: asyncpg.Connection, serial: int, since_us: int) -> bool:
+    """Whether this certificate came from a claim code used at or after `since_us`."""
+    return bool(
+        await connection.fetchval(
+            "SELECT 1 FROM claim_code WHERE serial = $1 AND used_us >= $2", _octets(serial), since_us
+        )
+    )

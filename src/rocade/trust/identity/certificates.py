@@ -62,6 +62,15 @@ class Verified(msgspec.Struct, frozen=True):
     not_after_us: int
     issuer_key_id: bytes
 
+    @property
+    def reference(self) -> str:
+        """How logs and audit name this party: a vehicle by its certificate (its URI holds the VIN), others by URI."""
+        return reference(self.identity, self.serial)
+
+
+def reference(identity: Identity, serial: int) -> str:
+    return f"certificate:{serial:x}" if identity.kind == "vehicle" else identity.uri
+
 
 def verify_leaf(
     leaf: bytes,

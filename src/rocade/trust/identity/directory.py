@@ -1,30 +1,31 @@
-"""The identity directory of a party: what it needs to prove itself and to check others, as four or five files.
+"""The identity directory of a party: what it needs to prove itself and to check others, as a few files.
 
     key.pem          private key, mode 0600
     certificate.pem  leaf, then its intermediate
     trust.pem        the region's root
     issuers.json     the region's signed issuer table
-    birth.pem        (vehicles) birth certificate and its intermediate, for the same key custody
-    birth.key.pem    (vehicles) its key, mode 0600
+    birth.certificate.pem, birth.key.pem   (vehicles) birth certificate, its intermediate and its key
 
-Each file is replaced whole. On renewal a new key is written before the certificate that names it; `load_pair` is never
-left without a matching pair because both stand in one file name each and the renewal writes `key.pem` only after the
-new certificate arrived (the old pair stays valid until its own end).
+Each file is replaced whole. A new pair is first written as one file, `next.pem`, then moved into the two; after a crash
+in between `settle` finishes the move, so key and certificate never stay apart.
 """
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from rocade.core.errors import Misconfigured
+from rocade.core.errors import Misconfigured, RocadeError
 from rocade.core.identifiers import Identity
 from rocade.trust.identity.issuers import IssuerTable, to_us
-from rocade.trust.identity.keys import PrivateKey, read_private, to_pem, write_atomically, write_private
+from rocade.trust.identity.keys import PrivateKey, read_private, write_atomically, write_private
 from rocade.trust.identity.names import read_name
+
+_log = logging.getLogger(__name__)
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -40,15 +41,34 @@ class Credential(msgspec.Struct, frozen=True):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(directory / "trust.pem", self.trust_pem)
         write_atomically(directory / "issuers.json", self.issuers_json)
-        write_private(directory / "key.pem", self.key_pem)
-        write_atomically(directory / "certificate.pem", self.chain_pem)
+        replace_pair(directory, self.key_pem, self.chain_pem)
 
 
-def make_credential(key: PrivateKey, chain_pem: bytes, trust_pem: bytes, issuers_json: bytes) -> Credential:
-    return Credential(to_pem(key), chain_pem, trust_pem, issuers_json)
+def replace_pair(directory: Path, key_pem: bytes, chain_pem: bytes, name: str = "") -> None:
+    """Replace key and certificate together; `name` is "" or "birth."."""
+    write_private(directory / f"{name}next.pem", key_pem + chain_pem)
+    _move_pair(directory, key_pem, chain_pem, name)
+
+
+def settle(directory: Path) -> None:
+    """Finish a replacement that a crash interrupted; free when there is none."""
+    for name in ("", "birth."):
+        try:
+            both = (directory / f"{name}next.pem").read_bytes()
+        except FileNotFoundError:
+            continue
+        begin = both.index(b"-----BEGIN CERTIFICATE")
+        _move_pair(directory, both[:begin], both[begin:], name)
+
+
+def _move_pair(directory: Path, key_pem: bytes, chain_pem: bytes, name: str) -> None:
+    write_private(directory / f"{name}key.pem", key_pem)
+    write_atomically(directory / f"{name}certificate.pem", chain_pem)
+    (directory / f"{name}next.pem").unlink()
 
 
 def load_key(directory: Path) -> PrivateKey:
+    settle(directory)
     return read_private(directory / "key.pem")
 
 
@@ -81,6 +101,36 @@ def load_root(trust_pem: Path) -> x509.Certificate:
 def load_issuers(directory: Path) -> IssuerTable:
     """The issuer table beside the identity, checked against the root beside it."""
     return IssuerTable.load((directory / "issuers.json").read_bytes(), load_root(directory / "trust.pem"))
+
+
+class LiveIssuers:
+    """The issuer table of a long-running process: read again when its file changes, as after a roll.
+
+    A new file that does not hold keeps the old table in use, and says so in the log.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._stamp = stamp_of(directory / "issuers.json")
+        self._table = load_issuers(directory)
+
+    @property
+    def table(self) -> IssuerTable:
+        stamp = stamp_of(self._directory / "issuers.json")
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                sealed = (self._directory / "issuers.json").read_bytes()
+                self._table = IssuerTable.load(sealed, self._table.root, self._table.version)
+            except (OSError, RocadeError) as error:
+                _log.warning("issuer table kept: %s", error)
+        return self._table
+
+
+def stamp_of(file: Path) -> tuple[int, int]:
+    """Changes when the file is replaced."""
+    status = file.stat()
+    return status.st_mtime_ns, status.st_ino
 
 
 def renewal_due_us(leaf: x509.Certificate) -> int:

@@ -101,6 +101,10 @@ class IssuerTable:
         return iter(self._issuers.values())
 
     @cached_property
+    def kinds(self) -> frozenset[str]:
+        return frozenset(issuer.kind for issuer in self._issuers.values())
+
+    @cached_property
     def names(self) -> frozenset[bytes]:
         """Subject names of all issuers and of the root, DER."""
         return frozenset({issuer.name for issuer in self._issuers.values()} | {self.root.subject.public_bytes()})

@@ -8,11 +8,17 @@ for the audit log; nothing the refused peer claimed is repeated there, because n
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from rocade.core.errors import Refused
+from rocade.core.errors import Misconfigured, Refused, RocadeError
+from rocade.trust.identity.directory import settle, stamp_of
+
+_log = logging.getLogger(__name__)
 
 type ClientCertificate = Literal["required", "optional", "none"]
 
@@ -31,14 +37,64 @@ def server_context(chain: Path, key: Path, trust: Path, *, client: ClientCertifi
     return context
 
 
-def client_context(directory: Path, *, anonymous: bool = False) -> ssl.SSLContext:
-    """Context of a client with the identity in `directory`; `anonymous` presents no certificate (first enrolment)."""
+def client_context(directory: Path, *, anonymous: bool = False, name: str = "") -> ssl.SSLContext:
+    """Context of a client with the identity in `directory`.
+
+    `anonymous` presents no certificate (first enrolment); `name` "birth." presents the birth certificate.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _only_tls13(context)
     context.load_verify_locations(directory / "trust.pem")
     if not anonymous:
-        context.load_cert_chain(directory / "certificate.pem", directory / "key.pem")
+        settle(directory)
+        context.load_cert_chain(directory / f"{name}certificate.pem", directory / f"{name}key.pem")
     return context
+
+
+class ServerIdentity:
+    """A server's certificate that is rolled without restart: the live context loads the files again when they change.
+
+    Handshakes from then on use the new certificate; open connections are not touched. A half-written or broken pair
+    leaves the old one in use (`reload` raises, the next change is tried again).
+    """
+
+    def __init__(self, directory: Path, *, client: ClientCertificate = "required") -> None:
+        self._directory = directory
+        settle(directory)
+        self.context = server_context(
+            directory / "certificate.pem", directory / "key.pem", directory / "trust.pem", client=client
+        )
+        self._seen = self._stamp()
+
+    def reload(self) -> bool:
+        """Load the files if they changed since the last call; whether they did.
+
+        Raises: Misconfigured `trust.server.pair`.
+        """
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return False
+        self._seen = stamp
+        try:
+            self.context.load_verify_locations(self._directory / "trust.pem")
+            self.context.load_cert_chain(self._directory / "certificate.pem", self._directory / "key.pem")
+        except (OSError, ssl.SSLError):
+            raise Misconfigured("trust.server.pair", "the server's new key and certificate do not load") from None
+        return True
+
+    async def keep(self, renew: Callable[[], object] = lambda: None, every_s: float = 5.0) -> None:
+        """Call `renew`, then `reload`, for ever; failures are logged and tried again."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await asyncio.to_thread(renew)
+                if self.reload():
+                    _log.info("server certificate rolled")
+            except RocadeError as error:
+                _log.warning("server certificate kept: %s", error.code)
+
+    def _stamp(self) -> tuple[tuple[int, int], ...]:
+        return tuple(stamp_of(self._directory / name) for name in ("certificate.pem", "key.pem", "trust.pem"))
 
 
 def peer_leaf(tls: ssl.SSLObject | ssl.SSLSocket) -> bytes | None:
@@ -81,7 +137,7 @@ _VERIFY_REASONS = {
     79: "issuer_leaf",
 }
 """OpenSSL verify codes. Source: OpenSSL 3.0 x509_vfy.h."""
-_SSL_REASONS = {
+_SSL_REASONS = {  # own_* is what the other side said of our certificate
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "certificate_missing",
     "UNSUPPORTED_PROTOCOL": "version",
     "VERSION_TOO_LOW": "version",
@@ -89,6 +145,10 @@ _SSL_REASONS = {
     "HTTP_REQUEST": "plain_text",
     "WRONG_VERSION_NUMBER": "plain_text",
     "EXCESSIVE_MESSAGE_SIZE": "certificate_size",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "own_expired",
+    "TLSV1_ALERT_UNKNOWN_CA": "own_unknown",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "own_bad",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "own_missing",
 }
 
 
