@@ -1,4 +1,4 @@
-"""A town and a fleet for tests: vehicles circle on a ring road; everything is a function of the time given."""
+"""The town Rocade draws and a fleet for tests: vehicles circle on its rings, a function of the time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from rocade.agents.vehicle.simulation import town as simulation_town
 from rocade.console import Counts, Services, create_app
 from rocade.core import catalogue
 from rocade.core.errors import Refused
@@ -20,10 +21,11 @@ from rocade.core.identifiers import Identity, VehicleRef
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.core.signals import Quality
 from rocade.doors.http import Access, Listeners, TokenFile, loopback_sockets, new_token
+from rocade.fabric.status import ProcessStatus
 from rocade.services.vehicles import Page, Vehicle
 from rocade.services.vehicles.twin import Position, Twin, Value
 
-CENTRE = (4.04, 47.32)
+CENTRE = (simulation_town.LONGITUDE, simulation_town.LATITUDE)
 BRANDS = ("peugeot", "citroen", "ds", "opel", "renault", "hyundai", "lune", "vespelle")
 KINDS = {"lune": "bicycle", "vespelle": "moped"}
 MODELS = {
@@ -33,26 +35,13 @@ MODELS = {
 
 
 def _at(radius_km: float, angle: float) -> tuple[float, float]:
+    """A place on one of the town's rings, which are a little flat."""
     east = radius_km * math.cos(angle) / (111.32 * math.cos(math.radians(CENTRE[1])))
-    return CENTRE[0] + east, CENTRE[1] + radius_km * math.sin(angle) / 111.32
+    return CENTRE[0] + east, CENTRE[1] + radius_km * 0.86 * math.sin(angle) / 111.32
 
 
 def town() -> bytes:
-    """A ring road, avenues, streets and a lake as GeoJSON."""
-
-    def line(kind: str, name: str, points: list[tuple[float, float]]) -> dict[str, Any]:
-        return {"type": "Feature", "properties": {"kind": kind, "name": name}, "geometry": {"type": "LineString", "coordinates": points}}  # fmt: skip
-
-    turn = [step * math.tau / 96 for step in range(97)]
-    features = [line("street", f"Rue {ring}", [_at(ring * 0.45, angle) for angle in turn]) for ring in range(1, 7)]
-    features += [line("avenue", f"Avenue {n}", [_at(0.2, a), _at(3.6, a)]) for n, a in enumerate(turn[:96:8])]
-    features.append(line("ring", "Rocade", [_at(3.2, angle) for angle in turn]))
-    lake = [_at(0.9 + 0.2 * math.sin(3 * a), a * 0.5 + 0.4) for a in turn[:49]]
-    lake.append(lake[0])
-    features.append(
-        {"type": "Feature", "properties": {"kind": "water"}, "geometry": {"type": "Polygon", "coordinates": [lake]}}
-    )
-    return msgspec.json.encode({"type": "FeatureCollection", "features": features})
+    return msgspec.json.encode(simulation_town.build().geojson())
 
 
 class Toys:
@@ -70,8 +59,8 @@ class Toys:
             self.vehicles[ref] = Vehicle(
                 ref, f"VF3TOY{number:011d}", kind, brand, MODELS[brand], power, "eu", "toy", 0, 0
             )
-            radius = draw.choice((0.45, 0.9, 1.35, 1.8, 2.25, 2.7, 3.2, 3.2, 3.2))
-            speed = 0.0 if draw.random() < 0.1 else draw.uniform(12, 30) + radius * 18
+            radius = draw.choice((0.42, 0.76, 0.76, 1.18, 1.7, 2.4, 2.4, 2.4))
+            speed = 0.0 if draw.random() < 0.1 else draw.uniform(12, 30) + radius * 20
             self.routes[ref] = (radius, draw.uniform(0, math.tau), speed)
 
     def position(self, ref: int, at_us: int) -> Position:
@@ -124,8 +113,19 @@ class Toys:
         reported[int(names.by_name("Vehicle.TraveledDistance").id)] = stuck
         return Twin(ref, now_us, now_us, 0, place.latitude, place.longitude, place.speed_kmh, reported, {})
 
-    async def read(self) -> list[Any]:
-        return []
+    async def read(self) -> list[ProcessStatus]:
+        now_us = self.clock.now_us()
+        count = now_us // 1000 % 10_000_000
+        gateway = {
+            "connections": len(self.vehicles), "acknowledged": count, "points": count * 20, "ack_p50_ms": 11.5,
+            "ack_p99_ms": 42.0, "refusals": {"trust.handshake.expired": 3, "batch.truncated": 1},
+        }  # fmt: skip
+        worker = {"lag_s": 0.4, "quarantined": {"sequence.far_ahead": 2}}
+        return [
+            ProcessStatus("gateway", "gateway", now_us, True, gateway),
+            ProcessStatus("worker", "worker", now_us, True, worker),
+            ProcessStatus("store", "store", now_us - 60_000_000, False, {}),
+        ]
 
 
 class Notes:

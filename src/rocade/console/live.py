@@ -13,6 +13,7 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.response import Stream
 
+from rocade.console import ingest
 from rocade.console.chaos import ACTS, Chaos
 from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
@@ -20,6 +21,7 @@ from rocade.core.errors import Refused
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.http import PAGES, caller_of
 from rocade.doors.http.streams import ALIVE, event, events, pause
+from rocade.fabric.status import StatusBoard
 from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.twin import Twin, TwinStore
 
@@ -59,6 +61,12 @@ async def _twins(ref: int, twins: TwinStore, catalogue: Catalogue, closing: asyn
         else:
             yield ALIVE
         await pause(closing)
+
+
+@get("/live/ingest", opt=_OPT, include_in_schema=False)
+async def watch_ingest(request: AnyRequest, status: NamedDependency[SkipValidation[StatusBoard]]) -> Stream:
+    """What flows, once a second."""
+    return events(request, ingest.watch(status, request.app.state.closing))
 
 
 @get("/live/town.geojson", opt=_OPT, include_in_schema=False)
@@ -123,4 +131,4 @@ async def _counts(chaos: Chaos, closing: asyncio.Event) -> AsyncIterator[bytes]:
         await pause(closing)
 
 
-HANDLERS = [fleet, show_twin, watch_twin, show_town, show_streets, pull_plug, watch_chaos]
+HANDLERS = [fleet, show_twin, watch_twin, watch_ingest, show_town, show_streets, pull_plug, watch_chaos]

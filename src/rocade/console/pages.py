@@ -18,7 +18,7 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.response import Redirect
 
-from rocade.console import languages
+from rocade.console import languages, reference
 from rocade.console.chaos import ACTS, Chaos
 from rocade.core.catalogue import Catalogue
 from rocade.core.identifiers import VehicleRef
@@ -126,6 +126,11 @@ async def show_ingest(request: AnyRequest) -> Response[str]:
     return _render(request, "ingest.html", "ingest", {})
 
 
+@get("/docs", opt=_OPT, include_in_schema=False)
+async def show_reference(request: AnyRequest) -> Response[str]:
+    return _render(request, "docs.html", "api", {}, groups=reference.routes_of(request.app))
+
+
 @get("/language", opt=_OPT, include_in_schema=False)
 async def set_language(to: str, back: str = "/") -> Redirect:
     """Remember the language and go back to a page of ours."""
@@ -136,4 +141,4 @@ async def set_language(to: str, back: str = "/") -> Redirect:
     return Redirect(path, cookies=[cookie], status_code=303)
 
 
-HANDLERS = [show_map, show_vehicles, show_vehicle, show_ingest, set_language]
+HANDLERS = [show_map, show_vehicles, show_vehicle, show_ingest, show_reference, set_language]

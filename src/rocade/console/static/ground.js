@@ -3,8 +3,8 @@
 import { page, css } from "./live.js";
 
 const COLOURS = {
-  light: { sea: "#d9e4ec", land: "#f5f3ee", border: "#cbc5b8", water: "#c4dbea", green: "#dbe8cf", quarter: "#eeebe3", building: "#e3ded3", road: "#ffffff", casing: "#dcd6c9", ring: "#ffdf8e", ringCasing: "#e8b94c", label: "#6b6759", halo: "#fbfaf7", trip: "#1c4fd8" },
-  dark: { sea: "#0a0e13", land: "#14181f", border: "#2f3742", water: "#142433", green: "#16241d", quarter: "#181d25", building: "#1e242d", road: "#2b323d", casing: "#10141a", ring: "#5d4a1e", ringCasing: "#2b2413", label: "#8b94a3", halo: "#12161c", trip: "#7ea2ff" },
+  light: { sea: "#d9e4ec", land: "#f5f3ee", border: "#cbc5b8", water: "#c4dbea", green: "#dbe8cf", building: "#e3ded3", road: "#ffffff", casing: "#dcd6c9", ring: "#ffdf8e", ringCasing: "#e8b94c", label: "#6b6759", halo: "#fbfaf7", trip: "#1c4fd8" },
+  dark: { sea: "#0a0e13", land: "#14181f", border: "#2f3742", water: "#142433", green: "#16241d", building: "#1e242d", road: "#2b323d", casing: "#10141a", ring: "#5d4a1e", ringCasing: "#2b2413", label: "#8b94a3", halo: "#12161c", trip: "#7ea2ff" },
 };
 export const theme = () => document.documentElement.dataset.theme === "dark" ? "dark" : "light";
 const is = (...kinds) => ["in", ["get", "kind"], ["literal", kinds]];
@@ -34,26 +34,22 @@ async function countries() {
   return window.topojson.feature(world, world.objects.countries);
 }
 
+// Kinds and classes as the town generator names them (agents/vehicle/simulation/town.py).
 function townLayers(c) {
-  const fill = (id, kinds, colour, more = {}) => ({ id: `town-${id}`, type: "fill", source: "town", filter: ["all", is(...kinds), ["==", ["geometry-type"], "Polygon"]], paint: { "fill-color": colour, ...more } });
-  const line = (id, kinds, colour, stops, more = {}) => ({ id: `town-${id}`, type: "line", source: "town", filter: ["all", is(...kinds), ["==", ["geometry-type"], "LineString"]], layout: { "line-cap": "round", "line-join": "round" }, paint: { "line-color": colour, "line-width": width(...stops), ...more } });
+  const fill = (kind, colour) => ({ id: `town-${kind}`, type: "fill", source: "town", filter: is(kind), paint: { "fill-color": colour } });
+  const road = (id, classes, colour, stops) => ({ id: `town-${id}`, type: "line", source: "town", filter: ["in", ["get", "class"], ["literal", classes]], layout: { "line-cap": "round", "line-join": "round" }, paint: { "line-color": colour, "line-width": width(...stops) } });
+  const label = { "text-color": c.label, "text-halo-color": c.halo, "text-halo-width": 1.5 };
   return [
-    fill("quarter", ["town", "quarter", "block", "land"], c.quarter),
-    fill("green", ["park", "green", "forest", "garden"], c.green),
-    fill("water", ["water", "lake", "river"], c.water),
-    line("river", ["river", "water"], c.water, [10, 2, 14, 10, 17, 60]),
-    fill("building", ["building"], c.building),
-    line("street-casing", ["street", "residential", "local", "road"], c.casing, [11, .6, 14, 4.4, 17, 18]),
-    line("avenue-casing", ["avenue", "primary", "secondary", "radial"], c.casing, [10, 1.4, 14, 7, 17, 26]),
-    line("street", ["street", "residential", "local", "road"], c.road, [11, .4, 14, 3, 17, 15]),
-    line("avenue", ["avenue", "primary", "secondary", "radial"], c.road, [10, 1, 14, 5.4, 17, 22]),
-    line("cycle", ["cycleway", "path", "bicycle"], c.green, [12, .6, 15, 2, 17, 5], { "line-dasharray": [2, 1.6] }),
-    line("ring-casing", ["ring", "motorway", "rocade"], c.ringCasing, [9, 2.4, 13, 8, 17, 36]),
-    line("ring", ["ring", "motorway", "rocade"], c.ring, [9, 1.4, 13, 6, 17, 31]),
-    { id: "town-names", type: "symbol", source: "town", minzoom: 13.6, filter: ["all", ["has", "name"], ["==", ["geometry-type"], "LineString"]],
-      layout: { "symbol-placement": "line", "symbol-spacing": 420, "text-field": ["get", "name"], "text-font": ["Inter"], "text-size": 12 }, paint: { "text-color": c.label, "text-halo-color": c.halo, "text-halo-width": 1.4 } },
-    { id: "town-places", type: "symbol", source: "town", minzoom: 11.5, filter: ["all", ["has", "name"], ["==", ["geometry-type"], "Point"]],
-      layout: { "text-field": ["get", "name"], "text-font": ["Inter"], "text-size": 12.5 }, paint: { "text-color": c.label, "text-halo-color": c.halo, "text-halo-width": 1.5 } },
+    fill("park", c.green),
+    fill("water", c.water),
+    road("street-casing", ["street"], c.casing, [11, .8, 14, 5.4, 17, 24]),
+    road("avenue-casing", ["avenue", "boulevard", "country"], c.casing, [10, 1.4, 14, 8.4, 17, 34]),
+    road("street", ["street"], c.road, [11, .5, 14, 3.8, 17, 20]),
+    road("avenue", ["avenue", "boulevard", "country"], c.road, [10, 1, 14, 6.4, 17, 29]),
+    road("ring-casing", ["rocade"], c.ringCasing, [9, 2.4, 13, 7, 14, 11, 17, 44]),
+    road("ring", ["rocade"], c.ring, [9, 1.4, 13, 5.2, 14, 8.6, 17, 38]),
+    { id: "town-names", type: "symbol", source: "town", minzoom: 14.4, filter: is("road"), layout: { "symbol-placement": "line", "symbol-spacing": 460, "text-field": ["get", "name"], "text-font": ["Inter"], "text-size": 11.5 }, paint: label },
+    { id: "town-places", type: "symbol", source: "town", minzoom: 11.5, maxzoom: 16.5, filter: is("place"), layout: { "text-field": ["get", "name"], "text-font": ["Inter"], "text-size": 13, "text-letter-spacing": .04 }, paint: label },
   ];
 }
 

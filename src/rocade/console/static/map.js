@@ -19,7 +19,7 @@ let groups = [], grouping = "brand", chosen = -1, following = false, isFitted = 
 
 if (page.pmtiles) addProtocol("pmtiles", new window.pmtiles.Protocol().tile);
 const town = await fetchTown();
-const home = town ? boundsOf(town.features.map((feature) => feature.geometry)) : [[-11, 35], [30, 60]];
+const home = town ? boundsOf(town.features.filter((feature) => feature.properties.class === "rocade").map((feature) => feature.geometry)) : [[-11, 35], [30, 60]];
 const map = new GroundMap({
   container: "map", style: await style(town), bounds: home, fitBoundsOptions: { padding: room() }, attributionControl: false,
   dragRotate: false, pitchWithRotate: false, touchPitch: false, maxPitch: 0, renderWorldCopies: false, fadeDuration: 0, maxZoom: 19, pixelRatio: Math.min(2, devicePixelRatio || 1),
@@ -90,7 +90,7 @@ function extent() {
 }
 function isInside() {
   const [[west, south], [east, north]] = home, bounds = extent();
-  return Boolean(town && bounds && bounds[0][0] >= west - .05 && bounds[1][0] <= east + .05 && bounds[0][1] >= south - .05 && bounds[1][1] <= north + .05);
+  return Boolean(town && bounds && bounds[0][0] >= west - .04 && bounds[1][0] <= east + .04 && bounds[0][1] >= south - .03 && bounds[1][1] <= north + .03);
 }
 function fit() { const bounds = extent(); if (bounds) map.fitBounds(bounds, { padding: room(), maxZoom: 15, duration: 600 }); }
 
@@ -114,9 +114,11 @@ function choose(index) {
   by("panel-kind").textContent = [t(`kind.${kind}`), powertrain && t(`powertrain.${powertrain}`)].filter(Boolean).join(" · ");
   by("panel-name").textContent = `${page.brands[brand] ?? brand} ${model}`.trim();
   by("panel-open").href = `/vehicles/${ref}`;
+  if (innerWidth <= 760) map.easeTo({ center: fleet.lngLat(index), padding: { bottom: innerHeight * .4 }, duration: 500 });
   refresh();
 }
 
+const shortValue = ({ value, symbol }) => typeof value !== "number" ? String(value) : symbol === "m" && value > 10000 ? `${number(value / 1000)} km` : `${number(value, 1)} ${symbol}`;
 const SHOWN = /StateOfCharge\.(Displayed|Current)$|FuelSystem\.(Absolute|Relative)Level$|Vehicle\.TraveledDistance$|Exterior\.AirTemperature$|Powertrain\..*Temperature$/;
 async function refresh() {
   if (chosen < 0) return;
@@ -124,7 +126,7 @@ async function refresh() {
   const speed = fleet.speed(chosen);
   speeds = [...speeds, Math.max(0, speed)].slice(-90);
   by("panel-speed").textContent = speed < 0 ? "–" : number(speed);
-  spark(by("spark"), speeds, css("--accent"), 30);
+  spark(by("spark"), speeds, hueOf(groupOf(vehicles[chosen])), 30);
   if (following) map.easeTo({ center: fleet.lngLat(chosen), duration: 1000, easing: (x) => x });
   try {
     const twin = await fetchJson(`/live/vehicles/${ref}/twin`);
@@ -132,7 +134,7 @@ async function refresh() {
     const shown = twin.signals.filter((value) => SHOWN.test(value.name)).slice(0, 6);
     by("panel-values").replaceChildren(...shown.flatMap((value) => [
       element("dt", { textContent: value.name.split(".").slice(-2).join(" ").replace(/([a-z])([A-Z])/g, "$1 $2") }),
-      element("dd", { textContent: `${typeof value.value === "number" ? number(value.value, 1) : value.value} ${value.symbol}` }),
+      element("dd", { textContent: shortValue(value) }),
     ]), ...(twin.time_us ? [element("dt", { textContent: t("vehicle.time") }), element("dd", { textContent: age(twin.time_us) })] : []));
   } catch { /* the next second tries again */ }
 }
