@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from pathlib import Path
 
 import msgspec
@@ -81,8 +81,8 @@ class Agent:
         backoff: Backoff = STEADY,
     ) -> None:
         self.journal, self.counters = journal, Counters()
-        self.latencies_s: list[float] | None = None
-        """Set to a list to collect the time from send to acknowledgement."""
+        self.latencies_s: MutableSequence[float] | None = None
+        """Set to a list or deque to collect the time from send to acknowledgement."""
         self._id, self._host, self._port, self._context_of = vehicle_id, host, port, context_of
         self._clock, self._random = clock, random
         self._window, self._keep_alive_s, self._backoff = window, keep_alive_s, backoff
@@ -91,6 +91,7 @@ class Agent:
         self._done: list[int] = []
         self._cursor = 0
         self._refusals = 0
+        self._not_before_s = 0.0
         self._flush: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
@@ -125,8 +126,9 @@ class Agent:
             finally:
                 self._forget_link()
             attempt = 0 if self._clock.monotonic_s() - began_s > 30 else attempt + 1
+            wait_s = max(self._backoff.wait_s(attempt, self._random), self._not_before_s - self._clock.monotonic_s())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._backoff.wait_s(attempt, self._random))
+                await asyncio.wait_for(self._stopping.wait(), wait_s)
 
     def wake(self) -> None:
         """Tell the agent that the journal has more; call it after each append."""
@@ -141,10 +143,15 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), 0.5)
 
-    def cut(self) -> None:
-        """Lose the connection as in a tunnel; `run` connects again."""
+    def cut(self, for_s: float = 0.0) -> None:
+        """Lose the connection as in a tunnel; `run` connects again, not before `for_s` are over."""
+        self._not_before_s = self._clock.monotonic_s() + for_s
         if self._link:
             self._link.abort()
+
+    def settle(self) -> None:
+        """Write what was acknowledged so far into the journal now."""
+        self._write_acknowledged()
 
     async def stop(self) -> None:
         """Close in good order; what waits stays in the journal."""
@@ -165,6 +172,7 @@ class Agent:
             keep_alive_s=self._keep_alive_s,
         )
         self.counters.connections += 1
+        self.counters.last_problem = ""
         self._link, self._cursor = link, 0
         self._pump()
         await self._ended.wait()

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS batch (
     points INTEGER NOT NULL, size INTEGER NOT NULL, reason TEXT NOT NULL DEFAULT '', body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS batch_state ON batch (state, sequence);
 """
+_AGE_CHECK_US = 60_000_000
 MOST_ASKED = 10_000
 """Numbers one resend request may name; the platform asks again for the rest."""
 
@@ -82,6 +83,7 @@ class Journal:
         self.epoch = self._facts["epoch"] & 0xFFFFFFFFFFFFFFFF
         self._next = self._facts.get("next", 1)
         self.waiting_bytes, self._kept_bytes = self._sizes()
+        self._enforce_at_us = 0
 
     @property
     def next_sequence(self) -> int:
@@ -132,7 +134,8 @@ class Journal:
             _raise(error)
         self._next = first + len(rows)
         self.waiting_bytes += sum(row[5] for row in rows)
-        self._enforce()
+        if self.waiting_bytes > self._limits.waiting_bytes or now_us >= self._enforce_at_us:
+            self._enforce()
         return range(first, self._next)
 
     def waiting(self, after: int, count: int) -> list[Entry]:
@@ -220,6 +223,7 @@ class Journal:
     def _enforce(self) -> None:
         """Drop acknowledged batches that are old or too many, and waiting ones only beyond their own limits."""
         now_us, limits = self._clock.now_us(), self._limits
+        self._enforce_at_us = now_us + _AGE_CHECK_US
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("DELETE FROM batch WHERE state = 1 AND made_us < ?", (now_us - limits.kept_age_s * 1_000_000,))
         if self._kept_bytes > limits.kept_bytes:

@@ -100,9 +100,7 @@ class Energy:
     def _draw(self, dt_s: float, wheel_w: Floats, speed: Floats, ambient_c: float) -> None:
         regenerating = wheel_w < 0
         back = np.where(speed > _WALK_MPS, np.maximum(wheel_w * 0.62, -self._regeneration_w), 0.0)
-        self.motor_w = np.where(
-            self.has_battery, np.where(regenerating, back, np.minimum(wheel_w, self._power_w)), 0.0
-        )
+        self.motor_w = np.where(self.has_battery, np.where(regenerating, back, np.minimum(wheel_w, self._power_w)), 0.0)
         climate_w = np.where(self._standby_w > 300, 45 * np.abs(21 - ambient_c), 0.0)
         standby = self._standby_w + climate_w * 0.6
         drawn = np.where(regenerating, back, self.motor_w / 0.9) + standby

@@ -43,8 +43,8 @@ class Fleet:
         self._random = np.random.default_rng(seed)
         self.models, self.town = list(models), town
         self.outside_c: Floats = np.full(len(models), 14.0)
-        self.traffic = Traffic(models, town, self._random)
-        self.energy = Energy(models, 14.0, self._random)
+        self.traffic: Traffic = Traffic(models, town, self._random)
+        self.energy: Energy = Energy(models, 14.0, self._random)
         self._noise = self._random.normal(0, _NOISE_M, (2, len(models)))
         self._rows = np.zeros((remember_s, len(CHANNELS), len(models)))
         self._at_us = np.zeros(remember_s, np.int64)

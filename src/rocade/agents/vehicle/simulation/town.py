@@ -2,7 +2,7 @@
 
 Flow: rings and spokes of nodes, shaken by the seed -> roads between neighbours, some left out -> every road in both
 directions as an edge with nine points of geometry, a limit and a height -> arrays for the simulation, GeoJSON for the
-map. The place is nobody's: a spot in open country; names are made of common words. Same seed, same town.
+map page (`kind` of a feature: rocade, avenue, street, park, water, town, place). The place is nobody's: a spot in open country; names are made of common words. Same seed, same town.
 """
 
 from __future__ import annotations
@@ -22,9 +22,18 @@ _RADII_M = (180.0, 420.0, 760.0, 1180.0, 1700.0, 2400.0)
 _SPOKES = 24
 _LIMITS_KMH = {"rocade": 70.0, "avenue": 50.0, "boulevard": 50.0, "street": 30.0, "country": 80.0}
 _TREES = (
-    "Tilleuls Platanes Cerisiers Marronniers Peupliers Acacias Noyers Saules Frênes Érables Bouleaux Charmes".split()
-)  # noqa: SIM905 - reads better
-_PLACES = "Gare Mairie Fontaine Halle Écluse Tannerie Verrerie Forge Chapelle Poste Briqueterie Prairie".split()  # noqa: SIM905
+    "Tilleuls",
+    "Platanes",
+    "Cerisiers",
+    "Marronniers",
+    "Peupliers",
+    "Acacias",
+    "Noyers",
+    "Saules",
+    "Érables",
+    "Charmes",
+)
+_PLACES = ("Gare", "Mairie", "Fontaine", "Halle", "Écluse", "Tannerie", "Verrerie", "Forge", "Chapelle", "Poste")
 
 
 @dataclass(frozen=True)
@@ -56,12 +65,12 @@ class Town:
 
     def geojson(self) -> dict[str, Any]:
         """The town as a FeatureCollection: water, parks, roads, places; `kind` and `class` say what to draw."""
-        features = [self._polygon("water", _river(), "La Ronde")]
+        features = [self._polygon("town", _outline(), ""), self._polygon("water", _river(), "La Ronde")]
         features += [self._polygon("park", ring, name) for name, ring in _parks(self.seed)]
         for edge in range(0, len(self.start), 2):
             line = self.geometry_m[edge] if self.road_class[edge] == "rocade" else self.geometry_m[edge][[0, 4, 8]]
-            facts = {"kind": "road", "class": self.road_class[edge], "name": self.name[edge]}
-            facts["limit_kmh"] = round(self.limit_mps[edge] * 3.6)
+            kind = {"boulevard": "avenue", "country": "avenue"}.get(self.road_class[edge], self.road_class[edge])
+            facts = {"kind": kind, "name": self.name[edge], "limit_kmh": round(self.limit_mps[edge] * 3.6)}
             features.append(_feature("LineString", [self._position(x, y) for x, y, _ in line], facts))
         for name, (x, y) in _quarters().items():
             features.append(_feature("Point", self._position(x, y), {"kind": "place", "name": name}))
@@ -72,7 +81,8 @@ class Town:
         return [round(longitude, 6), round(latitude, 6)]
 
     def _polygon(self, kind: str, ring: list[tuple[float, float]], name: str) -> dict[str, Any]:
-        return _feature("Polygon", [[self._position(x, y) for x, y in [*ring, ring[0]]]], {"kind": kind, "name": name})
+        facts = {"kind": kind, "name": name} if name else {"kind": kind}
+        return _feature("Polygon", [[self._position(x, y) for x, y in [*ring, ring[0]]]], facts)
 
 
 def build(seed: int = 7) -> Town:
@@ -194,6 +204,12 @@ def _turns(start: NDArray[np.int64], end: NDArray[np.int64], degree: NDArray[np.
         leaving.append(edge ^ 1)
         turns[edge, : len(leaving)] = leaving
     return turns
+
+
+def _outline() -> list[tuple[float, float]]:
+    angles = [2 * math.pi * step / 72 for step in range(72)]
+    reach = [2620 + 160 * math.sin(5 * angle) + 90 * math.cos(3 * angle) for angle in angles]
+    return [(r * math.sin(a), r * math.cos(a) * 0.86) for r, a in zip(reach, angles, strict=True)]
 
 
 def _river() -> list[tuple[float, float]]:
