@@ -21,8 +21,7 @@ from rocade.core.errors import Refused
 from rocade.core.signals import Quality
 from rocade.fabric.log import Record
 from rocade.services.telemetry import chunks as history
-from rocade.services.telemetry.gaps import Opened, Sequences
-from rocade.services.telemetry.gaps import Sequence as Numbers
+from rocade.services.telemetry import gaps
 from rocade.services.telemetry.model import BAD_BATCH, BATCH, JSON, UNNAMED_FROM, Held, Unknown, unnamed_id
 from rocade.services.telemetry.quality import Doubts, Floats, Ints, Prior, Rules, Spread, assess, spread_of
 from rocade.services.vehicles import twin
@@ -48,7 +47,7 @@ class State:
 
     def clear(self) -> None:
         """Forget all vehicles; they are read again from the database when they next appear."""
-        self.sequences = Sequences()
+        self.sequences = gaps.Sequences()
         self.twins = twin.Twins()
         self.brands: dict[int, str] = {}
 
@@ -64,8 +63,8 @@ class Outcome:
     chunks: list[history.Chunks] = field(default_factory=list)
     """One per pass, each inserted under a token of its own."""
     twins: list[twin.Row] = field(default_factory=list)
-    numbers: list[Numbers] = field(default_factory=list)
-    opened: list[Opened] = field(default_factory=list)
+    numbers: list[gaps.Row] = field(default_factory=list)
+    opened: list[gaps.Opened] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
     unknown: list[Unknown] = field(default_factory=list)
     batches: int = 0
@@ -92,7 +91,7 @@ def digest(records: Sequence[Record], state: State, erased: frozenset[int] = fro
     for part, decoded in _passes(kept, state, outcome):
         _digest_pass(part, decoded, state, outcome, names, seen)
     outcome.twins = _twin_rows(state, seen)
-    outcome.numbers = [state.sequences.changed[key] for key in sorted(state.sequences.changed)]
+    outcome.numbers = [numbers.row() for _, numbers in sorted(state.sequences.changed.items())]
     outcome.opened = state.sequences.opened
     state.sequences.changed, state.sequences.opened = {}, []
     outcome.newest_arrived_us = max((record.arrived_us for record in records), default=0)

@@ -1,7 +1,7 @@
 """Which numbers of a vehicle have come: duplicate or new, what is missing, what to ask for again and when.
 
 Flow: `Sequences.take` per batch, in order of arrival -> rows of what changed for the worker's transaction; the gateway's
-`Asker` (intake) reads due rows and sends `down/resend`. An epoch is one life of a sender's journal; a new one closes
+`Asker` (resend.py) reads due rows and sends `down/resend`. An epoch is one life of a sender's journal; a new one closes
 the gap list of the one before it, late batches of a closed epoch are still told apart from duplicates.
 Refuses: a number further ahead than `MAX_AHEAD` (`sequence.far_ahead`), more gaps than `MAX_GAPS` (`sequence.too_many_gaps`),
 more epochs than `MAX_EPOCHS` (`sequence.too_many_epochs`); such a batch is quarantined, nothing of it is lost.
@@ -23,13 +23,15 @@ MAX_GAPS = 1024
 MAX_EPOCHS = 256
 FIRST_ASK_S = 10
 LONGEST_ASK_S = 6 * 3600
-EXPIRE_S = 30 * 86_400
-"""A gap that has not been filled this long after the vehicle's last batch of the epoch is asked for no more."""
+MAX_ASKS = 40
+"""Requests without any gap closing (eight days), after which a gap list has expired and is asked for no more."""
 
 type Range = tuple[int, int]
+type Row = tuple[int, int, int, bytes, int, int, int, str | None, int]
+"""ref, epoch, highest, packed gaps, missing, opened_us, arrived_us, closed, ask_at_us (0 = as it was)."""
 
 
-class Sequence(msgspec.Struct, gc=False):
+class Numbers(msgspec.Struct, gc=False):
     """State of one (vehicle, epoch): every number up to `highest` has come, except those in `gaps` (sorted ranges)."""
 
     ref: int
@@ -40,6 +42,15 @@ class Sequence(msgspec.Struct, gc=False):
     gaps: list[Range] = []
     closed: str | None = None
     changed_gaps: bool = False
+
+    def row(self) -> Row:
+        """What the worker stores; the first request for a fresh gap waits for batches that come out of order."""
+        ask_at_us = self.arrived_us + FIRST_ASK_S * 1_000_000 if self.changed_gaps else 0
+        self.changed_gaps = False
+        gaps = packed(self.gaps) if self.gaps else b""
+        return (
+            self.ref, self.epoch, self.highest, gaps, self.missing, self.opened_us, self.arrived_us, self.closed, ask_at_us
+        )  # fmt: skip
 
     @property
     def missing(self) -> int:
@@ -60,14 +71,14 @@ class Sequences:
     """Sequence states of the vehicles a worker serves."""
 
     def __init__(self) -> None:
-        self._states: dict[int, dict[int, Sequence]] = {}
-        self.changed: dict[tuple[int, int], Sequence] = {}
+        self._states: dict[int, dict[int, Numbers]] = {}
+        self.changed: dict[tuple[int, int], Numbers] = {}
         self.opened: list[Opened] = []
 
     def __contains__(self, ref: int) -> bool:
         return ref in self._states
 
-    def load(self, ref: int, states: Iterable[Sequence]) -> None:
+    def load(self, ref: int, states: Iterable[Numbers]) -> None:
         """Put in what the database has for a vehicle (an empty list for a new one)."""
         self._states[ref] = {state.epoch: state for state in states}
 
@@ -98,7 +109,7 @@ class Sequences:
         self.changed[ref, epoch] = state
         return True
 
-    def _open(self, ref: int, epoch: int, arrived_us: int, states: dict[int, Sequence]) -> Sequence:
+    def _open(self, ref: int, epoch: int, arrived_us: int, states: dict[int, Numbers]) -> Numbers:
         if len(states) >= MAX_EPOCHS:
             raise Refused(
                 "sequence.too_many_epochs", f"{MAX_EPOCHS} epochs of this vehicle are known; keep the journal"
@@ -110,12 +121,12 @@ class Sequences:
             self.opened.append(Opened(ref, epoch, arrived_us, before.epoch, before.missing))
             before.closed = "new_epoch"
             self.changed[ref, before.epoch] = before
-        state = states[epoch] = Sequence(ref, epoch, arrived_us, arrived_us)
+        state = states[epoch] = Numbers(ref, epoch, arrived_us, arrived_us)
         self.changed[ref, epoch] = state
         return state
 
 
-def _fill(state: Sequence, number: int) -> bool:
+def _fill(state: Numbers, number: int) -> bool:
     """Take one number out of the gaps; False if it is not missing."""
     for at, (since, upto) in enumerate(state.gaps):
         if since <= number <= upto:

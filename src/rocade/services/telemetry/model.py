@@ -44,3 +44,16 @@ UNNAMED_FROM = 1 << 31
 def unnamed_id(name: str) -> int:
     """The id of a signal known by a foreign name only; the same name always gets the same."""
     return UNNAMED_FROM | (zlib.crc32(name.encode()) & (UNNAMED_FROM - 1))
+
+
+class Quarantined(msgspec.Struct, frozen=True):
+    """A record in quarantine as lists show it."""
+
+    id: int
+    ref: int
+    arrived_us: int
+    kind: int
+    reason: str
+    detail: str
+    size_bytes: int
+    state: str

@@ -20,7 +20,6 @@ from rocade.core.catalogue import Catalogue
 from rocade.core.signals import Quality
 from rocade.wire.batch import Decoded
 from rocade.wire.batch.decoding import POWER, spans
-from rocade.wire.batch.layout import BITS
 
 type Ints = NDArray[np.int64]
 type Floats = NDArray[np.float64]

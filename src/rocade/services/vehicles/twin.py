@@ -274,8 +274,9 @@ class TwinStore:
         row = await self._pool.fetchrow(f"SELECT {_COLUMNS}, reported, desired FROM twin WHERE ref = $1", ref)
         if row is None:
             return None
-        *plain, reported, desired = row
-        return Twin(*plain, values_of(reported), msgspec.msgpack.decode(desired) if desired else {})
+        plain = {**row, "reported": values_of(row["reported"])}
+        plain["desired"] = msgspec.msgpack.decode(row["desired"]) if row["desired"] else {}
+        return Twin(**plain)
 
     async def changed_since(self, since_us: int, limit: int = 100_000) -> list[Position]:
         """Vehicles whose twin was written at or after `since_us` (database clock), oldest first.

@@ -267,8 +267,9 @@ def _columns(sides: Opened) -> tuple[Columns, Ints, Ints]:
 
 def spans(starts: Ints, lengths: Ints) -> Ints:
     """Indexes start, start + 1, ... of every span, end to end."""
-    ends = np.cumsum(lengths)
-    return np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    ends: Ints = np.cumsum(lengths)
+    places: Ints = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    return places
 
 
 def _base_words(sides: Opened, ints: Ints, at: Ints, batch: Ints) -> Ints:

@@ -1,0 +1,14 @@
+"""Telemetry: what vehicles send, from the gateway's check to twin and history, and what is missing of it.
+
+`TelemetryIntake` runs in the gateway (structure check, quota, log), `Worker` takes records from the log to twin and
+history exactly once, `Asker` asks vehicles for missing numbers, `Ledger` and `quarantine` are for operators' questions.
+"""
+
+from rocade.services.telemetry import quarantine
+from rocade.services.telemetry.intake import Quota, TelemetryIntake
+from rocade.services.telemetry.ledger import Ledger
+from rocade.services.telemetry.quality import Rules
+from rocade.services.telemetry.resend import Asker
+from rocade.services.telemetry.worker import Worker
+
+__all__ = ["Asker", "Ledger", "Quota", "Rules", "TelemetryIntake", "Worker", "quarantine"]

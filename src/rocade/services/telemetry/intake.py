@@ -1,0 +1,284 @@
+"""Intake: what the gateway does with a tick of publishes before it may acknowledge them. Implements doors.mqtt's Intake.
+
+Flow: `admit` says which vehicle this is (lookups of a reconnecting fleet are gathered into one query) -> `accept` checks
+quota and structure of all batches of a tick in one pass -> log append -> verdicts. A bad batch is refused to an MQTT 5
+client; a 3.1.1 client cannot be told, so its batch goes through the log into quarantine and is acknowledged.
+Refuses: an unknown vehicle (`vehicles.unknown`), over quota (`quota.exceeded`), another vehicle's id inside the batch
+(`batch.vehicle`), every `batch.*` code of the structure check. Numbers are the worker's business (docs/batch.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from rocade.core.errors import Refused, RocadeError
+from rocade.core.identifiers import VehicleRef, partition_of
+from rocade.core.ports import Audit, AuditEntry, Clock
+from rocade.doors.mqtt import Client, Publish, Verdict
+from rocade.fabric.log import Log, Record
+from rocade.services.telemetry.model import BAD_BATCH, BAD_JSON, BATCH, JSON, STREAM
+from rocade.services.vehicles import Registry, Vehicle
+from rocade.wire.batch import CODES, check_many, json_form
+
+MQTT_5 = 5
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
+    """What one vehicle may send: sustained rates, and bursts of `burst_s` seconds of them."""
+
+    messages_per_s: float = 100.0
+    bytes_per_s: float = 1 << 20
+    burst_s: float = 60.0
+
+
+class Context(msgspec.Struct, gc=False):
+    """One connected vehicle."""
+
+    vehicle_id: str
+    ref: VehicleRef
+    partition: int
+    uri: str
+    peer: str
+    connected_us: int
+    messages: float
+    """Tokens left in the bucket, as of `filled_us`."""
+    bytes: float
+    filled_us: int
+    last_arrived_us: int = 0
+    """Arrival of the newest publish that came to us; what is asked for again is judged against it."""
+    is_over_quota: bool = False
+
+
+class Counters(msgspec.Struct):
+    """What the intake has done since it started."""
+
+    messages: int = 0
+    bytes: int = 0
+    points: int = 0
+    refused: dict[str, int] = {}
+    quarantined: int = 0
+
+
+class Sender(Protocol):
+    """The door, as far as requests to vehicles need it."""
+
+    async def send(self, vehicle_id: str, tail: str, body: bytes) -> object: ...
+
+
+class TelemetryIntake:
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        records: Log,
+        audit: Audit,
+        clock: Clock,
+        positions: NDArray[np.uint32],
+        quota: Quota | None = None,
+    ) -> None:
+        self._log = records
+        self._audit = audit
+        self._clock = clock
+        self._positions = positions
+        self._quota = quota or Quota()
+        self._lookup = _Lookup(registry, clock)
+        self.connected: dict[int, Context] = {}
+        """Contexts by vehicle reference."""
+        self.counters = Counters()
+
+    async def admit(self, client: Client) -> Context:
+        """Say which vehicle this is.
+
+        Raises: Refused `vehicles.unknown`; Unavailable `database.down`.
+        """
+        vehicle = await self._lookup.vehicle(client.identity.id)
+        now_us = self._clock.now_us()
+        context = Context(
+            vehicle_id=vehicle.id,
+            ref=vehicle.ref,
+            partition=partition_of(vehicle.ref),
+            uri=client.identity.uri,
+            peer=client.peer,
+            connected_us=now_us,
+            messages=self._quota.messages_per_s * self._quota.burst_s,
+            bytes=self._quota.bytes_per_s * self._quota.burst_s,
+            filled_us=now_us,
+        )
+        before = self.connected.get(vehicle.ref)
+        if before is not None:  # a takeover keeps the bucket: reconnecting is no way to more quota
+            context.messages, context.bytes, context.filled_us = before.messages, before.bytes, before.filled_us
+            context.last_arrived_us = before.last_arrived_us
+        self.connected[vehicle.ref] = context
+        return context
+
+    async def leave(self, context: object) -> None:
+        """Forget a connection."""
+        if isinstance(context, Context) and self.connected.get(context.ref) is context:
+            del self.connected[context.ref]
+
+    async def accept(self, publishes: Sequence[Publish]) -> list[Verdict]:
+        """Check a tick of publishes and store what is to be stored; returns when that is on disk.
+
+        Raises: Unavailable: nothing is stored; the same tick may be handed in again.
+        """
+        verdicts: list[Verdict] = [None] * len(publishes)
+        binary: list[int] = []
+        records: list[Record] = []
+        for place, publish in enumerate(publishes):
+            context: Context = publish.context
+            context.last_arrived_us = max(context.last_arrived_us, publish.arrived_us)
+            if not self._within_quota(context, publish):
+                verdicts[place] = Refused("quota.exceeded", "more messages or bytes than this vehicle may send; wait")
+            elif publish.tail == "batch":
+                binary.append(place)
+            elif publish.tail == "json":
+                self._place_json(place, publish, verdicts, records)
+            else:
+                verdicts[place] = Refused("batch.topic", "publish to up/batch or up/json")
+        checked = check_many([publishes[place].body for place in binary], self._positions)
+        for place, reason, vehicle_id in zip(binary, checked.reasons, checked.vehicle_ids, strict=True):
+            publish = publishes[place]
+            context = publish.context
+            if reason is None and vehicle_id and vehicle_id != context.vehicle_id:
+                reason = "batch.vehicle"
+            if reason is None:
+                records.append(Record(context.partition, context.ref, BATCH, publish.arrived_us, publish.body))
+            else:
+                self._place_bad(place, publish, reason, BAD_BATCH, verdicts, records)
+        if records:
+            await self._log.append(STREAM, records)
+        self._note(publishes, verdicts, int(checked.points.sum()))
+        return verdicts
+
+    def _place_json(self, place: int, publish: Publish, verdicts: list[Verdict], records: list[Record]) -> None:
+        context: Context = publish.context
+        try:
+            batch = json_form.parse(publish.body)
+            if batch.vehicle_id not in ("", context.vehicle_id):
+                raise Refused("batch.vehicle", "")
+        except Refused as error:
+            self._place_bad(place, publish, error.code, BAD_JSON, verdicts, records, error.message)
+        else:
+            records.append(Record(context.partition, context.ref, JSON, publish.arrived_us, publish.body))
+            self.counters.points += batch.points
+
+    def _place_bad(
+        self,
+        place: int,
+        publish: Publish,
+        reason: str,
+        kind: int,
+        verdicts: list[Verdict],
+        records: list[Record],
+        message: str = "",
+    ) -> None:
+        context: Context = publish.context
+        if publish.protocol >= MQTT_5:
+            verdicts[place] = Refused(reason, message or CODES.get(reason, "the batch names another vehicle"))
+        else:
+            records.append(Record(context.partition, context.ref, kind, publish.arrived_us, publish.body))
+            self.counters.quarantined += 1
+
+    def _within_quota(self, context: Context, publish: Publish) -> bool:
+        """Take this publish from the vehicle's bucket. A tick handed in twice is taken twice: it is the door's pause."""
+        quota, size = self._quota, len(publish.body)
+        passed_s = max(0, publish.arrived_us - context.filled_us) / 1e6
+        context.filled_us = max(context.filled_us, publish.arrived_us)
+        context.messages = min(context.messages + passed_s * quota.messages_per_s, quota.messages_per_s * quota.burst_s)
+        context.bytes = min(context.bytes + passed_s * quota.bytes_per_s, quota.bytes_per_s * quota.burst_s)
+        if context.messages < 1 or context.bytes < size:
+            return False
+        context.messages -= 1
+        context.bytes -= size
+        return True
+
+    def _note(self, publishes: Sequence[Publish], verdicts: Sequence[Verdict], points: int) -> None:
+        """Count, and audit what was refused: the first over-quota message of a row, every bad batch."""
+        counters = self.counters
+        counters.messages += len(publishes)
+        counters.bytes += sum(len(publish.body) for publish in publishes)
+        counters.points += points
+        for publish, verdict in zip(publishes, verdicts, strict=True):
+            context: Context = publish.context
+            was_over, context.is_over_quota = context.is_over_quota, False
+            if verdict is None:
+                continue
+            counters.refused[verdict.code] = counters.refused.get(verdict.code, 0) + 1
+            if verdict.code == "quota.exceeded":
+                context.is_over_quota = True
+                if was_over:
+                    continue
+            self._audit.note(
+                AuditEntry(
+                    publish.arrived_us,
+                    context.uri,
+                    "telemetry.accept",
+                    f"vehicle:{context.ref}",
+                    "refused",
+                    verdict.code,
+                )
+            )
+
+
+class _Lookup:
+    """Vehicles by id: a cache of those seen lately; the rest of one moment is asked for in one query."""
+
+    KEEP_US = 60_000_000
+    MOST = 200_000
+
+    def __init__(self, registry: Registry, clock: Clock) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._cache: dict[str, tuple[int, Vehicle]] = {}
+        self._wanted: dict[str, list[asyncio.Future[Vehicle]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def vehicle(self, id: str) -> Vehicle:
+        found = self._cache.get(id)
+        if found is not None and self._clock.now_us() - found[0] < self.KEEP_US:
+            return found[1]
+        future: asyncio.Future[Vehicle] = asyncio.get_running_loop().create_future()
+        self._wanted.setdefault(id, []).append(future)
+        if self._task is None:
+            self._task = asyncio.create_task(self._ask())
+        return await future
+
+    async def _ask(self) -> None:
+        """Answer all that is wanted, a query at a time; what comes meanwhile joins the next one."""
+        try:
+            while self._wanted:
+                wanted, self._wanted = self._wanted, {}
+                try:
+                    found = await self._registry.resolve_many(wanted)
+                except RocadeError as error:
+                    _answer(wanted, {}, error)
+                else:
+                    if len(self._cache) + len(found) > self.MOST:
+                        self._cache.clear()
+                    now_us = self._clock.now_us()
+                    self._cache.update({id: (now_us, vehicle) for id, vehicle in found.items()})
+                    _answer(
+                        wanted, found, Refused("vehicles.unknown", "this vehicle is not registered; enrol it first")
+                    )
+        finally:
+            self._task = None
+            _answer(self._wanted, {}, Refused("vehicles.unknown", "the lookup was stopped"))
+
+
+def _answer(
+    wanted: dict[str, list[asyncio.Future[Vehicle]]], found: dict[str, Vehicle], otherwise: RocadeError
+) -> None:
+    for id, futures in wanted.items():
+        for future in futures:
+            if future.done():
+                continue
+            if id in found:
+                future.set_result(found[id])
+            else:
+                future.set_exception(otherwise)

@@ -1,0 +1,214 @@
+"""What telemetry keeps in PostgreSQL: block intents, numbers and gaps, quarantine, unknown signals, erased references.
+
+The worker's promise rests on two transactions: `begin` writes down a block's exact bounds under the fence of its leases;
+`finish` deletes that intent and writes everything the block came to. Whoever finds the intent gone has lost the block to
+another worker and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from rocade.core.errors import Unavailable
+from rocade.fabric.database import Database
+from rocade.fabric.database.connection import DOWN
+from rocade.fabric.log import Limits
+from rocade.services.telemetry.gaps import MAX_ASKS, Numbers, Row, unpacked
+from rocade.services.telemetry.model import DROPPED, HELD, REPLAYED, Held, Quarantined, Unknown
+
+_INTENT = """
+    INSERT INTO telemetry_block (name, token, partitions, writers, after, upto) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id"""
+_NUMBERS = """
+    INSERT INTO telemetry_sequence AS t
+        (ref, epoch, highest, gaps, missing, opened_us, arrived_us, closed, ask_at_us)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[],
+                         $7::bigint[], $8::text[], $9::bigint[])
+    ON CONFLICT (ref, epoch) DO UPDATE SET highest = excluded.highest, gaps = excluded.gaps, missing = excluded.missing,
+        arrived_us = excluded.arrived_us, closed = excluded.closed,
+        asked = CASE WHEN excluded.ask_at_us > 0 THEN 0 ELSE t.asked END,
+        ask_at_us = CASE WHEN excluded.ask_at_us > 0 THEN excluded.ask_at_us ELSE t.ask_at_us END"""
+_HOLD = """
+    INSERT INTO telemetry_quarantine (ref, arrived_us, kind, reason, detail, body)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::text[], $5::text[], $6::bytea[])"""
+_UNKNOWN = """
+    INSERT INTO telemetry_unknown_signal AS t (signal, name, ref, first_us, last_us, batches) VALUES ($1, $2, $3, $4, $4, $5)
+    ON CONFLICT (signal) DO UPDATE SET last_us = greatest(t.last_us, excluded.last_us), batches = t.batches + excluded.batches,
+        name = CASE WHEN t.name = '' THEN excluded.name ELSE t.name END"""
+_DUE = f"""
+    SELECT ref, epoch, gaps, arrived_us, asked FROM telemetry_sequence
+    WHERE ref = ANY($1::bigint[]) AND missing > 0 AND closed IS NULL AND ask_at_us <= $2 AND asked < {MAX_ASKS}"""
+_HELD_COLUMNS = "id, ref, arrived_us, kind, reason, detail, octet_length(body) AS size_bytes, state"
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """A block somebody began: its bounds, and the token its history inserts carry."""
+
+    id: int
+    token: str
+    limits: dict[tuple[int, int], tuple[int, int]]
+
+
+class Due(msgspec.Struct, frozen=True):
+    """Numbers to ask a vehicle for; `arrived_us` of the last batch that had been processed when they were missing."""
+
+    ref: int
+    epoch: int
+    gaps: list[tuple[int, int]]
+    arrived_us: int
+    asked: int
+
+
+def token_of(name: str, limits: Limits) -> str:
+    """Names a block by its log range: the same bounds always give the same token."""
+    plain = repr((name, sorted(limits.items()))).encode()
+    return f"{name}-{blake2b(plain, digest_size=16).hexdigest()}"
+
+
+class Ledger:
+    """Reads and writes of telemetry in PostgreSQL; methods with a `connection` run inside the caller's transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._pool = database.pool
+
+    async def begin(self, connection: Any, name: str, limits: Limits) -> Intent:
+        """Write down the bounds of a block before anything of it is stored."""
+        token = token_of(name, limits)
+        places = sorted(limits)
+        id = await connection.fetchval(
+            _INTENT, name, token, [partition for partition, _ in places], [writer for _, writer in places],
+            [limits[place][0] for place in places], [limits[place][1] for place in places],
+        )  # fmt: skip
+        return Intent(id, token, dict(limits))
+
+    async def pending(self, name: str, partitions: Sequence[int]) -> list[Intent]:
+        """Blocks that touch these partitions and were not finished, oldest first."""
+        rows = await self._pool.fetch(
+            "SELECT * FROM telemetry_block WHERE name = $1 AND partitions && $2::smallint[] ORDER BY id",
+            name,
+            partitions,
+        )
+        return [
+            Intent(
+                row["id"],
+                row["token"],
+                dict(
+                    zip(
+                        zip(row["partitions"], row["writers"], strict=True),
+                        zip(row["after"], row["upto"], strict=True),
+                        strict=True,
+                    )
+                ),
+            )
+            for row in rows
+        ]
+
+    async def finish(self, connection: Any, intent: Intent) -> None:
+        """Take the intent away, first thing in the transaction that commits the block.
+
+        Raises: Unavailable `telemetry.block.taken`: another worker has finished it.
+        """
+        if await connection.fetchval("DELETE FROM telemetry_block WHERE id = $1 RETURNING id", intent.id) is None:
+            raise Unavailable(
+                "telemetry.block.taken", "another worker has finished this block; begin again from the database"
+            )
+
+    async def load_numbers(self, refs: Iterable[int]) -> dict[int, list[Numbers]]:
+        """Numbers of these vehicles, by reference."""
+        rows = await self._pool.fetch(
+            "SELECT ref, epoch, opened_us, arrived_us, highest, gaps, closed FROM telemetry_sequence WHERE ref = ANY($1::bigint[])",
+            list(refs),
+        )
+        found: dict[int, list[Numbers]] = {}
+        for ref, epoch, opened_us, arrived_us, highest, gaps, closed in rows:
+            found.setdefault(ref, []).append(
+                Numbers(ref, epoch, opened_us, arrived_us, highest, unpacked(gaps), closed)
+            )
+        return found
+
+    async def store_numbers(self, connection: Any, rows: Sequence[Row]) -> None:
+        if rows:
+            await connection.execute(_NUMBERS, *map(list, zip(*rows, strict=True)))
+
+    async def hold(self, connection: Any, held: Sequence[Held]) -> None:
+        """Put records into quarantine."""
+        if held:
+            await connection.execute(_HOLD, *([getattr(one, name) for one in held] for name in Held.__struct_fields__))
+
+    async def report_unknown(self, connection: Any, unknown: Sequence[Unknown]) -> None:
+        for one in sorted(unknown, key=lambda one: one.signal):
+            await connection.execute(_UNKNOWN, one.signal, one.name, one.ref, one.arrived_us, one.batches)
+
+    async def unknown(self) -> list[Unknown]:
+        """Signals that came without being in the catalogue."""
+        rows = await self._pool.fetch(
+            "SELECT signal, name, ref, last_us, batches FROM telemetry_unknown_signal ORDER BY signal"
+        )
+        return [Unknown(*row) for row in rows]
+
+    async def erased(self) -> frozenset[int]:
+        """References whose records must not be stored any more."""
+        return frozenset(row["ref"] for row in await self._pool.fetch("SELECT ref FROM telemetry_erased"))
+
+    async def erase(self, connection: Any, ref: int, at_us: int) -> None:
+        """Forget a vehicle here, and keep records still on their way from being stored."""
+        await connection.execute("INSERT INTO telemetry_erased VALUES ($1, $2) ON CONFLICT DO NOTHING", ref, at_us)
+        for table in ("telemetry_sequence", "telemetry_quarantine"):
+            await connection.execute(f"DELETE FROM {table} WHERE ref = $1", ref)
+        await connection.execute("UPDATE telemetry_unknown_signal SET ref = 0 WHERE ref = $1", ref)
+
+    async def due(self, refs: Sequence[int], now_us: int) -> list[Due]:
+        """Missing numbers of these vehicles that should be asked for now."""
+        try:
+            rows = await self._pool.fetch(_DUE, refs, now_us)
+        except (*DOWN, asyncpg.PostgresError) as error:
+            raise Unavailable("database.down", f"gaps cannot be read: {type(error).__name__}") from error
+        return [Due(ref, epoch, unpacked(gaps), arrived_us, asked) for ref, epoch, gaps, arrived_us, asked in rows]
+
+    async def asked(self, asks: Sequence[tuple[int, int, int]]) -> None:
+        """Note requests that were sent: (ref, epoch, when to ask again)."""
+        if asks:
+            await self._pool.execute(
+                "UPDATE telemetry_sequence t SET asked = asked + 1, ask_at_us = u.at"
+                " FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) u(ref, epoch, at)"
+                " WHERE t.ref = u.ref AND t.epoch = u.epoch",
+                *map(list, zip(*asks, strict=True)),
+            )
+
+    async def numbers(self, ref: int) -> list[Numbers]:
+        """Epochs of a vehicle, newest first, for pages and tests."""
+        states = (await self.load_numbers([ref])).get(ref, [])
+        return sorted(states, key=lambda state: -state.opened_us)
+
+    async def list_held(self, ref: int | None = None, after: int = 0, limit: int = 100) -> list[Quarantined]:
+        """Records in quarantine, oldest first, without their bodies."""
+        rows = await self._pool.fetch(
+            f"SELECT {_HELD_COLUMNS} FROM telemetry_quarantine WHERE id > $1 AND ($2::bigint IS NULL OR ref = $2) AND state = '{HELD}'"
+            " ORDER BY id LIMIT $3", after, ref, limit,
+        )  # fmt: skip
+        return [Quarantined(*row) for row in rows]
+
+    async def held(self, id: int) -> tuple[Quarantined, bytes] | None:
+        """One record of the quarantine with its body."""
+        row = await self._pool.fetchrow(f"SELECT {_HELD_COLUMNS}, body FROM telemetry_quarantine WHERE id = $1", id)
+        return None if row is None else (Quarantined(*row[:-1]), row["body"])
+
+    async def mark_held(self, id: int, state: str) -> bool:
+        """Change HELD to REPLAYED or DROPPED; False if it was not HELD. A dropped record's body is removed."""
+        assert state in {REPLAYED, DROPPED}
+        changed = await self._pool.fetchval(
+            "UPDATE telemetry_quarantine SET state = $2, body = CASE WHEN $2 = 'dropped' THEN ''::bytea ELSE body END"
+            " WHERE id = $1 AND state = 'held' RETURNING id", id, state,
+        )  # fmt: skip
+        return changed is not None
+
+    async def counts(self) -> Mapping[str, int]:
+        """Records in quarantine by reason."""
+        rows = await self._pool.fetch(
+            "SELECT reason, count(*) AS n FROM telemetry_quarantine WHERE state = 'held' GROUP BY 1"
+        )
+        return {row["reason"]: row["n"] for row in rows}

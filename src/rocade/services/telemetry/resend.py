@@ -1,0 +1,70 @@
+"""Asks vehicles for numbers that are missing, through the door they are connected to.
+
+Flow, every few seconds: gaps of connected vehicles that are due -> left out if the worker has not yet processed the
+newest publish we took from that vehicle (the missing number may be in it: an acknowledged number is never asked again)
+-> `down/resend` {"epoch": "<16 hex digits>", "ranges": [[from, to], ...]} -> ask again later, ever more rarely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+
+from rocade.core.errors import RocadeError
+from rocade.core.ports import Clock
+from rocade.fabric.log import Log
+from rocade.services.telemetry.gaps import ask_again_us
+from rocade.services.telemetry.intake import Sender, TelemetryIntake
+from rocade.services.telemetry.ledger import Ledger
+from rocade.services.telemetry.model import GROUP, STREAM
+
+log = logging.getLogger(__name__)
+
+MAX_RANGES = 64
+"""Of one request; the rest follows when these have come."""
+
+
+class Asker:
+    def __init__(self, *, intake: TelemetryIntake, ledger: Ledger, records: Log, sender: Sender, clock: Clock) -> None:
+        self._intake = intake
+        self._ledger = ledger
+        self._log = records
+        self._sender = sender
+        self._clock = clock
+        self.asked = 0
+        """Requests sent since the start."""
+
+    async def run(self, stop: asyncio.Event, every_s: float = 2.0) -> None:
+        """Ask until `stop` is set; a database that is away is waited for."""
+        while not stop.is_set():
+            try:
+                await self.ask_due()
+            except RocadeError as error:
+                log.info("resend requests wait: %s", error.code)
+            try:
+                async with asyncio.timeout(every_s):
+                    await stop.wait()
+            except TimeoutError:
+                pass
+
+    async def ask_due(self) -> int:
+        """Send every request that is due now; returns how many."""
+        if not self._intake.connected:
+            return 0
+        oldest_us = (await self._log.lag(GROUP, STREAM)).oldest_arrived_us
+        due = await self._ledger.due(list(self._intake.connected), self._clock.now_us())
+        asks = []
+        for gap in due:
+            context = self._intake.connected.get(gap.ref)
+            if context is None or context.last_arrived_us > gap.arrived_us:
+                continue
+            if context.last_arrived_us == 0 and oldest_us is not None and oldest_us < context.connected_us:
+                continue  # taken over from another gateway, whose publishes may still be on their way
+            body = msgspec.json.encode({"epoch": f"{gap.epoch & (1 << 64) - 1:016x}", "ranges": gap.gaps[:MAX_RANGES]})
+            await self._sender.send(context.vehicle_id, "resend", body)
+            asks.append((gap.ref, gap.epoch, ask_again_us(gap.asked, self._clock.now_us())))
+        await self._ledger.asked(asks)
+        self.asked += len(asks)
+        return len(asks)
