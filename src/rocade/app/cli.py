@@ -45,7 +45,7 @@ class Cli(click.Group):
 )
 @click.pass_context
 def main(ctx: click.Context, config: Path | None) -> None:
-    """Rocade: an open, self-hosted, multi-brand connected vehicle platform.
+    r"""Rocade: an open, self-hosted, multi-brand connected vehicle platform.
 
     First minute:   rocade demo
 

@@ -54,17 +54,17 @@ def _run_store(configuration: Configuration) -> None:
 
 
 async def _run_gateway(configuration: Configuration) -> None:
-    async with wiring.gateway(configuration) as gateway, _played(configuration, "gateway", gateway):
+    async with wiring.gateway(configuration) as gateway, _played("gateway", gateway):
         pass
 
 
 async def _run_worker(configuration: Configuration) -> None:
-    async with wiring.worker(configuration) as worker, _played(configuration, "worker", worker):
+    async with wiring.worker(configuration) as worker, _played("worker", worker):
         pass
 
 
 async def _run_api(configuration: Configuration) -> None:
-    async with wiring.api(configuration) as api, _played(configuration, "api", api):
+    async with wiring.api(configuration) as api, _played("api", api):
         pass
 
 
@@ -72,12 +72,12 @@ _ROLES = {"gateway": _run_gateway, "worker": _run_worker, "api": _run_api}
 
 
 @contextlib.asynccontextmanager
-async def _played(configuration: Configuration, role: str, part: wiring.Part) -> AsyncIterator[None]:
+async def _played(role: str, part: wiring.Part) -> AsyncIterator[None]:
     """Say ready, publish status until a signal comes, then let the part drain."""
     stopping = stop_event()
     board = StatusBoard(part.database, part.clock)
     process = os.environ.get("ROCADE_PROCESS", f"{role}@{socket.gethostname()}")
-    failed = asyncio.create_task(_outlive(part, stopping))
+    failed = asyncio.create_task(_outlive(part))
     say_ready()
     _log.info("ready")
     while not stopping.is_set():
@@ -92,7 +92,7 @@ async def _played(configuration: Configuration, role: str, part: wiring.Part) ->
         await asyncio.wait_for(board.remove(role, process), 2)
 
 
-async def _outlive(part: wiring.Part, stopping: asyncio.Event) -> None:
+async def _outlive(part: wiring.Part) -> None:
     """A background task that ends by itself ends the role: the supervisor starts a fresh one."""
     try:
         await part.failed()

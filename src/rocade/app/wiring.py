@@ -8,30 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from rocade.app.configuration import Configuration
 from rocade.app.supervisor import ballast_path
 from rocade.core import catalogue
 from rocade.core.errors import Misconfigured
-from rocade.core.ports import Audit, Clock, SystemClock, SystemRandom
-from rocade.fabric.database import Database
+from rocade.core.ports import Clock, SystemClock, SystemRandom
+from rocade.fabric.database import Database, Leases
 from rocade.fabric.log import Log
 from rocade.fabric.log.guard import GuardedLog
 from rocade.fabric.log.postgres import PostgresLog
 from rocade.fabric.log.segments import Retention
 from rocade.services.vehicles import Registry
 from rocade.trust.authority import AuditLog, DenySet
-from rocade.trust.identity import tls
 from rocade.trust.identity.certificates import Verified, verify_leaf
-from rocade.trust.identity.directory import load_issuers
+from rocade.trust.identity.directory import load_issuers, stamp_of
 from rocade.trust.identity.issuers import IssuerTable
-
-ROLL_CHECK_S = 2.0
+from rocade.trust.identity.tls import ServerIdentity
 
 
 @dataclass
@@ -43,11 +44,10 @@ class Part:
     status: Callable[[], dict[str, Any]]
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
-    def spawn(self, work: Awaitable[Any], name: str) -> None:
-        async def run() -> None:
-            await work
-
-        self.tasks.append(asyncio.create_task(run(), name=name))
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work, name=name)
+        self.tasks.append(task)
+        return task
 
     async def failed(self) -> None:
         """Return or raise when a background task ends by itself, which none of them should."""
@@ -90,11 +90,14 @@ async def common(configuration: Configuration, connections: int) -> AsyncIterato
 @contextlib.asynccontextmanager
 async def open_log(parts: Common) -> AsyncIterator[Log]:
     """The log named by the configuration, behind the disk guard."""
-    configuration, log = parts.configuration, None
+    configuration = parts.configuration
+    log: Log
     if configuration.log.url:
         from rocade.fabric.log.jetstream import JetStreamLog
 
-        log = await JetStreamLog.connect(configuration.log.url, parts.database, clock=parts.clock, random=parts.random)
+        log = await JetStreamLog.connect(
+            parts.database, configuration.log.url.split(","), random=parts.random, clock=parts.clock
+        )
     else:
         retention = Retention(
             age_s=configuration.log.retention_hours * 3600, limit_bytes=int(configuration.log.max_gb * 1e9)
@@ -106,69 +109,50 @@ async def open_log(parts: Common) -> AsyncIterator[Log]:
         await log.close()
 
 
-class Rolling:
-    """The server's certificate and the issuer table as they stand on disk now, read again when a file changes."""
+class LiveIssuers:
+    """The region's issuer table as it stands on disk now: a rolled or withdrawn intermediate counts without restart."""
 
-    def __init__(self, directory: Path, client: tls.ClientCertificate) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._client = client
-        self._stamp: tuple[int, ...] = ()
-        self.context: ssl.SSLContext
-        self.issuers: IssuerTable
+        self._seen: object = None
+        self.table: IssuerTable
         self.refresh()
 
-    def refresh(self) -> bool:
-        """True when something changed since the last look; a half-written pair is looked at again next time."""
-        names = ("certificate.pem", "key.pem", "issuers.json")
-        stamp = tuple((self._directory / name).stat().st_mtime_ns for name in names)
-        if stamp == self._stamp:
-            return False
-        try:
-            context = tls.server_context(
-                self._directory / "certificate.pem", self._directory / "key.pem", self._directory / "trust.pem",
-                client=self._client,
-            )  # fmt: skip
-            self.issuers = load_issuers(self._directory)
-        except (ssl.SSLError, OSError):
-            if not self._stamp:
-                raise
-            return False
-        self.context, self._stamp = context, stamp
-        return True
+    def refresh(self) -> None:
+        seen = stamp_of(self._directory / "issuers.json")
+        if seen != self._seen:
+            self.table = load_issuers(self._directory)
+            self._seen = seen
 
-    async def watch(self, changed: Callable[[ssl.SSLContext], object]) -> None:
-        while True:
-            await asyncio.sleep(ROLL_CHECK_S)
-            if self.refresh():
-                changed(self.context)
+    def verifier(self, clock: Clock, kinds: tuple[str, ...], denied: DenySet) -> Callable[[bytes], Verified]:
+        def verify(leaf: bytes) -> Verified:
+            return verify_leaf(leaf, self.table, clock.now_us(), kinds, denied=denied)
+
+        return verify
 
 
 @contextlib.asynccontextmanager
 async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
     """MQTT door -> telemetry intake -> log."""
     from rocade.doors.mqtt import Door, Settings
-    from rocade.services.telemetry.intake import Intake, Quota
+    from rocade.services.telemetry import Asker, Ledger, Quota, Rules, TelemetryIntake
 
     async with common(configuration, 4) as parts, open_log(parts) as log:
-        rolling = Rolling(configuration.server, "required")
+        server, issuers = ServerIdentity(configuration.server), LiveIssuers(configuration.trust)
         denied = await DenySet.open(parts.database, parts.clock)
         settings = configuration.mqtt
-        intake = Intake(
-            parts.database,
-            log,
-            Registry(parts.database, parts.random, parts.clock),
-            parts.audit,
-            parts.clock,
+        intake = TelemetryIntake(
+            registry=Registry(parts.database, parts.random, parts.clock),
+            records=log,
+            audit=parts.audit,
+            clock=parts.clock,
+            positions=Rules(catalogue.standard()).positions,
             quota=Quota(messages_per_s=settings.vehicle_messages_per_s, bytes_per_s=settings.vehicle_kib_per_s * 1024),
         )
-
-        def verify(leaf: bytes) -> Verified:
-            return verify_leaf(leaf, rolling.issuers, parts.clock.now_us(), ("vehicle",), denied=denied)
-
         door = Door(
             intake,
-            rolling.context,
-            verify,
+            server.context,
+            issuers.verifier(parts.clock, ("vehicle",), denied),
             parts.audit,
             is_revoked=denied.is_revoked,
             settings=Settings(
@@ -187,7 +171,8 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
                 "publishes": meter.publishes,
                 "published_bytes": meter.published_bytes,
                 "acknowledged": meter.acknowledged,
-                "points": intake.points,
+                "points": intake.counters.points,
+                "quarantined": intake.counters.quarantined,
                 "ack_p50_ms": meter.ack_latency.quantile_us(0.5) / 1000,
                 "ack_p99_ms": meter.ack_latency.quantile_us(0.99) / 1000,
                 "ack_counts": meter.ack_latency.counts,
@@ -198,8 +183,9 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
 
         part = Part(parts.database, parts.clock, status)
         await door.open(settings.host, settings.port)
-        part.spawn(rolling.watch(door.use_context), "roll")
-        part.spawn(intake.ask_for_gaps(door.send, door.connected), "gaps")
+        part.spawn(server.keep(issuers.refresh), "roll")
+        asker = Asker(intake=intake, ledger=Ledger(parts.database), records=log, sender=door, clock=parts.clock)
+        part.spawn(asker.run(asyncio.Event()), "resend")
         try:
             yield part
         finally:
@@ -211,31 +197,43 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
 @contextlib.asynccontextmanager
 async def worker(configuration: Configuration) -> AsyncIterator[Part]:
     """Log -> decode -> history and twin; also the keeper of retention."""
-    from rocade.fabric.history.client import connect
+    from rocade.fabric.history import connect
     from rocade.services.telemetry import store
-    from rocade.services.telemetry.worker import Worker
+    from rocade.services.telemetry.model import GROUP, STREAM
+    from rocade.services.telemetry.worker import Settings, Worker
 
     async with common(configuration, 6) as parts, open_log(parts) as log:
         history = connect(configuration.effective_history_url)
         await store.ensure(history)
-        work = Worker(
-            parts.database,
-            log,
-            history,
-            catalogue.standard(),
-            parts.audit,
-            parts.clock,
-            parts.random,
-            cycle_s=configuration.worker.cycle_ms / 1000,
-            lease_s=configuration.worker.lease_s,
+        leases = Leases(
+            parts.database, GROUP, STREAM, f"{socket.gethostname()}:{os.getpid()}", ttl_s=configuration.worker.lease_s
         )
-        part = Part(parts.database, parts.clock, work.status)
-        part.spawn(work.run(), "worker")
+        work = Worker(
+            database=parts.database,
+            records=log,
+            history=history,
+            leases=leases,
+            registry=Registry(parts.database, parts.random, parts.clock),
+            catalogue=catalogue.standard(),
+            audit=parts.audit,
+            clock=parts.clock,
+            settings=Settings(cycle_s=configuration.worker.cycle_ms / 1000),
+        )
+        stop = asyncio.Event()
+
+        def status() -> dict[str, Any]:
+            counters = work.counters
+            behind_us = parts.clock.now_us() - counters.newest_arrived_us
+            return {**msgspec.structs.asdict(counters), "newest_age_s": round(behind_us / 1e6, 3)}
+
+        part = Part(parts.database, parts.clock, status)
+        running = part.spawn(work.run(stop), "worker")
         part.spawn(_trim_for_ever(log), "trim")
         try:
             yield part
         finally:
-            await work.drain()
+            stop.set()
+            await asyncio.wait([running], timeout=8)
             await part.end()
             await history.close()
 
@@ -253,11 +251,7 @@ async def api(configuration: Configuration) -> AsyncIterator[Part]:
     from rocade.app import serving
 
     async with common(configuration, 8) as parts, open_log(parts) as log:
-        rolling = Rolling(configuration.server, "required")
         denied = await DenySet.open(parts.database, parts.clock)
-        async with serving.open_api(parts, log, rolling, denied) as part:
+        async with serving.open_api(parts, log, denied) as part:
             yield part
         await denied.close()
-
-
-type AuditPort = Audit

@@ -54,8 +54,9 @@ def enroll(
     if claim_only or out is None:
         click.echo(answer["claim_code"])
         return
-    trust = configuration.operator / "trust.pem"
-    est_client.enroll(out, "localhost", configuration.est.port, trust, answer["claim_code"])
+    server = est_client.Server("localhost", configuration.est.port)
+    root = (configuration.operator / "trust.pem").read_bytes()
+    est_client.enrol(server, out, answer["claim_code"], root, birth=kind == "vehicle")
     click.echo(f"{answer['identity']}\nkey.pem, certificate.pem, trust.pem, issuers.json in {out}")
 
 

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rocade.core.errors import Misconfigured, RocadeError
@@ -27,7 +28,9 @@ DRAIN_S = 8.0
 _log = logging.getLogger(__name__)
 
 
-def serve(directory: Path | str, socket_path: Path | str) -> None:
+def serve(
+    directory: Path | str, socket_path: Path | str, on_ready: Callable[[], object] = lambda: None
+) -> None:
     """Serve until told to stop; call it in the main thread of a process of its own.
 
     Raises: Misconfigured `history.directory.owned`, `history.socket.path`.
@@ -38,6 +41,7 @@ def serve(directory: Path | str, socket_path: Path | str) -> None:
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     threading.Thread(target=_watch, args=(engine,), daemon=True, name="history-watchdog").start()
     _log.info("history store ready")
+    on_ready()
     server.serve_forever(poll_interval=0.2)
     server.server_close()
     Path(socket_path).unlink(missing_ok=True)

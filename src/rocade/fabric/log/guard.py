@@ -56,6 +56,9 @@ class GuardedLog:
     async def commit(self, group: str, stream: str, positions: Positions, connection: Any = None) -> None:
         await self._log.commit(group, stream, positions, connection)
 
+    async def retire(self, group: str, stream: str) -> None:
+        await self._log.retire(group, stream)
+
     async def lag(self, group: str, stream: str) -> Lag:
         return await self._log.lag(group, stream)
 

@@ -63,7 +63,8 @@ class DenySet:
     def is_revoked(self, serial: int) -> bool:
         return serial in self._serials
 
-    __contains__ = is_revoked
+    def __contains__(self, serial: object) -> bool:
+        return serial in self._serials
 
     def __len__(self) -> int:
         return len(self._serials)
