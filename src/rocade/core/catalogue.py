@@ -93,7 +93,7 @@ class Catalogue:
         signal = self.get(signal_id)
         if signal is None:
             raise Refused(
-                "catalogue.signal.unknown", f"no signal has the id {signal_id}; see docs/signals.md", signal=signal_id
+                "catalogue.signal.unknown", f"no signal has the id {signal_id} in this catalogue", signal=signal_id
             )
         return signal
 

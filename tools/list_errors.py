@@ -1,0 +1,88 @@
+"""Write docs/errors.md: every error code in the source, its family and its message, so that nothing is written twice.
+
+Flow: parse each file below src -> every call of Refused, Unavailable, Corrupt, Misconfigured with a code -> one line per
+code, sorted. What an f-string fills in at run time is shown as `<name>`. `--check` compares instead and exits 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "docs" / "errors.md"
+FAMILIES = {
+    "Refused": "the caller's fault; do not retry unchanged",
+    "Unavailable": "not now; retry later, nothing was half done",
+    "Corrupt": "stored data is not what was written; stop and alarm",
+    "Misconfigured": "the set-up is wrong; found at start",
+}
+HEAD = """\
+# Error codes
+
+Codes are stable: clients may rely on them. HTTP answers carry them in RFC 9457 problem documents (`code`), the audit
+log as `reason`. Made from the source by `python tools/list_errors.py`; a test compares. `<...>` is filled in at run time;
+two messages of one code are joined by a slash.
+
+"""
+
+
+def text_of(node: ast.expr) -> str | None:
+    """The text of a literal or f-string, None for anything else."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(text_of(value) or f"<{_name(value)}>" for value in values)
+        case ast.IfExp(body=body, orelse=orelse):
+            both = text_of(body), text_of(orelse)
+            return " or ".join(filter(None, both)) or None
+    return None
+
+
+def _name(value: ast.expr) -> str:
+    inner = value.value if isinstance(value, ast.FormattedValue) else value
+    return ast.unparse(inner).rsplit(".", 1)[-1].split("(")[0].split("[")[0].strip("_'\" ")
+
+
+def calls(source: str) -> Iterator[tuple[str, str, str]]:
+    """(family, code, message) of every error made in one file."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FAMILIES and node.args:
+            code = text_of(node.args[0])
+            message = text_of(node.args[1]) if len(node.args) > 1 else None
+            if code:
+                yield node.func.id, code, message or "<message>"
+
+
+def render() -> str:
+    found: dict[str, dict[str, list[str]]] = {family: {} for family in FAMILIES}
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        for family, code, message in calls(file.read_text("utf-8")):
+            messages = found[family].setdefault(code, [])
+            if message not in messages:
+                messages.append(message)
+    sections = []
+    for family, explanation in FAMILIES.items():
+        rows = [
+            f"| `{code}` | {' / '.join(sorted(messages)).replace('|', '/')} |"
+            for code, messages in sorted(found[family].items())
+        ]
+        sections.append("\n".join([f"## {family}: {explanation}", "", "| code | message |", "|---|---|", *rows, ""]))
+    return HEAD + "\n".join(sections)
+
+
+def main() -> int:
+    wanted = render()
+    if "--check" in sys.argv:
+        is_same = TARGET.exists() and TARGET.read_text("utf-8") == wanted
+        print("docs/errors.md is right" if is_same else "docs/errors.md is old: run python tools/list_errors.py")
+        return 0 if is_same else 1
+    TARGET.write_text(wanted, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
