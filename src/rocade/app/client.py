@@ -24,6 +24,7 @@ class ApiClient:
             base_url=address or f"https://localhost:{configuration.http.api_port}",
             verify=client_context(configuration.operator),
             timeout=httpx.Timeout(60, connect=5),
+            trust_env=False,
         )
 
     def __enter__(self) -> Self:

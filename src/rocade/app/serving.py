@@ -55,6 +55,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             random=parts.random,
             catalogue=catalogue.standard(),
             registry=registry,
+            authority=authority,
             twins=TwinStore(parts.database),
             status=StatusBoard(parts.database, parts.clock),
             book=AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem")),

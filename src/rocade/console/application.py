@@ -18,9 +18,14 @@ from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Audit, Clock, Random
 from rocade.doors.http import PAGES, Access, build, operations
 from rocade.fabric.status import StatusBoard
+from rocade.fabric.log import Log
+from rocade.services.telemetry import Ledger
+from rocade.services.telemetry import api as telemetry_api
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles import api as vehicles_api
+from rocade.services.vehicles import enrolment
 from rocade.services.vehicles.twin import TwinStore
+from rocade.trust.authority import Authority
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +42,13 @@ class Services:
     random: Random
     catalogue: Catalogue
     registry: Registry
+    authority: Authority
     twins: TwinStore
     status: StatusBoard
     book: operations.AuditReader
     ready: Mapping[str, Callable[[], Awaitable[bool]]]
+    ledger: Ledger | None = None
+    log: Log | None = None
     town: bytes | None = None
     pmtiles: Path | None = None
     chaos: Chaos | None = None
@@ -57,6 +65,8 @@ def create_app(services: Services) -> Litestar:
     handlers = [
         *operations.HANDLERS,
         *vehicles_api.HANDLERS,
+        *enrolment.HANDLERS,
+        *(telemetry_api.HANDLERS if services.ledger else ()),
         *pages.HANDLERS,
         *live.HANDLERS,
         static,
@@ -66,11 +76,14 @@ def create_app(services: Services) -> Litestar:
         "clock": services.clock,
         "catalogue": services.catalogue,
         "registry": services.registry,
+        "authority": services.authority,
         "twins": services.twins,
         "status": services.status,
         "book": services.book,
         "ready": services.ready,
         "feed": Feed(services.twins, services.registry),
+        "ledger": services.ledger,
+        "log": services.log,
         "town": services.town,
         "pmtiles": services.pmtiles,
         "chaos": services.chaos,

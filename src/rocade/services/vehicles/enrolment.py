@@ -1,0 +1,76 @@
+"""HTTP API of enrolment, for operators: register a vehicle and get the one-time code its key is certified with.
+
+`POST /v1/enrolments` -> claim code (once, only its hash is kept; the vehicle trades it at the enrolment door, RFC 7030);
+`POST /v1/revocations` -> every certificate of a party ends, effective on open connections within seconds.
+Both are acts of the authority, which audits them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import Request, post
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+
+from rocade.core.errors import Refused
+from rocade.doors.http import OPERATORS, caller_of
+from rocade.services.vehicles.service import Registry
+from rocade.trust.authority import Authority
+
+
+class EnrolmentView(msgspec.Struct, frozen=True):
+    """`claim_code` is seen only here."""
+
+    identity: str
+    claim_code: str
+
+
+class RevocationView(msgspec.Struct, frozen=True):
+    """How many certificates ended."""
+
+    identity: str
+    revoked: int
+
+
+@post("/v1/enrolments", opt={"audience": OPERATORS})
+async def enrol(
+    request: Request,  # type: ignore[type-arg]  # the framework's three type variables say nothing here
+    registry: NamedDependency[SkipValidation[Registry]],
+    authority: NamedDependency[SkipValidation[Authority]],
+    kind: str,
+    id: str,
+    brand: str = "other",
+    model: str = "",
+    vehicle_kind: str = "car",
+    powertrain: str = "electric",
+    market: str = "",
+    hardware: str = "",
+) -> EnrolmentView:
+    """Register a vehicle (if it is new) and make the claim code of its identity; other kinds only get the code."""
+    identity = authority.region.identity(kind, id)
+    if kind == "vehicle" and id not in await registry.resolve_many([id]):
+        market = market or authority.region.region
+        try:
+            await registry.add(id, vehicle_kind, brand, model, powertrain, market, hardware)
+        except Refused as refusal:
+            if refusal.code != "vehicles.exists":
+                raise
+    code = await authority.claim(identity, caller_of(request).name)
+    return EnrolmentView(identity.uri, code)
+
+
+@post("/v1/revocations", opt={"audience": OPERATORS})
+async def revoke(
+    request: Request,  # type: ignore[type-arg]  # as above
+    authority: NamedDependency[SkipValidation[Authority]],
+    kind: str,
+    id: str,
+    reason: str,
+) -> RevocationView:
+    """End every certificate of a party."""
+    identity = authority.region.identity(kind, id)
+    serials = await authority.revoke(identity, reason, caller_of(request).name)
+    return RevocationView(identity.uri, len(serials))
+
+
+HANDLERS = [enrol, revoke]
