@@ -2,10 +2,12 @@
 
 Flow in: `rows_from` turns the decoded struct-of-arrays of many batches into one Arrow table without touching the values
 (chunks are cut at full hours, which only moves list offsets). Flow out: `samples_of` turns stored chunks into flat
-times, values and quality. A value is a float64 or a text; decimals whose integers fit 31 bits are stored as these
-integers and a power of ten. Times are `t0_us + k * step_us`, or `t0_us + dt[k]` where the clock is irregular.
-Beside the samples stand count, sum, lowest and highest of the good numbers, so that aggregates by whole hours or longer
-never open the arrays. Figures behind the shape: docs/decisions/0005-history.md.
+times, values and quality. A value is a float64 or a text. Decimals are integers and a power of ten: `first`, and the
+differences from sample to sample in the narrowest of `d8`, `d16`, `d32` (differences[0] = 0). Other numbers stand in
+`f`, their `exponent` is REAL. Times are `t0_us + k * step_us`, or `t0_us + dt[k]` where the clock is irregular.
+Beside the samples stand `n`, `total`, `low` and `high` of the good numbers, relative to `first` (of REAL chunks: the
+bits of the float64), so that aggregates by whole hours or longer never open the arrays.
+Figures behind the shape: docs/decisions/0005-history.md.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 INTEGER, FLOAT, TEXT = range(3)
 """Kind of a chunk's values."""
+REAL = 127
+"""Stored exponent of chunks whose numbers are float64."""
+NUMBERS = ("d8", "d16", "d32", "f")
 DOUBTFUL = int(
     Quality.OUT_OF_RANGE | Quality.JUMP | Quality.ZERO_POSITION | Quality.IMPOSSIBLE_POSITION | Quality.NOT_FINITE
 )
@@ -39,11 +44,14 @@ TABLE = Table(
         ("arrived_us", "Int64 CODEC(Delta, ZSTD)"),
         ("step_us", "UInt32 CODEC(ZSTD)"),
         ("exponent", "Int8 CODEC(ZSTD)"),
+        ("first", "Int64 CODEC(T64, ZSTD)"),
         ("n", "UInt32 CODEC(ZSTD)"),
-        ("total", "Float64 CODEC(ZSTD)"),
-        ("low", "Float64 CODEC(ZSTD)"),
-        ("high", "Float64 CODEC(ZSTD)"),
-        ("i", "Array(Int32) CODEC(Delta, ZSTD)"),
+        ("total", "Int64 CODEC(T64, ZSTD)"),
+        ("low", "Int64 CODEC(T64, ZSTD)"),
+        ("high", "Int64 CODEC(T64, ZSTD)"),
+        ("d8", "Array(Int8) CODEC(ZSTD)"),
+        ("d16", "Array(Int16) CODEC(ZSTD)"),
+        ("d32", "Array(Int32) CODEC(ZSTD)"),
         ("f", "Array(Float64) CODEC(ZSTD)"),
         ("s", "Array(String) CODEC(ZSTD)"),
         ("dt", "Array(UInt32) CODEC(Delta, ZSTD)"),
@@ -95,14 +103,21 @@ class Samples:
 
 
 def rows_from(chunks: Chunks) -> pa.Table:
-    """Arrange chunks as rows of TABLE; chunks without samples vanish. Cost: some 10 ns a sample."""
-    chunks = _narrowed(_cut_at_hours(chunks))
-    rows = chunks.rows
+    """Arrange chunks as rows of TABLE; chunks without samples vanish. Cost: some 15 ns a sample."""
+    chunks, deltas, width = _narrowed(_cut_at_hours(chunks))
+    rows, kind = chunks.rows, chunks.kind
     flags = _spread(chunks)
     doubted = _any(flags, rows)
-    count, total, low, high = _summaries(chunks, flags)
-    steady = (chunks.step_us > 0) | (rows == 1)
-    offsets = chunks.offsets_us[np.repeat(rows > 1, rows * (chunks.step_us == 0))]
+    sums = _summaries(chunks, flags)
+    of_integer = rows[kind == INTEGER]
+    widths = np.zeros(len(rows), np.uint8)
+    widths[kind == INTEGER] = width
+    narrow = {
+        name: _lists(rows * (widths == bits), _picked(deltas.astype(f"int{bits}"), width == bits, of_integer))
+        for name, bits in (("d8", 8), ("d16", 16), ("d32", 32))
+    }
+    irregular = (chunks.step_us == 0) & (rows > 1)
+    offsets = _picked(chunks.offsets_us.astype(np.uint32), irregular[chunks.step_us == 0], rows[chunks.step_us == 0])
     words = chunks.words if isinstance(chunks.words, pa.Array) else pa.array(chunks.words, pa.string())
     return pa.table(
         {
@@ -111,42 +126,40 @@ def rows_from(chunks: Chunks) -> pa.Table:
             "t0_us": chunks.start_us,
             "arrived_us": chunks.arrived_us,
             "step_us": chunks.step_us.astype(np.uint32),
-            "exponent": chunks.exponent,
-            "n": count.astype(np.uint32),
-            "total": total,
-            "low": low,
-            "high": high,
-            "i": _lists(rows * (chunks.kind == INTEGER), pa.array(chunks.ints.astype(np.int32, copy=False))),
-            "f": _lists(rows * (chunks.kind == FLOAT), pa.array(chunks.floats)),
-            "s": _lists(rows * (chunks.kind == TEXT), words),
-            "dt": _lists(rows * ~steady, pa.array(offsets.astype(np.uint32))),
-            "q": _lists(rows * doubted, pa.array(flags[np.repeat(doubted, rows)] if len(flags) else flags)),
+            "exponent": np.where(kind == FLOAT, np.int8(REAL), chunks.exponent),
+            **sums,
+            **narrow,
+            "f": _lists(rows * (kind == FLOAT), pa.array(chunks.floats)),
+            "s": _lists(rows * (kind == TEXT), words),
+            "dt": _lists(rows * irregular, offsets),
+            "q": _lists(rows * doubted, _picked(flags, doubted, rows) if len(flags) else pa.array(flags)),
         }
     )
 
 
 def samples_of(rows: pa.RecordBatch | pa.Table) -> Samples:
-    """Unfold stored chunks of numbers, or of texts, into flat samples in stored order."""
+    """Unfold stored chunks, all of numbers or all of texts, into flat samples in stored order."""
     if isinstance(rows, pa.Table):
         rows = rows.combine_chunks()
-    column = {name: _flat(rows.column(name)) for name in rows.schema.names}
-    lengths = {name: np.diff(_offsets(rows.column(name))) for name in ("i", "f", "s", "dt", "q")}
-    count = lengths["i"] + lengths["f"] + lengths["s"]
+    flat = {name: _flat(rows.column(name)) for name in rows.schema.names}
+    length = {name: np.diff(_offsets(rows.column(name))) for name in (*NUMBERS, "s", "dt", "q")}
+    count = sum(length[name] for name in (*NUMBERS, "s"))
     row = np.repeat(np.arange(len(count)), count)
-    place = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-    time_us = column["t0_us"][row] + place * column["step_us"].astype(np.int64)[row]
-    irregular = np.repeat(lengths["dt"] > 0, count)
-    time_us[irregular] = column["t0_us"][row[irregular]] + column["dt"].astype(np.int64)
+    begin = np.cumsum(count) - count
+    time_us = flat["t0_us"][row] + (np.arange(len(row)) - begin[row]) * flat["step_us"].astype(np.int64)[row]
+    irregular = (length["dt"] > 0)[row]
+    time_us[irregular] = flat["t0_us"][row[irregular]] + flat["dt"]
     quality = np.zeros(len(row), np.uint8)
-    quality[np.repeat(lengths["q"] > 0, count)] = column["q"]
-    if lengths["s"].any():
-        texts = np.full(len(row), "", object)
-        texts[np.repeat(lengths["s"] > 0, count)] = column["s"]
-        return Samples(time_us, texts, quality, row)
-    value = np.empty(len(row), np.float64)
-    value[np.repeat(lengths["i"] > 0, count)] = column["i"]
-    value[np.repeat(lengths["f"] > 0, count)] = column["f"]
-    return Samples(time_us, scaled(value, np.repeat(np.where(lengths["i"] > 0, column["exponent"], 0), count)), quality, row)
+    quality[(length["q"] > 0)[row]] = flat["q"]
+    if length["s"].any():
+        return Samples(time_us, flat["s"].astype(object), quality, row)
+    deltas = np.zeros(len(row), np.int64)
+    for name in ("d8", "d16", "d32"):
+        deltas[(length[name] > 0)[row]] = flat[name]
+    running = np.cumsum(deltas)
+    value = scaled((flat["first"] - running[begin])[row] + running, np.where(length["f"] > 0, 0, flat["exponent"])[row])
+    value[(length["f"] > 0)[row]] = flat["f"]
+    return Samples(time_us, value, quality, row)
 
 
 def scaled(integers: NDArray[np.generic], exponent: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -199,24 +212,31 @@ def _cut_at_hours(chunks: Chunks) -> Chunks:
     )
 
 
-def _narrowed(chunks: Chunks) -> Chunks:
-    """Make FLOAT of INTEGER chunks that do not fit 32 bits."""
+def _narrowed(chunks: Chunks) -> tuple[Chunks, NDArray[Any], Ints]:
+    """Differences of the INTEGER chunks, and the bits each chunk needs for them; those beyond 32 bits become FLOAT."""
     integer = chunks.kind == INTEGER
-    if chunks.ints.dtype == np.int32 or not len(chunks.ints):
-        return chunks
-    _, _, low, high = _reduced(chunks.ints, chunks.rows[integer], None)
+    rows = chunks.rows[integer]
+    deltas = np.diff(chunks.ints, prepend=chunks.ints[:1])
+    if not len(rows):
+        return chunks, deltas, rows
+    begin = np.cumsum(rows) - rows
+    deltas[begin] = 0
+    low, high = (_runs(act, deltas, rows, begin) for act in (np.minimum, np.maximum))
+    width = np.full(len(rows), 64)
+    for bits in (32, 16, 8):
+        width[(low >= -(1 << bits - 1)) & (high < 1 << bits - 1)] = bits
+    if (width < 64).all():
+        return chunks, deltas, width
     wide = np.zeros(len(integer), bool)
-    wide[integer] = (low < -(1 << 31)) | (high >= 1 << 31)
-    if not wide.any():
-        return chunks
-    moved = np.repeat(wide[integer], chunks.rows[integer])
-    exponent = np.repeat(chunks.exponent[wide], chunks.rows[wide])
-    numbers = np.empty(int(chunks.rows[wide | (chunks.kind == FLOAT)].sum()))
-    order = np.repeat(wide[wide | (chunks.kind == FLOAT)], chunks.rows[wide | (chunks.kind == FLOAT)])
-    numbers[order] = scaled(chunks.ints[moved], exponent)
-    numbers[~order] = chunks.floats
+    wide[integer] = width == 64
+    either = wide | (chunks.kind == FLOAT)
+    floats = np.empty(int(chunks.rows[either].sum()))
+    moved = np.repeat(wide[either], chunks.rows[either])
+    leaving = np.repeat(width == 64, rows)
+    floats[moved] = scaled(chunks.ints[leaving], np.repeat(chunks.exponent[wide], chunks.rows[wide]))
+    floats[~moved] = chunks.floats
     kind = np.where(wide, np.uint8(FLOAT), chunks.kind)
-    return replace(chunks, kind=kind, ints=chunks.ints[~moved], floats=numbers)
+    return replace(chunks, kind=kind, ints=chunks.ints[~leaving], floats=floats), deltas[~leaving], width[width < 64]
 
 
 def _spread(chunks: Chunks) -> NDArray[np.uint8]:
@@ -235,37 +255,40 @@ def _any(flags: NDArray[np.uint8], rows: Ints) -> NDArray[np.bool_]:
     return np.maximum.reduceat(flags, np.cumsum(rows) - rows) > 0
 
 
-def _summaries(chunks: Chunks, flags: NDArray[np.uint8]) -> tuple[NDArray[np.float64], ...]:
-    """Count, total, lowest and highest of the good numbers of each chunk, in the signal's unit."""
-    count, total = np.zeros(len(chunks.rows)), np.zeros(len(chunks.rows))
-    low, high = np.full(len(chunks.rows), np.inf), np.full(len(chunks.rows), -np.inf)
+def _summaries(chunks: Chunks, flags: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """`first`, and `n`, `total`, `low`, `high` of the good numbers of each chunk; all zero where there is none."""
+    size = len(chunks.rows)
+    sums = {name: np.zeros(size, np.int64) for name in ("first", "n", "total", "low", "high")}
     for kind, values in ((INTEGER, chunks.ints), (FLOAT, chunks.floats)):
-        mine = chunks.kind == kind
-        rows, exponent = chunks.rows[mine], chunks.exponent[mine] * (kind == INTEGER)
-        bad = (flags[np.repeat(mine, chunks.rows)] & DOUBTFUL) > 0 if len(flags) else None
-        if kind == FLOAT and len(values):
+        mine = np.flatnonzero(chunks.kind == kind)
+        rows = chunks.rows[mine]
+        if not len(mine):
+            continue
+        bad = (flags[np.repeat(chunks.kind == kind, chunks.rows)] & DOUBTFUL) > 0 if len(flags) else None
+        if kind == FLOAT:
             bad = ~np.isfinite(values) if bad is None else bad | ~np.isfinite(values)
-        good, *sums = _reduced(values, rows, bad)
-        count[mine] = good
-        some = good > 0
-        for target, result in zip((total, low, high), sums, strict=True):
-            target[np.flatnonzero(mine)[some]] = scaled(result[some], exponent[some])
-    return count, total, low, high
+        n, total, low, high = _reduced(values, rows, bad)
+        if kind == INTEGER:
+            sums["first"][mine] = first = values[np.cumsum(rows) - rows]
+            total, low, high = total - n * first, low - first, high - first
+        sums["n"][mine] = n
+        for name, numbers in (("total", total), ("low", low), ("high", high)):
+            sums[name][mine] = np.where(n > 0, numbers, 0).view(np.int64)
+    return sums
 
 
 def _reduced(values: NDArray[Any], rows: Ints, bad: NDArray[np.bool_] | None) -> tuple[NDArray[Any], ...]:
     """Good count, sum, min, max of each run of `rows` values (no run is empty)."""
-    if not len(rows):
-        return (np.zeros(0),) * 4
     begin = np.cumsum(rows) - rows
     if bad is None or not bad.any():
         return rows, *(_runs(act, values, rows, begin) for act in (np.add, np.minimum, np.maximum))
     limit = np.iinfo(values.dtype) if values.dtype.kind == "i" else np.finfo(values.dtype)
+    kind = _sum_type(values)
     return (
         rows - np.add.reduceat(bad.astype(np.int64), begin),
-        np.add.reduceat(np.where(bad, values.dtype.type(0), values), begin, dtype=_sum_type(values)),
-        np.minimum.reduceat(np.where(bad, limit.max, values), begin),
-        np.maximum.reduceat(np.where(bad, limit.min, values), begin),
+        np.add.reduceat(np.where(bad, 0, values), begin, dtype=kind),
+        np.minimum.reduceat(np.where(bad, limit.max, values), begin).astype(kind),
+        np.maximum.reduceat(np.where(bad, limit.min, values), begin).astype(kind),
     )
 
 
@@ -278,6 +301,11 @@ def _runs(act: np.ufunc, values: NDArray[Any], rows: Ints, begin: Ints) -> NDArr
 
 def _sum_type(values: NDArray[Any]) -> type:
     return np.int64 if values.dtype.kind == "i" else np.float64
+
+
+def _picked(flat: NDArray[Any], chosen: NDArray[np.bool_], rows: Ints) -> pa.Array:
+    """The samples of the chosen chunks."""
+    return pa.array(flat if chosen.all() else flat[np.repeat(chosen, rows)])
 
 
 def _lists(lengths: Ints, flat: pa.Array) -> pa.ListArray:
