@@ -38,7 +38,7 @@ def sound() -> dict[str, tuple[bytes, str]]:
     ]
     marks = [Mark(2, 64, clock=0), Mark(0, 1, column=3)]
     repeated = np.round(np.sin(np.arange(60) / 9) * 20, 1)
-    compressible = Batch(0xA1, 2, T0_US, [Clock(minute)], [Column(n, 0, repeated) for n in range(1, 21)])
+    compressible = Batch(0xA1, 2, T0_US, [Clock(minute)], [Column(n, 0, repeated) for n in range(1, 4)])
     return {
         "spent": (pack(Batch(0xA1, 9, T0_US)), "no columns: number 9 has no content and never will"),
         "constant": (pack(one(Column(SPEED, 0, np.array([50.5] * 4)))), "kind 0: only `first`"),
