@@ -105,6 +105,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["csv", "gvret"] = "csv"
     brand: str = ""
     delimiter: str = ","
+    decimal: str = "."
+    """What stands between whole and fraction in numbers."""
     time: Time = Time()
     column: tuple[ColumnRule, ...] = ()
     can: tuple[CanRule, ...] = ()

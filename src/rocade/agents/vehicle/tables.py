@@ -77,7 +77,7 @@ def read_table(content: bytes, file: str, mapping: Mapping, catalogue: Catalogue
     has_value = np.zeros(len(texts), bool)
     series = []
     for rule, place in rules:
-        found = _column(table, file, place, order, _converted(rule, catalogue, mapping.brand), account)
+        found = _column(table, file, place, order, _converted(rule, catalogue, mapping.brand), mapping.decimal, account)
         if found is not None:
             one, rows = found
             has_value[order[rows] if rows is not None else order] = True
@@ -151,7 +151,13 @@ type _Found = tuple[Meaning, Values, int | None]
 
 
 def _column(
-    table: _Table, file: str, place: int, order: NDArray[np.int64], column: _Converted, account: Account
+    table: _Table,
+    file: str,
+    place: int,
+    order: NDArray[np.int64],
+    column: _Converted,
+    decimal: str,
+    account: Account,
 ) -> tuple[_Found, NDArray[np.int64] | None] | None:
     """Values of one column in time order and the ordered rows that have one (None = all)."""
     raw = table.cells(place)
@@ -163,6 +169,7 @@ def _column(
         lowered = column.meaning.signal.datatype == "boolean"
         texts = [column.words.get(text.lower() if lowered else text, text) for text in texts]
     if not column.meaning.signal.is_text:
+        texts = [text.replace(decimal, ".") for text in texts] if decimal != "." else texts
         bad = {place for place, text in enumerate(texts) if not is_number(text)}
         for place_of_bad in sorted(bad):
             row = int(order[keep[place_of_bad]])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from rocade.agents.vehicle.simulation.models import Model
 
@@ -24,7 +25,7 @@ class Channel(msgspec.Struct, frozen=True):
 
     signal: str
     decimals: int
-    read: Callable[[Fleet], Floats]
+    read: Callable[[Fleet], NDArray[Any]]
     belongs_to: Callable[[Model], bool]
 
 

@@ -159,7 +159,7 @@ class Energy:
     @property
     def carbon_gps(self) -> Floats:
         """Carbon dioxide, grams a second."""
-        return self.fuel_lph / 3600 * self._carbon
+        return np.asarray(self.fuel_lph / 3600 * self._carbon)
 
     @property
     def load(self) -> Floats:
