@@ -292,6 +292,9 @@ VARIANTS: dict[str, tuple[Callable[[Forge], Forged], str]] = {
         replaced("constraints", sequence(oid(x509.BasicConstraints.oid), tlv(1, b"\0"), tlv(4, b"\x30\0"))), "malformed",
     ),
     "serial with a leading zero": (changed(serial=b"\0\1"), "not_canonical"),
+    "signature with a bit to spare": (
+        changed(sign=lambda _: b"\0", change=lambda der: der[:-2] + b"\1\0"), "not_canonical",
+    ),
     "Ed25519 key": (lambda f: f.leaf(key=ed25519.Ed25519PrivateKey.generate()), "key_algorithm"),
     "P-192 key": (lambda f: f.leaf(key=ec.generate_private_key(ec.SECP192R1())), "key_curve"),
     "P-521 key": (lambda f: f.leaf(key=ec.generate_private_key(ec.SECP521R1())), "key_curve"),
@@ -373,6 +376,7 @@ def test_a_draft_without_a_fault_is_accepted(forge: Forge) -> None:
     assert check(forge, forge.leaf(extra=[extension(NETSCAPE_COMMENT, b"\x16\1a")])) == ""
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @pytest.mark.parametrize("kind", ALL)
 def test_a_hostile_certificate_is_refused_with_its_reason(kind: str, forge: Forge) -> None:
     make, reason = ALL[kind]
@@ -389,10 +393,10 @@ def test_an_operational_certificate_does_not_re_enrol(forge: Forge) -> None:
         verify_leaf(forge.leaf().der, forge.region.issuers, NOW_US, {"vehicle"}, purpose="birth")
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 def test_no_bit_of_a_good_certificate_can_be_turned(forge: Forge) -> None:
     good = forge.leaf().der
-    seed = 20_261_121
-    for bit in range(seed % 7, len(good) * 8, 7):
+    for bit in range(len(good) * 8):
         turned = bytearray(good)
         turned[bit // 8] ^= 1 << bit % 8
         assert check(forge, Forged(bytes(turned), None)) != "", f"bit {bit}"
@@ -401,6 +405,7 @@ def test_no_bit_of_a_good_certificate_can_be_turned(forge: Forge) -> None:
 PRESENTED: list[str] = []
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @pytest.mark.parametrize("kind", ["good", *ALL])
 def test_no_hostile_certificate_gets_through_a_real_handshake(kind: str, forge: Forge, tmp_path: Path) -> None:
     forged = forge.leaf() if kind == "good" else ALL[kind][0](forge)

@@ -92,7 +92,7 @@ def verify_leaf(
     extensions = _extensions(certificate)
     fields = der.fields(leaf)
     issuer = _find_issuer(fields, extensions, issuers, presented)
-    _check_signature(fields, certificate.signature, issuer)
+    _check_signature(fields, issuer)
     not_before_us, not_after_us = _check_time(certificate, issuer, at_us)
     if certificate.serial_number in denied:
         raise refuse("revoked", "this certificate was revoked; ask the operator for a new claim code")
@@ -208,14 +208,16 @@ def _unknown_issuer(
     return refuse("issuer_unknown", "the issuer is not in the region's issuer table")
 
 
-def _check_signature(fields: der.Fields, signature: bytes, issuer: Issuer) -> None:
+def _check_signature(fields: der.Fields, issuer: Issuer) -> None:
     if fields.inner_algorithm != fields.outer_algorithm:
         raise refuse("algorithm_mismatch", "the signed and the stated signature algorithm differ")
+    if fields.unused_bits:  # the parser lets them pass: the same certificate in other bytes
+        raise refuse("not_canonical", "the signature does not fill its octets")
     algorithm = _SIGNATURES.get(fields.outer_algorithm)
     if algorithm is None:
         raise refuse("algorithm", "only ECDSA with SHA-256 or SHA-384 is accepted")
     try:
-        issuer.public_key.verify(signature, fields.signed, algorithm)
+        issuer.public_key.verify(fields.signature, fields.signed, algorithm)
     except InvalidSignature:
         raise refuse("signature", "the issuer's key did not sign this certificate") from None
 

@@ -43,6 +43,8 @@ class Fields(NamedTuple):
     issuer: bytes
     subject: bytes
     outer_algorithm: bytes
+    unused_bits: int
+    signature: bytes
 
 
 def fields(certificate: bytes) -> Fields:
@@ -54,8 +56,17 @@ def fields(certificate: bytes) -> Fields:
         end = _header(certificate, at)[2]
         cuts.append(certificate[at:end])
         at = end
-    outer = certificate[signed_end : _header(certificate, signed_end)[2]]
-    return Fields(certificate[begin:signed_end], cuts[2], cuts[3], cuts[5], outer)
+    algorithm_end = _header(certificate, signed_end)[2]
+    _, signature, _ = _header(certificate, algorithm_end)
+    return Fields(
+        certificate[begin:signed_end],
+        cuts[2],
+        cuts[3],
+        cuts[5],
+        certificate[signed_end:algorithm_end],
+        certificate[signature],
+        certificate[signature + 1 :],
+    )
 
 
 def explain(data: bytes, refuse: Refuse) -> Refused:
