@@ -21,7 +21,10 @@ from rocade.core.identifiers import Identity, VehicleRef
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.core.signals import Quality
 from rocade.doors.http import Access, Listeners, TokenFile, loopback_sockets, new_token
+from rocade.fabric.log import Record
 from rocade.fabric.status import ProcessStatus
+from rocade.services.telemetry.gaps import Numbers
+from rocade.services.telemetry.model import Quarantined, Unknown
 from rocade.services.vehicles import Page, Vehicle
 from rocade.services.vehicles.twin import Position, Twin, Value
 
@@ -51,6 +54,9 @@ class Toys:
         draw = random.Random(seed)
         self.clock = SystemClock()
         self.vehicles: dict[int, Vehicle] = {}
+        self.held_records = {n: Quarantined(n, 7, n, 1, "sequence.far_ahead", "too far", 10, "held") for n in (1, 2, 3)}
+        self.frozen_us: int | None = None
+        self.appended: list[Record] = []
         self.routes: dict[int, tuple[float, float, float]] = {}
         for number in range(count):
             brand = draw.choice(BRANDS)
@@ -94,7 +100,7 @@ class Toys:
     async def latest(self, ref: int) -> Twin | None:
         if ref not in self.vehicles:
             return None
-        now_us = self.clock.now_us()
+        now_us = self.frozen_us or self.clock.now_us()
         place, names = self.position(ref, now_us), catalogue.standard()
         battery = "Vehicle.Powertrain.TractionBattery"
         values: dict[str, float | bool | str] = {
@@ -112,6 +118,25 @@ class Toys:
         stuck = Value(12_345_678.0, now_us - 9_000_000, int(Quality.STUCK), now_us - 90_000_000)
         reported[int(names.by_name("Vehicle.TraveledDistance").id)] = stuck
         return Twin(ref, now_us, now_us, 0, place.latitude, place.longitude, place.speed_kmh, reported, {})
+
+    async def numbers(self, _ref: int) -> list[Numbers]:
+        return [Numbers(ref, -3, 1_000_000, 2_000_000, 40, [(5, 7), (12, 12)])]
+
+    async def unknown(self) -> list[Unknown]:
+        return [Unknown(1 << 31, "Foreign.Word", 1, 5, 3)]
+
+    async def list_held(self, ref: int | None = None, after: int = 0, limit: int = 100) -> list[Quarantined]:
+        return [one for one in self.held_records.values() if one.id > after][:limit]
+
+    async def held(self, id: int) -> tuple[Quarantined, bytes] | None:
+        return (self.held_records[id], b"body") if id in self.held_records else None
+
+    async def mark_held(self, id: int, state: str) -> bool:
+        self.held_records[id] = msgspec.structs.replace(self.held_records[id], state=state)
+        return True
+
+    async def append(self, _stream: str, records: list[Record]) -> None:
+        self.appended += records
 
     async def read(self) -> list[ProcessStatus]:
         now_us = self.clock.now_us()
@@ -184,7 +209,7 @@ def services(toys: Toys, directory: Path, *, chaos: Plugs | None = None, **chang
 
     made: dict[str, Any] = {
         "access": access, "audit": audit, "clock": toys.clock, "random": SystemRandom(), "catalogue": catalogue.standard(),
-        "registry": toys, "twins": toys, "status": toys, "book": audit, "ready": {"database": fine}, "town": town(),
+        "registry": toys, "authority": toys, "twins": toys, "status": toys, "book": audit, "ledger": toys, "log": toys, "ready": {"database": fine}, "town": town(),
         "chaos": chaos,
     }  # fmt: skip
     return Services(**{**made, **changes}), token

@@ -17,13 +17,12 @@ from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Audit, Clock, Random
 from rocade.doors.http import PAGES, Access, build, operations
-from rocade.fabric.status import StatusBoard
 from rocade.fabric.log import Log
+from rocade.fabric.status import StatusBoard
 from rocade.services.telemetry import Ledger
 from rocade.services.telemetry import api as telemetry_api
-from rocade.services.vehicles import Registry
+from rocade.services.vehicles import Registry, enrolment
 from rocade.services.vehicles import api as vehicles_api
-from rocade.services.vehicles import enrolment
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import SkipValidation
+from litestar.params import FromPath, JSONBody, SkipValidation
 from litestar.response import Stream
 
 from rocade.console import ingest
@@ -19,13 +18,12 @@ from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.errors import Refused
 from rocade.core.ports import Audit, AuditEntry, Clock
-from rocade.doors.http import PAGES, caller_of
+from rocade.doors.http import PAGES, AnyRequest, caller_of
 from rocade.doors.http.streams import ALIVE, event, events, pause
 from rocade.fabric.status import StatusBoard
 from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.twin import Twin, TwinStore
 
-type AnyRequest = Request[Any, Any, Any]
 _OPT = {"audience": PAGES}
 EMPTY = Twin(0, 0, 0, 0, None, None, None, {}, {})
 """Of a vehicle that has not sent anything yet."""
@@ -38,14 +36,17 @@ async def fleet(request: AnyRequest, feed: NamedDependency[SkipValidation[Feed]]
 
 @get("/live/vehicles/{ref:int}/twin", opt=_OPT, include_in_schema=False)
 async def show_twin(
-    ref: int, twins: vehicles_api.TwinDependency, catalogue: vehicles_api.CatalogueDependency
+    ref: FromPath[int], twins: vehicles_api.TwinDependency, catalogue: vehicles_api.CatalogueDependency
 ) -> vehicles_api.TwinView:
     return vehicles_api.twin_view(await twins.latest(ref) or EMPTY, catalogue)
 
 
 @get("/live/vehicles/{ref:int}", opt=_OPT, include_in_schema=False)
 async def watch_twin(
-    request: AnyRequest, ref: int, twins: vehicles_api.TwinDependency, catalogue: vehicles_api.CatalogueDependency
+    request: AnyRequest,
+    ref: FromPath[int],
+    twins: vehicles_api.TwinDependency,
+    catalogue: vehicles_api.CatalogueDependency,
 ) -> Stream:
     """The twin whenever it changed, looked at once a second."""
     return events(request, _twins(ref, twins, catalogue, request.app.state.closing))
@@ -104,7 +105,7 @@ class Plug(msgspec.Struct, frozen=True):
 @post("/live/chaos", opt=_OPT, include_in_schema=False, status_code=200)
 async def pull_plug(
     request: AnyRequest,
-    data: Plug,
+    data: JSONBody[Plug],
     chaos: NamedDependency[SkipValidation[Chaos | None]],
     audit: NamedDependency[SkipValidation[Audit]],
     clock: NamedDependency[SkipValidation[Clock]],

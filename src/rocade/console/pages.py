@@ -12,20 +12,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
-from litestar.params import SkipValidation
+from litestar.params import FromPath, FromQuery, SkipValidation
 from litestar.response import Redirect
 
 from rocade.console import languages, reference
 from rocade.console.chaos import ACTS, Chaos
 from rocade.core.catalogue import Catalogue
 from rocade.core.identifiers import VehicleRef
-from rocade.doors.http import PAGES
+from rocade.doors.http import PAGES, AnyRequest
 from rocade.services.vehicles import Registry
 
-type AnyRequest = Request[Any, Any, Any]
 _OPT = {"audience": PAGES}
 
 
@@ -91,7 +90,7 @@ async def show_vehicles(
     request: AnyRequest,
     registry: NamedDependency[SkipValidation[Registry]],
     catalogue: NamedDependency[SkipValidation[Catalogue]],
-    cursor: str | None = None,
+    cursor: FromQuery[str | None] = None,
 ) -> Response[str]:
     listed = await registry.list(cursor, 100)
     return _render(
@@ -108,7 +107,7 @@ async def show_vehicles(
 @get("/vehicles/{ref:int}", opt=_OPT, include_in_schema=False)
 async def show_vehicle(
     request: AnyRequest,
-    ref: int,
+    ref: FromPath[int],
     registry: NamedDependency[SkipValidation[Registry]],
     catalogue: NamedDependency[SkipValidation[Catalogue]],
     town: NamedDependency[SkipValidation[bytes | None]],
@@ -132,7 +131,7 @@ async def show_reference(request: AnyRequest) -> Response[str]:
 
 
 @get("/language", opt=_OPT, include_in_schema=False)
-async def set_language(to: str, back: str = "/") -> Redirect:
+async def set_language(to: FromQuery[str], back: FromQuery[str] = "/") -> Redirect:
     """Remember the language and go back to a page of ours."""
     parts = urlsplit(back)
     path = parts.path if back.startswith("/") and not back.startswith(("//", "/\\")) else "/"

@@ -14,8 +14,6 @@ def routes_of(app: Litestar) -> dict[str, list[dict[str, Any]]]:
     document = app.openapi_schema.to_schema()
     groups: dict[str, list[dict[str, Any]]] = {}
     for path, item in sorted(document["paths"].items()):
-        if path == "/v1":  # where the framework would put a viewer
-            continue
         group = path.removeprefix("/v1").strip("/").split("/")[0]
         for method in METHODS:
             if operation := item.get(method):

@@ -5,7 +5,17 @@ host check, cross-site check, security headers, counters) -> Litestar routing ->
 audience, everything else is refused) -> the handler -> a document, a stream, or an RFC 9457 problem from `problems`.
 """
 
-from rocade.doors.http.access import EVERYBODY, OPERATORS, PAGES, READERS, Access, Audience, Caller, caller_of
+from rocade.doors.http.access import (
+    EVERYBODY,
+    OPERATORS,
+    PAGES,
+    READERS,
+    Access,
+    AnyRequest,
+    Audience,
+    Caller,
+    caller_of,
+)
 from rocade.doors.http.application import build
 from rocade.doors.http.listeners import Listeners, loopback_sockets, tcp_socket
 from rocade.doors.http.tokens import TokenFile, new_token
@@ -16,6 +26,7 @@ __all__ = [
     "PAGES",
     "READERS",
     "Access",
+    "AnyRequest",
     "Audience",
     "Caller",
     "Listeners",

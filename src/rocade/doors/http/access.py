@@ -12,6 +12,7 @@ from enum import Flag
 from typing import Any, Protocol, cast
 
 import msgspec
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
@@ -20,6 +21,8 @@ from rocade.core.identifiers import Identity
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.http.peer import peer_certificate
 from rocade.doors.http.tokens import TokenFile
+
+AnyRequest = Request[Any, Any, Any]
 
 
 class Audience(Flag):
@@ -42,6 +45,10 @@ class Caller(msgspec.Struct, frozen=True):
 
     audience: Audience
     actor: str
+
+    @property
+    def name(self) -> str:
+        return self.actor
 
 
 class Proof(Protocol):

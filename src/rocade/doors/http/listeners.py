@@ -63,7 +63,9 @@ class Listeners:
         if api:
             self._served.append((_server(Shell(app, "mtls", random, traffic), self._securing), list(api)))
         if pages:
-            self._served.append((_server(Shell(app, "loopback", random, traffic), PeerCertificateProtocol), list(pages)))
+            self._served.append(
+                (_server(Shell(app, "loopback", random, traffic), PeerCertificateProtocol), list(pages))
+            )
 
     async def serve(self) -> None:
         """Run until `stop()`; application start-up and shutdown hooks run around both listeners once."""

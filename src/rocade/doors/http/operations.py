@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
-from litestar.params import SkipValidation
+from litestar.params import FromQuery, SkipValidation
 
 from rocade.core.errors import Corrupt
 from rocade.core.ports import AuditEntry
@@ -134,7 +134,7 @@ class AuditLines(msgspec.Struct, frozen=True):
 
 
 @get("/v1/audit", opt={"audience": OPERATORS})
-async def show_audit(book: NamedDependency[SkipValidation[AuditReader]], limit: int = 50) -> AuditLines:
+async def show_audit(book: NamedDependency[SkipValidation[AuditReader]], limit: FromQuery[int] = 50) -> AuditLines:
     """The newest entries of the audit log, newest first."""
     lines = await book.tail(max(1, min(limit, 1000)))
     return AuditLines([AuditLine(position, *msgspec.structs.astuple(entry)) for position, entry in lines])

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
-from litestar.params import SkipValidation
+from litestar.params import FromPath, FromQuery, SkipValidation
 from litestar.response import Stream
 
 from rocade.core.catalogue import Catalogue
@@ -21,7 +20,7 @@ from rocade.core.errors import Refused
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.core.signals import Quality
-from rocade.doors.http import READERS, caller_of
+from rocade.doors.http import READERS, AnyRequest, caller_of
 from rocade.doors.http.streams import ALIVE, event, events, pause
 from rocade.services.vehicles.model import Vehicle
 from rocade.services.vehicles.service import Registry
@@ -31,7 +30,6 @@ STREAMED_VEHICLES = 100
 OVERLAP_US = 2_000_000
 """Twins are asked for again from this long before the newest seen: a row shows a moment after it was stamped."""
 
-type AnyRequest = Request[Any, Any, Any]
 RegistryDependency = NamedDependency[SkipValidation[Registry]]
 TwinDependency = NamedDependency[SkipValidation[TwinStore]]
 CatalogueDependency = NamedDependency[SkipValidation[Catalogue]]
@@ -102,13 +100,13 @@ def view(vehicle: Vehicle) -> VehicleView:
 @get("/v1/vehicles", opt={"audience": READERS})
 async def list_vehicles(
     registry: RegistryDependency,
-    id: str | None = None,
-    brand: str | None = None,
-    model: str | None = None,
-    kind: str | None = None,
-    powertrain: str | None = None,
-    cursor: str | None = None,
-    limit: int = 100,
+    id: FromQuery[str | None] = None,
+    brand: FromQuery[str | None] = None,
+    model: FromQuery[str | None] = None,
+    kind: FromQuery[str | None] = None,
+    powertrain: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[int] = 100,
 ) -> VehiclesView:
     """Vehicles, a page at a time; `next` is the cursor of the following page. `id` asks for exactly one."""
     if id is not None:
@@ -119,13 +117,13 @@ async def list_vehicles(
 
 
 @get("/v1/vehicles/{ref:int}", opt={"audience": READERS})
-async def show_vehicle(ref: int, registry: RegistryDependency) -> VehicleView:
+async def show_vehicle(ref: FromPath[int], registry: RegistryDependency) -> VehicleView:
     """One vehicle."""
     return view(await registry.by_ref(VehicleRef(ref)))
 
 
 @get("/v1/vehicles/by-id/{id:str}", opt={"audience": READERS})
-async def show_vehicle_by_id(id: str, registry: RegistryDependency) -> VehicleView:
+async def show_vehicle_by_id(id: FromPath[str], registry: RegistryDependency) -> VehicleView:
     """The vehicle whose certificate says `id` (VIN or serial). Logs and metrics hold the route, never the id."""
     return view(await registry.resolve(id))
 
@@ -133,7 +131,7 @@ async def show_vehicle_by_id(id: str, registry: RegistryDependency) -> VehicleVi
 @get("/v1/vehicles/{ref:int}/twin", opt={"audience": READERS})
 async def show_twin(
     request: AnyRequest,
-    ref: int,
+    ref: FromPath[int],
     twins: TwinDependency,
     catalogue: CatalogueDependency,
     registry: RegistryDependency,
@@ -172,8 +170,8 @@ async def stream(
     catalogue: CatalogueDependency,
     audit: NamedDependency[SkipValidation[Audit]],
     clock: NamedDependency[SkipValidation[Clock]],
-    ref: list[int] | None = None,
-    signal: list[str] | None = None,
+    ref: FromQuery[list[int] | None] = None,
+    signal: FromQuery[list[str] | None] = None,
 ) -> Stream:
     """Server-sent events, once a second: `position` of each vehicle that moved and `twin` of the chosen ones.
 
