@@ -47,6 +47,14 @@ class History(Protocol):
         """Remove rows physically; returns when no part on disk holds them."""
         ...
 
+    async def partitions(self, table: str) -> list[tuple[str, str]]:
+        """(id, value of the partition expression) of each partition that holds rows."""
+        ...
+
+    async def drop(self, table: str, partition: str) -> None:
+        """Drop a whole partition by its id."""
+        ...
+
     async def close(self) -> None: ...
 
 

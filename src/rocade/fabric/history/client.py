@@ -62,7 +62,7 @@ class Client:
         else:
             statements = ddl.create(table, self._cluster)
         for statement in statements:
-            await self._run(lambda driver, text=statement: driver.command(text))
+            await self._command(statement)
 
     async def insert(self, table: str, rows: pa.Table, token: str) -> None:
         body = _stream_of(rows)
@@ -74,7 +74,7 @@ class Client:
         return pa.ipc.open_stream(pa.py_buffer(answer)).read_all()
 
     async def stream(self, sql: str, parameters: Mapping[str, Any] | None = None) -> AsyncIterator[pa.RecordBatch]:
-        source = await self._run(lambda driver: driver.raw_stream(sql, dict(parameters or {}), fmt="ArrowStream"))
+        source: Any = await self._run(lambda driver: driver.raw_stream(sql, dict(parameters or {}), fmt="ArrowStream"))
         batches = _batches(source)
         try:
             while (batch := await self._thread(lambda: next(batches, None))) is not None:
@@ -83,11 +83,14 @@ class Client:
             await self._thread(source.close)
 
     async def erase(self, table: str, condition: str, parameters: Mapping[str, Any]) -> None:
-        name = table if self._cluster is None else f"{table}_local"
-        on = "" if self._cluster is None else f" ON CLUSTER {ddl.quote_name(self._cluster)}"
-        statement = f"ALTER TABLE {ddl.quote_name(name)}{on} DELETE WHERE {condition}"
-        await self._run(lambda d: d.command(statement, dict(parameters), settings={"mutations_sync": 2}))
+        name = self._stored(table)
+        statement = f"ALTER TABLE {ddl.quote_name(name)}{ddl.on_cluster(self._cluster)} DELETE WHERE {condition}"
+        await self._command(statement, parameters, {"mutations_sync": 2})
         await self._wait_until_gone(name)
+
+    def _stored(self, table: str) -> str:
+        """The table that holds the parts."""
+        return table if self._cluster is None else f"{table}_local"
 
     async def _wait_until_gone(self, table: str) -> None:
         """Parts that were replaced before now leave the disk after `old_parts_lifetime`; wait for exactly those."""
@@ -104,10 +107,29 @@ class Client:
             await asyncio.sleep(0.5)
             waiting &= set((await self.query(parts, {"table": table})).column(0).to_pylist())
 
+    async def partitions(self, table: str) -> list[tuple[str, str]]:
+        found = await self.query(
+            "SELECT DISTINCT partition_id, partition FROM system.parts WHERE active AND database = currentDatabase() "
+            "AND table = {table:String} ORDER BY partition_id",
+            {"table": self._stored(table)},
+        )
+        return list(zip(*(column.to_pylist() for column in found.columns), strict=True))
+
+    async def drop(self, table: str, partition: str) -> None:
+        name = f"{ddl.quote_name(self._stored(table))}{ddl.on_cluster(self._cluster)}"
+        await self._run(
+            lambda driver: driver.command(f"ALTER TABLE {name} DROP PARTITION ID {ddl.quote_text(partition)}")
+        )
+
     async def close(self) -> None:
         if self._driver is not None:
             self._driver.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _command(
+        self, statement: str, parameters: Mapping[str, Any] | None = None, settings: dict[str, Any] | None = None
+    ) -> None:
+        await self._run(lambda driver: driver.command(statement, dict(parameters or {}), settings=settings))
 
     async def _run[T](self, act: Callable[[Driver], T]) -> T:
         def work() -> T:

@@ -34,7 +34,7 @@ def create(table: Table, cluster: str | None = None) -> list[str]:
         window = {"non_replicated_deduplication_window": TOKENS}
         return [_merge_tree(table, table.name, "", "MergeTree", window)]
     window = {"replicated_deduplication_window": TOKENS, "replicated_deduplication_window_seconds": 30 * 86_400}
-    on = f" ON CLUSTER {quote_name(cluster)}"
+    on = on_cluster(cluster)
     path = f"ReplicatedMergeTree('/clickhouse/tables/{{shard}}/{{database}}/{table.name}_local', '{{replica}}')"
     distributed = (
         f"CREATE TABLE IF NOT EXISTS {quote_name(table.name)}{on} AS {quote_name(table.name + '_local')} "
@@ -62,7 +62,7 @@ def alter(table: Table, stored: str, cluster: str | None = None) -> list[str]:
             f"history table {table.name} exists with another definition; export it and give this version a fresh table",
         )
     names = [table.name] if cluster is None else [table.name + "_local", table.name]
-    on = "" if cluster is None else f" ON CLUSTER {quote_name(cluster)}"
+    on = on_cluster(cluster)
     added = ", ".join(
         f"ADD COLUMN IF NOT EXISTS {quote_name(n)} {kind}" for n, kind in table.columns[len(old.columns) :]
     )
@@ -78,6 +78,10 @@ def _merge_tree(table: Table, name: str, on: str, engine: str, window: dict[str,
         f"PARTITION BY {table.partition_by} ORDER BY ({', '.join(table.order_by)}) "
         f"SETTINGS {settings} COMMENT {quote_text(definition_of(table))}"
     )
+
+
+def on_cluster(cluster: str | None) -> str:
+    return "" if cluster is None else f" ON CLUSTER {quote_name(cluster)}"
 
 
 def quote_name(name: str) -> str:

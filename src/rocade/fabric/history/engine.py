@@ -1,7 +1,7 @@
 """The one owner of a chDB directory (embedded ClickHouse) inside the `store` process.
 
 Flow: lock the directory -> open the engine -> hand out sessions; one session is one engine handle with its own settings.
-Inserts go one at a time (`Engine.insert`), reads up to `READERS` at once; both run while background merges go on.
+Inserts go one at a time (`Engine.insert`), reads up to `READERS` at once, streams up to `STREAMS`; all run while background merges go on.
 Refuses: a directory that another process owns. Facts behind it: one process may open a chDB directory, handles are cheap
 (0.5 ms), a handle serves one statement at a time, the GIL is free while the engine works (docs/decisions/0005-history.md).
 """
@@ -21,6 +21,8 @@ from chdb.state.sqlitelike import Connection, connect
 from rocade.core.errors import Misconfigured
 
 READERS = 4
+STREAMS = 2
+"""Streams wait for slow clients, so they have places of their own and never take those of short reads."""
 OPTIONS: Mapping[str, str | int] = {
     "background_pool_size": 2,
     "os_threads_nice_value_merge_mutate": 5,
@@ -45,22 +47,26 @@ class Engine:
         self._keeper = connect(self._address)  # keeps the engine open while sessions come and go
         self._writer = threading.Lock()
         self._readers = threading.BoundedSemaphore(READERS)
+        self._streams = threading.BoundedSemaphore(STREAMS)
 
     def session(self) -> Session:
-        return Session(connect(self._address), self._writer, self._readers)
-
-    def close(self) -> None:
-        self._keeper.close()
-        os.close(self._lock_file)
+        return Session(connect(self._address), self._writer, self._readers, self._streams)
 
 
 class Session:
     """One engine handle. Settings stay on it, so each call says all it wants and only differences are sent."""
 
-    def __init__(self, handle: Connection, writer: threading.Lock, readers: threading.BoundedSemaphore) -> None:
+    def __init__(
+        self,
+        handle: Connection,
+        writer: threading.Lock,
+        readers: threading.BoundedSemaphore,
+        streams: threading.BoundedSemaphore,
+    ) -> None:
         self._handle = handle
         self._writer = writer
         self._readers = readers
+        self._streams = streams
         self._settings: dict[str, str] = {}
 
     def set(self, settings: Mapping[str, str]) -> None:
@@ -88,7 +94,7 @@ class Session:
     @contextmanager
     def stream(self, statement: str, output_format: str, parameters: Mapping[str, str]) -> Iterator[Iterator[Any]]:
         """Run one SELECT and give its answer in pieces; each piece is complete in `output_format`."""
-        with self._readers, self._handle.send_query(statement, output_format, params=dict(parameters)) as pieces:
+        with self._streams, self._handle.send_query(statement, output_format, params=dict(parameters)) as pieces:
             yield (piece.bytes() for piece in pieces)
 
     def close(self) -> None:

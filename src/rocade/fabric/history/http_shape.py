@@ -16,7 +16,8 @@ import socketserver
 import sys
 import threading
 import time
-from email import message_from_bytes
+from email.parser import BytesParser
+from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -28,11 +29,13 @@ from rocade.fabric.history.engine import Engine, Session
 
 _log = logging.getLogger(__name__)
 BODY_BYTES = 256 << 20
-IDLE_S = 600.0
+IDLE_S = 120.0
 TRANSPORT_SETTINGS = frozenset(
-    "buffer_size client_protocol_version compress database decompress default_format enable_http_compression "
-    "http_headers_progress_interval_ms query query_id quota_key role send_progress_in_http_headers session_check "
-    "session_id session_timeout wait_end_of_query".split()
+    {
+        *("buffer_size", "client_protocol_version", "compress", "database", "decompress", "default_format"),
+        *("enable_http_compression", "http_headers_progress_interval_ms", "query", "query_id", "quota_key", "role"),
+        *("send_progress_in_http_headers", "session_check", "session_id", "session_timeout", "wait_end_of_query"),
+    }
 )
 """Parameters of the HTTP interface itself; all others are engine settings."""
 _INSERT = re.compile(r"\s*INSERT\s+INTO\s.*?\sFORMAT\s+(\w+)\s*\Z", re.IGNORECASE | re.DOTALL)
@@ -53,7 +56,8 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", 0))
         if length > BODY_BYTES or "Transfer-Encoding" in self.headers:
             self.close_connection = True
-            return self._answer(413, b"send a body of known length below 256 MiB")
+            self._answer(413, b"send a body of known length below 256 MiB")
+            return
         body = self.rfile.read(length)
         request = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
         if self.headers.get_content_type() == "multipart/form-data":
@@ -136,11 +140,13 @@ class Handler(BaseHTTPRequestHandler):
 
 def _form(content_type: str, body: bytes) -> dict[str, str]:
     """The fields of a form; the driver sends one when parameters are too long for a URL."""
-    parts = message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body).get_payload()
-    assert isinstance(parts, list)
-    return {
-        part.get_param("name", header="content-disposition"): part.get_payload(decode=True).decode() for part in parts
-    }
+    form = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
+    fields = {}
+    for part in form.iter_parts():
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        fields[str(part.get_param("name", header="content-disposition"))] = content.decode()
+    return fields
 
 
 class InFlight:
@@ -177,7 +183,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.engine = engine
         self.in_flight = InFlight()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, *_: Any) -> None:
         """A client that left in the middle is no event; anything else is a fault of this file."""
         error = sys.exception()
         if not isinstance(error, OSError):

@@ -1,6 +1,6 @@
 """The `store` process: owns the history directory and serves it on a local socket.
 
-Flow: lock and open the directory -> listen -> serve until SIGTERM or SIGINT -> let running requests end -> close.
+Flow: lock and open the directory -> listen -> serve until SIGTERM or SIGINT -> let running requests end -> exit 0.
 A watchdog asks the engine for `SELECT 1`; if no answer comes for `HANG_S`, the process ends with status 70, so that its
 supervisor starts a fresh one (engine hangs have happened, see docs/decisions/0005-history.md). Safe under kill -9: an insert is answered
 after fsync of its part and of the directory.
@@ -28,9 +28,7 @@ DRAIN_S = 8.0
 _log = logging.getLogger(__name__)
 
 
-def serve(
-    directory: Path | str, socket_path: Path | str, on_ready: Callable[[], object] = lambda: None
-) -> None:
+def serve(directory: Path | str, socket_path: Path | str, on_ready: Callable[[], object] = lambda: None) -> None:
     """Serve until told to stop; call it in the main thread of a process of its own.
 
     Raises: Misconfigured `history.directory.owned`, `history.socket.path`.
@@ -47,8 +45,9 @@ def serve(
     Path(socket_path).unlink(missing_ok=True)
     if not server.in_flight.wait_idle(DRAIN_S):
         _log.warning("history store stops with requests still running; they were not acknowledged")
-        os._exit(0)
-    engine.close()
+    os._exit(
+        0
+    )  # the engine needs no farewell: what was answered is on disk, and closing it waits for abandoned streams
 
 
 def listen(path: Path) -> socket.socket:

@@ -1,0 +1,72 @@
+"""Start and stop a `store` process of one's own: for `rocade demo`, tests and benchmarks.
+
+Flow: spawn `python -m rocade.fabric.history.store` -> wait until its socket answers -> URL for `connect`.
+Refuses: what the store refuses; its message is passed on.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rocade.core.errors import Misconfigured, Unavailable
+
+START_S = 60.0
+
+
+class StoreProcess:
+    """One store process over `directory`, listening on `directory/store.sock`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.socket_path = directory / "store.sock"
+        self.url = f"chdb+unix://{self.socket_path.absolute()}"
+        self._said = directory / "store.err"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise Unavailable("history.down", "the store process was not started")
+        return self._process.pid
+
+    def start(self) -> str:
+        """Return the URL once the store answers. Raises: Misconfigured `history.start`, Unavailable `history.down`."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        command = [sys.executable, "-m", "rocade.fabric.history.store", str(self.directory), str(self.socket_path)]
+        with self._said.open("w") as said:
+            self._process = subprocess.Popen(command, stderr=said)
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            if self._process.poll() is not None:
+                reason = self._said.read_text().strip().splitlines() or ["no reason given"]
+                raise Misconfigured("history.start", f"the store process ended at start: {reason[-1]}")
+            if self._answers():
+                return self.url
+            time.sleep(0.02)
+        self.kill()
+        raise Unavailable("history.down", f"the store process did not answer within {START_S:.0f} s")
+
+    def stop(self) -> int:
+        """SIGTERM, wait, and return the exit status."""
+        if self._process is None:
+            return 0
+        self._process.terminate()
+        return self._process.wait(timeout=30)
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.socket_path))
+            except OSError:
+                return False
+        return True
