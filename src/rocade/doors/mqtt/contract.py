@@ -68,24 +68,27 @@ class Verified(Protocol):
 
 
 class Sessions(Protocol):
-    """One live connection a vehicle, across gateways. A gateway that loses a vehicle is told by `Door.taken_over`."""
+    """One live connection a vehicle, across gateways: newest wins. Claims are numbers that only grow.
 
-    async def claim(self, vehicle_id: str) -> None:
-        """This gateway now has the vehicle; whoever had it before is told. Newest wins."""
+    When another gateway claims a vehicle that is connected here, `Door.taken_over(vehicle_id, claim)` is to be called.
+    """
+
+    async def claim(self, vehicle_id: str, /) -> int:
+        """This gateway now has the vehicle; whoever had it before is told. Raises: Unavailable."""
         ...
 
-    async def release(self, vehicle_id: str) -> None:
-        """This gateway no longer has the vehicle; no effect if another one claimed it since."""
+    async def release(self, vehicle_id: str, claim: int, /) -> None:
+        """The connection of this claim is gone; no effect if a later claim was made."""
         ...
 
 
 class OneGateway:
     """The default: a single gateway settles takeovers by itself."""
 
-    async def claim(self, vehicle_id: str) -> None:
-        pass
+    async def claim(self, _vehicle_id: str, /) -> int:
+        return 0
 
-    async def release(self, vehicle_id: str) -> None:
+    async def release(self, _vehicle_id: str, _claim: int, /) -> None:
         pass
 
 
@@ -104,6 +107,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = 100_000
     max_handshakes: int = 512
     handshake_timeout_s: float = 10.0
+    handshake_patience_s: float = 3.0
+    """When all places are taken, a peer silent for longer gives its place away."""
     connect_timeout_s: float = 10.0
     max_admissions: int = 32
     """`Intake.admit` and `Sessions.claim` calls at once: the only database work a reconnecting fleet causes."""

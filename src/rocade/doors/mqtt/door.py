@@ -71,6 +71,7 @@ class Door:
         self._tasks: set[asyncio.Task[None]] = set()
         self._daemons: list[asyncio.Task[None]] = []
         self._number = 0
+        self._is_ended = False
         self._paused_since_us = 0
         self._quiet_since_us = 0
 
@@ -91,6 +92,9 @@ class Door:
 
     async def drain(self, limit_s: float = 10.0) -> None:
         """Stop accepting and reading, finish and answer what was read, say 0x8B, close. Nothing acknowledged is lost."""
+        if self._is_ended:
+            return
+        self._is_ended = True
         self._handshakes.close()
         self._poller.pause()
         with contextlib.suppress(TimeoutError):
@@ -134,10 +138,10 @@ class Door:
             if session.verified.serial in serials:
                 session.expel(Reason.NOT_AUTHORIZED, "trust.certificate.revoked")
 
-    def taken_over(self, vehicle_id: str) -> None:
-        """The vehicle has connected to another gateway."""
+    def taken_over(self, vehicle_id: str, claim: int) -> None:
+        """The vehicle has connected to another gateway under `claim`; an older connection here ends."""
         session = self._house.vehicles.get(vehicle_id)
-        if session:
+        if session and session.lost_to(claim):
             session.close(Reason.SESSION_TAKEN_OVER)
 
     def use_context(self, context: ssl.SSLContext) -> None:

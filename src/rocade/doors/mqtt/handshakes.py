@@ -2,7 +2,7 @@
 
 Flow: accept while fewer than `max_handshakes` are open -> TLS 1.3 step by step -> `verify` of the leaf -> `is_revoked`
 -> handed on. Refused handshakes are audited with reason and peer address; no identity is claimed for them. When all
-places are taken, the one that waited longest for its peer gives way after three seconds. A connection that ends before a
+places are taken, the one that waited longest for its peer gives way after `handshake_patience_s`. A connection that ends before a
 word of TLS was understood (a balancer's probe) is counted, not audited.
 
 No database is asked here: a fleet that reconnects at once queues in the kernel and passes through these places.
@@ -28,7 +28,7 @@ from rocade.trust.identity import tls as tls_identity
 
 _log = logging.getLogger(__name__)
 _ACCEPTS_A_TURN = 8
-_GIVE_WAY_S = 3.0
+_GONE = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
 class _Handshake:
@@ -131,7 +131,7 @@ class Handshakes:
         """Whether one more handshake may begin; a place is taken from who has been silent too long."""
         if len(self._open) >= self._settings.max_handshakes:
             longest, handshake = next(iter(self._open.items()))
-            if self._clock.monotonic_s() - handshake.stepped_s > _GIVE_WAY_S:
+            if self._clock.monotonic_s() - handshake.stepped_s > self._settings.handshake_patience_s:
                 self._refuse(longest, "trust.handshake.gave_way")
         return self._rest_or_listen()
 
@@ -162,12 +162,13 @@ class Handshakes:
             handshake.has_spoken = True
             self._poller.change_greeting(descriptor, select.EPOLLOUT)
         except OSError as error:
-            code = tls_identity.handshake_refusal(error).code
-            if handshake.has_spoken or code != "trust.handshake.aborted":
-                self._refuse(descriptor, code)
-            else:
+            is_gone = isinstance(error, _GONE) or not isinstance(error, ssl.SSLError)
+            if is_gone and not handshake.has_spoken:
                 self._drop(descriptor)
                 self._meter.probes += 1
+            else:
+                code = tls_identity.handshake_refusal(ConnectionError() if is_gone else error).code
+                self._refuse(descriptor, code)
         else:
             self._finish(descriptor, handshake)
 

@@ -1,6 +1,6 @@
 """The MQTT rules of one connection: who it is, what it may publish and subscribe, what it is answered.
 
-Flow: CONNECT -> `Sessions.claim`, `Intake.admit` -> CONNACK -> PUBLISH into the group commit, SUBSCRIBE to its own
+Flow: CONNECT -> `Intake.admit`, `Sessions.claim` -> CONNACK -> PUBLISH into the group commit, SUBSCRIBE to its own
 topics, messages downward. Identity is the certificate's; user name and password are ignored, a will is accepted and
 never delivered (nobody could receive it), sessions are not kept (session present is always 0).
 
@@ -52,7 +52,7 @@ class House(msgspec.Struct):
 
 class Session:
     __slots__ = (
-        "_client",
+        "_claim",
         "_context",
         "_decoder",
         "_down",
@@ -90,7 +90,7 @@ class Session:
         self._outstanding = 0
         self._is_admitted = False
         self._context: object = None
-        self._client: Client | None = None
+        self._claim = 0
         self._early: list[wire.Packet] | None = None
         self._filters: tuple[wire.Subscription, ...] = ()
         self._down: dict[int, asyncio.Future[bool]] | None = None
@@ -227,30 +227,31 @@ class Session:
             async with house.admissions:
                 if self.is_closed:
                     return
-                await house.sessions.claim(self.vehicle_id)
                 self._context = await house.intake.admit(client)
+                self._is_admitted = True
+                self._claim = await house.sessions.claim(self.vehicle_id)
         except Refused as error:
             self._refuse_connect(_reason_of(error), error.code)
-            return
         except Unavailable as error:
             self._refuse_connect(Reason.SERVER_UNAVAILABLE, error.code)
-            return
         except Exception:
             _log.exception("admission failed")
             self._refuse_connect(Reason.UNSPECIFIED, "mqtt.admission_failed")
-            return
-        self._is_admitted = True
-        self._client = client
-        if self.is_closed:
-            self._leave()
         else:
             self._open(packet, client)
+            return
+        if self._is_admitted and self.is_closed:
+            self._leave()
 
     def _open(self, packet: wire.Connect, client: Client) -> None:
         house = self._house
         older = house.vehicles.get(self.vehicle_id)
         if older and older.number > self.number:
-            self.close(Reason.SESSION_TAKEN_OVER)
+            self.close()
+        if self.is_closed:
+            house.spawn(house.sessions.release(self.vehicle_id, self._claim))
+            if self._is_admitted:
+                self._leave()
             return
         house.vehicles[self.vehicle_id] = self
         if older:
@@ -437,12 +438,16 @@ class Session:
         house.part(self)
         if house.vehicles.get(self.vehicle_id) is self:
             del house.vehicles[self.vehicle_id]
-            house.spawn(house.sessions.release(self.vehicle_id))
+            house.spawn(house.sessions.release(self.vehicle_id, self._claim))
         for done in (self._down or {}).values():
             if not done.done():
                 done.set_result(False)
         if self._is_admitted and not self._outstanding:
             self._leave()
+
+    def lost_to(self, claim: int) -> bool:
+        """Whether another gateway's claim is newer than ours."""
+        return claim > self._claim
 
     def _leave(self) -> None:
         self._is_admitted = False
