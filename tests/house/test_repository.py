@@ -20,7 +20,7 @@ FORBIDDEN = {
     "a secret": re.compile(r"-----BEGIN (?:EC |RSA )?PRIVATE KEY-----\n[A-Za-z0-9+/]{40}"),
     "a conflict": re.compile(r"^(?:<{7}|>{7}) ", re.MULTILINE),
 }
-EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "data", "stuff", "process"}
+EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "data", "stuff"}
 
 
 def tracked() -> list[Path]:
