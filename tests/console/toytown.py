@@ -7,11 +7,13 @@ import math
 import random
 import socket
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from playwright.sync_api import Page
 
 from rocade.agents.vehicle.simulation import town as simulation_town
 from rocade.console import Counts, Services, create_app
@@ -244,3 +246,14 @@ class Served:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self.listeners.stop)
         self._thread.join(15)
+
+
+def wait(page: Page, expression: str, timeout_s: float = 15.0) -> None:
+    """Return when an expression is true in the page; by evaluation from outside, which the page's own policy allows."""
+    until = time.monotonic() + timeout_s
+    while not page.evaluate(expression):
+        assert time.monotonic() < until, f"never true: {expression}"
+        page.wait_for_timeout(50)
+
+
+sockets = loopback_sockets

@@ -2,7 +2,7 @@
 // computed in the vertex shader, so that a frame costs a handful of calls however many vehicles there are. The layer has
 // a canvas of its own: the map below redraws only when it moves. Mercator without pitch or rotation is a plain scaling.
 const GLIDE_S = 1.15; // a little more than the feed's interval, so that movement never pauses
-const STRIDE = 12; // from x y, to x y, start, duration, heading from, heading to, speed, size, colour slot, hidden
+const STRIDE = 13; // from x y, to x y, start, duration, heading from, heading to, speed, size, colour slot, hidden, index
 
 const VERTEX = `
 attribute vec2 from; attribute vec2 to; attribute vec4 motion; attribute vec4 look;
@@ -83,7 +83,7 @@ export class FleetLayer {
     gl.linkProgram(program);
     gl.useProgram(program);
     gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
-    const bytes = (STRIDE + 1) * 4;
+    const bytes = STRIDE * 4;
     [["from", 2, 0], ["to", 2, 2], ["motion", 4, 4], ["look", 4, 8], ["slot", 1, 12]].forEach(([name, size, offset]) => {
       const place = gl.getAttribLocation(program, name);
       gl.enableVertexAttribArray(place);
@@ -96,7 +96,7 @@ export class FleetLayer {
   }
 
   grow(capacity) {
-    const data = new Float32Array(capacity * (STRIDE + 1));
+    const data = new Float32Array(capacity * STRIDE);
     if (this.data) data.set(this.data);
     this.data = data; this.capacity = capacity; this.dirtyData = true;
   }
@@ -117,7 +117,7 @@ export class FleetLayer {
 
   /** Where vehicle `index` is drawn at this moment, in mercator units relative to the origin. */
   at(index, now = this.now()) {
-    const d = this.data, o = index * (STRIDE + 1);
+    const d = this.data, o = index * STRIDE;
     const part = Math.min(1, Math.max(0, (now - d[o + 4]) / d[o + 5]));
     return [d[o] + (d[o + 2] - d[o]) * part, d[o + 1] + (d[o + 3] - d[o + 1]) * part];
   }
@@ -126,9 +126,10 @@ export class FleetLayer {
     if (index >= this.capacity) this.grow(Math.max(this.capacity * 2, index + 1));
     const mx = mercatorX(longitude), my = mercatorY(latitude);
     this.origin ??= [mx, my];
-    const d = this.data, o = index * (STRIDE + 1), now = this.now(), isNew = d[o + 5] === 0;
+    const d = this.data, o = index * STRIDE, now = this.now(), isNew = d[o + 5] === 0;
     const x = mx - this.origin[0], y = my - this.origin[1];
-    const [fx, fy] = isNew ? [x, y] : this.at(index, now);
+    const part = isNew ? 0 : Math.min(1, Math.max(0, (now - d[o + 4]) / d[o + 5]));
+    const fx = isNew ? x : d[o] + (d[o + 2] - d[o]) * part, fy = isNew ? y : d[o + 1] + (d[o + 3] - d[o + 1]) * part;
     const far = Math.hypot(x - fx, y - fy) > 5e-5; // two kilometres: a jump, not a drive
     d[o] = far ? x : fx; d[o + 1] = far ? y : fy; d[o + 2] = x; d[o + 3] = y; d[o + 4] = now; d[o + 5] = GLIDE_S;
     const step = Math.hypot(x - d[o], y - d[o + 1]);
@@ -142,14 +143,17 @@ export class FleetLayer {
 
   look(index, kind, slot, hidden) {
     if (index >= this.capacity) this.grow(Math.max(this.capacity * 2, index + 1));
-    const d = this.data, o = index * (STRIDE + 1);
+    const d = this.data, o = index * STRIDE;
     d[o + 9] = SIZES[kind] ?? 12; d[o + 10] = slot; d[o + 11] = hidden || d[o + 5] === 0 ? 1 : 0;
     this.dirtyData = true;
   }
 
+  isPlaced(index) { return index < this.count && this.data[index * STRIDE + 5] > 0; }
+  isShown(index) { return this.isPlaced(index) && this.data[index * STRIDE + 11] === 0; }
+
   choose(index) { this.chosen = index; this.dirty = true; }
 
-  speed(index) { return this.data[index * (STRIDE + 1) + 8]; }
+  speed(index) { return this.data[index * STRIDE + 8]; }
   lngLat(index) {
     const [x, y] = this.at(index);
     const mx = x + this.origin[0], my = y + this.origin[1];
@@ -164,7 +168,7 @@ export class FleetLayer {
     const x = (point.x - this.canvas.clientWidth / 2) / world + cx, y = (point.y - this.canvas.clientHeight / 2) / world + cy;
     let best = -1, least = (reach / world) ** 2;
     for (let index = 0; index < this.count; index++) {
-      if (this.data[index * (STRIDE + 1) + 11]) continue;
+      if (!this.isShown(index)) continue;
       const [vx, vy] = this.at(index, now), apart = (vx - x) ** 2 + (vy - y) ** 2;
       if (apart < least) { least = apart; best = index; }
     }
@@ -184,7 +188,7 @@ export class FleetLayer {
     if (this.dirtyData) this.busyUntil = now + GLIDE_S;
     if (this.lost || !this.origin || !(this.dirty || this.dirtyData || now < this.busyUntil)) return;
     const gl = this.gl, centre = this.map.getCenter(), world = 512 * 2 ** this.map.getZoom();
-    if (this.dirtyData) gl.bufferData(gl.ARRAY_BUFFER, this.data.subarray(0, this.count * (STRIDE + 1)), gl.DYNAMIC_DRAW);
+    if (this.dirtyData) gl.bufferData(gl.ARRAY_BUFFER, this.data.subarray(0, this.count * STRIDE), gl.DYNAMIC_DRAW);
     this.dirty = this.dirtyData = false;
     gl.uniform2f(this.uniform.centre, mercatorX(centre.lng) - this.origin[0], mercatorY(centre.lat) - this.origin[1]);
     gl.uniform2f(this.uniform.scale, (2 * world) / this.canvas.clientWidth, (-2 * world) / this.canvas.clientHeight);

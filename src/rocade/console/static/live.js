@@ -4,8 +4,14 @@ export const texts = read("texts");
 export const page = read("page");
 export const language = document.documentElement.lang;
 export const t = (key, values = {}) => (texts[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
-export const number = (value, digits = 0) => new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
-export const clock = (us, options = { dateStyle: "short", timeStyle: "medium" }) => new Intl.DateTimeFormat(language, options).format(us / 1000);
+const formats = new Map(); // making a formatter costs more than using it a thousand times
+function format(kind, options) {
+  const key = kind.name + JSON.stringify(options);
+  if (!formats.has(key)) formats.set(key, new kind(language, options));
+  return formats.get(key);
+}
+export const number = (value, digits = 0) => format(Intl.NumberFormat, { maximumFractionDigits: digits }).format(value);
+export const clock = (us, options = { dateStyle: "short", timeStyle: "medium" }) => format(Intl.DateTimeFormat, options).format(us / 1000);
 export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 export const element = (name, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(name), properties);
@@ -17,7 +23,7 @@ export function age(us) {
   const s = Math.max(0, Date.now() / 1000 - us / 1e6);
   if (s < 3) return t("live.now");
   const [value, unit] = s < 90 ? [s, "second"] : s < 5400 ? [s / 60, "minute"] : s < 129600 ? [s / 3600, "hour"] : [s / 86400, "day"];
-  return t("live.ago", { age: new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: 0 }).format(value) });
+  return t("live.ago", { age: format(Intl.NumberFormat, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: 0 }).format(value) });
 }
 
 export function light(state) {

@@ -63,16 +63,35 @@ document.querySelectorAll("[data-by]").forEach((button) => button.addEventListen
 }));
 
 // ---- feed --------------------------------------------------------------------------------------------------------
+// Moves are worked off a slice a frame, so that no frame pays for the whole fleet at once.
+const SLICE = 80;
+let waiting = [], working = 0;
+
 function take({ vehicles: fresh, moves }) {
   for (const vehicle of fresh) { indexOf.set(vehicle[0], vehicles.length); vehicles.push(vehicle); }
-  const came = [];
-  for (let at = 0; at < moves.length; at += 4) {
-    if (fleet.data[moves[at] * 13 + 5] === 0 || moves[at] >= fleet.count) came.push(moves[at]);
-    fleet.move(moves[at], moves[at + 1], moves[at + 2], moves[at + 3]);
+  if (fresh.length) {
+    applyMoves(waiting); applyMoves(moves);
+    waiting = [];
+    regroup(); count();
+  } else {
+    waiting = waiting.length ? waiting.concat(moves) : moves;
+    working ||= requestAnimationFrame(work);
   }
-  if (fresh.length) regroup(); else came.forEach((index) => dress(vehicles[index], index));
-  count();
   if (!isFitted && fleet.count) { isFitted = true; if (!isInside()) fit(); }
+}
+function work() {
+  const slice = Math.max(SLICE, Math.ceil(waiting.length / 40)) * 4;
+  applyMoves(waiting.slice(0, slice));
+  waiting = waiting.slice(slice);
+  working = waiting.length ? requestAnimationFrame(work) : 0;
+  if (!working) count();
+}
+function applyMoves(moves) {
+  for (let at = 0; at < moves.length; at += 4) {
+    const index = moves[at], isNew = !fleet.isPlaced(index);
+    fleet.move(index, moves[at + 1], moves[at + 2], moves[at + 3]);
+    if (isNew) dress(vehicles[index], index);
+  }
 }
 
 function count() {
@@ -85,7 +104,7 @@ function count() {
 
 function extent() {
   const all = [];
-  for (let index = 0; index < fleet.count; index++) if (!fleet.data[index * 13 + 11]) all.push({ coordinates: fleet.lngLat(index) });
+  for (let index = 0; index < fleet.count; index++) if (fleet.isShown(index)) all.push({ coordinates: fleet.lngLat(index) });
   return boundsOf(all);
 }
 function isInside() {
@@ -96,7 +115,7 @@ function fit() { const bounds = extent(); if (bounds) map.fitBounds(bounds, { pa
 
 light("wait");
 listen("/live/fleet", {
-  fleet: (picture) => { vehicles.length = 0; indexOf.clear(); fleet.clear(); take(picture); if (chosenRef) choose(indexOf.get(chosenRef) ?? -1); },
+  fleet: (picture) => { vehicles.length = 0; waiting = []; indexOf.clear(); fleet.clear(); take(picture); if (chosenRef) choose(indexOf.get(chosenRef) ?? -1); },
   move: take,
 });
 

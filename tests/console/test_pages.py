@@ -1,0 +1,229 @@
+"""The pages in a real browser: they load, live, ask no other host, and say nothing wrong on the console."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import toytown
+from playwright.sync_api import Browser, Page
+
+SIZES = [(1280, 800), (360, 740)]
+LANGUAGES = [("en", "Fleet"), ("fr", "Flotte"), ("zh-CN", "车队"), ("de", "Fleet")]
+
+
+class Town:
+    def __init__(self, served: toytown.Served, toys: toytown.Toys, plugs: toytown.Plugs) -> None:
+        self.address = served.address
+        self.toys = toys
+        self.plugs = plugs
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    toys, plugs = toytown.Toys(80), toytown.Plugs()
+    services, _ = toytown.services(toys, tmp_path_factory.mktemp("pages"), chaos=plugs)
+    with toytown.Served(services) as served:
+        yield Town(served, toys, plugs)
+
+
+class Visit:
+    """One page with everything it asked for and complained of."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page = page
+        self.address = address
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("console", lambda message: message.type in {"error", "warning"} and self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self.address + path)
+        return self.page
+
+    def foreign(self) -> list[str]:
+        own = (self.address + "/", f"blob:{self.address}/", "data:")
+        return [url for url in self.requests if not url.startswith(own)]
+
+
+type OpenVisit = Callable[..., Visit]
+
+
+@pytest.fixture
+def visit(browser: Browser, town: Town) -> Iterator[OpenVisit]:
+    contexts = []
+
+    def make(width: int = 1280, height: int = 800, **options: Any) -> Visit:
+        context = browser.new_context(viewport={"width": width, "height": height}, **{"locale": "en", **options})
+        contexts.append(context)
+        return Visit(context.new_page(), town.address)
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+def wait_for_fleet(page: Page, count: int) -> None:
+    toytown.wait(page, f"window.rocade && rocade.fleet.count === {count} && rocade.map.loaded()")
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_map_loads_vehicles_move_and_a_click_opens_one(visit: OpenVisit, width: int, height: int) -> None:
+    one = visit(width, height)
+    page = one.open("/")
+    wait_for_fleet(page, 80)
+    moving = page.evaluate("[...Array(rocade.fleet.count).keys()].findIndex(index => rocade.fleet.speed(index) > 20)")
+    before = page.evaluate("index => rocade.fleet.lngLat(index)", moving)
+    page.wait_for_timeout(1500)
+    after = page.evaluate("index => rocade.fleet.lngLat(index)", moving)
+    metres = ((before[0] - after[0]) ** 2 + (before[1] - after[1]) ** 2) ** 0.5 * 100_000
+    assert 2 < metres < 80
+    place = page.evaluate(
+        """index => { rocade.map.jumpTo({center: rocade.fleet.lngLat(index), zoom: 16});
+        const at = rocade.map.project(rocade.fleet.lngLat(index)), box = rocade.map.getContainer().getBoundingClientRect();
+        return [at.x + box.x, at.y + box.y]; }""",
+        moving,
+    )
+    page.mouse.click(*place)
+    page.wait_for_selector("#panel:not([hidden])")
+    chosen = page.evaluate("rocade.fleet.chosen")
+    ref = page.evaluate("index => rocade.vehicles[index][0]", chosen)
+    toytown.wait(page, "document.querySelectorAll('#panel-values dt').length > 2")
+    assert page.get_attribute("#panel-open", "href") == f"/vehicles/{ref}"
+    page.click("#panel-open")
+    toytown.wait(page, "document.querySelectorAll('#twin tr').length === 10")
+    assert one.foreign() == []
+    assert one.complaints == []
+
+
+def test_the_vehicle_page_shows_units_quality_and_gaps(visit: OpenVisit, town: Town) -> None:
+    one = visit()
+    page = one.open(f"/vehicles/{next(iter(town.toys.vehicles))}")
+    toytown.wait(page, "document.querySelectorAll('#twin tr').length === 10")
+    rows = page.inner_text("#twin")
+    assert "km/h" in rows
+    assert "stuck" in rows
+    toytown.wait(page, "document.querySelectorAll('#gaps tbody tr').length === 2")
+    assert "5 – 7" in page.inner_text("#gaps")
+    page.fill("#filter", "speed")
+    assert page.locator("#twin tr").count() == 1
+    assert one.foreign() == []
+
+
+def test_curves_are_drawn_and_zoomed(visit: OpenVisit, town: Town) -> None:
+    one = visit()
+    page = one.open(f"/vehicles/{next(iter(town.toys.vehicles))}")
+    page.wait_for_selector(".chart .u-over")
+    page.click("#twin tr:has-text('CurrentPower')")
+    toytown.wait(page, "document.querySelectorAll('.chart .u-over').length === 2")
+    over = page.locator(".chart .u-over").first
+    box = over.bounding_box()
+    assert box is not None
+    with page.expect_request(lambda request: "/curves?" in request.url) as zoomed:
+        page.mouse.move(box["x"] + 100, box["y"] + 60)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 300, box["y"] + 60, steps=4)
+        page.mouse.up()
+    query = dict(part.split("=") for part in zoomed.value.url.partition("?")[2].split("&"))
+    span_us = int(query["until_us"]) - int(query["from_us"])
+    assert span_us < 3_600_000_000 / 3
+    assert one.complaints == []
+
+
+def test_a_trip_is_shown_on_its_map(visit: OpenVisit, town: Town) -> None:
+    one = visit()
+    page = one.open(f"/vehicles/{next(iter(town.toys.vehicles))}")
+    page.click("#trips tbody tr")
+    toytown.wait(page, "window.rocade?.ground?.getSource('trip') && rocade.ground.loaded()")
+    assert one.foreign() == []
+    assert one.complaints == []
+
+
+def test_the_ingestion_page_shows_rate_latency_lag_and_refusals(visit: OpenVisit) -> None:
+    one = visit()
+    page = one.open("/ingest")
+    toytown.wait(page, "Number(document.getElementById('rate').textContent.replace(',', '')) > 500")
+    assert page.inner_text("#ack") == "11.5"
+    assert "42 ms" in page.inner_text("#ack-more")
+    assert page.inner_text("#lag") == "0.4"
+    assert "trust.handshake.expired" in page.inner_text("#refusals")
+    assert "sequence.far_ahead" in page.inner_text("#quarantine")
+    assert one.foreign() == []
+    assert one.complaints == []
+
+
+@pytest.mark.parametrize("path", ["/vehicles", "/docs"])
+def test_plain_pages_load_without_a_complaint(visit: OpenVisit, path: str) -> None:
+    one = visit(360, 740)
+    page = one.open(path)
+    assert page.inner_text("h1")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than a small phone"
+    assert one.foreign() == []
+    assert one.complaints == []
+
+
+@pytest.mark.parametrize(("locale", "word"), LANGUAGES)
+def test_the_page_speaks_the_reader_s_language(visit: OpenVisit, locale: str, word: str) -> None:
+    page = visit(locale=locale).open("/")
+    assert page.get_attribute(".fleet", "aria-label") == word
+
+
+def test_language_and_theme_are_switched_and_kept(visit: OpenVisit) -> None:
+    one = visit(color_scheme="light")
+    page = one.open("/vehicles")
+    page.select_option("#language", "fr")
+    toytown.wait(page, "document.documentElement.lang === 'fr'")
+    assert page.url.endswith("/vehicles")
+    page.click("#theme")
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.inner_text("h1") == "Véhicules"
+
+
+def test_plugs_are_pulled_from_the_page_and_nothing_is_lost(visit: OpenVisit, town: Town) -> None:
+    one = visit()
+    page = one.open("/")
+    toytown.wait(page, "document.getElementById('acked').textContent === '128,540'")
+    page.click("[data-act=kill_worker]")
+    toytown.wait(page, "document.getElementById('chaos-said').textContent.includes('4711')")
+    assert town.plugs.pulled == [("kill_worker", "")]
+    assert page.inner_text("#lost") == "0"
+    assert one.complaints == []
+
+
+def test_everything_on_the_map_page_is_reached_by_keyboard(visit: OpenVisit) -> None:
+    page = visit().open("/")
+    wait_for_fleet(page, 80)
+    reached = set()
+    for _ in range(45):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.dataset?.act || ''"))
+    assert {"language", "theme", "find", "closer", "farther", "fit", "kill_store", "fill_disk"} <= reached
+
+
+def test_a_lost_connection_is_said_and_found_again(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
+    toys = toytown.Toys(3)
+    services, _ = toytown.services(toys, tmp_path_factory.mktemp("lost"))
+    page = browser.new_context().new_page()
+    with toytown.Served(services) as first:
+        page.goto(first.address)
+        page.wait_for_selector("#live[data-state=live]")
+        port = int(first.address.rpartition(":")[2])
+    page.wait_for_selector("#live[data-state=lost]")
+    with toytown.Served(services, toytown.sockets(port)):
+        page.wait_for_selector("#live[data-state=live]", timeout=15_000)
+    page.context.close()
+
+
+def test_a_stopped_server_lets_open_streams_go_at_once(visit: OpenVisit, tmp_path_factory: pytest.TempPathFactory) -> None:
+    services, _ = toytown.services(toytown.Toys(3), tmp_path_factory.mktemp("stop"))
+    with toytown.Served(services) as served:
+        page = visit().page
+        page.goto(served.address)
+        page.wait_for_selector("#live[data-state=live]")
+        began = time.monotonic()
+    assert time.monotonic() - began < 4
