@@ -16,6 +16,7 @@ from rocade.trust.authority.authority import LIVE_LIMIT, Authority
 from rocade.trust.authority.deny import DenySet
 from rocade.trust.authority.region import DAY_US, Issued, Region, create_region
 from rocade.trust.identity import Verified, verify_leaf
+from rocade.trust.identity.directory import leaf_der
 from rocade.trust.identity.issuers import Purpose
 from rocade.trust.identity.keys import csr, new_key
 
@@ -227,6 +228,17 @@ async def test_the_deny_set_hears_of_a_revocation_after_its_connection_was_cut(
     issued = region.issue(new_key().public_key(), car)
     await authority.revoke_serial(issued.serial, "lost", "operator")
     assert await asyncio.wait_for(heard.get(), 5) == {issued.serial}
+
+
+async def test_a_provisioned_fleet_is_known_and_audited_one_by_one(
+    authority: Authority, region: Region, notebook: Notebook, clock: TurnedClock
+) -> None:
+    fleet = [region.identity("vehicle", f"CAR{number}") for number in range(50)]
+    credentials = await authority.provision(fleet, "operator")
+    proven = [verify_leaf(leaf_der(c.chain_pem), region.issuers, clock.now_us(), {"vehicle"}) for c in credentials]
+    assert [one.identity for one in proven] == fleet
+    assert [entry.subject for entry in notebook.entries] == [one.reference for one in proven]
+    assert await authority.revoke(fleet[7], "test", "operator") == [proven[7].serial]
 
 
 async def test_nothing_is_issued_that_the_audit_log_cannot_hold(

@@ -1,4 +1,4 @@
-"""The acts of the authority and their rules: claim, enrol, renew, re-enrol, birth, revoke.
+"""The acts of the authority and their rules: claim, enrol, renew, re-enrol, birth, provision, revoke.
 
 Every act is one transaction and is in the audit log before it counts: if either fails, nothing happened. Identity comes
 from the claim code or from the certificate shown, never from the signing request. Refused are: unknown, used and expired
@@ -6,11 +6,12 @@ codes (the same code twice is decided by a row lock), too many failures from one
 one identity, renewal by a birth certificate, a second birth certificate.
 
 Claim codes carry 125 random bits, so a plain SHA-256 at rest cannot be searched backwards. In the audit log a vehicle is
-named by its certificate's serial, because its URI holds the VIN. Decision: docs/decisions/0018-certificates.md.
+named by its certificate's serial, because its URI holds the VIN. Decision: docs/decisions/0018-enrolment.md.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -24,8 +25,9 @@ from rocade.trust.authority import store
 from rocade.trust.authority.attempts import Attempts
 from rocade.trust.authority.region import DAY_US, Issued, Region
 from rocade.trust.identity.certificates import Verified, reference
+from rocade.trust.identity.directory import Credential
 from rocade.trust.identity.issuers import Purpose
-from rocade.trust.identity.keys import PublicKey, key_id, read_csr
+from rocade.trust.identity.keys import PublicKey, key_id, new_key, read_csr
 
 CLAIM_LIFE_US = 7 * DAY_US
 CLAIM_SYMBOLS = 25
@@ -142,13 +144,20 @@ class Authority:
         await self._record(action, actor, subject, serial=f"{issued.serial:x}", peer=peer)
         return issued
 
-    async def register(self, issued: Sequence[tuple[Identity, Issued, PublicKey]], actor: str) -> None:
-        """Record certificates that `Region.issue` signed without the database (services, operators, bulk issue)."""
+    async def provision(self, identities: Sequence[Identity], actor: str) -> list[Credential]:
+        """Make keys and certificates here, for parties of this machine, tests and fleets in bulk; all audited."""
         now_us = self._clock.now_us()
-        rows = [_row(one, identity, "operational", key, now_us, None) for identity, one, key in issued]
+        rows, credentials = [], []
+        for identity in identities:
+            key = new_key()
+            issued = self.region.issue(key.public_key(), identity)
+            rows.append(_row(issued, identity, "operational", key.public_key(), now_us, None))
+            credentials.append(self.region.packed(key, issued))
         async with self._database.pool.acquire() as connection, connection.transaction():
             await store.add_certificates(connection, rows)
-            await self._record("trust.register", actor, "certificates", count=len(rows))
+            subjects = [reference(who, row.serial) for who, row in zip(identities, rows, strict=True)]
+            await asyncio.gather(*(self._record("trust.provision", actor, subject) for subject in subjects))
+        return credentials
 
     async def revoke(self, identity: Identity, reason: str, actor: str) -> list[int]:
         """Revoke every live certificate of an identity, its birth certificate too, and drop its unused claim codes.

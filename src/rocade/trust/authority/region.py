@@ -7,7 +7,7 @@
 
 `Region` signs leaves in process, about ten thousand a second, and needs no database; `Authority` adds the rules.
 A roll adds a new intermediate to the table and signs it; the old one stays in it until its last leaf has ended, so
-nobody is cut off. Profile and lifetimes: docs/decisions/0018-certificates.md.
+nobody is cut off. Profile and lifetimes: docs/decisions/0007-certificates.md.
 """
 
 from __future__ import annotations
@@ -162,6 +162,10 @@ class Region:
         """A new key with its certificate, all in memory."""
         key = new_key()
         issued = self.issue(key.public_key(), identity, hosts=hosts, purpose=purpose, life_us=life_us)
+        return self.packed(key, issued)
+
+    def packed(self, key: PrivateKey, issued: Issued) -> Credential:
+        """What a party keeps: its key and chain, the root and the issuer table."""
         return Credential(to_pem(key), issued.chain_pem, self.trust_pem, self.issuers.sealed)
 
 

@@ -9,7 +9,7 @@ Every door, agent and service calls `verify_leaf`; no other code reads an identi
      beside it (a service may add host names and addresses); region and kind are the issuer's pair in the table.
 It refuses whatever it does not know. TLS has checked the chain before; this check does not lean on that.
 Codes: `trust.certificate.<reason>`, listed in docs/trust.md. Source: RFC 5280, SPIFFE X.509-SVID, and
-docs/decisions/0018-certificates.md. Cost: 0.15 ms, two thirds of it the signature.
+docs/decisions/0007-certificates.md. Cost: 0.15 ms, two thirds of it the signature.
 """
 
 from __future__ import annotations

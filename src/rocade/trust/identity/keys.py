@@ -3,7 +3,7 @@
 `FileCustody` keeps one PEM file per name, mode 0600 in a 0700 directory, written whole or not at all; it refuses a key
 that others can read. A PKCS#11 custody later returns an object of the same `ec.EllipticCurvePrivateKey` interface and
 needs no other change. The root's key belongs in a custody of its own, off the running machine.
-Why P-256: docs/decisions/0018-certificates.md.
+Why P-256: docs/decisions/0007-certificates.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `Identity.parse` accepts exactly the canonical spelling; when it refuses, `_uri_fault` finds the reason to show. A URI
 with port, user, query, percent signs, upper-case scheme, empty or too many parts is refused, never normalised: two
-spellings of one identity are two identities to a deny list. Source: SPIFFE-ID section 2, docs/decisions/0018.
+spellings of one identity are two identities to a deny list. Source: SPIFFE-ID section 2, docs/decisions/0007-certificates.md.
 """
 
 from __future__ import annotations
