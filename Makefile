@@ -14,11 +14,11 @@ help: ## list the commands
 demo: .venv/demo.stamp .venv/assets.stamp ## a whole platform with a moving fleet: make demo ARGS="--for 20 --vehicles 50"
 	@$(RUN)/rocade demo $(ARGS)
 
-test: .venv/test.stamp .venv/assets.stamp ## all tests but the slow ones and those on real data (FULL=1: the slow ones too)
+test: .venv/test.stamp .venv/foreign.stamp ## all tests but the slow ones and those on real data (FULL=1: the slow ones too)
 	@tools/packages.sh
 	$(RUN)/python -m pytest $(if $(FULL),,-m "not slow") --ignore=tests/real $(ARGS)
 
-real: .venv/test.stamp .venv/assets.stamp ## tests on the real data sets in ROCADE_DATA (default ../shared/data)
+real: .venv/test.stamp .venv/foreign.stamp ## tests on the real data sets in ROCADE_DATA (default ../shared/data)
 	@tools/packages.sh
 	@test -d "$(ROCADE_DATA)" || { echo "No test data in $(ROCADE_DATA): set ROCADE_DATA to the folder that holds it." >&2; exit 1; }
 	$(RUN)/python -m pytest $(if $(FULL),,-m "not slow") tests/real $(ARGS)
@@ -33,7 +33,7 @@ format: .venv/check.stamp ## put every file into the house's layout
 	$(RUN)/ruff check --fix --quiet . || true
 	$(RUN)/ruff format .
 
-bench: .venv/bench.stamp ## figures beside a peer in the same run; ONLY=road for one area, FULL=1 for the whole length
+bench: .venv/bench.stamp .venv/assets.stamp ## figures beside a peer in the same run; ONLY=road for one area, FULL=1 for the whole length
 	@tools/packages.sh
 	$(RUN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(FULL),--full) $(ARGS)
 
@@ -60,7 +60,16 @@ distclean: clean ## remove the virtual environment and the fetched browser libra
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
+# The browser's libraries, from package-lock.json; with Node from a wheel where the machine has none.
+NODE = command -v npm >/dev/null || $(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/node.txt
+
 .venv/assets.stamp: .venv/demo.stamp package.json package-lock.json src/rocade/console/vendor.py
-	@command -v npm >/dev/null || $(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/node.txt
+	@$(NODE)
 	@$(RUN)/python -m rocade.console.vendor
+	@touch $@
+
+# The same, and the foreign MQTT client in JavaScript that tests use.
+.venv/foreign.stamp: .venv/assets.stamp
+	@$(NODE)
+	@$(RUN)/python -m rocade.console.vendor --node-modules
 	@touch $@
