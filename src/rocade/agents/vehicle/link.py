@@ -147,7 +147,7 @@ class Link(asyncio.Protocol):
         self._listener.has_room()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._is_open = False
+        was_open, self._is_open = self._is_open, False
         if self._timer:
             self._timer.cancel()
         why = f"{self._why}: {error}" if error else self._why
@@ -156,8 +156,8 @@ class Link(asyncio.Protocol):
             return
         if not self._ready.done():
             self._ready.set_exception(Unavailable("link.down", f"the connection ended before the welcome ({why})"))
-            return
-        self._listener.closed(why, self._reason)
+        elif was_open:
+            self._listener.closed(why, self._reason)
 
     def _take(self, packet: Packet) -> None:
         match packet:

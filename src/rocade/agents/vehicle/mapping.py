@@ -39,6 +39,7 @@ CONVERSIONS: dict[tuple[str, str], tuple[Fraction, Fraction]] = {
     ("mA", "A"): (Fraction(1, 1000), Fraction(0)),
     ("bar", "kPa"): (Fraction(100), Fraction(0)),
     ("ratio", "percent"): (Fraction(100), Fraction(0)),
+    ("compass", "degrees"): (Fraction(1), Fraction(0)),
     ("radians", "degrees"): (Fraction(5729577951308232, 100000000000000), Fraction(0)),
 }
 """(from, to) -> factor, offset; exact where the definition is."""

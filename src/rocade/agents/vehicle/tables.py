@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -139,8 +138,6 @@ class _Converted:
 
 def _converted(rule: ColumnRule, catalogue: Catalogue, brand: str) -> _Converted:
     words = COMPASS | rule.texts if rule.unit == "compass" else rule.texts
-    if rule.unit == "compass":
-        rule = msgspec.structs.replace(rule, unit="")
     meaning, factor, offset = conversion(rule, catalogue, brand)
     if meaning.signal.datatype == "boolean":
         words = _BOOLEANS | words
