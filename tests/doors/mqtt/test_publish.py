@@ -197,5 +197,24 @@ async def test_unfinished_packets_are_bounded_over_all_connections(open_door: Op
     assert door.meter.partial_bytes == 0
 
 
+async def test_a_failure_inside_one_session_closes_that_one_only(door: Stand, call: Call) -> None:
+    vehicle, other = await call(door), await call(door, vehicle_id=OTHER_VIN)
+    door._house.vehicles[VIN]._context = None
+    door._house.add = None
+    vehicle.publish(1)
+    assert (await vehicle.receive()).reason == Reason.UNSPECIFIED
+    door._house.add = door._commit.add
+    other.publish(1)
+    assert await other.receive() == wire.Puback(1)
+
+
+async def test_a_broken_commit_is_reported_to_the_process(door: Stand, call: Call) -> None:
+    vehicle = await call(door)
+    door._commit._answer = None
+    vehicle.publish(1)
+    with pytest.raises(TypeError):
+        await asyncio.wait_for(door.failed(), 5)
+
+
 def test_publish_has_no_other_identity_than_the_context() -> None:
     assert "identity" not in Publish.__struct_fields__

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import Callable, Collection, Coroutine
@@ -19,12 +20,14 @@ from rocade.core.ports import Audit, Clock, SystemClock
 from rocade.doors.mqtt.commit import GroupCommit
 from rocade.doors.mqtt.contract import Intake, OneGateway, Sessions, Settings, Verified
 from rocade.doors.mqtt.handshakes import Handshakes
+from rocade.doors.mqtt.house import House
 from rocade.doors.mqtt.link import Link, Poller
 from rocade.doors.mqtt.meter import Meter
 from rocade.doors.mqtt.refusals import Refusals
-from rocade.doors.mqtt.session import House, Session
+from rocade.doors.mqtt.session import Session
 from rocade.wire.mqtt import Reason
 
+_log = logging.getLogger(__name__)
 _LINGER_S = 2.0
 _LINGER_BYTES = 8 << 20
 
@@ -115,6 +118,12 @@ class Door:
         self._poller.close()
         self._refusals.flush(now=True)
 
+    async def failed(self) -> None:
+        """Return never, unless the door has broken inside: then raise why. The process should end."""
+        done, _ = await asyncio.wait(self._daemons, return_when=asyncio.FIRST_COMPLETED)
+        for daemon in done:
+            daemon.result()
+
     def send(self, vehicle_id: str, tail: str, body: bytes) -> asyncio.Future[bool]:
         """Publish to `rocade/v1/<vehicle_id>/down/<tail>`; the result says whether the vehicle acknowledged it.
 
@@ -165,10 +174,14 @@ class Door:
         if session is None:
             return
         data = session.link.read()
-        if data:
-            session.received(data, self._clock.now_us())
-        elif data is not None:
-            session.close()
+        try:
+            if data:
+                session.received(data, self._clock.now_us())
+            elif data is not None:
+                session.close()
+        except Exception:
+            _log.exception("a session failed; its connection is closed")
+            session.expel(Reason.UNSPECIFIED, "mqtt.internal")
 
     def _write(self, descriptor: int) -> None:
         session = self._sessions.get(descriptor)

@@ -13,17 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Callable, Coroutine
-from typing import Any
-
-import msgspec
 
 from rocade.core.errors import Refused, Unavailable
-from rocade.core.ports import Clock
-from rocade.doors.mqtt.contract import Client, Intake, Publish, Sessions, Settings, Verdict, Verified
+from rocade.doors.mqtt.contract import Client, Publish, Verdict, Verified
+from rocade.doors.mqtt.downward import MOST_IN_FLIGHT, Downward
+from rocade.doors.mqtt.house import House
 from rocade.doors.mqtt.link import Link
-from rocade.doors.mqtt.meter import Meter
-from rocade.doors.mqtt.refusals import Refusals
 from rocade.wire import mqtt as wire
 from rocade.wire.mqtt import Reason
 
@@ -31,49 +26,15 @@ _log = logging.getLogger(__name__)
 _TAILS = frozenset(("batch", "json"))
 _PUBACK = struct.Struct(">I").pack
 _CONNECT_CODES_311 = {0x84: 1, 0x85: 2, 0x88: 3, 0x89: 3, 0x86: 4}
+_NOT_CONNECTED = Downward("", 0)
 _WAITING, _ADMITTING, _OPEN, _CLOSED = range(4)
-
-
-class House(msgspec.Struct):
-    """What all sessions of a door share."""
-
-    settings: Settings
-    clock: Clock
-    meter: Meter
-    refusals: Refusals
-    intake: Intake
-    sessions: Sessions
-    admissions: asyncio.Semaphore
-    add: Callable[[Session, int, Publish], None]
-    part: Callable[[Session], None]
-    spawn: Callable[[Coroutine[Any, Any, None]], None]
-    vehicles: dict[str, Session] = {}
 
 
 class Session:
     __slots__ = (
-        "_claim",
-        "_context",
-        "_decoder",
-        "_down",
-        "_early",
-        "_filters",
-        "_heard_us",
-        "_house",
-        "_is_admitted",
-        "_last_id",
-        "_outstanding",
-        "_packet_us",
-        "_peer_receive_maximum",
-        "_prefix",
-        "_silence_us",
-        "_state",
-        "_up",
-        "link",
-        "may_explain",
-        "number",
-        "verified",
-    )
+        "_claim", "_context", "_decoder", "_down", "_early", "_heard_us", "_house", "_is_admitted", "_outstanding",
+        "_packet_us", "_silence_us", "_state", "_up", "link", "may_explain", "number", "verified",
+    )  # fmt: skip
 
     def __init__(self, house: House, link: Link, verified: Verified, number: int, now_us: int) -> None:
         self.link = link
@@ -85,17 +46,13 @@ class Session:
         self._state = _WAITING
         self._heard_us = self._packet_us = now_us
         self._silence_us = 0
-        self._prefix = f"rocade/v1/{verified.identity.id}/"
-        self._up = f"{self._prefix}up/"
+        self._up = f"rocade/v1/{verified.identity.id}/up/"
         self._outstanding = 0
         self._is_admitted = False
         self._context: object = None
         self._claim = 0
         self._early: list[wire.Packet] | None = None
-        self._filters: tuple[wire.Subscription, ...] = ()
-        self._down: dict[int, asyncio.Future[bool]] | None = None
-        self._last_id = 0
-        self._peer_receive_maximum = 16
+        self._down = _NOT_CONNECTED
 
     @property
     def is_closed(self) -> bool:
@@ -186,7 +143,7 @@ class Session:
             case wire.Pingreq():
                 self.link.write(b"\xd0\0")
             case wire.Puback():
-                self._settle_down(packet)
+                self._house.meter.down_acknowledged += self._down.settle(packet)
             case wire.Subscribe():
                 self._subscribe(packet)
             case wire.Unsubscribe():
@@ -204,7 +161,7 @@ class Session:
         settings, five = self._house.settings, packet.protocol == 5
         properties, will = packet.properties, packet.will
         self.may_explain = properties.request_problem_information != 0
-        self._peer_receive_maximum = min(properties.receive_maximum or 16, 16)
+        self._down = Downward(f"rocade/v1/{self.vehicle_id}/down/", properties.receive_maximum or MOST_IN_FLIGHT)
         client_id_bytes = len(packet.client_id.encode())
         if properties.authentication_method is not None:
             self._refuse_connect(Reason.BAD_AUTHENTICATION_METHOD, "mqtt.authentication_method")
@@ -301,68 +258,28 @@ class Session:
     # --- subscriptions and messages downward ---
 
     def _subscribe(self, packet: wire.Subscribe) -> None:
-        reasons = [self._grant(one, packet.properties) for one in packet.subscriptions]
-        if self._decoder.protocol != 5:
-            reasons = [min(reason, 0x80) for reason in reasons]
-        self.link.write(wire.encode(wire.Suback(packet.packet_id, tuple(reasons)), self._decoder.protocol or 4))
-
-    def _grant(self, wanted: wire.Subscription, properties: wire.Properties) -> int:
-        if wanted.filter.startswith("$share/"):
-            self._note("mqtt.subscribe", "mqtt.shared_subscription")
-            return Reason.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
-        if properties.subscription_identifiers:
-            self._note("mqtt.subscribe", "mqtt.subscription_identifier")
-            return Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED
-        if not wanted.filter.startswith(f"{self._prefix}down/"):
-            self._note("mqtt.subscribe", "mqtt.topic")
-            return Reason.NOT_AUTHORIZED
-        others = tuple(one for one in self._filters if one.filter != wanted.filter)
-        if len(others) >= self._house.settings.max_subscriptions:
-            self._note("mqtt.subscribe", "mqtt.subscriptions")
-            return Reason.QUOTA_EXCEEDED
-        granted = wire.Subscription(wanted.filter, min(wanted.qos, 1))
-        self._filters = (*others, granted)
-        return granted.qos
+        protocol, reasons = self._decoder.protocol or 4, []
+        for wanted in packet.subscriptions:
+            reason, code = self._down.grant(wanted, packet.properties, self._house.settings.max_subscriptions)
+            if code:
+                self._note("mqtt.subscribe", code)
+            reasons.append(reason if protocol == 5 else min(reason, 0x80))
+        self.link.write(wire.encode(wire.Suback(packet.packet_id, tuple(reasons)), protocol))
 
     def _unsubscribe(self, packet: wire.Unsubscribe) -> None:
-        held = {one.filter for one in self._filters}
-        reasons = tuple(0 if one in held else Reason.NO_SUBSCRIPTION_EXISTED for one in packet.filters)
-        self._filters = tuple(one for one in self._filters if one.filter not in packet.filters)
-        protocol = self._decoder.protocol or 4
+        protocol, reasons = self._decoder.protocol or 4, self._down.remove(packet.filters)
         self.link.write(wire.encode(wire.Unsuback(packet.packet_id, reasons if protocol == 5 else ()), protocol))
 
     def send(self, tail: str, body: bytes) -> asyncio.Future[bool]:
         """Publish downward; the future is True when the vehicle has acknowledged, False when it cannot or is gone."""
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        topic = f"{self._prefix}down/{tail}"
-        qos = max((one.qos for one in self._filters if wire.matches(one.filter, topic)), default=None)
-        if self._down is None:
-            self._down = {}
-        is_full = len(self._down) >= self._peer_receive_maximum
-        if self._state != _OPEN or qos is None or is_full or self.link.unsent_bytes:
+        message = self._down.publish(tail, body, done) if self._state == _OPEN and not self.link.unsent_bytes else None
+        if message is None:
             done.set_result(False)
-            return done
-        packet_id = 0
-        if qos:
-            packet_id = self._next_id()
-            self._down[packet_id] = done
         else:
-            done.set_result(True)
-        self.link.write(wire.encode(wire.Publish(topic, body, qos, packet_id), self._decoder.protocol or 4))
-        self._house.meter.down_sent += 1
+            self.link.write(wire.encode(message, self._decoder.protocol or 4))
+            self._house.meter.down_sent += 1
         return done
-
-    def _next_id(self) -> int:
-        while True:
-            self._last_id = self._last_id % 0xFFFF + 1
-            if self._down is None or self._last_id not in self._down:
-                return self._last_id
-
-    def _settle_down(self, packet: wire.Puback) -> None:
-        done = self._down.pop(packet.packet_id, None) if self._down else None
-        if done and not done.done():
-            self._house.meter.down_acknowledged += 1
-            done.set_result(packet.reason < 0x80)
 
     # --- verdicts ---
 
@@ -439,9 +356,7 @@ class Session:
         if house.vehicles.get(self.vehicle_id) is self:
             del house.vehicles[self.vehicle_id]
             house.spawn(house.sessions.release(self.vehicle_id, self._claim))
-        for done in (self._down or {}).values():
-            if not done.done():
-                done.set_result(False)
+        self._down.end()
         if self._is_admitted and not self._outstanding:
             self._leave()
 
