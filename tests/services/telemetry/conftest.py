@@ -143,7 +143,7 @@ class Road:
                     await asyncio.sleep(0.02)
         finally:
             stop.set()
-            await task
+            await asyncio.wait_for(task, 10)
         return worker
 
     async def drain(self, worker: Worker | None = None) -> Worker:
