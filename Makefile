@@ -1,7 +1,7 @@
 # Rocade's commands. Each sets up what it needs in .venv; a second run finds it done. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test real check format bench wheel lock clean distclean
+.PHONY: help demo test real check format bench wheel lock lists clean distclean
 
 RUN := .venv/bin
 ARGS ?=
@@ -43,6 +43,9 @@ wheel: .venv/test.stamp .venv/assets.stamp ## build/dist: a wheel with everythin
 lock: .venv/check.stamp ## write requirements/*.txt anew from pyproject.toml (UPGRADE=--upgrade for the newest)
 	$(RUN)/python -m pip install --quiet pip-tools
 	UPGRADE='$(UPGRADE)' tools/lock.sh
+
+lists: .venv/demo.stamp ## write docs/errors.md and the index of decisions from the source
+	$(RUN)/python tools/write_lists.py
 
 clean: ## remove what builds and tests leave
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache rocade-demo

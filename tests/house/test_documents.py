@@ -60,15 +60,15 @@ def test_every_environment_variable_stands_in_operate() -> None:
     assert {name for name in used if f"`{name}`" not in OPERATE} == set()
 
 
-def test_every_error_code_stands_in_errors() -> None:
+def test_every_error_code_and_decision_stands_in_its_list() -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tools/list_errors.py"), "--check"], capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "tools/write_lists.py"), "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
 
 
 def test_the_list_of_errors_sees_plain_and_filled_in_codes() -> None:
-    spec = importlib.util.spec_from_file_location("list_errors", ROOT / "tools/list_errors.py")
+    spec = importlib.util.spec_from_file_location("write_lists", ROOT / "tools/write_lists.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -1,7 +1,8 @@
-"""Write docs/errors.md: every error code in the source, its family and its message, so that nothing is written twice.
+"""Write the lists that documents would otherwise repeat by hand: docs/errors.md and docs/decisions/README.md.
 
 Flow: parse each file below src -> every call of Refused, Unavailable, Corrupt, Misconfigured with a code -> one line per
-code, sorted. What an f-string fills in at run time is shown as `<name>`. `--check` compares instead and exits 1.
+code, sorted; what an f-string fills in at run time is shown as `<name>`. Then the first line of every decision.
+`make lists` writes; `--check` compares instead and exits 1, naming the list that is old.
 """
 
 from __future__ import annotations
@@ -12,19 +13,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "docs" / "errors.md"
+ERRORS = ROOT / "docs/errors.md"
+DECISIONS = ROOT / "docs/decisions/README.md"
 FAMILIES = {
     "Refused": "the caller's fault; do not retry unchanged",
     "Unavailable": "not now; retry later, nothing was half done",
     "Corrupt": "stored data is not what was written; stop and alarm",
     "Misconfigured": "the set-up is wrong; found at start",
 }
-HEAD = """\
+ERRORS_HEAD = """\
 # Error codes
 
 Codes are stable: clients may rely on them. HTTP answers carry them in RFC 9457 problem documents (`code`), the audit
-log as `reason`. Made from the source by `python tools/list_errors.py`; a test compares. `<...>` is filled in at run time;
+log as `reason`. Made from the source by `make lists`; a test compares. `<...>` is filled in at run time;
 two messages of one code are joined by a slash.
+
+"""
+
+
+DECISIONS_HEAD = """\
+# Decisions
+
+One page per choice of engine, dependency or format: context, decision, figures, consequences. Numbers are never
+reused; a decision that is replaced stays and says by which. This list is made by `make lists`; a test compares.
 
 """
 
@@ -57,7 +68,7 @@ def calls(source: str) -> Iterator[tuple[str, str, str]]:
                 yield node.func.id, code, message or "<message>"
 
 
-def render() -> str:
+def errors() -> str:
     found: dict[str, dict[str, list[str]]] = {family: {} for family in FAMILIES}
     for file in sorted((ROOT / "src").rglob("*.py")):
         for family, code, message in calls(file.read_text("utf-8")):
@@ -71,16 +82,25 @@ def render() -> str:
             for code, messages in sorted(found[family].items())
         ]
         sections.append("\n".join([f"## {family}: {explanation}", "", "| code | message |", "|---|---|", *rows, ""]))
-    return HEAD + "\n".join(sections)
+    return ERRORS_HEAD + "\n".join(sections)
+
+
+def decisions() -> str:
+    lines = []
+    for file in sorted(DECISIONS.parent.glob("[0-9]*.md")):
+        title = file.read_text("utf-8").splitlines()[0].lstrip("# ").removeprefix(file.name[:4]).lstrip(" .:-")
+        lines.append(f"- [{file.name[:4]}]({file.name}) {title}")
+    return DECISIONS_HEAD + "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    wanted = render()
+    wanted = {ERRORS: errors(), DECISIONS: decisions()}
+    old = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" in sys.argv:
-        is_same = TARGET.exists() and TARGET.read_text("utf-8") == wanted
-        print("docs/errors.md is right" if is_same else "docs/errors.md is old: run python tools/list_errors.py")
-        return 0 if is_same else 1
-    TARGET.write_text(wanted, "utf-8")
+        print("".join(f"{path.relative_to(ROOT)} is old: run make lists\n" for path in old), end="")
+        return 1 if old else 0
+    for path in old:
+        path.write_text(wanted[path], "utf-8")
     return 0
 
 
