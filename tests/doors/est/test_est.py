@@ -220,6 +220,20 @@ async def test_peers_that_dawdle_or_speak_no_tls_are_dropped_and_audited(place: 
     ]
 
 
+async def test_one_address_cannot_take_all_places(place: Place, tmp_path: Path) -> None:
+    def crowd() -> list[socket.socket]:
+        return [socket.create_connection((place.server.host, place.server.port), 5) for _ in range(25)]
+
+    held = await asyncio.to_thread(crowd)
+    await asyncio.sleep(0.1)
+    assert [reason for _, reason in place.notebook.refused] == ["est.crowded"] * 5
+    for bare in held:
+        bare.close()
+    await asyncio.sleep(0.1)
+    answer = await asyncio.to_thread(talk, place, tmp_path, b"GET /.well-known/est/issuers HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
 async def test_a_dawdling_request_ends_and_the_door_still_serves(place: Place, tmp_path: Path) -> None:
     sent = b"POST /.well-known/est/simpleenroll HTTP/1.1\r\nHost: x\r\ncontent-length: 100\r\n\r\nabc"
     assert await asyncio.to_thread(talk, place, tmp_path, sent) == b""

@@ -194,6 +194,34 @@ async def test_a_log_rewritten_with_its_tree_does_not_match_the_heads_kept_apart
         await check(database, directory)
 
 
+async def test_heads_cut_off_by_a_full_disk_and_hashes_not_kept_are_no_alarm(
+    database: Database, directory: Path
+) -> None:
+    await fill(database, directory, 5)
+    heads = (directory / "heads").read_bytes()
+    (directory / "heads").write_bytes(heads[:40])
+    with (directory / "leaves").open("r+b") as file:
+        file.seek(2 * 32)
+        file.write(bytes(32))
+    await fill(database, directory, 5)
+    assert (await check(database, directory)).entries == 10
+
+
+async def test_a_database_that_refuses_is_tried_again_and_nothing_is_dropped(
+    database: Database, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module, "RETRY_S", 0.05)
+    await database.pool.execute("ALTER TABLE audit_entry RENAME TO gone")
+    log = AuditLog(database, directory, SystemClock())
+    waiting = asyncio.create_task(log.record(entry(1)))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    await database.pool.execute("ALTER TABLE gone RENAME TO audit_entry")
+    await waiting
+    await log.close()
+    assert (await check(database, directory)).entries == 1
+
+
 async def test_a_head_signed_by_another_key_is_refused(database: Database, directory: Path, tmp_path: Path) -> None:
     await fill(database, directory, 3)
     other = FileCustody(tmp_path / "other").create("key")

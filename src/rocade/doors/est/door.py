@@ -30,6 +30,7 @@ class Limits(msgspec.Struct, frozen=True):
     """What one peer may ask of the door."""
 
     connections: int = 200
+    connections_per_peer: int = 20
     handshake_s: float = 10.0
     request_s: float = 20.0
     requests: int = 8
@@ -54,7 +55,7 @@ class Door:
         self._audit = audit
         self._clock = clock
         self._limits = limits or Limits()
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], str] = {}
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -75,11 +76,11 @@ class Door:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         peer = str((writer.get_extra_info("peername") or ("unknown",))[0])
-        if task is None or len(self._open) >= self._limits.connections:
+        if task is None or self._is_crowded(peer):
             writer.transport.abort()
             self._refused(peer, "est.connection", "est.crowded")
             return
-        self._open.add(task)
+        self._open[task] = peer
         try:
             secured = Secured(reader, writer, self._identity.context)
             if await self._handshake(secured, peer):
@@ -88,10 +89,16 @@ class Door:
         except (TimeoutError, OSError, ssl.SSLError):
             pass  # the peer left or dawdled; nothing was promised to it
         finally:
-            self._open.discard(task)
+            del self._open[task]
             writer.close()
             with contextlib.suppress(OSError, ssl.SSLError):
                 await writer.wait_closed()
+
+    def _is_crowded(self, peer: str) -> bool:
+        """One address may not take all the places."""
+        limits = self._limits
+        mine = sum(other == peer for other in self._open.values())
+        return len(self._open) >= limits.connections or mine >= limits.connections_per_peer
 
     async def _handshake(self, secured: Secured, peer: str) -> bool:
         try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from pathlib import Path
 
@@ -38,6 +39,8 @@ HEAD_EVERY_US = 10_000_000
 RECORD_TIMEOUT_S = 15.0
 RETRY_S = 0.5
 
+_log = logging.getLogger(__name__)
+
 
 class Line(msgspec.Struct, frozen=True, array_like=True):
     """What is hashed and stored: the entry with its place, so that a moved entry betrays itself."""
@@ -59,6 +62,8 @@ class AuditLog:
         self._more: dict[tuple[str, str, str], int] = {}
         self._wake = asyncio.Event()
         self._closing = False
+        self._is_failing = False
+        self._in_hand = 0
         self._tried: tuple[int, bytes] | None = None
         self._writer = asyncio.create_task(self._write_for_ever(), name="audit")
 
@@ -90,8 +95,11 @@ class AuditLog:
         """Write what is queued, sign a head over it, stop. Gives up after the time a `record` would."""
         self._closing = True
         self._wake.set()
-        with contextlib.suppress(TimeoutError):
+        try:
             await asyncio.wait_for(self._writer, RECORD_TIMEOUT_S)
+        except TimeoutError:
+            lost = self._in_hand + len(self._queue) + sum(self._more.values())
+            _log.error("%d audit entries were not written before the end", lost)
         if self._connection is not None:
             self._connection.terminate()
         self._kept.close()
@@ -121,13 +129,26 @@ class AuditLog:
     async def _write(self, batch: list[tuple[AuditEntry, asyncio.Future[None] | None]]) -> None:
         """Write one batch, trying until the database takes it."""
         entries = [entry for entry, _ in batch]
+        self._in_hand = len(entries)
         while True:
             try:
                 written = await self._append(await self._connect(), entries)
                 break
-            except (*DOWN, TimeoutError):
+            except (
+                *DOWN,
+                TimeoutError,
+                asyncpg.PostgresError,
+            ) as error:  # gone, or full, or refusing: try until it takes it
+                if not self._is_failing:
+                    _log.error("the audit log cannot be written: %s", type(error).__name__)
+                self._is_failing = True
                 await asyncio.sleep(RETRY_S)
-        await asyncio.to_thread(self._kept.add, written)
+        self._is_failing = False
+        try:
+            await asyncio.to_thread(self._kept.add, written)
+        except OSError as error:  # the entries are durable; what is kept apart has a hole, which `verify` allows
+            _log.error("hashes or head of the audit log were not kept: %s", error.strerror)
+        self._in_hand = 0
         for _, waiting in batch:
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)

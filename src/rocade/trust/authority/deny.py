@@ -89,6 +89,9 @@ class DenySet:
                     connection.terminate()
             except (*DOWN, TimeoutError):
                 await asyncio.sleep(RETRY_S)
+            except Exception:  # a deny set that stopped following would let the revoked back in
+                _log.exception("the deny set could not be read")
+                await asyncio.sleep(RETRY_S)
 
     async def _read_for_ever(self, connection: asyncpg.Connection) -> None:
         while True:

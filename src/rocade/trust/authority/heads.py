@@ -111,6 +111,7 @@ def read_head(signed: bytes, key: PublicKey) -> Head:
 
 
 def read_heads(path: Path) -> Iterator[bytes]:
-    """Signed heads of a file; a last line without its end is a write that a crash cut off."""
-    if path.exists():
-        yield from path.read_bytes().split(b"\n")[:-1]
+    """Signed heads of a file; a line that is no envelope is a write that a crash or a full disk cut off."""
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        if envelope.is_envelope(line):
+            yield line

@@ -41,6 +41,15 @@ def seal(payload_type: str, payload: bytes, key: PrivateKey) -> bytes:
     return msgspec.json.encode(Envelope(payload_type, base64.b64encode(payload).decode(), (signed,)))
 
 
+def is_envelope(content: bytes) -> bool:
+    """Whether these bytes have the form of a signed statement; says nothing about the signature."""
+    try:
+        msgspec.json.decode(content, type=Envelope)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
 def unseal(payload_type: str, content: bytes, keys: Mapping[str, PublicKey]) -> bytes:
     """Return the payload if one of `keys` (by hex key id) signed it as this type.
 
