@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from rocade.core.errors import Unavailable
-from rocade.services.telemetry import quarantine, worker as worker_module
+from rocade.services.telemetry import quarantine
+from rocade.services.telemetry import worker as worker_module
 from rocade.services.telemetry.model import unnamed_id
 
 

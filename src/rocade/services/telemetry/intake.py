@@ -239,12 +239,12 @@ class _Lookup:
         self._wanted: dict[str, list[asyncio.Future[Vehicle]]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def vehicle(self, id: str) -> Vehicle:
-        found = self._cache.get(id)
+    async def vehicle(self, vehicle_id: str) -> Vehicle:
+        found = self._cache.get(vehicle_id)
         if found is not None and self._clock.now_us() - found[0] < self.KEEP_US:
             return found[1]
         future: asyncio.Future[Vehicle] = asyncio.get_running_loop().create_future()
-        self._wanted.setdefault(id, []).append(future)
+        self._wanted.setdefault(vehicle_id, []).append(future)
         if self._task is None:
             self._task = asyncio.create_task(self._ask())
         return await future
@@ -262,7 +262,7 @@ class _Lookup:
                     if len(self._cache) + len(found) > self.MOST:
                         self._cache.clear()
                     now_us = self._clock.now_us()
-                    self._cache.update({id: (now_us, vehicle) for id, vehicle in found.items()})
+                    self._cache.update({key: (now_us, vehicle) for key, vehicle in found.items()})
                     _answer(
                         wanted, found, Refused("vehicles.unknown", "this vehicle is not registered; enrol it first")
                     )
@@ -274,11 +274,11 @@ class _Lookup:
 def _answer(
     wanted: dict[str, list[asyncio.Future[Vehicle]]], found: dict[str, Vehicle], otherwise: RocadeError
 ) -> None:
-    for id, futures in wanted.items():
+    for vehicle_id, futures in wanted.items():
         for future in futures:
             if future.done():
                 continue
-            if id in found:
-                future.set_result(found[id])
+            if vehicle_id in found:
+                future.set_result(found[vehicle_id])
             else:
                 future.set_exception(otherwise)

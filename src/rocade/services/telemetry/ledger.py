@@ -63,9 +63,9 @@ class Due(msgspec.Struct, frozen=True):
     asked: int
 
 
-def token_of(name: str, limits: Limits) -> str:
-    """Names a block by its log range: the same bounds always give the same token."""
-    plain = repr((name, sorted(limits.items()))).encode()
+def token_of(name: str, limits: Limits, salt: int) -> str:
+    """Names a block by its log range. The salt keeps a log that began anew beside an old history from repeating names."""
+    plain = repr((name, sorted(limits.items()), salt)).encode()
     return f"{name}-{blake2b(plain, digest_size=16).hexdigest()}"
 
 
@@ -75,15 +75,15 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._pool = database.pool
 
-    async def begin(self, connection: Any, name: str, limits: Limits) -> Intent:
+    async def begin(self, connection: Any, name: str, limits: Limits, salt: int) -> Intent:
         """Write down the bounds of a block before anything of it is stored."""
-        token = token_of(name, limits)
+        token = token_of(name, limits, salt)
         places = sorted(limits)
-        id = await connection.fetchval(
+        number = await connection.fetchval(
             _INTENT, name, token, [partition for partition, _ in places], [writer for _, writer in places],
             [limits[place][0] for place in places], [limits[place][1] for place in places],
         )  # fmt: skip
-        return Intent(id, token, dict(limits))
+        return Intent(number, token, dict(limits))
 
     async def pending(self, name: str, partitions: Sequence[int]) -> list[Intent]:
         """Blocks that touch these partitions and were not finished, oldest first."""

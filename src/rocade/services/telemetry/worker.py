@@ -22,7 +22,7 @@ import msgspec
 from rocade.core.catalogue import Catalogue
 from rocade.core.errors import RocadeError, Unavailable
 from rocade.core.identifiers import VehicleRef
-from rocade.core.ports import Audit, AuditEntry, Clock
+from rocade.core.ports import Audit, AuditEntry, Clock, Random, SystemRandom
 from rocade.fabric.database import Database, Leases
 from rocade.fabric.database.connection import DOWN
 from rocade.fabric.history import History
@@ -75,6 +75,7 @@ class Worker:
         catalogue: Catalogue,
         audit: Audit,
         clock: Clock,
+        random: Random | None = None,
         settings: Settings | None = None,
         hooks: Sequence[Hook] = (),
     ) -> None:
@@ -85,6 +86,7 @@ class Worker:
         self._registry = registry
         self._audit = audit
         self._clock = clock
+        self._random = random or SystemRandom()
         self._settings = settings or Settings()
         self._hooks = hooks
         self._ledger = Ledger(database)
@@ -135,7 +137,7 @@ class Worker:
                 else:
                     async with self._transaction() as connection:
                         await self._leases.guard(connection, {partition for partition, _ in taken.limits})
-                        intent = await self._ledger.begin(connection, GROUP, taken.limits)
+                        intent = await self._ledger.begin(connection, GROUP, taken.limits, self._random.bits(64))
                     outcome = await self._digest(taken.records, storing)
                     await _settled(storing)
                     storing = asyncio.create_task(self._store(intent, outcome))
