@@ -1,0 +1,168 @@
+"""Trips of a vehicle, found in its speed and position samples. For any kind: car, bicycle, moped, standing scooter.
+
+Flow: `find_trips` (pure) takes good samples of speed, position, and of what is used up (charge, fuel) -> moments of
+movement (speed >= `start_kmh`) -> joined over standstills shorter than `stop_s`, cut where nothing was heard for `gap_s`
+-> trips long enough in time and way. Without a speed signal, speed comes from the positions. `trips_of` reads the samples.
+Way = integral of speed (each value holds until the next sample, `gap_s` at most); used = level at start minus level at end,
+in the level's own unit, never corrected for charging or refuelling under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from rocade.fabric.history import History
+from rocade.services.telemetry import store
+from rocade.services.telemetry.chunks import DOUBTFUL, Ints, Samples
+
+EARTH_RADIUS_KM = 6371.0088
+
+
+class Rules(msgspec.Struct, frozen=True):
+    start_kmh: float = 3.0
+    stop_s: float = 300.0
+    gap_s: float = 600.0
+    shortest_s: float = 60.0
+    shortest_km: float = 0.1
+
+
+class Series(msgspec.Struct, frozen=True):
+    """Samples of one signal in order of time, doubtful ones left out."""
+
+    time_us: Ints
+    value: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, samples: Samples) -> Series:
+        if samples.value.dtype == object:
+            return cls(np.zeros(0, np.int64), np.zeros(0))
+        value = samples.value.astype(np.float64)
+        good = ((samples.quality & DOUBTFUL) == 0) & np.isfinite(value)
+        return cls(samples.time_us[good], value[good])
+
+    def at(self, instant_us: int) -> float | None:
+        """The value that held at an instant: the last one before it, else the first one after it."""
+        if not len(self.time_us):
+            return None
+        return float(self.value[max(int(np.searchsorted(self.time_us, instant_us, "right")) - 1, 0)])
+
+
+class Trip(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One trip. `charge_used` and `fuel_used` are in the unit of their signals (percent, litres)."""
+
+    start_us: int
+    end_us: int
+    distance_km: float
+    top_kmh: float
+    start_position: tuple[float, float] | None = None
+    end_position: tuple[float, float] | None = None
+    charge_used: float | None = None
+    fuel_used: float | None = None
+
+    @property
+    def duration_s(self) -> float:
+        return (self.end_us - self.start_us) / 1e6
+
+
+EMPTY = Series(np.zeros(0, np.int64), np.zeros(0))
+
+
+def find_trips(
+    speed_kmh: Series,
+    latitude: Series = EMPTY,
+    longitude: Series = EMPTY,
+    charge: Series = EMPTY,
+    fuel: Series = EMPTY,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
+) -> list[Trip]:
+    """Trips in order of time."""
+    if not len(speed_kmh.time_us):
+        speed_kmh = _speed_from(latitude, longitude)
+    time_us, speed = speed_kmh.time_us, speed_kmh.value
+    moving = np.flatnonzero(speed >= rules.start_kmh)
+    if not len(moving):
+        return []
+    step_s = np.diff(time_us) / 1e6
+    held_s = np.append(np.minimum(step_s, rules.gap_s), 0.0)
+    way_km = np.concatenate([[0.0], np.cumsum(speed * held_s / 3600)])
+    silent = np.concatenate([[0], np.cumsum(step_s > rules.gap_s)])
+    apart = (np.diff(time_us[moving]) / 1e6 > rules.stop_s) | (np.diff(silent[moving]) > 0)
+    edges = np.concatenate([[0], np.flatnonzero(apart) + 1, [len(moving)]])
+    found = list[Trip]()
+    for first, last in zip(moving[edges[:-1]], moving[edges[1:] - 1], strict=True):
+        end = min(int(last) + 1, len(time_us) - 1)
+        if silent[end] != silent[last]:
+            end = int(last)
+        start_us, end_us, distance = int(time_us[first]), int(time_us[end]), float(way_km[end] - way_km[first])
+        if (end_us - start_us) / 1e6 < rules.shortest_s or distance < rules.shortest_km:
+            continue
+        found.append(
+            Trip(
+                start_us=start_us,
+                end_us=end_us,
+                distance_km=round(distance, 3),
+                top_kmh=float(speed[first : end + 1].max()),
+                start_position=_position(latitude, longitude, start_us),
+                end_position=_position(latitude, longitude, end_us),
+                charge_used=_used(charge, start_us, end_us),
+                fuel_used=_used(fuel, start_us, end_us),
+            )
+        )
+    return found
+
+
+async def trips_of(
+    history: History,
+    vehicle: int,
+    signals: Mapping[str, int],
+    from_us: int,
+    until_us: int,
+    rules: Rules = Rules(),  # noqa: B008
+) -> list[Trip]:
+    """Trips of a vehicle in a range. `signals` gives the ids that the vehicle has of: speed, latitude, longitude, charge, fuel."""
+    series = {
+        role: Series.of(await store.series(history, vehicle, signal, from_us, until_us))
+        for role, signal in signals.items()
+    }
+    return find_trips(
+        series.get("speed", EMPTY),
+        series.get("latitude", EMPTY),
+        series.get("longitude", EMPTY),
+        series.get("charge", EMPTY),
+        series.get("fuel", EMPTY),
+        rules,
+    )
+
+
+def distance_km(latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Great-circle distance from each position to the next (haversine formula)."""
+    phi, lam = np.radians(latitude), np.radians(longitude)
+    half = np.sin(np.diff(phi) / 2) ** 2 + np.cos(phi[:-1]) * np.cos(phi[1:]) * np.sin(np.diff(lam) / 2) ** 2
+    return np.asarray(2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(half, 0, 1))))
+
+
+def _speed_from(latitude: Series, longitude: Series) -> Series:
+    """Speed from one changed position to the next, standing at the instant of the earlier one."""
+    time_us, ours, theirs = np.intersect1d(latitude.time_us, longitude.time_us, return_indices=True)
+    if len(time_us) < 2:
+        return EMPTY
+    north, east = latitude.value[ours], longitude.value[theirs]
+    changed = np.concatenate([[True], (np.diff(north) != 0) | (np.diff(east) != 0)])
+    changed[-1] = True
+    time_us, north, east = time_us[changed], north[changed], east[changed]
+    speed = distance_km(north, east) / (np.diff(time_us) / 3.6e9)
+    return Series(time_us, np.append(speed, 0.0))
+
+
+def _position(latitude: Series, longitude: Series, instant_us: int) -> tuple[float, float] | None:
+    north, east = latitude.at(instant_us), longitude.at(instant_us)
+    return None if north is None or east is None else (north, east)
+
+
+def _used(level: Series, start_us: int, end_us: int) -> float | None:
+    before, after = level.at(start_us), level.at(end_us)
+    return None if before is None or after is None else round(before - after, 6)
