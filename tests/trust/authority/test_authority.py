@@ -179,6 +179,14 @@ async def test_a_birth_certificate_is_refused_an_hour_after_the_claim(
         await authority.give_birth(shown(region, issued, clock), request(), PEER)
 
 
+async def test_only_vehicles_have_birth_certificates(authority: Authority, region: Region, clock: TurnedClock) -> None:
+    dealer = region.identity("dealer", "garage-12")
+    issued = await authority.enrol(await authority.claim(dealer, "operator"), request(), PEER)
+    proven = verify_leaf(issued.leaf_der, region.issuers, clock.now_us(), {"dealer"})
+    with pytest.raises(Refused, match=r"trust\.birth\.kind"):
+        await authority.give_birth(proven, request(), PEER)
+
+
 async def test_revoking_a_party_reaches_every_process_and_ends_birth_certificate_and_codes(
     authority: Authority, region: Region, car: Identity, clock: TurnedClock, denied: DenySet
 ) -> None:
