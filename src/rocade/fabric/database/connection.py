@@ -16,7 +16,13 @@ from rocade.core.errors import Misconfigured, Unavailable
 
 OLDEST_VERSION = 15
 CONNECT_TIMEOUT_S = 10.0
-DOWN = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+DOWN = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that the server ended in the middle of something
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
 """What asyncpg raises when the server is gone, going or coming; whoever catches it may retry."""
 
 

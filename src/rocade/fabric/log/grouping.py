@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
+from rocade.core.errors import Unavailable
 from rocade.fabric.log import Record
 
 CLOSE_TIMEOUT_S = 10.0
@@ -54,13 +55,15 @@ class Grouping:
             try:
                 await self._write(group[0].stream, records)
             except Exception as error:
-                for append in group:
-                    if not append.done.done():
-                        append.done.set_exception(error)
+                _answer(group, error)
+            except BaseException:  # we are being ended; nobody may wait for ever
+                _answer(
+                    [*group, *self._waiting], Unavailable("log.closed", "the log was closed before it had answered")
+                )
+                self._waiting.clear()
+                raise
             else:
-                for append in group:
-                    if not append.done.done():
-                        append.done.set_result(None)
+                _answer(group, None)
 
     def _take_group(self) -> list[_Append]:
         """The longest run of waiting appends to one stream that is not too large; at least one."""
@@ -74,3 +77,13 @@ class Grouping:
             group.append(self._waiting.popleft())
             size_bytes += group[-1].size_bytes
         return group
+
+
+def _answer(group: Sequence[_Append], error: Exception | None) -> None:
+    for append in group:
+        if append.done.done():
+            continue  # its caller was cancelled
+        if error is None:
+            append.done.set_result(None)
+        else:
+            append.done.set_exception(error)

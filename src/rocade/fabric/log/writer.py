@@ -13,7 +13,9 @@ Refuses: Unavailable `log.down` (nothing was sent), `log.full`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -32,7 +34,8 @@ LOCK_CLASS = 0x526F6C77  # advisory locks of writers: (class, writer)
 SESSION_SETTINGS = {"application_name": "rocade log writer", "synchronous_commit": "on", "statement_timeout": "0"}
 COPY_TIMEOUT_S = 30.0
 GROUP_BYTES = 8 << 20  # appends joined into one COPY, at most
-CHECK_EVERY_S = 1.0  # of the segment's age and size
+CHECK_EVERY_S = 1.0  # of the segment's age and size and of the disk
+CHECK_EVERY_BYTES = 16 << 20
 BACK_OFF_S = (0.02, 1.0)
 
 
@@ -46,11 +49,16 @@ class _Target(msgspec.Struct):
 
 
 class Writer:
-    def __init__(self, database: Database, random: Random, clock: Clock, retention: Retention) -> None:
+    """`disk` is a folder on the database's disk, where it is ours to look at."""
+
+    def __init__(
+        self, database: Database, random: Random, clock: Clock, retention: Retention, disk: Path | None
+    ) -> None:
         self._database = database
         self._clock = clock
         self._retention = retention
         self._random = random
+        self._disk = disk
         self._session = 0
         self._writer = 0
         self._connection: Any = None
@@ -70,18 +78,16 @@ class Writer:
             try:
                 await self._connection.copy_to_table(
                     f"{stream}_{target.segment}", schema_name="log_data", columns=COLUMNS, format="binary",
-                    source=_once(copy.data), timeout=COPY_TIMEOUT_S,
+                    source=memoryview(copy.data), timeout=COPY_TIMEOUT_S,
                 )  # fmt: skip
                 is_stored = True
             except asyncpg.UndefinedTableError:
                 self._targets.pop(stream)  # trimmed under us; nothing of this COPY was stored
                 continue
+            except DOWN:
+                is_stored = await self._settle_outcome(stream, copy)
             except asyncpg.PostgresError as error:
-                if not isinstance(error, DOWN):
-                    raise _unavailable(error) from error
-                is_stored = await self._settle_outcome(stream, copy)
-            except Exception:
-                is_stored = await self._settle_outcome(stream, copy)
+                raise _unavailable(error) from error  # the server's own answer: nothing was stored
             if is_stored:
                 target.position = copy.last_position + 1
                 target.unchecked_bytes += len(copy.data)
@@ -100,17 +106,25 @@ class Writer:
             if (
                 target is None
                 or now_s - target.checked_s >= CHECK_EVERY_S
-                or target.unchecked_bytes > self._retention.segment_bytes // 4
+                or target.unchecked_bytes > min(CHECK_EVERY_BYTES, self._retention.segment_bytes // 4)
             ):
                 target = await self._choose_segment(stream, target)
                 target.checked_s, target.unchecked_bytes = now_s, 0
                 self._targets[stream] = target
             return target
         except (asyncpg.PostgresError, *DOWN) as error:
+            if self._connection is not None:
+                self._connection.terminate()
             raise _unavailable(error) from error
 
     async def _choose_segment(self, stream: str, target: _Target | None) -> _Target:
         keep = self._retention
+        if self._disk is not None and shutil.disk_usage(self._disk).free < keep.reserve_bytes:
+            await segments.trim(self._database.pool, stream, keep, self._clock)
+            raise Unavailable(
+                "log.full",
+                f"less than {keep.reserve_bytes} bytes are free on the database's disk; intake waits for room",
+            )
         newest = await segments.newest(self._connection, stream)
         age_us = self._clock.now_us() - newest.opened_us
         if newest.number == 0 or age_us >= keep.segment_s * 1_000_000 or newest.segment_bytes >= keep.segment_bytes:
@@ -215,10 +229,6 @@ class Writer:
             )  # fmt: skip
         except asyncpg.UndefinedTableError:
             return False
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
 
 
 def _unavailable(error: Exception) -> Unavailable:

@@ -1,0 +1,102 @@
+"""The JetStream log loses its leader under load: acknowledgements pause, none fails, nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rocade.fabric.database import Database
+from rocade.fabric.log import Record
+from rocade.fabric.log.cluster import NatsCluster
+from rocade.fabric.log.jetstream import JetStreamLog
+from rocade.fabric.log.segments import Retention
+
+EVERY = range(64)
+
+
+@pytest.fixture
+def cluster() -> Iterator[NatsCluster]:
+    with tempfile.TemporaryDirectory(prefix="rocade-nf-") as directory:
+        nodes = NatsCluster(Path(directory))
+        nodes.start()
+        try:
+            yield nodes
+        finally:
+            nodes.stop()
+
+
+def leader_of(cluster: NatsCluster, stream: str) -> int | None:
+    """Number of the node that leads a stream, asked of every node's monitor."""
+    for address in cluster.monitors:
+        try:
+            with urllib.request.urlopen(f"{address}/jsz?streams=true", timeout=2) as answer:
+                report = json.load(answer)
+        except OSError:
+            continue
+        for account in report.get("account_details") or []:
+            for each in account.get("stream_detail") or []:
+                if each["name"] == stream and (each.get("cluster") or {}).get("leader"):
+                    return int(each["cluster"]["leader"].removeprefix("node"))
+    return None
+
+
+async def _kill_leaders(cluster: NatsCluster, database: Database, kills: int) -> None:
+    log = await JetStreamLog.connect(database, cluster.urls, retention=Retention(limit_bytes=1 << 30))
+    acknowledged: set[int] = set()
+    pauses_s: list[float] = []
+    over = asyncio.Event()
+
+    async def send(lane: int) -> None:
+        number = lane * 10_000_000
+        while not over.is_set():
+            numbers = range(number, number + 25)
+            number = numbers.stop
+            began = time.monotonic()
+            await log.append("telemetry", [Record(n % 64, n, 1, n, b"%01400d" % n) for n in numbers])
+            pauses_s.append(time.monotonic() - began)
+            acknowledged.update(numbers)
+
+    sending = [asyncio.create_task(send(lane)) for lane in range(4)]
+    await asyncio.sleep(1.0)
+    for _ in range(kills):
+        leader = await asyncio.to_thread(leader_of, cluster, "rocade_telemetry")
+        assert leader is not None
+        before = len(acknowledged)
+        await asyncio.to_thread(cluster.kill, leader)
+        ends = time.monotonic() + 20
+        while len(acknowledged) <= before + 200 and time.monotonic() < ends:
+            await asyncio.sleep(0.05)
+        assert len(acknowledged) > before + 200, "intake did not come back"
+        await asyncio.to_thread(cluster.restart, leader)
+        await asyncio.sleep(3.0)
+    over.set()
+    await asyncio.wait_for(asyncio.gather(*sending), 30)
+    found: Counter[int] = Counter()
+    cursor: dict[tuple[int, int], int] = {}
+    while (each := await log.read("telemetry", EVERY, cursor, 5_000, 4 << 20)).records:
+        cursor |= each.positions
+        found.update(record.key for record in each.records)
+    await log.close()
+    print(f"{len(acknowledged)} acknowledged, longest pause {max(pauses_s):.1f} s")
+    assert acknowledged - found.keys() == set(), "acknowledged and lost"
+    assert [key for key, count in found.items() if count > 1] == [], "doubled"
+    assert max(pauses_s) < 10.0
+
+
+async def test_killing_the_leader_under_load_pauses_acknowledgements_and_fails_none(
+    cluster: NatsCluster, database: Database
+) -> None:
+    await _kill_leaders(cluster, database, 1)
+
+
+@pytest.mark.slow
+async def test_killing_five_leaders_in_a_row_loses_nothing(cluster: NatsCluster, database: Database) -> None:
+    await _kill_leaders(cluster, database, 5)
