@@ -152,7 +152,11 @@ class TelemetryIntake:
             else:
                 self._place_bad(place, publish, reason, BAD_BATCH, verdicts, records)
         if records:
-            await self._log.append(STREAM, records)
+            try:
+                await self._log.append(STREAM, records)
+            except RocadeError:
+                self._give_back(publishes, verdicts)  # the door will hand this tick in again
+                raise
         self._note(publishes, verdicts, int(checked.points.sum()))
         return verdicts
 
@@ -186,7 +190,7 @@ class TelemetryIntake:
             self.counters.quarantined += 1
 
     def _within_quota(self, context: Context, publish: Publish) -> bool:
-        """Take this publish from the vehicle's bucket. A tick handed in twice is taken twice: it is the door's pause."""
+        """Take this publish from the vehicle's bucket."""
         quota, size = self._quota, len(publish.body)
         passed_s = max(0, publish.arrived_us - context.filled_us) / 1e6
         context.filled_us = max(context.filled_us, publish.arrived_us)
@@ -197,6 +201,12 @@ class TelemetryIntake:
         context.messages -= 1
         context.bytes -= size
         return True
+
+    def _give_back(self, publishes: Sequence[Publish], verdicts: Sequence[Verdict]) -> None:
+        for publish, verdict in zip(publishes, verdicts, strict=True):
+            if verdict is None or verdict.code != "quota.exceeded":
+                publish.context.messages += 1
+                publish.context.bytes += len(publish.body)
 
     def _note(self, publishes: Sequence[Publish], verdicts: Sequence[Verdict], points: int) -> None:
         """Count, and audit what was refused: the first over-quota message of a row, every bad batch."""

@@ -1,0 +1,223 @@
+"""The history through the HTTP API, with a real store process: ranges, windows, formats, the fleet, erasure."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from pyarrow import ipc, parquet
+
+from rocade.core import catalogue
+from rocade.core.signals import Quality
+from rocade.fabric.history import connect
+from rocade.fabric.history.process import StoreProcess
+from rocade.services.telemetry import store
+from rocade.services.telemetry.chunks import FLOAT, TEXT, Chunks
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "console"))
+import toytown
+
+START_US = 1_795_219_200_000_000  # 2026-11-21T00:00:00Z
+HOURS = 3
+NAMES = ("Vehicle.Speed", "Vehicle.Exterior.AirTemperature")
+
+
+def seconds_of(ref: int, signal: int, value: np.ndarray, *, bad_at: list[int] | None = None) -> Chunks:
+    """One sample a second from START_US on."""
+    one = np.ones(1, np.int64)
+    bad = np.array(bad_at or [], np.int64)
+    return Chunks(
+        vehicle=one.astype(np.uint64) * ref, signal=one.astype(np.uint32) * signal, arrived_us=one * START_US,
+        start_us=one * START_US, step_us=one * 1_000_000, rows=one * len(value), kind=np.array([FLOAT], np.uint8),
+        exponent=np.zeros(1, np.int8), ints=np.zeros(0, np.int64), floats=value.astype(np.float64),
+        doubt_at=bad, doubt_flags=np.full(len(bad), int(Quality.JUMP), np.uint8),
+    )  # fmt: skip
+
+
+class Api:
+    def __init__(self, address: str, token: str, toys: toytown.Toys, services: Any) -> None:
+        self.client = httpx.Client(base_url=address, headers={"authorization": f"Bearer {token}"}, timeout=20)
+        self.toys = toys
+        self.audit = services.audit
+        self.refs = list(toys.vehicles)
+
+    def get(self, path: str, **parameters: Any) -> httpx.Response:
+        return self.client.get(path, params=parameters)
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    toys = toytown.Toys(4)
+    with tempfile.TemporaryDirectory(prefix="rocade-ha-") as directory:
+        process = StoreProcess(Path(directory))
+        process.start()
+        asyncio.run(fill(process.url, list(toys.vehicles)))
+        history = connect(process.url)
+        services, token = toytown.services(toys, tmp_path_factory.mktemp("api"), history=history, database=toys)
+        with toytown.Served(services) as served:
+            yield Api(served.address, token, toys, services)
+        process.stop()
+
+
+async def fill(url: str, refs: list[int]) -> None:
+    """Three hours of speed for all vehicles; the first has a jump, a temperature and a drive mode too."""
+    history, names = connect(url), catalogue.standard()
+    await store.ensure(history)
+    speed = names.by_name(NAMES[0]).id
+    for number, ref in enumerate(refs):
+        ramp = np.arange(HOURS * 3600) % 100 + number * 10.0
+        if not number:
+            ramp[30] = 900.0
+        await store.insert(history, seconds_of(ref, speed, ramp, bad_at=[] if number else [30]), f"speed-{ref}")
+    temperature = np.full(HOURS * 3600, 11.5)
+    await store.insert(history, seconds_of(refs[0], names.by_name(NAMES[1]).id, temperature), "temperature")
+    text = names.by_name("Vehicle.VehicleIdentification.Brand").id
+    one = seconds_of(refs[0], text, np.zeros(0))
+    words = Chunks(**{name: getattr(one, name) for name in one.__slots__} | {"kind": np.array([TEXT], np.uint8), "rows": np.array([2]), "words": ["Renault", 'Re"n,ault']})  # fmt: skip
+    await store.insert(history, words, "text")
+    await history.close()
+
+
+def test_a_range_comes_as_csv_with_time_value_quality(api: Api) -> None:
+    answer = api.get(
+        f"/v1/vehicles/{api.refs[0]}/history", signal=NAMES[0], format="csv",
+        **{"from": "2026-11-21T00:00:29Z", "to": "2026-11-21T00:00:32"},
+    )  # fmt: skip
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert answer.text.splitlines() == [
+        "time,value,quality",
+        "2026-11-21T00:00:29.000000Z,29,good",
+        "2026-11-21T00:00:30.000000Z,900,jump",
+        "2026-11-21T00:00:31.000000Z,31,good",
+    ]
+
+
+def test_every_format_holds_the_same_rows(api: Api) -> None:
+    path, asked = f"/v1/vehicles/{api.refs[0]}/history", {"signal": NAMES[0]}
+    lines = list(csv.DictReader(io.StringIO(api.get(path, **asked, format="csv").text)))
+    items = api.get(path, **asked, format="json").json()
+    arrow = ipc.open_stream(api.get(path, **asked, format="arrow").content).read_all()
+    table = parquet.read_table(io.BytesIO(api.get(path, **asked, format="parquet").content))
+    assert len(lines) == len(items) == arrow.num_rows == table.num_rows == HOURS * 3600
+    totals = {sum(float(line["value"]) for line in lines), sum(item["value"] for item in items)}
+    assert totals == {sum(arrow.column("value").to_pylist())} == {sum(table.column("value").to_pylist())}
+    assert str(arrow.schema.field("time").type) == "timestamp[us, tz=UTC]"
+
+
+WINDOWS = [
+    ("60s", "mean", 29.5, HOURS * 60),
+    ("60s", "min", 0.0, HOURS * 60),
+    ("60s", "max", 59.0, HOURS * 60),
+    ("60s", "last", 59.0, HOURS * 60),
+    ("7m", "max", 99.0, -(-HOURS * 60 // 7) + 1),
+    ("2h", "min", 0.0, 2),
+    ("1d", "max", 99.0, 1),
+]
+
+
+@pytest.mark.parametrize(("every", "aggregate", "first", "count"), WINDOWS)
+def test_windows_count_good_values_only_and_span_stored_hours(
+    api: Api, every: str, aggregate: str, first: float, count: int
+) -> None:
+    asked = {"signal": NAMES[0], "every": every, "agg": aggregate}
+    items = api.get(f"/v1/vehicles/{api.refs[0]}/history", **asked).json()
+    assert abs(len(items) - count) <= 1
+    expected = first if aggregate != "mean" else (sum(range(60)) - 30) / 59
+    if every != "7m":
+        assert items[0]["value"] == pytest.approx(expected)
+    assert len({item["time"] for item in items}) == len(items), "a window was answered in two pieces"
+    assert items[0]["quality"] == "jump"
+
+
+def test_many_vehicles_and_signals_are_told_apart(api: Api) -> None:
+    asked = {"ref": api.refs[:2], "signal": list(NAMES), "every": "1h", "agg": "max"}
+    items = api.get("/v1/history", **asked).json()
+    assert {(item["vehicle"], item["signal"]) for item in items} == {
+        (str(api.refs[0]), NAMES[0]),
+        (str(api.refs[0]), NAMES[1]),
+        (str(api.refs[1]), NAMES[0]),
+    }
+    assert len(items) == 3 * HOURS
+
+
+def test_a_text_signal_keeps_its_words(api: Api) -> None:
+    asked = {"signal": "Vehicle.VehicleIdentification.Brand", "format": "csv"}
+    lines = list(csv.DictReader(io.StringIO(api.get(f"/v1/vehicles/{api.refs[0]}/history", **asked).text)))
+    assert [line["value"] for line in lines] == ["Renault", 'Re"n,ault']
+
+
+def test_the_fleet_is_summed_up_by_hour_and_brand(api: Api) -> None:
+    whole = api.get("/v1/fleet/history", signal=NAMES[0]).json()["items"]
+    assert [line["count"] for line in whole] == [3600 * 4 - 1, 3600 * 4, 3600 * 4]
+    assert max(line["max"] for line in whole) == 99 + 30
+    grouped = api.get("/v1/fleet/history", signal=NAMES[0], by="brand").json()["items"]
+    assert {line["group"] for line in grouped} == {vehicle.brand for vehicle in api.toys.vehicles.values()}
+    assert sum(line["count"] for line in grouped) == sum(line["count"] for line in whole)
+
+
+def test_every_read_of_a_vehicle_is_audited(api: Api) -> None:
+    before = len(api.audit.entries)
+    api.get("/v1/history", ref=api.refs[1:3], signal=NAMES[0], every="1h")
+    noted = api.audit.entries[before:]
+    assert [entry.subject for entry in noted] == [f"vehicle:{ref}" for ref in sorted(api.refs[1:3])]
+    assert {(entry.action, entry.actor[:6]) for entry in noted} == {("telemetry.history.read", "token:")}
+
+
+REFUSED = [
+    ({"signal": "Vehicle.Nonsense"}, "catalogue.signal.unknown"),
+    ({"signal": NAMES[0], "from": "yesterday"}, "telemetry.range.instant"),
+    ({"signal": NAMES[0], "from": "2026-11-22", "to": "2026-11-21"}, "telemetry.range.empty"),
+    ({"signal": NAMES[0], "every": "0s"}, "telemetry.range.every"),
+    ({"signal": NAMES[0], "every": "soon"}, "telemetry.range.every"),
+    ({"signal": NAMES[0], "agg": "mode"}, "telemetry.history.aggregate"),
+    ({"signal": NAMES[0], "format": "xls"}, "telemetry.export.format"),
+    ({"signal": [NAMES[0], "Vehicle.VehicleIdentification.Brand"]}, "telemetry.history.text"),
+    ({}, "http.request.invalid"),
+]
+
+
+@pytest.mark.parametrize(("asked", "code"), REFUSED)
+def test_a_wrong_question_is_refused_with_its_reason(api: Api, asked: dict[str, Any], code: str) -> None:
+    answer = api.get(f"/v1/vehicles/{api.refs[0]}/history", **asked)
+    assert answer.status_code in {400, 404}
+    assert answer.json()["code"] == code
+
+
+def test_an_unknown_vehicle_among_many_is_refused(api: Api) -> None:
+    answer = api.get("/v1/history", ref=[api.refs[0], 99], signal=NAMES[0])
+    assert (answer.status_code, answer.json()["code"]) == (404, "vehicles.unknown")
+
+
+def test_curves_are_thinned_to_the_points_asked_for(api: Api) -> None:
+    speed = int(catalogue.standard().by_name(NAMES[0]).id)
+    asked = {"signal": speed, "from_us": START_US, "until_us": START_US + HOURS * 3_600_000_000, "points": 100}
+    curve = api.get(f"/live/vehicles/{api.refs[1]}/curves", **asked).json()["curves"][0]
+    assert 95 <= len(curve["times_s"]) <= 101
+    assert (min(curve["low"]), max(curve["high"])) == (10.0, 109.0)
+    everything = api.get(f"/live/vehicles/{api.refs[1]}/curves", **{**asked, "from_us": 0}).json()
+    assert everything["from_us"] >= START_US
+    assert len(everything["curves"][0]["times_s"]) == HOURS
+
+
+def test_erasing_is_planned_then_recorded_then_done(api: Api) -> None:
+    ref = api.refs[3]
+    plan = api.client.delete(f"/v1/vehicles/{ref}/data", params={"dry_run": "true"}).json()
+    assert plan == {"ref": str(ref), "points": HOURS * 3600, "is_done": False}
+    done = api.client.delete(f"/v1/vehicles/{ref}/data").json()
+    assert done["is_done"]
+    assert [step for step, *_ in api.toys.steps] == ["numbers", "twin", "reference"]
+    erasing = next(entry for entry in api.audit.entries if entry.action == "telemetry.erase")
+    assert erasing.subject == f"vehicle:{ref}"
+    after = api.client.delete(f"/v1/vehicles/{ref}/data", params={"dry_run": "true"}).json()
+    assert after["points"] == 0
+    asked = {"ref": ref, "signal": NAMES[0], "format": "csv"}
+    assert api.get("/v1/history", **asked).text == "time,value,quality\n"
