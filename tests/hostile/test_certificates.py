@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID as Eku
 from cryptography.x509.oid import NameOID
+from hypothesis import strategies as st
 
 from rocade.core.errors import Refused
 from rocade.core.ports import SystemClock, SystemRandom
@@ -112,6 +114,7 @@ class Forge:
         self.birth, self.birth_key, _ = self.region._signers["vehicle", "birth"]
         self.stranger = new_key()
         self.revoked = 0x5A << 150
+        self.good = self.leaf()
 
     def leaf(self, *, key: Any = None, signer: Any = None, **draft: Any) -> Forged:
         """A vehicle's leaf with `draft` changes; `replace` and `extra` change extensions."""
@@ -400,6 +403,21 @@ def test_no_bit_of_a_good_certificate_can_be_turned(forge: Forge) -> None:
         turned = bytearray(good)
         turned[bit // 8] ^= 1 << bit % 8
         assert check(forge, Forged(bytes(turned), None)) != "", f"bit {bit}"
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+@hypothesis.settings(max_examples=400, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(data=st.data())
+def test_whatever_bytes_come_the_check_refuses_and_never_breaks(forge: Forge, data: st.DataObject) -> None:
+    """Bytes of a good certificate cut, doubled, nested and replaced; and plain noise."""
+    good = forge.good.der
+    begin = data.draw(st.integers(0, len(good)))
+    end = data.draw(st.integers(begin, len(good)))
+    filling = data.draw(st.one_of(st.binary(max_size=60), st.just(good[begin:end] * 2), st.just(b"\x30\x80" * 3000)))
+    spliced = good[:begin] + filling + good[end:]
+    hypothesis.assume(spliced != good)
+    assert check(forge, Forged(spliced, None)) != ""
+    assert check(forge, Forged(filling, None)) != ""
 
 
 PRESENTED: list[str] = []

@@ -72,6 +72,7 @@ def test_both_sides_prove_themselves_in_tls_1_3(region: Region, server: Path, ca
     context = tls.ServerIdentity(server).context
     here, there = shake(context, tls.client_context(car))
     assert here.version() == "TLSv1.3"
+    assert there.session is None or not there.session.has_ticket, "a resumed session would show no certificate"
     now_us = clock.now_us()
     issuers = directories.load_issuers(car)
     assert (
@@ -142,6 +143,13 @@ def test_an_intermediate_rolls_without_cutting_off_those_before(
     assert len(list(region.issuers)) == 8
     after = roll(tmp_path / "trust", ["dealer"], clock, SystemRandom())
     assert len(list(after)) == 7, "both rolled intermediates have ended, one dealer was added"
+
+
+def test_a_broken_issuer_table_leaves_the_one_before_in_use(car: Path, region: Region) -> None:
+    followed = directories.LiveIssuers(car)
+    for broken in (b"half a file", region.issuers.sealed.replace(b'"payload":"', b'"payload":"AAAA')):
+        (car / "issuers.json").write_bytes(broken)
+        assert followed.table.version == 1
 
 
 def test_a_withdrawn_intermediate_ends_its_leaves_at_once(
