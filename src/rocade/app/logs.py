@@ -47,3 +47,8 @@ def configure(role: str) -> None:
     )
     for noisy in ("httpx", "httpcore", "alembic", "uvicorn.access", "clickhouse_connect"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def quiet() -> None:
+    """For commands that own the terminal: only errors of our own code, as plain lines."""
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s", stream=sys.stderr, force=True)

@@ -1,0 +1,76 @@
+"""The demo's terminal view: what connects, flows and waits, once a second; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from rocade.agents.vehicle.convoy import Totals
+from rocade.app.configuration import Configuration
+from rocade.fabric.status import ProcessStatus
+
+
+class View:
+    def __init__(self, screen: Console, configuration: Configuration, started_s: float, *, with_chaos: bool) -> None:
+        self._screen = screen
+        self._live = Live(console=screen, refresh_per_second=2, transient=False)
+        self._before: Totals | None = None
+        self._said = ""
+        self.twin_p99_ms = 0.0
+        address = f"http://localhost:{configuration.http.pages_port}"
+        directory = configuration.root
+        screen.print(
+            f"\n  [bold]Rocade is running[/] (in {started_s:.1f} s)   [bold cyan]{address}[/]   live map, click a vehicle\n"
+        )
+        screen.print("  three commands to try in another terminal:", style="dim")
+        for command in ("vehicles", "status", "audit verify"):
+            screen.print(f"    rocade {command} --config {directory}", highlight=False)
+        if with_chaos:
+            screen.print(f"  pull a plug yourself: {address}/#plug", style="dim")
+        screen.print()
+
+    def __enter__(self) -> Self:
+        if self._screen.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._screen.is_terminal:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        self._said = text
+        if not self._screen.is_terminal:
+            self._screen.print(text, highlight=False)
+
+    def show(self, totals: Totals | None, processes: list[ProcessStatus], restarts: int) -> None:
+        """One look; rates are since the look before."""
+        if totals is None:
+            return
+        worker = next((one.values for one in processes if one.role == "worker" and one.is_alive), {})
+        gateway = next((one.values for one in processes if one.role == "gateway" and one.is_alive), {})
+        self.twin_p99_ms = float(worker.get("visible_p99_ms", self.twin_p99_ms))
+        before, self._before = self._before or totals, totals
+        messages = totals.acknowledged_batches - before.acknowledged_batches
+        points = totals.acknowledged_points - before.acknowledged_points
+        alive = ", ".join(sorted(one.process for one in processes if one.is_alive))
+        rows = {
+            "vehicles connected": f"{totals.connected:,} of {totals.vehicles:,}",
+            "acknowledged": f"{messages:,} messages/s, {points:,} points/s; {totals.acknowledged_points:,} points in all",
+            "acknowledgement": f"p50 {totals.ack_p50_ms:.1f} ms, p99 {totals.ack_p99_ms:.1f} ms",
+            "visible in the twin": f"p99 {self.twin_p99_ms:.0f} ms after arrival",
+            "waiting": f"{totals.waiting_batches:,} vehicles hold batches, gateway holds {int(gateway.get('waiting_bytes', 0)):,} bytes",
+            "sent again": f"{totals.resent_batches:,} batches asked for after a gap",
+            "processes": f"{alive or 'none reports'}; restarts {restarts}",
+        }
+        if self._said:
+            rows["last plug pulled"] = self._said
+        if not self._screen.is_terminal:
+            return
+        table = Table.grid(padding=(0, 2))
+        for name, value in rows.items():
+            table.add_row(f"  [dim]{name}[/]", value)
+        self._live.update(table)
