@@ -213,6 +213,7 @@ def _flag_jumps(found: _Found, decoded: Decoded, max_rate: Floats, spread: Sprea
     """Changes faster than the signal's limit; most columns are cleared by their range or by the width they travel in."""
     columns, clocks = decoded.columns, decoded.clocks
     limited = np.isfinite(max_rate) & ~columns.is_text
+    max_rate = np.where(limited, max_rate, 0.0)
     clock = columns.clock
     step_s = clocks.step_us[clock] / 1e6
     exponent = columns.exponent.astype(np.int64)
