@@ -58,7 +58,9 @@ def is_fine(one: Look) -> bool:
 
 
 def look(browser: Browser, page: Page) -> Look:
-    browser.start_tracing(page=page, categories=["devtools.timeline", "v8.execute", "disabled-by-default-devtools.timeline"])
+    browser.start_tracing(
+        page=page, categories=["devtools.timeline", "v8.execute", "disabled-by-default-devtools.timeline"]
+    )
     began_s, drawn = time.monotonic(), page.evaluate("rocade.fleet.frames")
     page.wait_for_timeout(int(TRACED_S * 1000))
     drawn, took_s = page.evaluate("rocade.fleet.frames") - drawn, time.monotonic() - began_s

@@ -38,7 +38,9 @@ class Visit:
         self.requests: list[str] = []
         self.complaints: list[str] = []
         page.on("request", lambda request: self.requests.append(request.url))
-        page.on("console", lambda message: message.type in {"error", "warning"} and self.complaints.append(message.text))
+        page.on(
+            "console", lambda message: message.type in {"error", "warning"} and self.complaints.append(message.text)
+        )
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def open(self, path: str) -> Page:
@@ -219,7 +221,9 @@ def test_a_lost_connection_is_said_and_found_again(browser: Browser, tmp_path_fa
     page.context.close()
 
 
-def test_a_stopped_server_lets_open_streams_go_at_once(visit: OpenVisit, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_stopped_server_lets_open_streams_go_at_once(
+    visit: OpenVisit, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     services, _ = toytown.services(toytown.Toys(3), tmp_path_factory.mktemp("stop"))
     with toytown.Served(services) as served:
         page = visit().page

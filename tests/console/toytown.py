@@ -8,12 +8,14 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from playwright.sync_api import Page
+from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import Page as BrowserPage
 
 from rocade.agents.vehicle.simulation import town as simulation_town
 from rocade.console import Counts, Services, create_app
@@ -57,6 +59,7 @@ class Toys:
         self.clock = SystemClock()
         self.vehicles: dict[int, Vehicle] = {}
         self.held_records = {n: Quarantined(n, 7, n, 1, "sequence.far_ahead", "too far", 10, "held") for n in (1, 2, 3)}
+        self.steps: list[tuple[str, int | str]] = []
         self.frozen_us: int | None = None
         self.appended: list[Record] = []
         self.routes: dict[int, tuple[float, float, float]] = {}
@@ -122,7 +125,7 @@ class Toys:
         return Twin(ref, now_us, now_us, 0, place.latitude, place.longitude, place.speed_kmh, reported, {})
 
     async def numbers(self, _ref: int) -> list[Numbers]:
-        return [Numbers(ref, -3, 1_000_000, 2_000_000, 40, [(5, 7), (12, 12)])]
+        return [Numbers(_ref, -3, 1_000_000, 2_000_000, 40, [(5, 7), (12, 12)])]
 
     async def unknown(self) -> list[Unknown]:
         return [Unknown(1 << 31, "Foreign.Word", 1, 5, 3)]
@@ -139,6 +142,22 @@ class Toys:
 
     async def append(self, _stream: str, records: list[Record]) -> None:
         self.appended += records
+
+    @property
+    def pool(self) -> Toys:
+        return self
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Toys]:
+        yield self
+
+    transaction = acquire
+
+    async def erase(self, _connection: Any, ref: int, at_us: int = 0) -> None:
+        self.steps.append(("numbers" if at_us else "twin", ref))
+
+    async def renew_ref(self, id: str) -> None:
+        self.steps.append(("reference", id))
 
     async def read(self) -> list[ProcessStatus]:
         now_us = self.clock.now_us()
@@ -248,12 +267,21 @@ class Served:
         self._thread.join(15)
 
 
-def wait(page: Page, expression: str, timeout_s: float = 15.0) -> None:
+def wait(page: BrowserPage, expression: str, timeout_s: float = 15.0) -> None:
     """Return when an expression is true in the page; by evaluation from outside, which the page's own policy allows."""
     until = time.monotonic() + timeout_s
-    while not page.evaluate(expression):
+    while not _is_true(page, expression):
         assert time.monotonic() < until, f"never true: {expression}"
         page.wait_for_timeout(50)
+
+
+def _is_true(page: BrowserPage, expression: str) -> bool:
+    try:
+        return bool(page.evaluate(expression))
+    except PlaywrightError as error:
+        if "context was destroyed" in str(error) or "reading" in str(error):
+            return False  # the page is on its way to another one
+        raise
 
 
 sockets = loopback_sockets

@@ -17,9 +17,11 @@ from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Audit, Clock, Random
 from rocade.doors.http import PAGES, Access, build, operations
+from rocade.fabric.database import Database
+from rocade.fabric.history import History
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
-from rocade.services.telemetry import Ledger
+from rocade.services.telemetry import Ledger, history_api
 from rocade.services.telemetry import api as telemetry_api
 from rocade.services.vehicles import Registry, enrolment
 from rocade.services.vehicles import api as vehicles_api
@@ -48,6 +50,8 @@ class Services:
     ready: Mapping[str, Callable[[], Awaitable[bool]]]
     ledger: Ledger | None = None
     log: Log | None = None
+    database: Database | None = None
+    history: History | None = None
     town: bytes | None = None
     pmtiles: Path | None = None
     chaos: Chaos | None = None
@@ -66,6 +70,7 @@ def create_app(services: Services) -> Litestar:
         *vehicles_api.HANDLERS,
         *enrolment.HANDLERS,
         *(telemetry_api.HANDLERS if services.ledger else ()),
+        *(history_api.HANDLERS if services.history else ()),
         *pages.HANDLERS,
         *live.HANDLERS,
         static,
@@ -83,6 +88,8 @@ def create_app(services: Services) -> Litestar:
         "feed": Feed(services.twins, services.registry),
         "ledger": services.ledger,
         "log": services.log,
+        "database": services.database,
+        "history": services.history,
         "town": services.town,
         "pmtiles": services.pmtiles,
         "chaos": services.chaos,

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, SkipValidation
+from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 from litestar.response import Stream
 
-from rocade.console import ingest
+from rocade.console import curves, ingest
 from rocade.console.chaos import ACTS, Chaos
 from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
@@ -21,10 +21,14 @@ from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.http import PAGES, AnyRequest, caller_of
 from rocade.doors.http.streams import ALIVE, event, events, pause
 from rocade.fabric.status import StatusBoard
+from rocade.services.telemetry import api as telemetry_api
+from rocade.services.telemetry import history_api
+from rocade.services.telemetry.chunks import DAY_US
 from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.twin import Twin, TwinStore
 
 _OPT = {"audience": PAGES}
+LONGEST_TRACK_US = 7 * DAY_US
 EMPTY = Twin(0, 0, 0, 0, None, None, None, {}, {})
 """Of a vehicle that has not sent anything yet."""
 
@@ -62,6 +66,62 @@ async def _twins(ref: int, twins: TwinStore, catalogue: Catalogue, closing: asyn
         else:
             yield ALIVE
         await pause(closing)
+
+
+@get("/live/vehicles/{ref:int}/gaps", opt=_OPT, include_in_schema=False)
+async def show_gaps(ref: FromPath[int], ledger: telemetry_api.LedgerDependency) -> telemetry_api.GapsView:
+    return telemetry_api.gaps_view(await ledger.numbers(ref))
+
+
+@get("/live/vehicles/{ref:int}/curves", opt=_OPT, include_in_schema=False)
+async def show_curves(
+    request: AnyRequest,
+    ref: FromPath[int],
+    history: history_api.HistoryDependency,
+    catalogue: vehicles_api.CatalogueDependency,
+    audit: NamedDependency[SkipValidation[Audit]],
+    clock: NamedDependency[SkipValidation[Clock]],
+    signal: FromQuery[list[int]],
+    from_us: FromQuery[int],
+    until_us: FromQuery[int],
+    points: FromQuery[int] = 600,
+) -> curves.Curves:
+    if until_us <= from_us:
+        raise Refused("telemetry.range.empty", "from must be before to")
+    history_api.note_read(request, audit, clock, [ref], {"from_us": from_us, "until_us": until_us})
+    return await curves.curves(history, catalogue, ref, signal[:12], from_us, until_us, max(10, min(points, 4000)))
+
+
+@get("/live/vehicles/{ref:int}/trips", opt=_OPT, include_in_schema=False)
+async def show_trips(
+    request: AnyRequest,
+    ref: FromPath[int],
+    history: history_api.HistoryDependency,
+    catalogue: vehicles_api.CatalogueDependency,
+    audit: NamedDependency[SkipValidation[Audit]],
+    clock: NamedDependency[SkipValidation[Clock]],
+    until_us: FromQuery[int | None] = None,
+) -> history_api.TripsView:
+    """The trips of the week before the vehicle's last sign, newest first."""
+    end_us = until_us or clock.now_us()
+    history_api.note_read(request, audit, clock, [ref], {"until_us": end_us})
+    found = await history_api.trips_between(history, catalogue, ref, end_us - LONGEST_TRACK_US, end_us)
+    return history_api.TripsView(found[::-1])
+
+
+@get("/live/vehicles/{ref:int}/track", opt=_OPT, include_in_schema=False)
+async def show_track(
+    request: AnyRequest,
+    ref: FromPath[int],
+    history: history_api.HistoryDependency,
+    catalogue: vehicles_api.CatalogueDependency,
+    audit: NamedDependency[SkipValidation[Audit]],
+    clock: NamedDependency[SkipValidation[Clock]],
+    from_us: FromQuery[int],
+    until_us: FromQuery[int],
+) -> curves.Track:
+    history_api.note_read(request, audit, clock, [ref], {"from_us": from_us, "until_us": until_us})
+    return await curves.track(history, catalogue, ref, from_us, min(until_us, from_us + LONGEST_TRACK_US))
 
 
 @get("/live/ingest", opt=_OPT, include_in_schema=False)
@@ -132,4 +192,16 @@ async def _counts(chaos: Chaos, closing: asyncio.Event) -> AsyncIterator[bytes]:
         await pause(closing)
 
 
-HANDLERS = [fleet, show_twin, watch_twin, watch_ingest, show_town, show_streets, pull_plug, watch_chaos]
+HANDLERS = [
+    fleet,
+    show_twin,
+    watch_twin,
+    show_gaps,
+    show_curves,
+    show_track,
+    watch_ingest,
+    show_town,
+    show_streets,
+    pull_plug,
+    watch_chaos,
+]

@@ -3,8 +3,8 @@
 import { page, css } from "./live.js";
 
 const COLOURS = {
-  light: { sea: "#d9e4ec", land: "#f5f3ee", border: "#cbc5b8", water: "#c4dbea", green: "#dbe8cf", building: "#e3ded3", road: "#ffffff", casing: "#dcd6c9", ring: "#ffdf8e", ringCasing: "#e8b94c", label: "#6b6759", halo: "#fbfaf7", trip: "#1c4fd8" },
-  dark: { sea: "#0a0e13", land: "#14181f", border: "#2f3742", water: "#142433", green: "#16241d", building: "#1e242d", road: "#2b323d", casing: "#10141a", ring: "#5d4a1e", ringCasing: "#2b2413", label: "#8b94a3", halo: "#12161c", trip: "#7ea2ff" },
+  light: { sea: "#d9e4ec", land: "#f5f3ee", quarter: "#efece4", border: "#cbc5b8", water: "#c4dbea", green: "#dbe8cf", building: "#e3ded3", road: "#ffffff", casing: "#dcd6c9", ring: "#ffdf8e", ringCasing: "#e8b94c", label: "#6b6759", halo: "#fbfaf7", trip: "#1c4fd8" },
+  dark: { sea: "#0a0e13", land: "#14181f", quarter: "#181d25", border: "#2f3742", water: "#142433", green: "#16241d", building: "#1e242d", road: "#2b323d", casing: "#10141a", ring: "#5d4a1e", ringCasing: "#2b2413", label: "#8b94a3", halo: "#12161c", trip: "#7ea2ff" },
 };
 export const theme = () => document.documentElement.dataset.theme === "dark" ? "dark" : "light";
 const is = (...kinds) => ["in", ["get", "kind"], ["literal", kinds]];
@@ -34,21 +34,22 @@ async function countries() {
   return window.topojson.feature(world, world.objects.countries);
 }
 
-// Kinds and classes as the town generator names them (agents/vehicle/simulation/town.py).
+// Kinds as the town generator names them (agents/vehicle/simulation/town.py).
 function townLayers(c) {
   const fill = (kind, colour) => ({ id: `town-${kind}`, type: "fill", source: "town", filter: is(kind), paint: { "fill-color": colour } });
-  const road = (id, classes, colour, stops) => ({ id: `town-${id}`, type: "line", source: "town", filter: ["in", ["get", "class"], ["literal", classes]], layout: { "line-cap": "round", "line-join": "round" }, paint: { "line-color": colour, "line-width": width(...stops) } });
+  const road = (id, classes, colour, stops) => ({ id: `town-${id}`, type: "line", source: "town", filter: is(...classes), layout: { "line-cap": "round", "line-join": "round" }, paint: { "line-color": colour, "line-width": width(...stops) } });
   const label = { "text-color": c.label, "text-halo-color": c.halo, "text-halo-width": 1.5 };
   return [
+    fill("town", c.quarter),
     fill("park", c.green),
     fill("water", c.water),
     road("street-casing", ["street"], c.casing, [11, .8, 14, 5.4, 17, 24]),
-    road("avenue-casing", ["avenue", "boulevard", "country"], c.casing, [10, 1.4, 14, 8.4, 17, 34]),
+    road("avenue-casing", ["avenue"], c.casing, [10, 1.4, 14, 8.4, 17, 34]),
     road("street", ["street"], c.road, [11, .5, 14, 3.8, 17, 20]),
-    road("avenue", ["avenue", "boulevard", "country"], c.road, [10, 1, 14, 6.4, 17, 29]),
+    road("avenue", ["avenue"], c.road, [10, 1, 14, 6.4, 17, 29]),
     road("ring-casing", ["rocade"], c.ringCasing, [9, 2.4, 13, 7, 14, 11, 17, 44]),
     road("ring", ["rocade"], c.ring, [9, 1.4, 13, 5.2, 14, 8.6, 17, 38]),
-    { id: "town-names", type: "symbol", source: "town", minzoom: 14.4, filter: is("road"), layout: { "symbol-placement": "line", "symbol-spacing": 460, "text-field": ["get", "name"], "text-font": ["Inter"], "text-size": 11.5 }, paint: label },
+    { id: "town-names", type: "symbol", source: "town", minzoom: 14.4, filter: is("street", "avenue", "rocade"), layout: { "symbol-placement": "line", "symbol-spacing": 460, "text-field": ["get", "name"], "text-font": ["Inter"], "text-size": 11.5 }, paint: label },
     { id: "town-places", type: "symbol", source: "town", minzoom: 11.5, maxzoom: 16.5, filter: is("place"), layout: { "text-field": ["get", "name"], "text-font": ["Inter"], "text-size": 13, "text-letter-spacing": .04 }, paint: label },
   ];
 }
@@ -76,6 +77,12 @@ export function tripLayer() {
 }
 
 export const fetchTown = async () => page.town ? (await fetch("/live/town.geojson")).json() : null;
+
+/** The ring road, which holds the town. */
+export function townBounds(town) {
+  const ring = town.features.filter((feature) => feature.properties.kind === "rocade");
+  return boundsOf((ring.length ? ring : town.features).map((feature) => feature.geometry));
+}
 
 export function boundsOf(geometries) {
   let west = 180, south = 90, east = -180, north = -90;

@@ -1,7 +1,7 @@
 // The live map: the ground (MapLibre), the vehicles over it (fleet.js), the legend, the panel of the chosen vehicle.
 import { Map as GroundMap, AttributionControl, addProtocol } from "./vendor/maplibre-gl.mjs";
 import { FleetLayer } from "./fleet.js";
-import { boundsOf, fetchTown, style, theme } from "./ground.js";
+import { boundsOf, fetchTown, style, theme, townBounds } from "./ground.js";
 import { age, css, element, fetchJson, light, listen, number, page, spark, t } from "./live.js";
 import { plugs } from "./chaos.js";
 
@@ -19,7 +19,7 @@ let groups = [], grouping = "brand", chosen = -1, following = false, isFitted = 
 
 if (page.pmtiles) addProtocol("pmtiles", new window.pmtiles.Protocol().tile);
 const town = await fetchTown();
-const home = town ? boundsOf(town.features.filter((feature) => feature.properties.class === "rocade").map((feature) => feature.geometry)) : [[-11, 35], [30, 60]];
+const home = town ? townBounds(town) : [[-11, 35], [30, 60]];
 const map = new GroundMap({
   container: "map", style: await style(town), bounds: home, fitBoundsOptions: { padding: room() }, attributionControl: false,
   dragRotate: false, pitchWithRotate: false, touchPitch: false, maxPitch: 0, renderWorldCopies: false, fadeDuration: 0, maxZoom: 19, pixelRatio: Math.min(2, devicePixelRatio || 1),

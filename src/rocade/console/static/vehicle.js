@@ -7,7 +7,7 @@ import { boundsOf, fetchTown, style, tripLayer } from "./ground.js";
 const by = (id) => document.getElementById(id);
 const PALETTE = ["--accent", "#e0572b", "#0d9488", "#9333ea", "#d4a106", "#db2777"];
 const chosen = new Set(JSON.parse(sessionStorage.getItem("signals") ?? "[]"));
-let hours = 1, zoomed = null, values = [], filter = "";
+let hours = 1, zoomed = null, values = [], filter = "", newest = 0, shownTrips = "";
 
 // ---- latest values -----------------------------------------------------------------------------------------------
 const rows = new Map();
@@ -40,6 +40,7 @@ function mark() {
 function showTwin(twin) {
   const isFirst = !values.length;
   values = twin.signals;
+  newest = Math.min(twin.time_us ?? 0, Date.now() * 1000);
   for (const value of values) {
     const [, shown, , quality, time] = row(value).children;
     shown.textContent = typeof value.value === "number" ? number(value.value, 6) : String(value.value);
@@ -68,7 +69,7 @@ by("filter").addEventListener("input", () => { filter = by("filter").value.toLow
 const charts = new Map();
 function span() {
   if (zoomed) return zoomed;
-  const now = Date.now() * 1000;
+  const now = newest || Date.now() * 1000; // the vehicle's own newest instant: a replayed log may be years old
   return hours ? [now - hours * 3.6e9, now] : [0, now];
 }
 async function draw() {
@@ -125,8 +126,9 @@ function table(heads, lines) {
 }
 const minutes = (us) => new Intl.NumberFormat(document.documentElement.lang, { style: "unit", unit: "minute", unitDisplay: "short", maximumFractionDigits: 0 }).format(Math.max(1, us / 6e7));
 async function showTrips() {
-  const { items } = await fetchJson(`/live/vehicles/${page.ref}/trips`);
-  if (!items.length) return;
+  const { items } = await fetchJson(`/live/vehicles/${page.ref}/trips${newest ? `?until_us=${newest + 1}` : ""}`);
+  if (!items.length || JSON.stringify(items) === shownTrips) return;
+  shownTrips = JSON.stringify(items);
   by("trips").replaceChildren(table([[t("vehicle.start")], [t("vehicle.duration"), "number"], [t("vehicle.distance"), "number"]], items.map((trip) => {
     const line = element("tr", { className: "pick", tabIndex: 0, title: t("vehicle.on_map") }, element("td", { textContent: clock(trip.start_us, { dateStyle: "short", timeStyle: "short" }) }), element("td", { className: "number", textContent: minutes(trip.end_us - trip.start_us) }), element("td", { className: "number", textContent: trip.distance_km == null ? "–" : `${number(trip.distance_km, 1)} km` }));
     const open = () => { by("trips").querySelectorAll("tr").forEach((other) => other.classList.toggle("chosen", other === line)); showTrack(trip); };
@@ -155,11 +157,12 @@ async function showTrack(trip) {
 async function showGaps() {
   const { items } = await fetchJson(`/live/vehicles/${page.ref}/gaps`);
   if (!items.length) { by("gaps").replaceChildren(element("p", { className: "none", textContent: t("vehicle.no_gaps") })); return; }
-  by("gaps").replaceChildren(table([[t("vehicle.epoch")], [t("vehicle.missing"), "number"], [t("vehicle.state")]], items.map((gap) => element("tr", {}, element("td", { className: "mono", textContent: gap.epoch.slice(0, 8) }), element("td", { className: "number", textContent: gap.first === gap.last ? number(gap.first) : `${number(gap.first)} – ${number(gap.last)}` }), element("td", {}, element("span", { className: "pill doubt", textContent: gap.state }))))));
+  by("gaps").replaceChildren(table([[t("vehicle.epoch")], [t("vehicle.missing"), "number"], [t("vehicle.state")]], items.map((gap) => element("tr", {}, element("td", { className: "mono", textContent: gap.epoch.slice(0, 8) }), element("td", { className: "number", textContent: gap.first === gap.last ? number(gap.first) : `${number(gap.first)} – ${number(gap.last)}` }), element("td", {}, element("span", { className: "pill doubt", textContent: t(`gap.${gap.state}`) }))))));
 }
 
 light("wait");
 listen(`/live/vehicles/${page.ref}`, { twin: showTwin });
 const quietly = (work) => work().catch((error) => console.warn(error.message));
-quietly(showTrips); quietly(showGaps);
-setInterval(() => { if (!document.hidden) { quietly(showGaps); quietly(showTrips); } }, 10000);
+quietly(showGaps);
+setTimeout(() => quietly(showTrips), 1200);
+setInterval(() => { if (!document.hidden) { quietly(showGaps); quietly(showTrips); } }, 15000);
