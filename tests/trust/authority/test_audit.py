@@ -126,6 +126,28 @@ async def test_a_commit_whose_answer_was_lost_is_not_written_twice(
 
 FORGED_ENTRY = """INSERT INTO audit_entry SELECT 20, regexp_replace(convert_from(body, 'UTF8'), '^.19', '[20')::bytea
                   FROM audit_entry WHERE position = 19"""
+
+
+async def test_a_log_that_is_being_written_verifies(
+    database: Database, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module, "HEAD_EVERY_ENTRIES", 1)
+    log = AuditLog(database, directory, SystemClock())
+    await log.record(entry(0))
+
+    async def write() -> None:
+        for number in range(60):
+            await log.record(entry(number))
+
+    writing = asyncio.create_task(write())
+    seen = []
+    while not writing.done():
+        seen.append((await check(database, directory)).entries)
+    await writing
+    await log.close()
+    assert len(set(seen)) > 3
+
+
 TAMPERING = {
     "altered": (
         ["UPDATE audit_entry SET body = replace(convert_from(body, 'UTF8'), 'test.act', 'test.lie')::bytea WHERE position = 7"],

@@ -41,9 +41,10 @@ async def verify(database: Database, directory: Path, root: x509.Certificate) ->
     Raises: Corrupt as named above, `position` in its facts.
     """
     key = load_public_key(directory, root)
-    kept = await asyncio.to_thread(_read_kept, directory / "leaves")
+    kept = await asyncio.to_thread(_read_kept, directory / "leaves")  # files first: writers go on meanwhile
+    apart = list(read_heads(directory / "heads"))
     async with database.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
-        signed = [*await store.read_heads(connection), *read_heads(directory / "heads")]
+        signed = [*await store.read_heads(connection), *apart]
         heads = await asyncio.to_thread(_open_heads, signed, key)
         frontier = Frontier()
         async for position, body in store.read_entries(connection):
