@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from rocade.fabric.database import Database
@@ -37,9 +36,8 @@ def leader_of(cluster: NatsCluster, stream: str) -> int | None:
     """Number of the node that leads a stream, asked of every node's monitor."""
     for address in cluster.monitors:
         try:
-            with urllib.request.urlopen(f"{address}/jsz?streams=true", timeout=2) as answer:
-                report = json.load(answer)
-        except OSError:
+            report = httpx.get(f"{address}/jsz?streams=true", timeout=2).json()
+        except httpx.HTTPError:
             continue
         for account in report.get("account_details") or []:
             for each in account.get("stream_detail") or []:

@@ -217,10 +217,11 @@ DISK_FULL = """
 import asyncio, subprocess, sys, time
 from pathlib import Path
 from rocade.core.errors import Unavailable
+from rocade.core.ports import SystemClock
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.fabric.log import Record
+from rocade.fabric.log.guard import GuardedLog
 from rocade.fabric.log.postgres import PostgresLog
-from rocade.fabric.log.segments import Retention
 
 async def main(disk: Path, reserve_bytes: int) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", str(disk)], check=True)
@@ -230,7 +231,9 @@ async def main(disk: Path, reserve_bytes: int) -> None:
     url = postgres.start()
     migrate(url, ["rocade.fabric.log"])
     database = await Database.connect(url)
-    log = PostgresLog(database, disk=disk if reserve_bytes else None, retention=Retention(reserve_bytes=reserve_bytes))
+    log = PostgresLog(database)
+    if reserve_bytes:
+        log = GuardedLog(log, disk, SystemClock(), disk / "fault", reserve_bytes)
     acknowledged, refused, codes = set(), set(), set()
     freed_at = None
     number = 0
@@ -248,13 +251,14 @@ async def main(disk: Path, reserve_bytes: int) -> None:
         try:
             appending.result()
             acknowledged.update(numbers)
+            await asyncio.sleep(0.01)
         except Unavailable as error:
             refused.update(numbers)
             codes.add(error.code)
             if error.code == "log.full" and ballast.exists():
                 ballast.unlink()
                 freed_at = number
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.6)
     found, cursor = [], {}
     while each := (await log.read("telemetry", range(64), cursor, 1000, 4 << 20)):
         if not each.records:

@@ -164,7 +164,7 @@ server.stop()
 def test_without_namespaces_root_runs_it_as_nobody(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    is_readable: bool,  # noqa: FBT001  # a column of the table
+    is_readable: bool,  # a column of the table
 ) -> None:
     monkeypatch.setattr(privilege, "NAMESPACE", ["false"])
     package = _wheel_binaries().parents[1]

@@ -12,6 +12,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from rocade.core.errors import Misconfigured, Unavailable
 from rocade.core.ports import Random, SystemRandom
 
 START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 5.0
 
 CONFIGURATION = """
 server_name: node{number}
@@ -70,7 +73,7 @@ class NatsCluster:
         for number in range(len(self._nodes)):
             self.restart(number)
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not all(_answers(client) for client, _, _ in self._ports):
+        while not all(_is_healthy(monitor) for _, monitor, _ in self._ports):
             if time.monotonic() > deadline:
                 self.stop()
                 raise Unavailable("log.start", f"NATS did not start, see {self._directory}")
@@ -97,18 +100,25 @@ class NatsCluster:
 
     def kill(self, number: int) -> None:
         """kill -9."""
-        self._end(number, signal.SIGKILL)
+        self._signal(number, signal.SIGKILL)
+        self._wait(number)
 
     def stop(self) -> None:
         for number in range(len(self._nodes)):
-            self._end(number, signal.SIGTERM)
+            self._signal(number, signal.SIGTERM)
+        for number in range(len(self._nodes)):
+            self._wait(number)
 
-    def _end(self, number: int, how: signal.Signals) -> None:
+    def _signal(self, number: int, how: signal.Signals) -> None:
         node = self._nodes[number]
         if node is not None:
             node.send_signal(how)
+
+    def _wait(self, number: int) -> None:
+        node = self._nodes[number]
+        if node is not None:
             try:
-                node.wait(10)
+                node.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 node.kill()
                 node.wait()
@@ -135,9 +145,13 @@ def _free_ports(count: int) -> Sequence[int]:
             each.close()
 
 
-def _answers(port: int) -> bool:
+def _is_healthy(monitor: int) -> bool:
+    """Whether a node takes part in a JetStream cluster that has a leader."""
+    connection = HTTPConnection("127.0.0.1", monitor, timeout=1)
     try:
-        socket.create_connection(("127.0.0.1", port), 0.2).close()
-    except OSError:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
         return False
-    return True
+    finally:
+        connection.close()

@@ -28,7 +28,7 @@ from rocade.core.errors import Refused, Unavailable
 from rocade.core.identifiers import PARTITIONS
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
 from rocade.fabric.database import Database
-from rocade.fabric.log import Lag, Limits, Place, Positions, Record, Slice
+from rocade.fabric.log import Lag, Limits, Positions, Record, Slice
 from rocade.fabric.log.blocks import unpack
 from rocade.fabric.log.cursors import Cursors
 from rocade.fabric.log.grouping import Grouping
@@ -39,10 +39,12 @@ REPLICAS = 3
 DUPLICATE_WINDOW_S = 600.0
 ACK_TIMEOUT_S = 2.0
 REQUEST_TIMEOUT_S = 5.0
+ENSURE_TIMEOUT_S = 20.0
 BACK_OFF_S = (0.02, 0.5)
 BATCH_MESSAGES = 256
 HEADER_BYTES = 4_096
 SAMPLE_MESSAGES = 64  # lag counts so many unread messages exactly and the rest by their mean
+EXISTS_OTHERWISE = 10058
 FULL = {10023, 10047, 10077}  # insufficient resources, storage exceeded, maximum bytes
 DOWN = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 
@@ -219,23 +221,27 @@ class JetStreamLog:
             return None
 
     async def _ensure(self, stream: str) -> None:
-        """Create the stream if absent; only a fresh one waits for this."""
+        """Create the stream if absent, with some patience for a cluster that is choosing its leader."""
         if stream in self._ensured:
             return
-        try:
-            await self._manager.add_stream(
-                StreamConfig(
-                    name=self._stream(stream), subjects=[self._subject(stream)], storage=StorageType.FILE,
-                    num_replicas=REPLICAS, discard=DiscardPolicy.NEW, max_bytes=self._retention.limit_bytes,
-                    duplicate_window=DUPLICATE_WINDOW_S, allow_direct=True,
-                )
-            )  # fmt: skip
-        except nats.js.errors.BadRequestError as error:
-            if error.err_code != 10058:  # exists with another configuration: an operator's choice
-                raise Unavailable("log.down", f"JetStream refuses the stream: {error.description}") from error
-        except DOWN as error:
-            raise Unavailable("log.down", f"JetStream does not answer: {type(error).__name__}") from error
-        self._ensured.add(stream)
+        ends_s = self._clock.monotonic_s() + ENSURE_TIMEOUT_S
+        configuration = StreamConfig(
+            name=self._stream(stream), subjects=[self._subject(stream)], storage=StorageType.FILE,
+            num_replicas=REPLICAS, discard=DiscardPolicy.NEW, max_bytes=self._retention.limit_bytes,
+            duplicate_window=DUPLICATE_WINDOW_S, allow_direct=True,
+        )  # fmt: skip
+        while stream not in self._ensured:
+            try:
+                await self._manager.add_stream(configuration)
+                self._ensured.add(stream)
+            except nats.js.errors.BadRequestError as error:
+                if error.err_code != EXISTS_OTHERWISE:
+                    raise Unavailable("log.down", f"JetStream refuses the stream: {error.description}") from error
+                self._ensured.add(stream)  # an operator's choice of settings
+            except DOWN as error:
+                if self._clock.monotonic_s() > ends_s:
+                    raise Unavailable("log.down", f"JetStream does not answer: {type(error).__name__}") from error
+                await asyncio.sleep(BACK_OFF_S[1])
 
     async def _get(self, stream: str, start: int, messages: int, max_bytes: int) -> list[tuple[int, bytes]]:
         """One direct batch get: (sequence, body) from `start` on."""

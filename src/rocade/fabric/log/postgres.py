@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -58,10 +57,7 @@ class _Row(NamedTuple):
 
 
 class PostgresLog:
-    """Implements `Log`. One per process: it writes as one writer, over one connection of its own.
-
-    `disk`: a folder on the disk of an embedded database, so that intake stops before that disk is full.
-    """
+    """Implements `Log`. One per process: it writes as one writer, over one connection of its own."""
 
     def __init__(
         self,
@@ -70,14 +66,13 @@ class PostgresLog:
         random: Random | None = None,
         clock: Clock | None = None,
         retention: Retention | None = None,
-        disk: Path | None = None,
     ) -> None:
         clock = clock or SystemClock()
         self._pool = database.pool
         self._clock = clock
         self._retention = retention or Retention()
         self._cursors = Cursors(database, clock)
-        self._writer = Writer(database, random or SystemRandom(), clock, self._retention, disk)
+        self._writer = Writer(database, random or SystemRandom(), clock, self._retention)
         self.positions = self._cursors.positions
         self.commit = self._cursors.commit
         self.retire = self._cursors.retire

@@ -58,17 +58,12 @@ UNREAD = """
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """How long read records stay (`age_s`), how large a stream may grow before intake stops, how segments are cut.
-
-    Intake also stops while less than `reserve_bytes` are free on the disk: a PostgreSQL whose write-ahead log finds no room
-    goes down, and everything else with it.
-    """
+    """How long read records stay (`age_s`), how large a stream may grow before intake stops, how segments are cut."""
 
     age_s: float = 3_600.0
     limit_bytes: int = 16 << 30
     segment_s: float = 3_600.0
     segment_bytes: int = 1 << 30
-    reserve_bytes: int = 512 << 20
 
 
 class Newest(msgspec.Struct, frozen=True):

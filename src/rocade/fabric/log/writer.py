@@ -13,9 +13,7 @@ Refuses: Unavailable `log.down` (nothing was sent), `log.full`.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -34,7 +32,7 @@ LOCK_CLASS = 0x526F6C77  # advisory locks of writers: (class, writer)
 SESSION_SETTINGS = {"application_name": "rocade log writer", "synchronous_commit": "on", "statement_timeout": "0"}
 COPY_TIMEOUT_S = 30.0
 GROUP_BYTES = 8 << 20  # appends joined into one COPY, at most
-CHECK_EVERY_S = 1.0  # of the segment's age and size and of the disk
+CHECK_EVERY_S = 1.0  # of the segment's age and size
 CHECK_EVERY_BYTES = 16 << 20
 BACK_OFF_S = (0.02, 1.0)
 
@@ -49,16 +47,11 @@ class _Target(msgspec.Struct):
 
 
 class Writer:
-    """`disk` is a folder on the database's disk, where it is ours to look at."""
-
-    def __init__(
-        self, database: Database, random: Random, clock: Clock, retention: Retention, disk: Path | None
-    ) -> None:
+    def __init__(self, database: Database, random: Random, clock: Clock, retention: Retention) -> None:
         self._database = database
         self._clock = clock
         self._retention = retention
         self._random = random
-        self._disk = disk
         self._session = 0
         self._writer = 0
         self._connection: Any = None
@@ -119,12 +112,6 @@ class Writer:
 
     async def _choose_segment(self, stream: str, target: _Target | None) -> _Target:
         keep = self._retention
-        if self._disk is not None and shutil.disk_usage(self._disk).free < keep.reserve_bytes:
-            await segments.trim(self._database.pool, stream, keep, self._clock)
-            raise Unavailable(
-                "log.full",
-                f"less than {keep.reserve_bytes} bytes are free on the database's disk; intake waits for room",
-            )
         newest = await segments.newest(self._connection, stream)
         age_us = self._clock.now_us() - newest.opened_us
         if newest.number == 0 or age_us >= keep.segment_s * 1_000_000 or newest.segment_bytes >= keep.segment_bytes:
