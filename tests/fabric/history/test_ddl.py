@@ -35,8 +35,8 @@ async def test_the_engine_parses_every_statement(history: History, cluster: str 
     statements = ddl.create(chunks.TABLE, cluster) + ddl.alter(grown, ddl.definition_of(table), cluster)
     assert len(statements) > 2
     for statement in statements:
-        explained = await history.query(f"EXPLAIN AST {statement}")
-        assert explained.num_rows > 3
+        parsed = await history.query("SELECT formatQuerySingleLine({text:String}) AS text", {"text": statement})
+        assert parsed.column("text")[0].as_py().split()[:2] == statement.split()[:2]
 
 
 @pytest.mark.parametrize("name", ["a b", "a;DROP", "", "1a", "a`b"])

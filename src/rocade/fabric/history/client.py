@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ from rocade.core.errors import Corrupt, Misconfigured, Refused, Unavailable
 from rocade.fabric.history import Table, ddl
 from rocade.fabric.history.unix import UnixPool
 
+# The driver logs each refused connection with its address and a stack; callers get an error and log it themselves.
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 THREADS = 8
 ERASE_WAIT_S = 300.0
 _FULL = {243, 1001}

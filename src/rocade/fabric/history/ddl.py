@@ -2,7 +2,7 @@
 
 On a cluster `<name>_local` is a ReplicatedMergeTree on every node and `<name>` a Distributed table over it, sharded by the
 first column of the sort key. Each table's comment holds its definition, so that a later start can compare exactly.
-Every insert is fsynced, and the last `TOKENS` insert tokens are remembered to drop repeats.
+Every insert and every merge is fsynced, and the last `TOKENS` insert tokens are remembered to drop repeats.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from rocade.core.errors import Misconfigured
 from rocade.fabric.history import Table
 
 TOKENS = 10_000
-_ALWAYS = {"fsync_after_insert": 1, "fsync_part_directory": 1}
+_ALWAYS = {
+    "fsync_after_insert": 1,
+    "fsync_part_directory": 1,
+    "min_rows_to_fsync_after_merge": 1,
+    "min_compressed_bytes_to_fsync_after_merge": 1,
+}
+"""Merged parts too: the parts they replace leave the disk soon, sooner than the system would write the new one by itself."""
 
 
 class Definition(msgspec.Struct, frozen=True):

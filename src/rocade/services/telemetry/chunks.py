@@ -59,7 +59,7 @@ TABLE = Table(
     ),
     order_by=("vehicle", "signal", "t0_us"),
     partition_by=f"(intDiv(arrived_us, {DAY_US}), t0_us < arrived_us - 2 * {DAY_US} OR t0_us > arrived_us + {DAY_US})",
-    settings={"old_parts_lifetime": 10, "cleanup_delay_period": 2, "max_cleanup_delay_period": 5},
+    settings={"old_parts_lifetime": 2, "cleanup_delay_period": 1, "max_cleanup_delay_period": 2},
 )
 """A partition is one day of arrival; what arrives more than two days late (or from the future) has a partition of its
 own there, so that the engine's per-part bounds of `t0_us` stay narrow and a range of time opens few parts."""

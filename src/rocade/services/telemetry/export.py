@@ -144,8 +144,16 @@ class _Csv(_Arrow):
         shown = table.drop_columns(["value" if is_text else "text"])
         instants = pc.strftime(table.column("time"), format="%Y-%m-%dT%H:%M:%SZ")
         shown = shown.set_column(shown.schema.get_field_index("time"), "time", instants)
-        options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed")
-        pyarrow.csv.write_csv(shown, pa.PythonFile(self._sink, "w"), options)
+        try:
+            self._append(shown, "none")
+        except pa.ArrowInvalid:  # a text holds a comma, a quote or a line end
+            self._append(shown, "needed")
+
+    def _append(self, table: pa.Table, quoting: str) -> None:
+        options = pyarrow.csv.WriteOptions(include_header=False, quoting_style=quoting)
+        lines = pa.BufferOutputStream()
+        pyarrow.csv.write_csv(table, lines, options)
+        self._sink.write(lines.getvalue())
 
     def close(self) -> None:
         """CSV has no end."""

@@ -1,7 +1,7 @@
 """Trips of a vehicle, found in its speed and position samples. For any kind: car, bicycle, moped, standing scooter.
 
 Flow: `find_trips` (pure) takes good samples of speed, position, and of what is used up (charge, fuel) -> moments of
-movement (speed >= `start_kmh`) -> joined over standstills shorter than `stop_s`, cut where nothing was heard for `gap_s`
+movement (speed >= `start_kmh`) -> joined over standstills up to `stop_s` (counted from the first still sample) and silence up to `gap_s`
 -> trips long enough in time and way. Without a speed signal, speed comes from the positions. `trips_of` reads the samples.
 Way = integral of speed (each value holds until the next sample, `gap_s` at most); used = level at start minus level at end,
 in the level's own unit, never corrected for charging or refuelling under way.
@@ -90,7 +90,8 @@ def find_trips(
     held_s = np.append(np.minimum(step_s, rules.gap_s), 0.0)
     way_km = np.concatenate([[0.0], np.cumsum(speed * held_s / 3600)])
     silent = np.concatenate([[0], np.cumsum(step_s > rules.gap_s)])
-    apart = (np.diff(time_us[moving]) / 1e6 > rules.stop_s) | (np.diff(silent[moving]) > 0)
+    still_s = (time_us[moving[1:]] - time_us[np.minimum(moving[:-1] + 1, moving[1:])]) / 1e6
+    apart = (still_s > rules.stop_s) | (np.diff(silent[moving]) > 0)
     edges = np.concatenate([[0], np.flatnonzero(apart) + 1, [len(moving)]])
     found = list[Trip]()
     for first, last in zip(moving[edges[:-1]], moving[edges[1:] - 1], strict=True):
