@@ -9,12 +9,12 @@ import subprocess
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from rocade.core.errors import Refused, RocadeError
+from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.identifiers import Identity
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.doors.est import Door, Limits
@@ -99,6 +99,32 @@ async def test_a_car_enrols_renews_and_comes_back_after_its_certificate_has_expi
     done = [entry.action for entry in place.notebook.entries if entry.outcome == "done"]
     assert done == ["trust.claim", "trust.enrol", "trust.birth", "trust.renew", "trust.reenrol"]
     assert place.notebook.refused == [("peer:127.0.0.1", "trust.handshake.expired")]
+
+
+async def test_a_car_whose_answer_got_lost_enrols_with_the_same_code(
+    place: Place, car: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = est_client._Connection.ask
+
+    def ask_and_lose(self: est_client._Connection, method: str, path: str, *rest: Any) -> bytes:
+        answer = ask(self, method, path, *rest)
+        if path == "/simpleenroll":
+            raise Unavailable("est.down", "the connection broke")
+        return answer
+
+    code = await place.authority.claim(car, "operator")
+    with monkeypatch.context() as broken:
+        broken.setattr(est_client._Connection, "ask", ask_and_lose)
+        with pytest.raises(Unavailable):
+            await asyncio.to_thread(est_client.enrol, place.server, tmp_path / "car", code, place.trust_pem)
+    verified = await asyncio.to_thread(est_client.enrol, place.server, tmp_path / "car", code, place.trust_pem)
+    assert verified.identity == car
+    assert {path.name for path in (tmp_path / "car").iterdir()} == {
+        "key.pem",
+        "certificate.pem",
+        "trust.pem",
+        "issuers.json",
+    }
 
 
 async def test_the_root_is_found_by_its_fingerprint_and_by_no_other(place: Place) -> None:

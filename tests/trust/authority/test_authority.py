@@ -106,6 +106,28 @@ async def test_a_code_shown_by_many_at_once_enrols_one(authority: Authority, car
     assert {r.code for r in results if isinstance(r, Refused)} == {"trust.claim.used"}
 
 
+async def test_the_same_key_may_ask_again_for_an_hour_because_its_answer_may_have_been_lost(
+    authority: Authority, region: Region, car: Identity, clock: TurnedClock
+) -> None:
+    code, mine = await authority.claim(car, "operator"), request()
+    await authority.enrol(code, mine, PEER)
+    again = await authority.enrol(code, mine, PEER)
+    assert shown(region, again, clock).identity == car
+    with pytest.raises(Refused, match=r"trust\.claim\.used"):
+        await authority.enrol(code, request(), PEER)
+    clock.ahead_us += 3_700_000_000
+    with pytest.raises(Refused, match=r"trust\.claim\.used"):
+        await authority.enrol(code, mine, PEER)
+
+
+async def test_a_revoked_party_does_not_come_back_by_its_used_code(authority: Authority, car: Identity) -> None:
+    code, mine = await authority.claim(car, "operator"), request()
+    await authority.enrol(code, mine, PEER)
+    await authority.revoke(car, "stolen", "operator")
+    with pytest.raises(Refused, match=r"trust\.claim\.used"):
+        await authority.enrol(code, mine, PEER)
+
+
 async def test_codes_that_do_not_count_are_refused_each_with_its_reason(
     authority: Authority, car: Identity, clock: TurnedClock
 ) -> None:

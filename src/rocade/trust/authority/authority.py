@@ -31,6 +31,8 @@ from rocade.trust.identity.keys import PublicKey, key_id, new_key, read_csr
 
 CLAIM_LIFE_US = 7 * DAY_US
 CLAIM_SYMBOLS = 25
+RETRY_US = 3_600_000_000
+"""A party whose answer got lost may show the same code with the same key again for an hour."""
 LIVE_LIMIT = 8
 """Unexpired certificates one identity may have; a program that renews in a loop stops here."""
 BIRTH_WINDOW_US = 3_600_000_000
@@ -71,24 +73,26 @@ class Authority:
         key = read_csr(request)
         digest = _hash(code)
         async with self._database.pool.acquire() as connection, connection.transaction():
-            found = await store.lock_claim(connection, digest)
-            identity = self._claimed(found, peer)
+            claim = await store.lock_claim(connection, digest)
+            identity = self._claimed(claim, key_id(key), peer)
             await store.lock_identity(connection, identity.uri)
             issued = await self._issue(connection, key, identity, "operational", peer, "trust.enrol", None)
             await store.use_claim(connection, digest, issued.serial, self._clock.now_us())
         return issued
 
-    def _claimed(self, found: tuple[str, int, int | None] | None, peer: str) -> Identity:
-        if found is None:
+    def _claimed(self, claim: store.Claim | None, key: bytes, peer: str) -> Identity:
+        """The identity a code stands for; the same key may ask again for a while, its answer may have been lost."""
+        now_us = self._clock.now_us()
+        if claim is None:
             self._attempts.fail(peer)
             raise Refused("trust.claim.unknown", "this claim code is not known; check it, or ask for a new one")
-        uri, expires_us, used_us = found
-        if used_us is not None:
-            self._attempts.fail(peer)
-            raise Refused("trust.claim.used", "this claim code was used already; ask for a new one")
-        if self._clock.now_us() >= expires_us:
+        if claim.used_us is not None:
+            if claim.key_id != key or now_us - claim.used_us > RETRY_US:
+                self._attempts.fail(peer)
+                raise Refused("trust.claim.used", "this claim code was used already; ask for a new one")
+        elif now_us >= claim.expires_us:
             raise Refused("trust.claim.expired", "this claim code has expired; ask for a new one")
-        return Identity.parse(uri)
+        return Identity.parse(claim.identity)
 
     async def renew(self, verified: Verified, request: bytes, peer: str) -> Issued:
         """A new certificate for the identity of the one shown over TLS. The old one lives on to its own end.

@@ -158,12 +158,24 @@ async def is_revoked(connection: asyncpg.Connection, serial: int) -> bool:
     return bool(await connection.fetchval("SELECT 1 FROM revocation WHERE serial = $1", _octets(serial)))
 
 
-async def lock_claim(connection: asyncpg.Connection, code_hash: bytes) -> tuple[str, int, int | None] | None:
-    """Identity, end and time of use of a code, its row locked."""
+class Claim(msgspec.Struct, frozen=True):
+    """A claim code; once used, `key_id` is that of the certificate it gave, None if that was revoked."""
+
+    identity: str
+    expires_us: int
+    used_us: int | None
+    key_id: bytes | None
+
+
+async def lock_claim(connection: asyncpg.Connection, code_hash: bytes) -> Claim | None:
+    """The code with this hash, its row locked until the transaction ends."""
     row = await connection.fetchrow(
-        "SELECT identity, expires_us, used_us FROM claim_code WHERE code_hash = $1 FOR UPDATE", code_hash
+        "SELECT identity, expires_us, used_us, (SELECT key_id FROM certificate c WHERE c.serial = k.serial"
+        " AND NOT EXISTS (SELECT 1 FROM revocation r WHERE r.serial = c.serial))"
+        " FROM claim_code k WHERE code_hash = $1 FOR UPDATE",
+        code_hash,
     )
-    return tuple(row) if row else None
+    return Claim(*row) if row else None
 
 
 async def use_claim(connection: asyncpg.Connection, code_hash: bytes, serial: int, now_us: int) -> None:

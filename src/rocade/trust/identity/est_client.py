@@ -30,7 +30,7 @@ from rocade.trust.identity import tls
 from rocade.trust.identity.certificates import Verified, verify_leaf
 from rocade.trust.identity.directory import load_issuers, replace_pair
 from rocade.trust.identity.issuers import IssuerTable, Purpose, pem_of
-from rocade.trust.identity.keys import csr, new_key, to_pem, write_atomically
+from rocade.trust.identity.keys import FileCustody, csr, to_pem, write_atomically
 
 _ROOT = "/.well-known/est"
 _ANSWER_LIMIT_BYTES = 256 * 1024
@@ -162,8 +162,16 @@ class _Connection:
 def _obtain(
     connection: _Connection, directory: Path, issuers: IssuerTable, path: str, purpose: Purpose, headers: dict[str, str]
 ) -> Verified:
-    """Make a key, have it certified, check what came back, keep both."""
-    key = new_key()
+    """Make a key, have it certified, check what came back, keep both.
+
+    The key is kept before it is shown: if the answer gets lost, the next try shows the same key, and the authority
+    knows its party again although the claim code is used.
+    """
+    name = "birth." if purpose == "birth" else ""
+    waiting = FileCustody(directory)
+    key = (
+        waiting.load(f"{name}waiting") if waiting.path(f"{name}waiting").exists() else waiting.create(f"{name}waiting")
+    )
     headers = {**headers, "Content-Type": "application/pkcs10"}
     answer = connection.ask("POST", path, base64.encodebytes(csr(key)), headers)
     leaf = _certificates(answer)[0]
@@ -172,8 +180,8 @@ def _obtain(
     issuer = issuers.get(verified.issuer_key_id)
     if issuer is None or leaf.public_key() != key.public_key():
         raise Refused("est.answer.key", "the certificate that came back is not for the key that was sent")
-    name = "birth." if purpose == "birth" else ""
     replace_pair(directory, to_pem(key), pem_of(leaf).encode() + issuer.pem.encode(), name)
+    waiting.path(f"{name}waiting").unlink()
     return verified
 
 
