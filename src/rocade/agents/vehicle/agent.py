@@ -174,6 +174,8 @@ class Agent:
         self.counters.connections += 1
         self.counters.last_problem = ""
         self._link, self._cursor = link, 0
+        if self._stopping.is_set():
+            link.close()
         self._pump()
         await self._ended.wait()
 
