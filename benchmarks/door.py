@@ -232,7 +232,7 @@ def idle(kind: str, directory: Path, ids: list[str]) -> dict[str, Any]:
         "storm_s": storm_s,
         "storm_door_us": (peak[0] - cut[0]) / len(ids) * 1e6,
         "storm_rss_mib": peak[1] / 1048576,
-        "redialled": fleet.reconnects,
+        "lost": str(dict(fleet.losses)),
         "refused": str(peak[3]),
     }
 

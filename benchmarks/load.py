@@ -29,6 +29,7 @@ from rocade.wire import mqtt as wire
 
 _RECORD_BYTES = 16_384
 _UNIT_US = 100
+_BEGIN_A_TURN = 16
 type Restamp = Callable[[bytes, int, int], bytes]
 """(prepared body, vehicle index, message number of that vehicle counted from 0) -> body to send."""
 
@@ -168,6 +169,8 @@ class Fleet:
         self._latency: Counter[int] = Counter()
         self._refused: Counter[int] = Counter()
         self._acknowledged = self._body_bytes = self.reconnects = 0
+        self.losses: Counter[str] = Counter()
+        """Lost connections by exception, since the beginning."""
         self._is_sending = False
         self._is_paced = False
 
@@ -238,15 +241,16 @@ class Fleet:
         except ssl.SSLWantWriteError:
             self._poll.modify(descriptor, select.EPOLLOUT)
             return
-        except OSError:
-            self._lose(vehicle)
+        except OSError as error:
+            self._lose(vehicle, error)
             return
         del self._greeting[descriptor]
         self._open[descriptor] = vehicle
         self._poll.modify(descriptor, select.EPOLLIN)
 
-    def _lose(self, vehicle: _Vehicle) -> None:
+    def _lose(self, vehicle: _Vehicle, why: Exception) -> None:
         """The connection is gone: come back after 0.1 to 1 s."""
+        self.losses[f"{type(why).__name__} {'open' if vehicle.is_open else 'opening'}"] += 1
         self._forget(vehicle)
         self.reconnects += 1
         self._retry_us.append((_now_us() + 100_000 + int(self._random.random() * 900_000), vehicle))
@@ -300,11 +304,14 @@ class Fleet:
         )  # fmt: skip
 
     def _turn(self, wait_s: float) -> None:
+        begun = 0
         for descriptor, _event in self._poll.poll(wait_s, 512):
             vehicle = self._open.get(descriptor)
             if vehicle is None:
                 greeted = self._greeting.get(descriptor)
-                if greeted:
+                # New handshakes wait a little, so that those under way are not kept waiting by this one process.
+                if greeted and (greeted.tls or begun < _BEGIN_A_TURN):
+                    begun += greeted.tls is None
                     self._greet(descriptor, greeted)
                 continue
             if vehicle.unsent:
@@ -313,12 +320,13 @@ class Fleet:
                 data = vehicle.tls.read(_RECORD_BYTES)  # type: ignore[union-attr]  # open vehicles have a socket
             except ssl.SSLWantReadError:
                 continue
-            except OSError:
-                data = b""
+            except OSError as error:
+                self._lose(vehicle, error)
+                continue
             if data:
                 self._read(vehicle, data)
             else:
-                self._lose(vehicle)
+                self._lose(vehicle, ConnectionError("closed"))
 
     def _read(self, vehicle: _Vehicle, data: bytes) -> None:
         now_us = _now_us()
@@ -357,7 +365,7 @@ class Fleet:
                         self._body_bytes += vehicle.sizes[packet_id]
                 case wire.Connack(reason=reason) | wire.Disconnect(reason=reason):
                     self._refused[reason] += 1
-                    self._lose(vehicle)
+                    self._lose(vehicle, ConnectionError(f"reason {reason:#x}"))
                     return
                 case _:
                     pass

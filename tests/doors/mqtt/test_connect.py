@@ -234,6 +234,7 @@ async def test_silence_beyond_one_and_a_half_keep_alives_ends_the_connection(doo
 async def test_a_peer_that_says_nothing_is_dropped_at_each_stage(open_door: OpenDoor, call: Call) -> None:
     door = await open_door(Settings(handshake_timeout_s=0.3, connect_timeout_s=0.3, packet_timeout_s=0.3))
     _, bare = await asyncio.open_connection("127.0.0.1", door.port)
+    bare.write(b"\x16")
     mute = await call(door, 5, connect=False)
     slow = await call(door, 5, OTHER_VIN)
     slow.writer.write(b"\x32\x20only the beginning")
@@ -321,6 +322,8 @@ async def test_a_flood_of_refusals_becomes_sums_that_add_up(door: Stand) -> None
 async def test_handshakes_at_once_are_bounded_and_the_silent_one_gives_way(open_door: OpenDoor, call: Call) -> None:
     door = await open_door(Settings(max_handshakes=4, handshake_timeout_s=60, handshake_patience_s=0.5))
     silent = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(10)]
+    for one in silent:
+        one.sendall(b"\x16")
     await until(lambda: door.meter.handshaking == 4)
     vehicle = await asyncio.wait_for(call(door), 30)
     vehicle.publish(1)

@@ -105,9 +105,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_partial_bytes: int = 64 << 20
     """Unfinished packets of all connections; the one that would exceed it is closed as `mqtt.busy`."""
     max_connections: int = 100_000
-    max_handshakes: int = 512
+    max_handshakes: int = 256
+    """Few, so that those who are let in are through soon; the others wait in the kernel."""
     handshake_timeout_s: float = 10.0
-    handshake_patience_s: float = 3.0
+    handshake_patience_s: float = 5.0
     """When all places are taken, a peer silent for longer gives its place away."""
     connect_timeout_s: float = 10.0
     max_admissions: int = 32

@@ -28,6 +28,8 @@ from rocade.doors.mqtt.session import Session
 from rocade.wire.mqtt import Reason
 
 _log = logging.getLogger(__name__)
+_FIRST_WORD_S = 5
+"""The kernel keeps a connection that has not said a word for about so long before we see it at all."""
 _LINGER_S = 2.0
 _LINGER_BYTES = 8 << 20
 
@@ -88,6 +90,7 @@ class Door:
         except OSError as error:
             raise Misconfigured("door.address", f"cannot listen on port {port}: {error.strerror}") from error
         listener.setblocking(False)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _FIRST_WORD_S)
         self._handshakes.listen(listener, self._poller)
         loop = asyncio.get_running_loop()
         self._daemons = [loop.create_task(self._commit.run()), loop.create_task(self._check())]

@@ -131,8 +131,13 @@ class Handshakes:
         """Whether one more handshake may begin; a place is taken from who has been silent too long."""
         if len(self._open) >= self._settings.max_handshakes:
             longest, handshake = next(iter(self._open.items()))
-            if self._clock.monotonic_s() - handshake.stepped_s > self._settings.handshake_patience_s:
-                self._refuse(longest, "trust.handshake.gave_way")
+            now_s = self._clock.monotonic_s()
+            if now_s - handshake.stepped_s > self._settings.handshake_patience_s:
+                if _is_readable(longest):  # it has spoken, it is we who are slow
+                    self._open[longest] = self._open.pop(longest)
+                    handshake.stepped_s = now_s
+                else:
+                    self._refuse(longest, "trust.handshake.gave_way")
         return self._rest_or_listen()
 
     def _rest_or_listen(self) -> bool:
@@ -204,3 +209,9 @@ class Handshakes:
         self._poller.end_greeting(descriptor)
         self._meter.handshaking = len(self._open)
         self._rest_or_listen()
+
+
+def _is_readable(descriptor: int) -> bool:
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    return bool(waiting.poll(0))
