@@ -77,12 +77,9 @@ def test_the_list_of_errors_sees_plain_and_filled_in_codes() -> None:
     assert list(module.calls(source)) == [("Refused", "a.b", "no"), ("Corrupt", "a.<what>", "bad <y>")]
 
 
-def test_every_decision_stands_in_the_index_and_the_other_way_round() -> None:
-    folder = ROOT / "docs/decisions"
-    files = {file.name for file in folder.glob("[0-9]*.md")}
-    numbers = [name[:4] for name in files]
-    assert len(numbers) == len(set(numbers)), "a decision's number is used twice"
-    assert set(re.findall(r"\(([0-9]{4}-[a-z0-9-]+\.md)\)", (folder / "README.md").read_text("utf-8"))) == files
+def test_no_decision_number_is_used_twice() -> None:
+    numbers = [file.name[:4] for file in (ROOT / "docs/decisions").glob("[0-9]*.md")]
+    assert sorted(numbers) == sorted(set(numbers))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -62,17 +62,17 @@ def test_names_say_something() -> None:
     ] == []
 
 
+STORES = {"store", "ledger", "twin", "footprint"}
+"""Files of a service that speak to an engine: a ledger and a twin are relational halves of a store whose other half is
+the history; a footprint asks the engine what its tables weigh."""
+
+
 def test_sql_is_written_in_fabric_authority_stores_and_migrations_only() -> None:
-    """A ledger is the relational half of a store whose other half is the history, as is the twin; others may name asyncpg's errors."""
     statement = re.compile(r"\b(?:SELECT .* FROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE)\b", re.DOTALL)
     wrong = set()
     for file in SOURCES:
         parts = file.relative_to(ROOT / "src/rocade").parts
-        if (
-            parts[0] not in {"services", "doors", "console"}
-            or file.stem in {"store", "ledger", "twin"}
-            or "migrations" in parts
-        ):
+        if parts[0] not in {"services", "doors", "console"} or file.stem in STORES or "migrations" in parts:
             continue
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and statement.search(node.value):
@@ -80,7 +80,15 @@ def test_sql_is_written_in_fabric_authority_stores_and_migrations_only() -> None
     assert sorted(wrong) == []
 
 
-def test_a_service_reaches_into_no_other_services_inner_files() -> None:
+def public_names(service: str) -> set[str]:
+    tree = ast.parse((ROOT / "src/rocade/services" / service / "__init__.py").read_text("utf-8"))
+    assigned = [
+        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    return {str(name) for value in assigned for name in ast.literal_eval(value)}
+
+
+def test_a_service_uses_another_ones_public_names_only() -> None:
     wrong = []
     for file in SOURCES:
         parts = file.relative_to(ROOT / "src/rocade").parts
@@ -88,8 +96,10 @@ def test_a_service_reaches_into_no_other_services_inner_files() -> None:
             continue
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rocade.services."):
-                other = (node.module or "").split(".")[2:]
-                wrong += [f"{'/'.join(parts)}: {node.module}"] if other[0] != parts[1] and len(other) > 1 else []
+                other, *inner = (node.module or "").split(".")[2:]
+                used = {inner[0]} if inner else {alias.name for alias in node.names}
+                if other != parts[1] and used - public_names(other):
+                    wrong.append(f"{'/'.join(parts)}: {node.module} {sorted(used)}")
     assert wrong == []
 
 

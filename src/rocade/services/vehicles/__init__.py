@@ -1,10 +1,12 @@
 """Vehicles: which vehicle is meant, and what it is. The only place where a VIN is stored.
 
 `Registry` adds, resolves and lists vehicles; everywhere else a vehicle is its `VehicleRef`, a random number that is
-never derived from the VIN and changes after erasure. `vin` holds the VIN rules of each market.
+never derived from the VIN and changes after erasure. `vin` holds the VIN rules of each market, `twin` the latest
+values of every vehicle.
 """
 
+from rocade.services.vehicles import twin, vin
 from rocade.services.vehicles.model import KINDS, POWERTRAINS, Page, Vehicle
 from rocade.services.vehicles.service import Registry
 
-__all__ = ["KINDS", "POWERTRAINS", "Page", "Registry", "Vehicle"]
+__all__ = ["KINDS", "POWERTRAINS", "Page", "Registry", "Vehicle", "twin", "vin"]
