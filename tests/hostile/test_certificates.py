@@ -26,7 +26,7 @@ from rocade.core.errors import Refused
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.trust.authority.region import DAY_US, Region, create_region, issue_directory
 from rocade.trust.identity import tls, verify_leaf
-from rocade.trust.identity.keys import FileCustody, key_id, new_key
+from rocade.trust.identity.keys import key_id, new_key, read_private
 
 NOW_US = SystemClock().now_us()
 YEAR_US = 365 * DAY_US
@@ -108,7 +108,7 @@ class Forge:
         self.region: Region = create_region(folder / "trust", "eu", "rocade.test", SystemClock(), SystemRandom())
         issue_directory(self.region, folder / "server", self.region.identity("service", "door"), hosts=["localhost"])
         self.folder = folder
-        self.root_key = FileCustody(folder / "trust" / "root").load("key")
+        self.root_key = read_private(folder / "trust" / "root" / "key.pem")
         self.vehicle, self.vehicle_key, _ = self.region._signers["vehicle", "operational"]
         self.dealer, self.dealer_key, _ = self.region._signers["dealer", "operational"]
         self.birth, self.birth_key, _ = self.region._signers["vehicle", "birth"]

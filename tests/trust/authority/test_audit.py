@@ -17,7 +17,7 @@ from rocade.trust.authority.audit import AuditLog, Line
 from rocade.trust.authority.heads import Head, sign_head
 from rocade.trust.authority.region import create_region
 from rocade.trust.authority.verification import Report, verify
-from rocade.trust.identity.keys import FileCustody
+from rocade.trust.identity.keys import new_key
 
 
 def entry(number: int, action: str = "test.act") -> AuditEntry:
@@ -244,11 +244,10 @@ async def test_a_database_that_refuses_is_tried_again_and_nothing_is_dropped(
     assert (await check(database, directory)).entries == 1
 
 
-async def test_a_head_signed_by_another_key_is_refused(database: Database, directory: Path, tmp_path: Path) -> None:
+async def test_a_head_signed_by_another_key_is_refused(database: Database, directory: Path) -> None:
     await fill(database, directory, 3)
-    other = FileCustody(tmp_path / "other").create("key")
     with (directory / "heads").open("ab") as file:
-        file.write(sign_head(Head(2, "00", 0), other) + b"\n")
+        file.write(sign_head(Head(2, "00", 0), new_key()) + b"\n")
     with pytest.raises(Corrupt, match=r"audit\.head"):
         await check(database, directory)
 

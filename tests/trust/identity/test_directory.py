@@ -164,6 +164,33 @@ def test_a_withdrawn_intermediate_ends_its_leaves_at_once(
         IssuerTable.load(region.issuers.sealed, region.issuers.root, issuers.version)
 
 
+def test_keys_may_live_where_no_file_is(tmp_path: Path, clock: TurnedClock) -> None:
+    """As in a PKCS#11 token: the authority only ever asks the key object to sign."""
+
+    class Token:
+        def __init__(self) -> None:
+            self.held: dict[bytes, keys.PrivateKey] = {}
+
+        def create(self) -> keys.PrivateKey:
+            key = keys.new_key()
+            self.held[keys.key_id(key.public_key())] = key
+            return key
+
+        def find(self, wanted: bytes) -> keys.PrivateKey | None:
+            return self.held.get(wanted)
+
+    token, root_key, random = Token(), keys.new_key(), SystemRandom()
+    folder = tmp_path / "tokens"
+    region = create_region(folder, "eu", "rocade.test", clock, random, custody=token, root_key=root_key)
+    roll(folder, ["vehicle"], clock, random, custody=token, root_key=root_key)
+    region.reload()
+    issued = region.issue(keys.new_key().public_key(), region.identity("vehicle", "X"))
+    assert verify_leaf(issued.leaf_der, region.issuers, clock.now_us(), {"vehicle"}).identity.id == "X"
+    assert {path.name for path in folder.rglob("*.pem")} == {"trust.pem", "key.pem"}, "only the audit key is a file"
+    with pytest.raises(Misconfigured, match=r"trust\.key\.missing"):
+        roll(folder, ["vehicle"], clock, random, custody=token)
+
+
 def test_an_altered_issuer_table_is_refused(region: Region) -> None:
     sealed = region.issuers.sealed
     for old, new in ((b'"payload":"', b'"payload":"AAAA'), (b"issuers+json", b"issuers-json")):

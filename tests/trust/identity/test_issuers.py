@@ -15,7 +15,7 @@ from rocade.core.errors import Refused
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.trust.authority.region import DAY_US, Region, _authority, create_region
 from rocade.trust.identity.issuers import Entry, IssuerTable, Table, pem_of, seal_table
-from rocade.trust.identity.keys import FileCustody, PrivateKey, new_key
+from rocade.trust.identity.keys import PrivateKey, new_key, read_private
 
 NOW_US = SystemClock().now_us()
 
@@ -28,7 +28,7 @@ def region(tmp_path: Path) -> Region:
 @pytest.fixture
 def root_key(region: Region, tmp_path: Path) -> PrivateKey:
     assert region.trust_domain
-    return FileCustody(tmp_path / "trust" / "root").load("key")
+    return read_private(tmp_path / "trust" / "root" / "key.pem")
 
 
 def middle(root: x509.Certificate | None, signer: PrivateKey) -> str:

@@ -28,7 +28,7 @@ from rocade.fabric.database.connection import DOWN
 from rocade.trust.authority import store
 from rocade.trust.authority.heads import Head, Kept, Written, sign_head
 from rocade.trust.authority.merkle import Frontier, leaf_hash
-from rocade.trust.identity.keys import FileCustody
+from rocade.trust.identity.keys import read_private
 
 QUEUE_LIMIT = 10_000
 BATCH_LIMIT = 2_000
@@ -56,7 +56,7 @@ class AuditLog:
         self._url = database.url
         self._connection: asyncpg.Connection | None = None
         self._kept = Kept(directory)
-        self._key = FileCustody(directory).load("key")
+        self._key = read_private(directory / "key.pem")
         self._clock = clock
         self._queue: deque[tuple[AuditEntry, asyncio.Future[None] | None]] = deque()
         self._more: dict[tuple[str, str, str], int] = {}

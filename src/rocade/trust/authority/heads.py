@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from rocade.core.errors import Corrupt, Refused
 from rocade.trust.authority.merkle import HASH_BYTES
 from rocade.trust.identity import envelope
-from rocade.trust.identity.keys import FileCustody, PrivateKey, PublicKey, key_id, write_atomically
+from rocade.trust.identity.keys import PrivateKey, PublicKey, create_private, key_id, write_atomically
 
 HEAD_TYPE = "application/vnd.rocade.tree-head+json"
 KEY_TYPE = "application/vnd.rocade.audit-key"
@@ -75,7 +75,7 @@ class Kept:
 
 def create_key(directory: Path, root_key: PrivateKey) -> None:
     """Make the key that signs heads; the root signs its public half."""
-    key = FileCustody(directory).create("key")
+    key = create_private(directory / "key.pem")
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     write_atomically(directory / "key.json", envelope.seal(KEY_TYPE, public, root_key))
 

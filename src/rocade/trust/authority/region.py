@@ -1,6 +1,6 @@
 """A region's certificate authority on disk: offline root, one intermediate per kind, the signed issuer table.
 
-    root/key.pem, root/certificate.pem    the root; needed by `create_region` and `roll` only, to be kept elsewhere
+    root/key.pem                          the root's key; needed by `create_region` and `roll` only, to be kept elsewhere
     issuers/<key id>.pem                  keys of the intermediates
     audit/                                key and kept hashes of the audit log (`heads`)
     issuers.json, trust.pem               what every party gets: signed table and root certificate
@@ -29,7 +29,17 @@ from rocade.core.ports import Clock, Random
 from rocade.trust.authority.heads import create_key
 from rocade.trust.identity.directory import Credential, load_leaf, renewal_due_us, stamp_of
 from rocade.trust.identity.issuers import Entry, Issuer, IssuerTable, Purpose, Table, pem_of, seal_table, to_us
-from rocade.trust.identity.keys import FileCustody, PrivateKey, PublicKey, new_key, to_pem, write_atomically
+from rocade.trust.identity.keys import (
+    Custody,
+    FileCustody,
+    PrivateKey,
+    PublicKey,
+    create_private,
+    new_key,
+    read_private,
+    to_pem,
+    write_atomically,
+)
 from rocade.trust.identity.names import read_name
 
 DAY_US = 86_400_000_000
@@ -62,11 +72,11 @@ class Issued(msgspec.Struct, frozen=True):
 class Region:
     """The running side of the authority: signs leaves with the current intermediates."""
 
-    def __init__(self, directory: Path, clock: Clock, random: Random) -> None:
+    def __init__(self, directory: Path, clock: Clock, random: Random, custody: Custody | None = None) -> None:
         self._directory = directory
         self._clock = clock
         self._random = random
-        self._custody = FileCustody(directory / "issuers")
+        self._custody = custody or FileCustody(directory / "issuers")
         self._stamp = (0, 0)
         self.reload()
 
@@ -93,9 +103,9 @@ class Region:
         """The newest intermediate of each kind and purpose whose key is here; later entries are newer."""
         signers: dict[tuple[str, str], tuple[Issuer, PrivateKey, x509.AuthorityKeyIdentifier]] = {}
         for issuer in self.issuers:
-            if self._custody.path(issuer.key_id.hex()).exists():
+            if key := self._custody.find(issuer.key_id):
                 identifier = x509.AuthorityKeyIdentifier(issuer.key_id, None, None)
-                signers[issuer.kind, issuer.purpose] = issuer, self._custody.load(issuer.key_id.hex()), identifier
+                signers[issuer.kind, issuer.purpose] = issuer, key, identifier
         return signers
 
     def signer_name(self, kind: str) -> x509.Name:
@@ -193,36 +203,45 @@ def renew_server(region: Region, directory: Path, clock: Clock) -> bool:
     return True
 
 
-def create_region(directory: Path, region: str, trust_domain: str, clock: Clock, random: Random) -> Region:
+def create_region(
+    directory: Path, region: str, trust_domain: str, clock: Clock, random: Random, *,
+    custody: Custody | None = None, root_key: PrivateKey | None = None,
+) -> Region:  # fmt: skip
     """Make root, intermediates and issuer table of a new region.
 
+    `custody` keeps the intermediates' keys and `root_key` signs them, where files in `directory` are not wanted.
     Raises: Misconfigured `trust.region.exists`; Refused `trust.identity.malformed` for impossible names.
     """
     Identity.parse(Identity(trust_domain, region, "service", "probe").uri)
     if (directory / "root").exists() or (directory / "issuers.json").exists():
         raise Misconfigured("trust.region.exists", "there is a region here already; it is never overwritten")
-    root_key = FileCustody(directory / "root").create("key")
+    custody = custody or FileCustody(directory / "issuers")
+    root_key = root_key or create_private(directory / "root" / "key.pem")
     now_us = clock.now_us()
     root = _authority(root_key.public_key(), f"Rocade {region} root", None, root_key, now_us, ROOT_LIFE_US, random)
-    write_atomically(directory / "root" / "certificate.pem", pem_of(root).encode())
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomically(directory / "trust.pem", pem_of(root).encode())
     entries = tuple(
-        _new_entry(directory, region, kind, purpose, root, root_key, clock, random) for kind, purpose in _EVERY_ISSUER
+        _new_entry(custody, region, kind, purpose, root, root_key, clock, random) for kind, purpose in _EVERY_ISSUER
     )
     table = Table(trust_domain, 1, now_us, entries)
     write_atomically(directory / "issuers.json", seal_table(table, root_key))
     create_key(directory / "audit", root_key)
-    return Region(directory, clock, random)
+    return Region(directory, clock, random, custody)
 
 
-def roll(directory: Path, kinds: Iterable[str], clock: Clock, random: Random, *, withdraw: bool = False) -> IssuerTable:
-    """Give each of `kinds` a new intermediate; needs the root's folder.
+def roll(
+    directory: Path, kinds: Iterable[str], clock: Clock, random: Random, *, withdraw: bool = False,
+    custody: Custody | None = None, root_key: PrivateKey | None = None,
+) -> IssuerTable:  # fmt: skip
+    """Give each of `kinds` a new intermediate; needs the root's key, from its folder or as `root_key`.
 
     The old ones stay in the table until their last leaf has ended (then the next roll drops them); `withdraw` drops
     them at once, for a key that leaked: their leaves are refused from then on.
     """
     root = x509.load_pem_x509_certificate((directory / "trust.pem").read_bytes())
-    root_key = FileCustody(directory / "root").load("key")
+    custody = custody or FileCustody(directory / "issuers")
+    root_key = root_key or read_private(directory / "root" / "key.pem")
     old = IssuerTable.load((directory / "issuers.json").read_bytes(), root)
     rolled = {(kind, "operational") for kind in kinds}
     kept = [
@@ -232,7 +251,7 @@ def roll(directory: Path, kinds: Iterable[str], clock: Clock, random: Random, *,
     ]
     region = old.table.issuers[0].region
     fresh = [
-        _new_entry(directory, region, kind, "operational", root, root_key, clock, random) for kind, _ in sorted(rolled)
+        _new_entry(custody, region, kind, "operational", root, root_key, clock, random) for kind, _ in sorted(rolled)
     ]
     entries = (*kept, *fresh)
     sealed = seal_table(Table(old.trust_domain, old.version + 1, clock.now_us(), entries), root_key)
@@ -258,16 +277,14 @@ def _ended(issuer: Issuer, table: IssuerTable, now_us: int) -> bool:
 
 
 def _new_entry(
-    directory: Path, region: str, kind: str, purpose: Purpose, root: x509.Certificate, root_key: PrivateKey,
+    custody: Custody, region: str, kind: str, purpose: Purpose, root: x509.Certificate, root_key: PrivateKey,
     clock: Clock, random: Random,
 ) -> Entry:  # fmt: skip
-    """A new intermediate with its key on disk."""
-    key = new_key()
+    """A new intermediate, its key in custody."""
+    key = custody.create()
     now_us = clock.now_us()
     name = f"Rocade {region} {kind}{' birth' if purpose == 'birth' else ''} {random.bits(32):08x}"
     certificate = _authority(key.public_key(), name, root, root_key, now_us, ISSUER_LIFE_US[purpose], random)
-    custody = FileCustody(directory / "issuers")
-    custody.store(x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex(), key)
     return Entry(region, kind, purpose, pem_of(certificate))
 
 

@@ -30,7 +30,7 @@ from rocade.trust.identity import tls
 from rocade.trust.identity.certificates import Verified, verify_leaf
 from rocade.trust.identity.directory import load_issuers, replace_pair
 from rocade.trust.identity.issuers import IssuerTable, Purpose, pem_of
-from rocade.trust.identity.keys import FileCustody, csr, to_pem, write_atomically
+from rocade.trust.identity.keys import create_private, csr, read_private, to_pem, write_atomically
 
 _ROOT = "/.well-known/est"
 _ANSWER_LIMIT_BYTES = 256 * 1024
@@ -168,10 +168,8 @@ def _obtain(
     knows its party again although the claim code is used.
     """
     name = "birth." if purpose == "birth" else ""
-    waiting = FileCustody(directory)
-    key = (
-        waiting.load(f"{name}waiting") if waiting.path(f"{name}waiting").exists() else waiting.create(f"{name}waiting")
-    )
+    waiting = directory / f"{name}waiting.pem"
+    key = read_private(waiting) if waiting.exists() else create_private(waiting)
     headers = {**headers, "Content-Type": "application/pkcs10"}
     answer = connection.ask("POST", path, base64.encodebytes(csr(key)), headers)
     leaf = _certificates(answer)[0]
@@ -181,7 +179,7 @@ def _obtain(
     if issuer is None or leaf.public_key() != key.public_key():
         raise Refused("est.answer.key", "the certificate that came back is not for the key that was sent")
     replace_pair(directory, to_pem(key), pem_of(leaf).encode() + issuer.pem.encode(), name)
-    waiting.path(f"{name}waiting").unlink()
+    waiting.unlink()
     return verified
 
 

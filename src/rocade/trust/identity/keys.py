@@ -1,7 +1,6 @@
 """Private keys: P-256 only, kept behind `Custody`, and the certificate signing requests they sign.
 
-`FileCustody` keeps one PEM file per name, mode 0600 in a 0700 directory, written whole or not at all; it refuses a key
-that others can read. A PKCS#11 custody later returns an object of the same `ec.EllipticCurvePrivateKey` interface and
+Files have mode 0600, in a 0700 directory, and are written whole or not at all; a key that others can read is refused. A PKCS#11 custody later returns an object of the same `ec.EllipticCurvePrivateKey` interface and
 needs no other change. The root's key belongs in a custody of its own, off the running machine.
 Why P-256: docs/decisions/0007-certificates.md.
 """
@@ -28,36 +27,49 @@ CSR_LIMIT_BYTES = 8 * 1024
 
 
 class Custody(Protocol):
-    """Where private keys live. The key object signs; whether its number can be read is the custody's business."""
+    """Where an authority's keys live. A key object signs; whether its number can be read is the custody's business."""
 
-    def create(self, name: str) -> PrivateKey: ...
+    def create(self) -> PrivateKey:
+        """A new P-256 key that stays here and is found again by its key id."""
+        ...
 
-    def load(self, name: str) -> PrivateKey: ...
+    def find(self, wanted: bytes) -> PrivateKey | None:
+        """The key with this key id, None if it is not here."""
+        ...
 
 
 class FileCustody:
-    """Keys as `<name>.pem` files in one directory."""
+    """Keys as `<key id>.pem` files in one directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def path(self, name: str) -> Path:
-        return self._directory / f"{name}.pem"
-
-    def create(self, name: str) -> PrivateKey:
-        """Make and store a new key; an existing one is never overwritten (FileExistsError)."""
+    def create(self) -> PrivateKey:
         key = new_key()
-        self.store(name, key)
+        keep_private(self._path(key_id(key.public_key())), key)
         return key
 
-    def store(self, name: str, key: PrivateKey) -> None:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.path(name).exists():
-            raise FileExistsError(self.path(name))
-        write_private(self.path(name), to_pem(key))
+    def find(self, wanted: bytes) -> PrivateKey | None:
+        """Raises: as `read_private`."""
+        return read_private(self._path(wanted)) if self._path(wanted).exists() else None
 
-    def load(self, name: str) -> PrivateKey:
-        return read_private(self.path(name))
+    def _path(self, wanted: bytes) -> Path:
+        return self._directory / f"{wanted.hex()}.pem"
+
+
+def create_private(path: Path) -> PrivateKey:
+    """Make a key and keep it in this file."""
+    key = new_key()
+    keep_private(path, key)
+    return key
+
+
+def keep_private(path: Path, key: PrivateKey) -> None:
+    """Keep a key in a new file; an existing one is never overwritten (FileExistsError)."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists():
+        raise FileExistsError(path)
+    write_private(path, to_pem(key))
 
 
 def new_key() -> PrivateKey:
