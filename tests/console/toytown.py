@@ -8,12 +8,14 @@ import random
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page as BrowserPage
 
@@ -25,8 +27,11 @@ from rocade.core.identifiers import Identity, VehicleRef
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.core.signals import Quality
 from rocade.doors.http import Access, Listeners, TokenFile, loopback_sockets, new_token
+from rocade.fabric.history import connect
 from rocade.fabric.log import Record
 from rocade.fabric.status import ProcessStatus
+from rocade.services.telemetry import store
+from rocade.services.telemetry.chunks import FLOAT, Chunks
 from rocade.services.telemetry.gaps import Numbers
 from rocade.services.telemetry.model import Quarantined, Unknown
 from rocade.services.vehicles import Page, Vehicle
@@ -174,6 +179,41 @@ class Toys:
         ]
 
 
+def samples(ref: int, signal: int, start_us: int, value: np.ndarray, bad: dict[int, int] | None = None) -> Chunks:
+    """One sample a second from `start_us` on; `bad` = quality flags by place."""
+    one, bad = np.ones(1, np.int64), bad or {}
+    return Chunks(
+        vehicle=one.astype(np.uint64) * ref, signal=one.astype(np.uint32) * signal, arrived_us=one * start_us,
+        start_us=one * start_us, step_us=one * 1_000_000, rows=one * len(value), kind=np.array([FLOAT], np.uint8),
+        exponent=np.zeros(1, np.int8), ints=np.zeros(0, np.int64), floats=value.astype(np.float64),
+        doubt_at=np.array(list(bad), np.int64), doubt_flags=np.array(list(bad.values()), np.uint8),
+    )  # fmt: skip
+
+
+async def drive(url: str, toys: Toys, ref: int, minutes: int = 50) -> None:
+    """Store a drive of the last `minutes`, with a stop in the middle."""
+    history, names = connect(url), catalogue.standard()
+    await store.ensure(history)
+    start_us = (toys.clock.now_us() // 1_000_000 - minutes * 60) * 1_000_000
+    second = np.arange(minutes * 60)
+    stands = (second > minutes * 28) & (second < minutes * 36)
+    speed = np.where(stands, 0.0, 46 + 22 * np.sin(second / 90) + 4 * np.sin(second / 7))
+    angle = np.cumsum(speed) / 3600 / 2.4
+    places = np.array([_at(2.4, one) for one in angle])
+    battery = "Vehicle.Powertrain.TractionBattery"
+    values = {
+        "Vehicle.Speed": speed,
+        "Vehicle.CurrentLocation.Longitude": places[:, 0],
+        "Vehicle.CurrentLocation.Latitude": places[:, 1],
+        f"{battery}.CurrentPower": np.round(speed * 210 - 3000 * np.cos(second / 90), 0),
+        f"{battery}.StateOfCharge.Displayed": 92 - np.cumsum(speed) / 9000,
+    }
+    for name, value in values.items():
+        signal = int(names.by_name(name).id)
+        await store.insert(history, samples(ref, signal, start_us, value), f"{ref}-{signal}")
+    await history.close()
+
+
 class Notes:
     """An audit log in memory."""
 
@@ -285,3 +325,9 @@ def _is_true(page: BrowserPage, expression: str) -> bool:
 
 
 sockets = loopback_sockets
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end in a thread of its own: a browser's loop may be running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()

@@ -198,6 +198,7 @@ HANDLERS = [
     watch_twin,
     show_gaps,
     show_curves,
+    show_trips,
     show_track,
     watch_ingest,
     show_town,

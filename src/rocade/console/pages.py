@@ -136,7 +136,7 @@ async def set_language(to: FromQuery[str], back: FromQuery[str] = "/") -> Redire
     parts = urlsplit(back)
     path = parts.path if back.startswith("/") and not back.startswith(("//", "/\\")) else "/"
     code = to if to in languages.CODES else "en"
-    cookie = Cookie(languages.COOKIE, code, max_age=31_536_000, samesite="lax", httponly=True)
+    cookie = Cookie(key=languages.COOKIE, value=code, path="/", max_age=31_536_000, samesite="lax", httponly=True)
     return Redirect(path, cookies=[cookie], status_code=303)
 
 

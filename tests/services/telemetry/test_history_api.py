@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import sys
@@ -21,7 +20,7 @@ from rocade.core.signals import Quality
 from rocade.fabric.history import connect
 from rocade.fabric.history.process import StoreProcess
 from rocade.services.telemetry import store
-from rocade.services.telemetry.chunks import FLOAT, TEXT, Chunks
+from rocade.services.telemetry.chunks import TEXT, Chunks
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "console"))
 import toytown
@@ -29,18 +28,6 @@ import toytown
 START_US = 1_795_219_200_000_000  # 2026-11-21T00:00:00Z
 HOURS = 3
 NAMES = ("Vehicle.Speed", "Vehicle.Exterior.AirTemperature")
-
-
-def seconds_of(ref: int, signal: int, value: np.ndarray, *, bad_at: list[int] | None = None) -> Chunks:
-    """One sample a second from START_US on."""
-    one = np.ones(1, np.int64)
-    bad = np.array(bad_at or [], np.int64)
-    return Chunks(
-        vehicle=one.astype(np.uint64) * ref, signal=one.astype(np.uint32) * signal, arrived_us=one * START_US,
-        start_us=one * START_US, step_us=one * 1_000_000, rows=one * len(value), kind=np.array([FLOAT], np.uint8),
-        exponent=np.zeros(1, np.int8), ints=np.zeros(0, np.int64), floats=value.astype(np.float64),
-        doubt_at=bad, doubt_flags=np.full(len(bad), int(Quality.JUMP), np.uint8),
-    )  # fmt: skip
 
 
 class Api:
@@ -60,7 +47,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with tempfile.TemporaryDirectory(prefix="rocade-ha-") as directory:
         process = StoreProcess(Path(directory))
         process.start()
-        asyncio.run(fill(process.url, list(toys.vehicles)))
+        toytown.run(fill(process.url, list(toys.vehicles)))
         history = connect(process.url)
         services, token = toytown.services(toys, tmp_path_factory.mktemp("api"), history=history, database=toys)
         with toytown.Served(services) as served:
@@ -77,11 +64,17 @@ async def fill(url: str, refs: list[int]) -> None:
         ramp = np.arange(HOURS * 3600) % 100 + number * 10.0
         if not number:
             ramp[30] = 900.0
-        await store.insert(history, seconds_of(ref, speed, ramp, bad_at=[] if number else [30]), f"speed-{ref}")
+        await store.insert(
+            history,
+            toytown.samples(ref, speed, START_US, ramp, {} if number else {30: int(Quality.JUMP)}),
+            f"speed-{ref}",
+        )
     temperature = np.full(HOURS * 3600, 11.5)
-    await store.insert(history, seconds_of(refs[0], names.by_name(NAMES[1]).id, temperature), "temperature")
+    await store.insert(
+        history, toytown.samples(refs[0], names.by_name(NAMES[1]).id, START_US, temperature), "temperature"
+    )
     text = names.by_name("Vehicle.VehicleIdentification.Brand").id
-    one = seconds_of(refs[0], text, np.zeros(0))
+    one = toytown.samples(refs[0], text, START_US, np.zeros(0))
     words = Chunks(**{name: getattr(one, name) for name in one.__slots__} | {"kind": np.array([TEXT], np.uint8), "rows": np.array([2]), "words": ["Renault", 'Re"n,ault']})  # fmt: skip
     await store.insert(history, words, "text")
     await history.close()

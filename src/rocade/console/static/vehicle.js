@@ -97,7 +97,7 @@ function plot(curve, index, range) {
       width: box.clientWidth, height: 190, legend: { show: true, live: true }, cursor: { sync: { key: "vehicle" }, drag: { x: true, y: false, setScale: false } },
       scales: { x: { time: true, range: (_, low, high) => chart.range ?? [low, high] } },
       axes: [axis, { ...axis, size: 56 }], bands: [{ series: [1, 2], fill: `${colour}26` }],
-      series: [{ value: (_, at) => at == null ? "–" : clock(at * 1e6) }, line({ label: "max", stroke: `${colour}55`, width: 1 }), line({ label: "min", stroke: `${colour}55`, width: 1 }), line({ label: "mean", stroke: colour, width: 1.8 })],
+      series: [{ label: t("vehicle.time"), value: (_, at) => at == null ? "–" : clock(at * 1e6) }, line({ label: "max", stroke: `${colour}55`, width: 1 }), line({ label: "min", stroke: `${colour}55`, width: 1 }), line({ label: "mean", stroke: colour, width: 1.8 })],
       hooks: { setSelect: [(plot) => {
         if (plot.select.width < 4) return;
         zoomed = [plot.posToVal(plot.select.left, "x") * 1e6, plot.posToVal(plot.select.left + plot.select.width, "x") * 1e6];
