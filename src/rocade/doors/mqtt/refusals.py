@@ -1,6 +1,6 @@
 """Every refusal is counted and audited; a flood becomes one entry per action and reason every ten seconds.
 
-Source: docs/issue letters C1 and D1 (refused handshakes are audited with reason and peer address, no identity claimed).
+An entry about a refused handshake names the peer's address and claims no identity. Source: docs/decisions/0019-mqtt-rules.md.
 """
 
 from __future__ import annotations
