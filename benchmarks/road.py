@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import json
 import os
-import pickle
 import platform
 import shutil
 import socket
@@ -30,12 +29,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
 import psutil
-
-sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
 from load import Fleet, Report, raise_file_limit, write_vehicles
 from minutes import drives, minute_bodies, small_bodies
@@ -64,6 +62,7 @@ class Plan:
 
     full: bool
     vehicles: int = 1_000
+    rates: tuple[float, ...] = ()
     warm_s: float = field(init=False)
     run_s: float = field(init=False)
     minutes: int = field(init=False)
@@ -120,8 +119,7 @@ class Outcome(msgspec.Struct):
 def play(order: Order) -> Outcome:
     """Connect, warm up, run, settle."""
     raise_file_limit()
-    with open(order.bodies, "rb") as file:
-        bodies: dict[str, list[bytes]] = pickle.load(file)
+    bodies = msgspec.msgpack.decode(Path(order.bodies).read_bytes(), type=dict[str, list[bytes]])
     base_us = (time.time_ns() // 1000 - 20 * 3600 * 1_000_000) // MINUTE_US * MINUTE_US
     restamp = _batch_restamp({}, base_us, order.epoch, order.kind)
     fleet = Fleet(
@@ -221,7 +219,7 @@ def prepare(directory: Path, ids: Sequence[str], kind: str, count: int) -> tuple
     with ProcessPoolExecutor() as pool:
         made = list(pool.map(make, range(len(ids)), chunksize=50))
     file = directory / f"bodies-{kind}"
-    file.write_bytes(pickle.dumps(dict(zip(ids, made, strict=True))))
+    file.write_bytes(msgspec.msgpack.encode(dict(zip(ids, made, strict=True))))
     sizes = [len(body) for bodies in made for body in bodies]
     return file, f"{source}; mean message {statistics.mean(sizes):.0f} bytes"
 
@@ -264,9 +262,7 @@ async def throughput(world: World, plan: Plan, bodies: Path, kind: str, rate_per
     )  # fmt: skip
     held = await points_by_vehicle(world.history, list(world.refs.values()))
     before = world.cpu_s()
-    watch = asyncio.create_task(_twin_latency(world))
     outcome = await load(order)
-    watch.cancel()
     cpu = {name: round(value - before.get(name, 0.0), 1) for name, value in world.cpu_s().items()}
     expected = {
         vehicle: count * points + held.get(world.refs[vehicle], 0)
@@ -287,40 +283,47 @@ async def throughput(world: World, plan: Plan, bodies: Path, kind: str, rate_per
         "reconnects": report.reconnects,
         "cpu_s": {**cpu, "load": round(report.cpu_s, 1)},
         "seconds": round(seconds, 1),
-        "twin": await world.board("worker"),
+        "worker": await world.board("worker"),
     }
-    print("   ", {key: value for key, value in result.items() if key != "twin"}, flush=True)
+    print("   ", {key: value for key, value in result.items() if key != "worker"}, flush=True)
     return result
-
-
-async def _twin_latency(world: World) -> None:
-    """Keep the API's view of one twin warm; the worker itself counts when each batch became visible."""
-    with contextlib.suppress(asyncio.CancelledError):
-        while True:
-            await asyncio.sleep(1)
 
 
 def is_exact(result: dict[str, Any]) -> bool:
     return result["lost"] == 0 and result["doubled"] == 0 and result["lag_s"] <= 2.0 and not result["refused"]
 
 
+async def highest(world: World, plan: Plan, bodies: Path, kind: str, offered: Sequence[float]) -> dict[str, Any]:
+    """The load at the highest of the offered rates that the whole road carried: nothing lost, lag at the end <= 2 s.
+
+    If not even the first is carried, its result stands, and says so.
+    """
+    best: dict[str, Any] = {}
+    for rate in offered:
+        result = await throughput(world, plan, bodies, kind, rate)
+        if best and not is_exact(result):
+            break
+        best = result
+        if not is_exact(result):
+            break
+    return best
+
+
 async def row_batches(directory: Path, plan: Plan) -> Figures:
-    """One-minute batches as fast as they are acknowledged; then at half of that for latency."""
+    """One-minute batches at rising rates; then at half of the highest one that was carried, for latency."""
     world = World(directory / "batches", plan.vehicles)
     bodies, source = prepare(directory, world.ids, "batch", plan.minutes)
     print(f"one-minute batches, {plan.vehicles} vehicles: {source}", flush=True)
     async with world.running():
-        full = await throughput(world, plan, bodies, "batch")
+        full = await highest(world, plan, bodies, "batch", plan.rates or (2_550, 3_000, 3_500, 4_000))
         half = await throughput(world, plan, bodies, "batch", full["messages_per_s"] / 2)
-        size = await footprint(world.history)
-        twin_ms = float(half["twin"].get("visible_p99_ms", float("nan")))
+        twin_ms = float(half["worker"].get("visible_p99_ms", float("nan")))
     return [
         figure("one-minute batches, durable and queryable", full["points_per_s"], "points/s", ">= 3,000,000",
                met=full["points_per_s"] >= 3e6 and is_exact(full), detail=full),
         figure("acknowledgement latency p99 at half of that", half["ack_p99_ms"], "ms", "<= 100",
                met=half["ack_p99_ms"] <= 100 and is_exact(half), detail=half),
         figure("value visible in the twin after arrival, p99", twin_ms, "ms", "<= 1,000", met=twin_ms <= 1000),
-        figure("disk per point before merges end (minutes repeat)", size.bytes_per_point, "bytes", "-", met=True),
     ]  # fmt: skip
 
 
@@ -330,7 +333,7 @@ async def row_small(directory: Path, plan: Plan) -> Figures:
     bodies, source = prepare(directory, world.ids, "small", 60)
     print(f"three-point messages, {plan.vehicles} vehicles: {source}", flush=True)
     async with world.running():
-        ours = await throughput(world, plan, bodies, "small")
+        ours = await highest(world, plan, bodies, "small", plan.rates or (15_300, 18_000, 21_000, 25_000))
     rate = ours["messages_per_s"]
     figures = [
         figure("three-point messages, durable and queryable", rate, "messages/s", ">= 15,000",
@@ -455,7 +458,7 @@ async def row_queries(directory: Path, plan: Plan) -> Figures:
 
 def _ask(world: World, seconds: float) -> dict[str, list[float]]:
     """Ask the API over one mutual TLS connection: mostly latest, some days, now and then the fleet."""
-    random = __import__("random").Random(SEED)
+    random = Random(SEED)
     found: dict[str, list[float]] = {
         "latest of one vehicle": [], "one day of one signal": [], "hourly mean of all vehicles": []
     }  # fmt: skip
@@ -489,15 +492,19 @@ def _iso(at_s: float) -> str:
 
 async def row_jetstream(directory: Path, plan: Plan) -> Figures:
     """The same batches with the three-node JetStream log."""
-    from rocade.fabric.log.cluster import Cluster
+    from rocade.fabric.log.cluster import NatsCluster
 
     (directory / "nats").mkdir()
-    with Cluster(directory / "nats") as cluster:
+    cluster = NatsCluster(directory / "nats")
+    await asyncio.to_thread(cluster.start)
+    try:
         world = World(directory / "jetstream", plan.vehicles, ",".join(cluster.urls))
         bodies, source = prepare(directory, world.ids, "batch", plan.minutes)
         print(f"one-minute batches over three JetStream nodes: {source}", flush=True)
         async with world.running():
-            result = await throughput(world, plan, bodies, "batch")
+            result = await highest(world, plan, bodies, "batch", plan.rates or (2_550, 3_000))
+    finally:
+        await asyncio.to_thread(cluster.stop)
     rate = result["messages_per_s"]
     return [figure("one-minute batches, three-node JetStream log", rate, "batches/s", ">= 2,500",
                    met=rate >= 2_500 and not result["lost"], detail=result)]  # fmt: skip
@@ -520,8 +527,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the length the goals are stated for (>= 120 s a row)")
     parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--rates", default="", help="messages/s to offer, rising; default by row")
     options = parser.parse_args(arguments)
-    plan = Plan(full=options.full)
+    plan = Plan(options.full, rates=tuple(float(rate) for rate in options.rates.split(",") if rate))
     build = Path("build/bench")
     build.mkdir(parents=True, exist_ok=True)
     raise_file_limit()
