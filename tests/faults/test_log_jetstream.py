@@ -89,6 +89,33 @@ async def _kill_leaders(cluster: NatsCluster, database: Database, kills: int) ->
     assert max(pauses_s) < 10.0
 
 
+async def test_an_acknowledgement_that_gets_lost_is_asked_for_again_and_nothing_is_doubled(
+    cluster: NatsCluster, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = JetStreamLog._publish
+    calls = 0
+
+    async def lossy(self: JetStreamLog, stream: str, body: bytes, headers: dict[str, str]) -> object:
+        nonlocal calls
+        calls += 1
+        answer = await publish(self, stream, body, headers)
+        return None if calls % 2 else answer  # stored, but we never hear of it
+
+    monkeypatch.setattr(JetStreamLog, "_publish", lossy)
+    log = await JetStreamLog.connect(database, cluster.urls, retention=Retention(limit_bytes=1 << 30))
+    for number in range(20):
+        await log.append("telemetry", [Record(number, number, 1, number, b"once")])
+    found = await log.read("telemetry", EVERY, {}, 100, 1 << 20)
+    assert [record.key for record in found.records] == list(range(20))
+    assert calls == 40
+    await log.close()
+
+
+def test_every_node_of_the_cluster_syncs_before_it_answers(cluster: NatsCluster) -> None:
+    for address in cluster.monitors:
+        assert httpx.get(f"{address}/varz", timeout=5).json()["jetstream"]["config"]["sync_always"] is True
+
+
 async def test_killing_the_leader_under_load_pauses_acknowledgements_and_fails_none(
     cluster: NatsCluster, database: Database
 ) -> None:
