@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.doors.mqtt.stand import RecordingAudit, RecordingIntake, Yard
 
-from rocade.agents.vehicle.convoy import Convoy, Order, Seat
+from rocade.agents.vehicle.convoy import Convoy, Ledger, Order, Seat, Totals
 from rocade.agents.vehicle.renewal import Renewal
 from rocade.agents.vehicle.replay import replay
 from rocade.agents.vehicle.simulation import MODELS, build
@@ -162,7 +164,6 @@ async def test_a_convoy_of_every_model_keeps_a_ledger_that_matches_what_arrived(
     await asyncio.sleep(0.5)
     assert convoy.totals().connected == len(seats) - 1
     await asyncio.sleep(2.5)
-    convoy._order = order
     stop.set()
     await asyncio.wait_for(running, 10)
     ledger = {line.vehicle_id: line for line in convoy.ledger().ledger}
@@ -217,3 +218,30 @@ async def test_a_certificate_is_renewed_in_time_and_after_its_end_with_the_birth
     finally:
         await door.close()
         await denied.close()
+
+
+async def test_a_convoy_runs_as_a_program_of_its_own(road: Road) -> None:
+    seats = tuple(Seat(f"VF1AAAAA5550001{place:02}", model.key, "") for place, model in enumerate(MODELS[:3]))
+    seats = tuple(Seat(seat.vehicle_id, seat.model, str(road.yard.identity(seat.vehicle_id))) for seat in seats)
+    order = Order(host="localhost", port=road.port, seats=seats, batch_s=1)
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "rocade.agents.vehicle.convoy", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24
+    )  # fmt: skip
+    assert program.stdin
+    assert program.stdout
+    program.stdin.write(msgspec.json.encode(order) + b"\n")
+    for _ in range(30):
+        totals = msgspec.json.decode(await asyncio.wait_for(program.stdout.readline(), 20), type=Totals)
+        if totals.acknowledged_batches >= 3:
+            break
+    assert (totals.vehicles, totals.connected, totals.problem) == (3, 3, "")
+    program.stdin.write(b'nonsense\n{"cut":"VF1AAAAA555000101","for_s":0.2}\n{"stop":true}\n')
+    lines = (await asyncio.wait_for(program.stdout.read(), 20)).splitlines()
+    assert await program.wait() == 0
+    ledger = msgspec.json.decode(lines[-1], type=Ledger).ledger
+    assert {line.vehicle_id for line in ledger} == {seat.vehicle_id for seat in seats}
+    numbers: dict[str, set[int]] = {}
+    for publish in road.intake.stored:
+        numbers.setdefault(publish.context.identity.id, set()).add(int(check_many([publish.body]).sequence[0]))
+    for line in ledger:
+        assert set(range(1, line.made + 1)) - set(line.waiting) <= numbers[line.vehicle_id]

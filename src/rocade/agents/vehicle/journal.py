@@ -7,7 +7,7 @@ number used twice. After kill -9 everything appended is there, and the source go
 Limits: bytes and age of what waits. What must be dropped unsent leaves an empty batch with its number, so that the
 platform learns that the number is spent instead of asking for ever; it is counted in `dropped_points`.
 Refuses: Unavailable `journal.full` when the disk is full (nothing was half written), Corrupt `journal.damaged`.
-Source: docs/decisions/0020-vehicle-journal.md.
+Source: docs/decisions/0020-vehicle-agent.md.
 """
 
 from __future__ import annotations

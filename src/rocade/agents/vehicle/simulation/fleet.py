@@ -2,7 +2,7 @@
 
 Flow: `step` once a second (traffic in half-second steps, energy, receiver noise) records one row for everybody; `batch`
 cuts the rows of one vehicle since its last batch. Same seed, models and times give the same samples.
-Cost: docs/decisions/0021-simulated-fleet.md.
+Cost: docs/decisions/0020-vehicle-agent.md.
 """
 
 from __future__ import annotations
