@@ -186,6 +186,7 @@ class Supervisor:
 
     async def allow_chaos(self) -> None:
         """Open the control socket (mode 0600) through which the pages may kill, cut and fill."""
+        self._control_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._control_path.unlink(missing_ok=True)
         self._control = await asyncio.start_unix_server(self._serve_control, str(self._control_path))
         self._control_path.chmod(0o600)
