@@ -1,17 +1,14 @@
 """History alone: insert cost, bytes a point, read latency while inserting. `python benchmarks/history.py [--seconds 60]`.
 
-Flow: minutes of 20 signals (ten from the real Twizy files, ten derived with noise) dealt to 1,000 vehicles -> a store
+Flow: real minutes of 20 signals (benchmarks/minutes.py) dealt to 1,000 vehicles -> a store
 process fed through its socket at 3,000,000 points/s -> its processor time and disk -> reads while a quarter of that goes on.
-Bodies are made before the clock starts; minutes return only to other vehicles. Needs the data folder (ROCADE_DATA).
+Bodies are made before the clock starts; minutes return only to other vehicles.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import csv
-import gzip
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -21,80 +18,48 @@ import psutil
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from minutes import SIGNALS as DECIMALS
+from minutes import drives, widen
 from rocade.fabric.history import History, connect
 from rocade.fabric.history.process import StoreProcess
 from rocade.services.telemetry import chunks, store
 from rocade.services.telemetry.chunks import HOUR_US
 
-DATA = Path(os.environ.get("ROCADE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 VEHICLES, SIGNALS, ROWS, BATCHES = 1000, 20, 60, 1250
 POINTS = BATCHES * SIGNALS * ROWS
-EXPONENTS = np.array([-2, -2, -2, -7, -7, -1, -1, -1, -1, 0, -1, -1, -1, 0, -1, -1, -1, -1, -2, -3], np.int8)
+EXPONENTS = -np.array([decimals for _, decimals in DECIMALS], np.int8)
 START_US = 1_700_000_000_000_000 // HOUR_US * HOUR_US
-REAL = ("Soc", "Speed", "GpsSpeed", "LAT", "LON", "ALT", "Temperature", "Humidity", "WindSpeedAv", "SpeedLimit")
-
-
-def trips() -> list[dict[str, NDArray[np.float64]]]:
-    found = []
-    for path in sorted((DATA / "twizy_gps_soc").glob("*.csv.gz")):
-        with gzip.open(path, "rt", encoding="utf-8-sig") as file:
-            rows = [{key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(file)]
-        found.append({name: np.array([float(row[name] or 0) for row in rows]) for name in REAL})
-    return found
 
 
 def minutes(random: np.random.Generator, count: int) -> NDArray[np.int64]:
-    """Shape: [count, SIGNALS, ROWS] scaled integers."""
-    known = trips()
-    sizes = np.array([len(trip["Soc"]) for trip in known])
+    """Shape: [count, SIGNALS, ROWS] scaled integers; runs of twenty minutes belong together."""
+    found, _ = drives()
+    found = [drive for drive in found if len(drive) >= 21 * ROWS]
     out = np.empty((count, SIGNALS, ROWS))
-    for place, which in enumerate(random.choice(len(known), count, p=sizes / sizes.sum())):
-        begin = random.integers(0, sizes[which] - ROWS)
-        real = [known[which][name][begin : begin + ROWS] for name in REAL]
-        real[1] = real[1] * random.uniform(0.9, 1.1)
-        real[3], real[4] = real[3] + random.normal(0, 0.05), np.clip(real[4], -180, 180) + random.normal(0, 0.05)
-        real[6], real[7] = (values + np.cumsum(random.normal(0, 0.03, ROWS)) for values in real[6:8])
-        real[8] = real[8] + np.abs(np.cumsum(random.normal(0, 0.05, ROWS)))
-        real[9] = real[9] + 20 * (np.arange(ROWS) > random.integers(1, ROWS))
-        out[place, :10], out[place, 10:] = real, _derived(random, real[1])
+    for place in range(0, count, 20):
+        drive = found[random.integers(len(found))]
+        begin = random.integers(0, len(drive) - 20 * ROWS)
+        out[place : place + 20] = (
+            widen(drive[begin : begin + 20 * ROWS], random).reshape(20, ROWS, SIGNALS).transpose(0, 2, 1)
+        )
     return np.rint(out / 10.0 ** EXPONENTS[:, None]).astype(np.int64)
-
-
-def _derived(random: np.random.Generator, speed: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    noise = random.normal
-    acceleration = np.diff(speed, prepend=speed[:1]) / 3.6
-    power = 0.02 * speed + 0.07 * acceleration * speed + noise(0, 0.02, ROWS)
-    voltage = 58 - 0.2 * power + noise(0, 0.05, ROWS)
-    battery = 25 + random.uniform(0, 10) + np.cumsum(noise(0, 0.03, ROWS))
-    motor = 40 + random.uniform(0, 20) + np.cumsum(noise(0.02, 0.1, ROWS))
-    pedal = np.clip(acceleration * 20 + speed * 0.6 + noise(0, 0.4, ROWS), 0, 100)
-    distance = random.uniform(1000, 90000) + np.cumsum(speed / 3600)
-    current, turns = power * 1000 / voltage, speed * 105 + noise(0, 3, ROWS)
-    return [
-        power,
-        voltage,
-        current,
-        turns,
-        pedal,
-        battery,
-        motor,
-        battery + noise(0, 0.05, ROWS),
-        acceleration,
-        distance,
-    ]
 
 
 def block(pool: NDArray[np.int64], number: int) -> chunks.Chunks:
     """The batches of one worker turn, in order of vehicle."""
     random = np.random.default_rng(number)
-    which = np.sort(random.permutation(np.arange(BATCHES) % VEHICLES))
-    values = pool[random.integers(0, len(pool), BATCHES)]
+    turn = number * BATCHES + np.arange(BATCHES)
+    turn = turn[np.argsort(turn % VEHICLES, kind="stable")]
+    which, minute = turn % VEHICLES, turn // VEHICLES
+    begin = random.integers(0, len(pool) // 20) * 20
+    values = pool[(which * 20 + minute % 20 + begin) % len(pool)]
     count = BATCHES * SIGNALS
-    start = START_US + number * 75_000_000 + np.repeat(random.integers(0, 60_000_000, BATCHES), SIGNALS)
+    start = START_US + np.repeat(minute * 60_000_000 + which * 59_123, SIGNALS)
+    arrived = START_US + number * 75_000_000 + 60_000_000 + np.repeat(random.integers(0, 500_000, BATCHES), SIGNALS)
     return chunks.Chunks(
         vehicle=np.repeat((which.astype(np.uint64) + np.uint64(1)) * np.uint64(0x1E3779B97F4A7C15), SIGNALS),
         signal=np.tile(np.arange(1, SIGNALS + 1, dtype=np.uint32), BATCHES),
-        arrived_us=start + 61_000_000,
+        arrived_us=arrived,
         start_us=start,
         step_us=np.full(count, 1_000_000),
         rows=np.full(count, ROWS),
@@ -105,7 +70,9 @@ def block(pool: NDArray[np.int64], number: int) -> chunks.Chunks:
     )
 
 
-async def feed(history: History, tables: list[pa.Table], first: int, per_s: float, until_s: float) -> tuple[int, list[float]]:
+async def feed(
+    history: History, tables: list[pa.Table], first: int, per_s: float, until_s: float
+) -> tuple[int, list[float]]:
     begun, sent, walls = time.monotonic(), 0, list[float]()
     while time.monotonic() - begun < until_s and sent < len(tables):
         await asyncio.sleep(max(0.0, begun + sent / per_s - time.monotonic()))

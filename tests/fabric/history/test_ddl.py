@@ -15,7 +15,7 @@ def test_a_cluster_gets_a_replicated_table_and_a_distributed_one_over_it() -> No
     assert (
         "ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/signal_chunk_local', '{replica}')" in local
     )
-    assert "ORDER BY (vehicle, signal, t0_us)" in local
+    assert "ORDER BY (signal, vehicle, t0_us)" in local
     assert "fsync_after_insert = 1, fsync_part_directory = 1" in local
     assert "replicated_deduplication_window = 10000" in local
     assert "ENGINE = Distributed('eu', currentDatabase(), 'signal_chunk_local', sipHash64(vehicle))" in distributed

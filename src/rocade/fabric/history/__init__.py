@@ -21,6 +21,8 @@ class Table(msgspec.Struct, frozen=True):
     order_by: tuple[str, ...]
     partition_by: str
     settings: Mapping[str, str | int] = {}
+    shard_by: str = ""
+    """Column that places a row on a shard of a cluster; the first of `order_by` if empty."""
 
 
 class History(Protocol):

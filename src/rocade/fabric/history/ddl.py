@@ -1,7 +1,7 @@
 """Statements for a `Table`: one definition rendered for a single node (MergeTree) or a cluster.
 
-On a cluster `<name>_local` is a ReplicatedMergeTree on every node and `<name>` a Distributed table over it, sharded by the
-first column of the sort key. Each table's comment holds its definition, so that a later start can compare exactly.
+On a cluster `<name>_local` is a ReplicatedMergeTree on every node and `<name>` a Distributed table over it, sharded by
+`shard_by`. Each table's comment holds its definition, so that a later start can compare exactly.
 Every insert and every merge is fsynced, and the last `TOKENS` insert tokens are remembered to drop repeats.
 """
 
@@ -45,7 +45,7 @@ def create(table: Table, cluster: str | None = None) -> list[str]:
     distributed = (
         f"CREATE TABLE IF NOT EXISTS {quote_name(table.name)}{on} AS {quote_name(table.name + '_local')} "
         f"ENGINE = Distributed({quote_text(cluster)}, currentDatabase(), {quote_text(table.name + '_local')}, "
-        f"sipHash64({table.order_by[0]})) COMMENT {quote_text(definition_of(table))}"
+        f"sipHash64({table.shard_by or table.order_by[0]})) COMMENT {quote_text(definition_of(table))}"
     )
     return [_merge_tree(table, table.name + "_local", on, path, window), distributed]
 

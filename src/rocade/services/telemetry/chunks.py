@@ -3,7 +3,7 @@
 Flow in: `rows_from` turns the decoded struct-of-arrays of many batches into one Arrow table without touching the values
 (chunks are cut at full hours, which only moves list offsets). Flow out: `samples_of` turns stored chunks into flat
 times, values and quality. A value is a float64 or a text. Decimals are integers and a power of ten: `first`, and the
-differences from sample to sample in the narrowest of `d8`, `d16`, `d32` (differences[0] = 0). Other numbers stand in
+differences from sample to sample: `d8`, or `d8 + 256 * h8` where `h8` is filled, or `d32` (differences[0] = 0). Other numbers stand in
 `f`, their `exponent` is REAL. Times are `t0_us + k * step_us`, or `t0_us + dt[k]` where the clock is irregular.
 Beside the samples stand `n`, `total`, `low` and `high` of the good numbers, relative to `first` (of REAL chunks: the
 bits of the float64), so that aggregates by whole hours or longer never open the arrays.
@@ -29,7 +29,7 @@ INTEGER, FLOAT, TEXT = range(3)
 """Kind of a chunk's values."""
 REAL = 127
 """Stored exponent of chunks whose numbers are float64."""
-NUMBERS = ("d8", "d16", "d32", "f")
+NUMBERS = ("d8", "d32", "f")
 DOUBTFUL = int(
     Quality.OUT_OF_RANGE | Quality.JUMP | Quality.ZERO_POSITION | Quality.IMPOSSIBLE_POSITION | Quality.NOT_FINITE
 )
@@ -50,19 +50,20 @@ TABLE = Table(
         ("low", "Int64 CODEC(T64, ZSTD)"),
         ("high", "Int64 CODEC(T64, ZSTD)"),
         ("d8", "Array(Int8) CODEC(ZSTD)"),
-        ("d16", "Array(Int16) CODEC(ZSTD)"),
+        ("h8", "Array(Int8) CODEC(ZSTD)"),
         ("d32", "Array(Int32) CODEC(ZSTD)"),
         ("f", "Array(Float64) CODEC(ZSTD)"),
         ("s", "Array(String) CODEC(ZSTD)"),
         ("dt", "Array(UInt32) CODEC(Delta, ZSTD)"),
         ("q", "Array(UInt8) CODEC(ZSTD)"),
     ),
-    order_by=("vehicle", "signal", "t0_us"),
+    order_by=("signal", "vehicle", "t0_us"),
+    shard_by="vehicle",
     partition_by=f"(intDiv(arrived_us, {DAY_US}), t0_us < arrived_us - 2 * {DAY_US} OR t0_us > arrived_us + {DAY_US})",
     settings={"old_parts_lifetime": 2, "cleanup_delay_period": 1, "max_cleanup_delay_period": 2},
 )
 """A partition is one day of arrival; what arrives more than two days late (or from the future) has a partition of its
-own there, so that the engine's per-part bounds of `t0_us` stay narrow and a range of time opens few parts."""
+own there (arrival is kept to the second), so that the engine's per-part bounds of `t0_us` stay narrow and a range of time opens few parts."""
 
 type Ints = NDArray[np.int64]
 
@@ -121,10 +122,9 @@ def rows_from(chunks: Chunks) -> pa.Table:
     of_integer = rows[kind == INTEGER]
     widths = np.zeros(len(rows), np.uint8)
     widths[kind == INTEGER] = width
-    narrow = {
-        name: _lists(rows * (widths == bits), _picked(deltas.astype(f"int{bits}"), width == bits, of_integer))
-        for name, bits in (("d8", 8), ("d16", 16), ("d32", 32))
-    }
+    low = deltas.astype(np.int8)
+    high = ((deltas - low) >> 8).astype(np.int8)
+    small = _picked(low, width <= 16, of_integer)
     irregular = (chunks.step_us == 0) & (rows > 1)
     offsets = _picked(chunks.offsets_us.astype(np.uint32), irregular[chunks.step_us == 0], rows[chunks.step_us == 0])
     words = chunks.words if isinstance(chunks.words, pa.Array) else pa.array(chunks.words, pa.string())
@@ -133,11 +133,13 @@ def rows_from(chunks: Chunks) -> pa.Table:
             "vehicle": chunks.vehicle,
             "signal": chunks.signal,
             "t0_us": chunks.start_us,
-            "arrived_us": chunks.arrived_us,
+            "arrived_us": chunks.arrived_us // 1_000_000 * 1_000_000,
             "step_us": chunks.step_us.astype(np.uint32),
             "exponent": np.where(kind == FLOAT, np.int8(REAL), chunks.exponent),
             **sums,
-            **narrow,
+            "d8": _lists(rows * ((widths == 8) | (widths == 16)), small),
+            "h8": _lists(rows * (widths == 16), _picked(high, width == 16, of_integer)),
+            "d32": _lists(rows * (widths == 32), _picked(deltas.astype(np.int32), width == 32, of_integer)),
             "f": _lists(rows * (kind == FLOAT), pa.array(chunks.floats)),
             "s": _lists(rows * (kind == TEXT), words),
             "dt": _lists(rows * irregular, offsets),
@@ -151,7 +153,7 @@ def samples_of(rows: pa.RecordBatch | pa.Table) -> Samples:
     if isinstance(rows, pa.Table):
         rows = rows.combine_chunks()
     flat = {name: _flat(rows.column(name)) for name in rows.schema.names}
-    length = {name: lengths(rows.column(name)) for name in (*NUMBERS, "s", "dt", "q")}
+    length = {name: lengths(rows.column(name)) for name in (*NUMBERS, "h8", "s", "dt", "q")}
     count = sum(length[name] for name in (*NUMBERS, "s"))
     row = np.repeat(np.arange(len(count)), count)
     begin = np.cumsum(count) - count
@@ -163,8 +165,8 @@ def samples_of(rows: pa.RecordBatch | pa.Table) -> Samples:
     if length["s"].any():
         return Samples(time_us, flat["s"].astype(object), quality, row)
     deltas = np.zeros(len(row), np.int64)
-    for name in ("d8", "d16", "d32"):
-        deltas[(length[name] > 0)[row]] = flat[name]
+    for name, weight in (("d8", 1), ("h8", 256), ("d32", 1)):
+        deltas[(length[name] > 0)[row]] += flat[name].astype(np.int64) * weight
     running = np.cumsum(deltas)
     value = scaled((flat["first"] - running[begin])[row] + running, np.where(length["f"] > 0, 0, flat["exponent"])[row])
     value[(length["f"] > 0)[row]] = flat["f"]
@@ -232,8 +234,8 @@ def _narrowed(chunks: Chunks) -> tuple[Chunks, NDArray[Any], Ints]:
     deltas[begin] = 0
     low, high = (_runs(act, deltas, rows, begin) for act in (np.minimum, np.maximum))
     width = np.full(len(rows), 64)
-    for bits in (32, 16, 8):
-        width[(low >= -(1 << bits - 1)) & (high < 1 << bits - 1)] = bits
+    for bits, lowest, highest in ((32, -(1 << 31), (1 << 31) - 1), (16, -(1 << 15), 127 * 256 + 127), (8, -128, 127)):
+        width[(low >= lowest) & (high <= highest)] = bits
     if (width < 64).all():
         return chunks, deltas, width
     wide = np.zeros(len(integer), bool)

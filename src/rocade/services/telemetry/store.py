@@ -24,7 +24,7 @@ type Part = tuple[int, int, Samples]
 """(vehicle, signal, its samples in order of time)."""
 
 _NAME = chunks.TABLE.name
-_COLUMNS = "vehicle, signal, t0_us, step_us, exponent, first, d8, d16, d32, f, s, dt, q"
+_COLUMNS = "vehicle, signal, t0_us, step_us, exponent, first, d8, h8, d32, f, s, dt, q"
 _WHERE = (
     "vehicle IN {vehicles:Array(UInt64)} AND signal IN {signals:Array(UInt32)} "
     "AND t0_us >= {first:Int64} AND t0_us < {until:Int64}"
@@ -60,8 +60,8 @@ async def insert(history: History, block: Chunks, token: str) -> None:
 async def samples(
     history: History, vehicles: Sequence[int], signals: Sequence[int], from_us: int, until_us: int
 ) -> AsyncIterator[Part]:
-    """Samples of these vehicles and signals in order of vehicle, signal and time, whole hours at once; bounded memory."""
-    sql = f"SELECT {_COLUMNS} FROM {_NAME} WHERE {_WHERE} ORDER BY vehicle, signal, t0_us"
+    """Samples of these vehicles and signals in order of signal, vehicle and time, whole hours at once; bounded memory."""
+    sql = f"SELECT {_COLUMNS} FROM {_NAME} WHERE {_WHERE} ORDER BY signal, vehicle, t0_us"
     waiting: pa.Table | None = None
     async for batch in history.stream(sql, _parameters(vehicles, signals, from_us, until_us)):
         table = pa.Table.from_batches([batch])
@@ -123,7 +123,7 @@ async def hourly(
 async def gaps(history: History, vehicle: int, from_us: int, until_us: int, longer_than_us: int) -> list[Gap]:
     """Stretches in [from, until) longer than that in which no signal of the vehicle has a sample."""
     sql = (
-        f"SELECT DISTINCT t0_us, step_us, dt, toInt64(length(d8) + length(d16) + length(d32) + length(f) + length(s)) AS rows "
+        f"SELECT DISTINCT t0_us, step_us, dt, toInt64(length(d8) + length(d32) + length(f) + length(s)) AS rows "
         f"FROM {_NAME} WHERE vehicle = {{vehicle:UInt64}} AND t0_us >= {{first:Int64}} AND t0_us < {{until:Int64}} ORDER BY t0_us"
     )
     first = from_us // HOUR_US * HOUR_US
