@@ -150,6 +150,46 @@ async def test_a_platform_that_is_away_is_said_plainly_and_the_next_replay_goes_
     assert sorted(check_many(road.bodies).sequence.tolist()) == list(range(1, 8))
 
 
+KILLED = """
+import sys
+from pathlib import Path
+from rocade.agents.vehicle.replay import replay
+print("begun", flush=True)
+replay([Path(sys.argv[1])], Path(sys.argv[2]), host="localhost", port=int(sys.argv[3]), mapping_file=Path(sys.argv[4]))
+"""
+
+
+async def test_a_replay_killed_with_signal_9_goes_on_without_loss_or_repetition(road: Road, tmp_path: Path) -> None:
+    file, identity = a_log(tmp_path, 9000), road.yard.identity(VIN)
+    road.intake.wait_s = 0.05
+    for enough in (20, 60):
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", KILLED, str(file), str(identity), str(road.port), str(tmp_path / "mapping.toml"))
+        )
+        for _ in range(2000):
+            if len(road.bodies) >= enough:
+                break
+            await asyncio.sleep(0.01)
+        program.kill()
+        assert await program.wait() == -9
+        assert enough <= len(road.bodies) < 150
+    road.intake.wait_s = 0.0
+    report = await asyncio.to_thread(
+        replay,
+        [file],
+        identity,
+        host="localhost",
+        port=road.port,
+        mapping_file=tmp_path / "mapping.toml",
+        patience_s=10,
+    )
+    assert (report.exit_status, report.rows_read, report.batches) == (0, 9000, 150)
+    first = {int(number): body for number, body in zip(check_many(road.bodies).sequence, road.bodies, strict=True)}
+    assert sorted(first) == list(range(1, 151))
+    assert int(check_many(list(first.values())).points.sum()) == report.points
+    assert len(set(check_many(road.bodies).epoch.tolist())) == 1
+
+
 async def test_a_convoy_of_every_model_keeps_a_ledger_that_matches_what_arrived(road: Road) -> None:
     seats = tuple(Seat(f"VF1AAAAA5550000{place:02}", model.key, "") for place, model in enumerate(MODELS))
     seats = tuple(Seat(seat.vehicle_id, seat.model, str(road.yard.identity(seat.vehicle_id))) for seat in seats)

@@ -12,7 +12,7 @@ import asyncio
 import ssl
 from typing import Protocol
 
-from rocade.core.errors import Refused, Unavailable
+from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.trust.identity import tls
 from rocade.wire.mqtt import (
     Connack,
@@ -184,9 +184,11 @@ class Link(asyncio.Protocol):
     def _welcome(self, packet: Connack) -> None:
         if packet.reason:
             text = packet.properties.reason_string or f"reason {packet.reason:#04x}"
-            code = (Unavailable, "link.busy") if packet.reason in _LATER else (Refused, "link.refused")
+            error: RocadeError = Refused("link.refused", f"the platform does not let this vehicle in: {text}")
+            if packet.reason in _LATER:
+                error = Unavailable("link.busy", f"the platform asks to come back later: {text}")
             if not self._ready.done():
-                self._ready.set_exception(code[0](code[1], f"the platform did not let the vehicle in: {text}"))
+                self._ready.set_exception(error)
             self.abort()
             return
         self._window = min(self._window, packet.properties.receive_maximum or 65535)
