@@ -67,17 +67,37 @@ async def test_processes_writing_at_once_make_one_gapless_order(database: Databa
 
 
 async def test_a_full_queue_counts_what_it_cannot_hold(
-    log: AuditLog, database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_module, "QUEUE_LIMIT", 10)
+    log = AuditLog(database, directory, SystemClock())
     for number in range(1000):
         log.note(entry(number, f"test.{number % 2}"))
-    await log.record(entry(0))
+    await log.close()
+    entries = await stored(database)
+    assert {e.action: e.facts["more"] for e in entries if e.actor == "audit"} == {"test.0": 495, "test.1": 495}
+    assert len(entries) == 10 + 2
+
+
+async def test_a_flood_of_one_refusal_is_counted_and_hides_no_other(database: Database, directory: Path) -> None:
+    log = AuditLog(database, directory, SystemClock())
+    for _ in range(3000):
+        log.note(AuditEntry(1, "peer:192.0.2.1", "tls.handshake", "door", "refused", "trust.handshake.plain_text"))
+    log.note(AuditEntry(1, "peer:192.0.2.2", "tls.handshake", "door", "refused", "trust.handshake.expired"))
+    for number in range(3000):
+        log.note(entry(number))
+    await log.close()
+    entries = await stored(database)
+    floods = [e for e in entries if e.reason == "trust.handshake.plain_text"]
+    assert sum(int(e.facts.get("more", 1)) for e in floods) == 3000
+    assert len(floods) <= 3 * audit_module.SAME_PER_S
+    assert sum(e.reason == "trust.handshake.expired" for e in entries) == 1
+    assert sum(e.action == "test.act" for e in entries) == 3000, "what was done is never summed up while there is room"
+
+
+async def stored(database: Database) -> list[AuditEntry]:
     rows = await database.pool.fetch("SELECT body FROM audit_entry ORDER BY position")
-    entries = [msgspec.json.decode(row["body"], type=Line).entry for row in rows]
-    more = {e.action: e.facts["more"] for e in entries if e.actor == "audit"}
-    assert more == {"test.0": 495, "test.1": 495}
-    assert len(entries) == 10 + 1 + 2
+    return [msgspec.json.decode(row["body"], type=Line).entry for row in rows]
 
 
 async def test_a_record_that_cannot_be_written_says_so_and_a_note_waits_for_the_database(

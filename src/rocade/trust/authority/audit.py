@@ -6,7 +6,7 @@ commit the leaf hashes and the signed head are also kept apart, in files beside 
 `verification`) finds what a change in the database cannot reach.
 
 One log and not one per process: order between processes is part of what an audit proves, and one head covers all.
-The queue is bounded; what finds it full is counted and written as one entry "n more of the same". Figures and reasons:
+The queue is bounded, and so is each kind of refusal per second; what is beyond is counted and written as "n more". Figures and reasons:
 docs/decisions/0017-audit.md.
 """
 
@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
+import math
+from collections import Counter, deque
 from pathlib import Path
 
 import asyncpg
@@ -34,10 +35,16 @@ QUEUE_LIMIT = 10_000
 BATCH_LIMIT = 2_000
 KINDS_LIMIT = 1_000
 GATHER_S = 0.005
+IDLE_S = 5.0
+MORE_EVERY_S = 5.0
+SAME_PER_S = 50
 HEAD_EVERY_ENTRIES = 10_000
 HEAD_EVERY_US = 10_000_000
 RECORD_TIMEOUT_S = 15.0
 RETRY_S = 0.5
+
+type Kind = tuple[str, str, str]
+"""Action, outcome, reason: what entries are counted by."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +66,10 @@ class AuditLog:
         self._key = read_private(directory / "key.pem")
         self._clock = clock
         self._queue: deque[tuple[AuditEntry, asyncio.Future[None] | None]] = deque()
-        self._more: dict[tuple[str, str, str], int] = {}
+        self._more: dict[Kind, int] = {}
+        self._more_written_s = -math.inf
+        self._noted: Counter[Kind] = Counter()
+        self._second = 0
         self._wake = asyncio.Event()
         self._closing = False
         self._is_failing = False
@@ -68,15 +78,24 @@ class AuditLog:
         self._writer = asyncio.create_task(self._write_for_ever(), name="audit")
 
     def note(self, entry: AuditEntry) -> None:
-        """Queue an entry. A full queue counts it by action, outcome and reason instead."""
-        if len(self._queue) < QUEUE_LIMIT:
+        """Queue an entry; in a flood of one refusal, or with a full queue, count it by action, outcome and reason."""
+        kind = (entry.action, entry.outcome, entry.reason)
+        if len(self._queue) < QUEUE_LIMIT and not (entry.outcome == "refused" and self._is_flood(kind)):
             self._queue.append((entry, None))
         else:
-            kind = (entry.action, entry.outcome, entry.reason)
             if kind not in self._more and len(self._more) >= KINDS_LIMIT:
                 kind = ("audit.overflow", "", "")
             self._more[kind] = self._more.get(kind, 0) + 1
         self._wake.set()
+
+    def _is_flood(self, kind: Kind) -> bool:
+        """Whether this refusal was noted often enough within this second: strangers must not fill the disk."""
+        second = int(self._clock.monotonic_s())
+        if second != self._second:
+            self._second = second
+            self._noted.clear()
+        self._noted[kind] += 1
+        return self._noted[kind] > SAME_PER_S
 
     async def record(self, entry: AuditEntry) -> None:
         """Return when the entry is durable.
@@ -106,24 +125,25 @@ class AuditLog:
 
     async def _write_for_ever(self) -> None:
         while not (self._closing and not self._queue and not self._more):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), HEAD_EVERY_US / 1_000_000)
+            if not self._queue:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), IDLE_S)
+                if not self._closing:
+                    await asyncio.sleep(GATHER_S)
             self._wake.clear()
-            if not self._closing:
-                await asyncio.sleep(GATHER_S)
-            while True:
-                batch = self._take()
-                await self._write(batch)
-                if not self._queue and not self._more:
-                    break
+            await self._write(self._take())
+        await self._write([])  # the last head
 
     def _take(self) -> list[tuple[AuditEntry, asyncio.Future[None] | None]]:
+        """The next batch; what was only counted follows every few seconds."""
         batch = [self._queue.popleft() for _ in range(min(BATCH_LIMIT, len(self._queue)))]
-        if not self._queue:
+        now_s = self._clock.monotonic_s()
+        if self._more and (self._closing or now_s - self._more_written_s >= MORE_EVERY_S):
             now_us = self._clock.now_us()
             for (action, outcome, reason), count in self._more.items():
                 batch.append((AuditEntry(now_us, "audit", action, "", outcome, reason, {"more": count}), None))
             self._more.clear()
+            self._more_written_s = now_s
         return batch
 
     async def _write(self, batch: list[tuple[AuditEntry, asyncio.Future[None] | None]]) -> None:
@@ -134,11 +154,7 @@ class AuditLog:
             try:
                 written = await self._append(await self._connect(), entries)
                 break
-            except (
-                *DOWN,
-                TimeoutError,
-                asyncpg.PostgresError,
-            ) as error:  # gone, or full, or refusing: try until it takes it
+            except (*DOWN, TimeoutError, asyncpg.PostgresError) as error:  # gone, full or refusing
                 if not self._is_failing:
                     _log.error("the audit log cannot be written: %s", type(error).__name__)
                 self._is_failing = True
@@ -181,7 +197,8 @@ class AuditLog:
                 tree = store.Tree(frontier.size, bytes(frontier), tree.head_size, tree.head_us)
             if bodies:
                 self._tried = first, bodies[0]
-            await store.add_entries(connection, first, bodies, tree)
+            if bodies or signed:
+                await store.add_entries(connection, first, bodies, tree)
         self._tried = None
         return Written(first, leaves, signed)
 
