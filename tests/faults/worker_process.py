@@ -14,7 +14,7 @@ from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.fabric.database import Database, Leases
 from rocade.fabric.history import connect
 from rocade.fabric.log.postgres import PostgresLog
-from rocade.services.telemetry import Worker, store
+from rocade.services.telemetry import Worker
 from rocade.services.telemetry.worker import Settings
 from rocade.services.vehicles import Registry
 
@@ -43,12 +43,12 @@ async def main(url: str, store_url: str, seed: int, place: str) -> None:
     database = await Database.connect(url)
     history = connect(store_url)
     clock = SystemClock()
-    insert, digest_done = store.insert, Worker._digest
+    insert, digest_done = history.insert, Worker._digest
 
-    async def insert_here(engine: Any, chunks: Any, token: str) -> None:
+    async def insert_here(table: str, rows: Any, token: str) -> None:
         if place == "inside insert":
             asyncio.get_running_loop().call_later(chance.uniform(0, 0.02), pass_by, "inside insert")
-        await insert(engine, chunks, token)
+        await insert(table, rows, token)
         pass_by("after insert")
 
     async def digest_here(self: Worker, *arguments: Any) -> Any:
@@ -58,7 +58,7 @@ async def main(url: str, store_url: str, seed: int, place: str) -> None:
     async def before_commit(*_: Any) -> None:
         pass_by("before commit")
 
-    store.insert = insert_here  # type: ignore[assignment]
+    history.insert = insert_here  # type: ignore[method-assign]
     Worker._digest = digest_here  # type: ignore[method-assign]
     worker = Worker(
         database=database,

@@ -70,6 +70,15 @@ async def test_over_its_quota_a_vehicle_is_refused_and_audited_once_and_the_othe
     assert verdict is None
 
 
+async def test_values_count_too_however_small_they_travel(road: Any) -> None:
+    road.intake._quota = Quota(points_per_s=10, burst_s=10)
+    context = await road.connect(await road.add_vehicle())
+    many = road.speed_batch(1, [5.0] * 60_000)
+    assert len(many) < 200
+    verdicts = [(await road.publish(context, body))[0] for body in (many, road.speed_batch(2, [1.0]))]
+    assert [verdict and verdict.code for verdict in verdicts] == [None, "quota.exceeded"]
+
+
 async def test_reconnecting_is_no_way_to_more_quota(road: Any) -> None:
     road.intake._quota = Quota(messages_per_s=0.001, bytes_per_s=1 << 20, burst_s=1000)
     vehicle = await road.add_vehicle()

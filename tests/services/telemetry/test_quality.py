@@ -63,8 +63,7 @@ class Sender:
     def flags(self, *bodies: bytes, arrived_s: float = 1e6) -> dict[int, list[int]]:
         """Flags of all samples by signal, in order of time."""
         found: dict[int, list[tuple[int, int]]] = {}
-        for part in self.send(*bodies, arrived_s=arrived_s).chunks:
-            table = chunks.rows_from(part)
+        for table in self.send(*bodies, arrived_s=arrived_s).rows:
             for row in range(table.num_rows):
                 some = chunks.samples_of(table.slice(row, 1))
                 found.setdefault(table["signal"][row].as_py(), []).extend(
@@ -166,8 +165,8 @@ def test_marks_of_the_source_stand_beside_our_own(sender: Sender) -> None:
 def test_samples_of_a_clock_that_runs_backwards_are_put_in_order_with_their_marks(sender: Sender) -> None:
     times = T0_US + np.array([3, 1, 2]) * 1_000_000
     body = sender.batch({CURRENT: [30.0, 10.0, 5000.0]}, times=times, sent_s=9, marks=[Mark(0, REPAIRED, clock=0)])
-    (part,) = sender.send(body).chunks
-    some = chunks.samples_of(chunks.rows_from(part))
+    (table,) = sender.send(body).rows
+    some = chunks.samples_of(table)
     assert some.time_us.tolist() == sorted(times.tolist())
     assert some.value.tolist() == [10.0, 5000.0, 30.0]
     assert some.quality.tolist() == [0, OUT, REPAIRED]
@@ -199,5 +198,5 @@ def test_digesting_again_from_the_same_state_gives_the_same_rows(sender: Sender)
         fresh.state.sequences.load(REF, [])
         fresh.state.twins.load(REF, None)
         outcome = fresh.send(*bodies)
-        results.append((outcome.twins, outcome.numbers, [chunks.rows_from(part) for part in outcome.chunks]))
+        results.append((outcome.twins, outcome.numbers, outcome.rows))
     assert results[0] == results[1]

@@ -29,6 +29,8 @@ from rocade.wire.batch import CODES, Decoded, check_many, decode_many, json_form
 from rocade.wire.batch.decoding import POWER, spans
 from rocade.wire.batch.layout import BITS
 
+PASS_RECORDS = 1024
+"""Records decoded at once: enough to make numpy's calls cheap, few enough for the processor's caches."""
 MAX_PASS_POINTS = 4_000_000
 """Values unfolded at once; bounds memory whatever small batches claim to hold."""
 _VOID = int(
@@ -60,8 +62,8 @@ class State:
 class Outcome:
     """What one block of records comes to."""
 
-    chunks: list[history.Chunks] = field(default_factory=list)
-    """One per pass, each inserted under a token of its own."""
+    rows: list[pa.Table] = field(default_factory=list)
+    """Rows for history, a table per pass."""
     twins: list[twin.Row] = field(default_factory=list)
     numbers: list[gaps.Row] = field(default_factory=list)
     opened: list[gaps.Opened] = field(default_factory=list)
@@ -132,7 +134,7 @@ class _Naming:
 def _passes(kept: list[Record], state: State, outcome: Outcome) -> Iterator[tuple[list[Record], Decoded]]:
     """Decode in passes of bounded size; only batches that are sound and new come out, with their records."""
     while kept:
-        decoded = decode_many([record.body for record in kept], state.rules.positions, MAX_PASS_POINTS)
+        decoded = decode_many([record.body for record in kept[:PASS_RECORDS]], state.rules.positions, MAX_PASS_POINTS)
         now, kept = kept[: decoded.taken], kept[decoded.taken :]
         for record, reason in zip(now, decoded.reasons, strict=True):
             if reason is not None:
@@ -189,7 +191,7 @@ def _digest_pass(
     series.update(decoded, texts, doubts)
     _report_unknown(decoded, rows == 0, part, outcome, names)
     vehicle = np.array(refs, np.uint64)[columns.batch]
-    outcome.chunks.append(_chunks(decoded, vehicle, arrived_us[columns.batch], doubts))
+    outcome.rows.append(history.rows_from(_chunks(decoded, vehicle, arrived_us[columns.batch], doubts)))
 
 
 def in_time_order(decoded: Decoded) -> None:

@@ -34,6 +34,8 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
 
     messages_per_s: float = 100.0
     bytes_per_s: float = 1 << 20
+    points_per_s: float = 100_000.0
+    """Values after unfolding: constant columns travel as nothing."""
     burst_s: float = 60.0
 
 
@@ -49,6 +51,7 @@ class Context(msgspec.Struct, gc=False):
     messages: float
     """Tokens left in the bucket, as of `filled_us`."""
     bytes: float
+    points: float
     filled_us: int
     last_arrived_us: int = 0
     """Arrival of the newest publish that came to us; what is asked for again is judged against it."""
@@ -108,11 +111,13 @@ class TelemetryIntake:
             connected_us=now_us,
             messages=self._quota.messages_per_s * self._quota.burst_s,
             bytes=self._quota.bytes_per_s * self._quota.burst_s,
+            points=self._quota.points_per_s * self._quota.burst_s,
             filled_us=now_us,
         )
         before = self.connected.get(vehicle.ref)
         if before is not None:  # a takeover keeps the bucket: reconnecting is no way to more quota
-            context.messages, context.bytes, context.filled_us = before.messages, before.bytes, before.filled_us
+            context.messages, context.bytes, context.points = before.messages, before.bytes, before.points
+            context.filled_us = before.filled_us
             context.last_arrived_us = before.last_arrived_us
         self.connected[vehicle.ref] = context
         return context
@@ -134,7 +139,9 @@ class TelemetryIntake:
             context: Context = publish.context
             context.last_arrived_us = max(context.last_arrived_us, publish.arrived_us)
             if not self._within_quota(context, publish):
-                verdicts[place] = Refused("quota.exceeded", "more messages or bytes than this vehicle may send; wait")
+                verdicts[place] = Refused(
+                    "quota.exceeded", "more messages, bytes or values than this vehicle may send; wait"
+                )
             elif publish.tail == "batch":
                 binary.append(place)
             elif publish.tail == "json":
@@ -142,9 +149,11 @@ class TelemetryIntake:
             else:
                 verdicts[place] = Refused("batch.topic", "publish to up/batch or up/json")
         checked = check_many([publishes[place].body for place in binary], self._positions)
-        for place, reason, vehicle_id in zip(binary, checked.reasons, checked.vehicle_ids, strict=True):
+        points = checked.points.tolist()
+        for place, reason, vehicle_id, many in zip(binary, checked.reasons, checked.vehicle_ids, points, strict=True):
             publish = publishes[place]
             context = publish.context
+            context.points -= many  # may fall below zero once; the next publish is refused
             if reason is None and vehicle_id and vehicle_id != context.vehicle_id:
                 reason = "batch.vehicle"
             if reason is None:
@@ -157,7 +166,7 @@ class TelemetryIntake:
             except RocadeError:
                 self._give_back(publishes, verdicts)  # the door will hand this tick in again
                 raise
-        self._note(publishes, verdicts, int(checked.points.sum()))
+        self._note(publishes, verdicts, sum(points))
         return verdicts
 
     def _place_json(self, place: int, publish: Publish, verdicts: list[Verdict], records: list[Record]) -> None:
@@ -170,6 +179,7 @@ class TelemetryIntake:
             self._place_bad(place, publish, error.code, BAD_JSON, verdicts, records, error.message)
         else:
             records.append(Record(context.partition, context.ref, JSON, publish.arrived_us, publish.body))
+            context.points -= batch.points
             self.counters.points += batch.points
 
     def _place_bad(
@@ -196,7 +206,8 @@ class TelemetryIntake:
         context.filled_us = max(context.filled_us, publish.arrived_us)
         context.messages = min(context.messages + passed_s * quota.messages_per_s, quota.messages_per_s * quota.burst_s)
         context.bytes = min(context.bytes + passed_s * quota.bytes_per_s, quota.bytes_per_s * quota.burst_s)
-        if context.messages < 1 or context.bytes < size:
+        context.points = min(context.points + passed_s * quota.points_per_s, quota.points_per_s * quota.burst_s)
+        if context.messages < 1 or context.bytes < size or context.points < 0:
             return False
         context.messages -= 1
         context.bytes -= size

@@ -18,6 +18,7 @@ from typing import Any
 
 import asyncpg
 import msgspec
+import pyarrow as pa
 
 from rocade.core.catalogue import Catalogue
 from rocade.core.errors import RocadeError, Unavailable
@@ -27,7 +28,7 @@ from rocade.fabric.database import Database, Leases
 from rocade.fabric.database.connection import DOWN
 from rocade.fabric.history import History
 from rocade.fabric.log import Log, Record
-from rocade.services.telemetry import store
+from rocade.services.telemetry.chunks import TABLE
 from rocade.services.telemetry.decoding import Outcome, State, digest
 from rocade.services.telemetry.ledger import Intent, Ledger
 from rocade.services.telemetry.model import GROUP, JSON, STREAM, Held
@@ -209,8 +210,8 @@ class Worker:
 
     async def _store(self, intent: Intent, outcome: Outcome) -> None:
         """History first (harmless to repeat), then everything else in one transaction."""
-        for turn, chunks in enumerate(outcome.chunks):
-            await store.insert(self._history, chunks, f"{intent.token}-{turn}")
+        if outcome.rows:
+            await self._history.insert(TABLE.name, pa.concat_tables(outcome.rows), intent.token)
         async with self._transaction() as connection:
             await self._ledger.finish(connection, intent)
             positions = {place: upto for place, (_, upto) in intent.limits.items()}
