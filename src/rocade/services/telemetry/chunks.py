@@ -154,7 +154,7 @@ def samples_of(rows: pa.RecordBatch | pa.Table) -> Samples:
         rows = rows.combine_chunks()
     flat = {name: _flat(rows.column(name)) for name in rows.schema.names}
     length = {name: lengths(rows.column(name)) for name in (*NUMBERS, "h8", "s", "dt", "q")}
-    count = sum(length[name] for name in (*NUMBERS, "s"))
+    count = np.sum([length[name] for name in (*NUMBERS, "s")], axis=0, dtype=np.int64)
     row = np.repeat(np.arange(len(count)), count)
     begin = np.cumsum(count) - count
     time_us = flat["t0_us"][row] + (np.arange(len(row)) - begin[row]) * flat["step_us"].astype(np.int64)[row]
@@ -173,7 +173,7 @@ def samples_of(rows: pa.RecordBatch | pa.Table) -> Samples:
     return Samples(time_us, value, quality, row)
 
 
-def scaled(integers: NDArray[np.generic], exponent: NDArray[np.generic]) -> NDArray[np.float64]:
+def scaled(integers: NDArray[Any], exponent: NDArray[Any]) -> NDArray[np.float64]:
     """`integers * 10 ** exponent`, each the float64 nearest to the decimal (division by a power of ten is exact so)."""
     power = 10.0 ** np.abs(exponent.astype(np.float64))
     values = integers.astype(np.float64)
@@ -306,7 +306,7 @@ def _reduced(values: NDArray[Any], rows: Ints, bad: NDArray[np.bool_] | None) ->
 def _runs(act: np.ufunc, values: NDArray[Any], rows: Ints, begin: Ints) -> NDArray[Any]:
     kind = _sum_type(values) if act is np.add else values.dtype
     if rows[0] * len(rows) == len(values) and (rows == rows[0]).all():
-        return act.reduce(values.reshape(len(rows), rows[0]), axis=1, dtype=kind)
+        return np.asarray(act.reduce(values.reshape(len(rows), rows[0]), axis=1, dtype=kind))
     return act.reduceat(values, begin, dtype=kind)
 
 
@@ -329,10 +329,10 @@ def lengths(column: pa.Array) -> Ints:
     """How many samples each row of a list column holds."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    return np.diff(column.offsets.to_numpy().astype(np.int64))
+    return np.asarray(np.diff(column.offsets.to_numpy().astype(np.int64)))
 
 
 def _flat(column: pa.Array) -> NDArray[Any]:
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    return (column.flatten() if pa.types.is_list(column.type) else column).to_numpy(zero_copy_only=False)
+    return np.asarray((column.flatten() if pa.types.is_list(column.type) else column).to_numpy(zero_copy_only=False))
