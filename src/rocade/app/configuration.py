@@ -61,6 +61,16 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lease_s: float = 6.0
 
 
+class RetentionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[[retention]]` table. `signal` and `brand` '' = all; exactly one rule must have neither."""
+
+    days: float = 730.0
+    signal: str = ""
+    brand: str = ""
+    counted_from: str = "arrival"
+    """"arrival" or "event"."""
+
+
 class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Shape: the tables of rocade.toml. `directory` is where the file stands."""
 
@@ -75,6 +85,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     http: Http = Http()
     log: Log = Log()
     worker: Worker = Worker()
+    retention: tuple[RetentionRule, ...] = (RetentionRule(),)
 
     @property
     def root(self) -> Path:
@@ -153,4 +164,7 @@ def render(configuration: Configuration) -> str:
             value, default = getattr(section, field), getattr(defaults, field)
             text = f'"{value}"' if isinstance(value, str) else str(value).lower()
             lines.append(f"{'' if value != default else '# '}{field} = {text}")
+    for rule in configuration.retention:
+        lines.append("\n[[retention]]")
+        lines += [f"{name} = {msgspec.json.encode(getattr(rule, name)).decode()}" for name in rule.__struct_fields__]
     return "\n".join(lines) + "\n"

@@ -97,7 +97,7 @@ class _Demo:
                 async with self._convoy(configuration, seats):
                     view = View(self.screen, configuration, time.monotonic() - began_s, with_chaos=self.with_chaos)
                     await self._drive(view, StatusBoard(database, SystemClock()), supervisor, stopping)
-                    summary = await self._settle(configuration, database, view)
+                    summary = await self._settle(configuration, view)
             finally:
                 await database.close()
             print(msgspec.json.encode(summary).decode(), flush=True)
@@ -229,7 +229,7 @@ class _Demo:
                     await asyncio.wait_for(stopping.wait(), 1.0)
         await supervisor.control({"do": "free"})
 
-    async def _settle(self, configuration: settings.Configuration, database: Database, view: View) -> Summary:
+    async def _settle(self, configuration: settings.Configuration, view: View) -> Summary:
         """Stop the fleet, wait until what it knows to be acknowledged is in the history, compare."""
         with self.screen.status("settling: the fleet stops, the last batches arrive ..."):
             await self._end_convoy()

@@ -18,11 +18,12 @@ from rocade.doors.http import Access, Listeners, TokenFile, loopback_sockets, tc
 from rocade.fabric.history import connect
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
+from rocade.services.telemetry import Ledger
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority, DenySet, Region, renew_server
 from rocade.trust.authority.book import AuditBook
-from rocade.trust.identity.directory import load_root
+from rocade.trust.identity.directory import LiveIssuers, load_root
 from rocade.trust.identity.tls import ServerIdentity
 
 
@@ -32,20 +33,20 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     configuration = parts.configuration
     server = ServerIdentity(configuration.server)
     enrolment = ServerIdentity(configuration.server, client="optional")
-    issuers = wiring.LiveIssuers(configuration.trust)
+    issuers = LiveIssuers(configuration.trust)
     region = Region(configuration.trust, parts.clock, parts.random)
     authority = Authority(region, parts.database, parts.audit, parts.clock, parts.random)
     history = connect(configuration.effective_history_url)
     registry = Registry(parts.database, parts.random, parts.clock)
     tokens = TokenFile(configuration.root / TOKENS)
-    is_known = issuers.verifier(parts.clock, ("operator", "partner"), denied)
+    is_known = wiring.verifier(issuers, parts.clock, ("operator", "partner"), denied)
     access = Access(lambda leaf, _at_us: is_known(leaf), denied.is_revoked, tokens, parts.audit, parts.clock)
 
     async def database_answers() -> bool:
-        return await parts.database.pool.fetchval("SELECT 1") == 1
+        return bool(await parts.database.pool.fetchval("SELECT 1"))
 
     async def history_answers() -> bool:
-        return (await history.query("SELECT 1")).num_rows == 1
+        return bool((await history.query("SELECT 1")).num_rows)
 
     app = create_app(
         Services(
@@ -60,6 +61,10 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             status=StatusBoard(parts.database, parts.clock),
             book=AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem")),
             ready={"database": database_answers, "history": history_answers},
+            ledger=Ledger(parts.database),
+            log=records,
+            database=parts.database,
+            history=history,
             town=town_geojson(),
             pmtiles=Path(configuration.http.pmtiles) if configuration.http.pmtiles else None,
             chaos=SupervisorChaos(configuration) if SupervisorChaos.is_allowed(configuration) else None,
@@ -76,13 +81,9 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     door = EnrolmentDoor(enrolment, authority, denied, parts.audit, parts.clock)
     await door.start(configuration.est.host, configuration.est.port)
 
-    def renew() -> None:
-        issuers.refresh()
-        renew_server(region, configuration.server, parts.clock)
-
     part = wiring.Part(parts.database, parts.clock, lambda: {"enrolment_port": configuration.est.port})
     serving = part.spawn(listeners.serve(), "http")
-    part.spawn(server.keep(renew), "roll")
+    part.spawn(server.keep(lambda: renew_server(region, configuration.server, parts.clock)), "roll")
     part.spawn(enrolment.keep(), "roll-enrolment")
     await listeners.started()
     try:

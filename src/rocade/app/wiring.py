@@ -8,31 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from rocade.app.configuration import Configuration
+from rocade.app.configuration import Configuration, RetentionRule
 from rocade.app.supervisor import ballast_path
 from rocade.core import catalogue
-from rocade.core.errors import Misconfigured
+from rocade.core.errors import Misconfigured, RocadeError
 from rocade.core.ports import Clock, SystemClock, SystemRandom
 from rocade.fabric.database import Database, Leases
+from rocade.fabric.history import History
 from rocade.fabric.log import Log
 from rocade.fabric.log.guard import GuardedLog
 from rocade.fabric.log.postgres import PostgresLog
 from rocade.fabric.log.segments import Retention
+from rocade.services.telemetry import retention
 from rocade.services.vehicles import Registry
 from rocade.trust.authority import AuditLog, DenySet
 from rocade.trust.identity.certificates import Verified, verify_leaf
-from rocade.trust.identity.directory import load_issuers, stamp_of
-from rocade.trust.identity.issuers import IssuerTable
+from rocade.trust.identity.directory import LiveIssuers
 from rocade.trust.identity.tls import ServerIdentity
+
+RETENTION_S = 3_600.0
+_log = logging.getLogger("rocade.app")
 
 
 @dataclass
@@ -109,26 +113,15 @@ async def open_log(parts: Common) -> AsyncIterator[Log]:
         await log.close()
 
 
-class LiveIssuers:
-    """The region's issuer table as it stands on disk now: a rolled or withdrawn intermediate counts without restart."""
+def verifier(
+    issuers: LiveIssuers, clock: Clock, kinds: tuple[str, ...], denied: DenySet
+) -> Callable[[bytes], Verified]:
+    """The strict certificate check for one listener, against the issuer table as it stands now."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._seen: object = None
-        self.table: IssuerTable
-        self.refresh()
+    def verify(leaf: bytes) -> Verified:
+        return verify_leaf(leaf, issuers.table, clock.now_us(), kinds, denied=denied)
 
-    def refresh(self) -> None:
-        seen = stamp_of(self._directory / "issuers.json")
-        if seen != self._seen:
-            self.table = load_issuers(self._directory)
-            self._seen = seen
-
-    def verifier(self, clock: Clock, kinds: tuple[str, ...], denied: DenySet) -> Callable[[bytes], Verified]:
-        def verify(leaf: bytes) -> Verified:
-            return verify_leaf(leaf, self.table, clock.now_us(), kinds, denied=denied)
-
-        return verify
+    return verify
 
 
 @contextlib.asynccontextmanager
@@ -152,7 +145,7 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
         door = Door(
             intake,
             server.context,
-            issuers.verifier(parts.clock, ("vehicle",), denied),
+            verifier(issuers, parts.clock, ("vehicle",), denied),
             parts.audit,
             is_revoked=denied.is_revoked,
             settings=Settings(
@@ -183,7 +176,7 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
 
         part = Part(parts.database, parts.clock, status)
         await door.open(settings.host, settings.port)
-        part.spawn(server.keep(issuers.refresh), "roll")
+        part.spawn(server.keep(), "roll")
         asker = Asker(intake=intake, ledger=Ledger(parts.database), records=log, sender=door, clock=parts.clock)
         part.spawn(asker.run(asyncio.Event()), "resend")
         try:
@@ -205,6 +198,7 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
     async with common(configuration, 6) as parts, open_log(parts) as log:
         history = connect(configuration.effective_history_url)
         await store.ensure(history)
+        work_registry = Registry(parts.database, parts.random, parts.clock)
         leases = Leases(
             parts.database, GROUP, STREAM, f"{socket.gethostname()}:{os.getpid()}", ttl_s=configuration.worker.lease_s
         )
@@ -213,7 +207,7 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
             records=log,
             history=history,
             leases=leases,
-            registry=Registry(parts.database, parts.random, parts.clock),
+            registry=work_registry,
             catalogue=catalogue.standard(),
             audit=parts.audit,
             clock=parts.clock,
@@ -229,6 +223,7 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
         part = Part(parts.database, parts.clock, status)
         running = part.spawn(work.run(stop), "worker")
         part.spawn(_trim_for_ever(log), "trim")
+        part.spawn(_forget_for_ever(configuration, history, work_registry, parts.clock), "retention")
         try:
             yield part
         finally:
@@ -243,6 +238,31 @@ async def _trim_for_ever(log: Log) -> None:
         await asyncio.sleep(30)
         with contextlib.suppress(Exception):
             await log.trim()
+
+
+async def _forget_for_ever(configuration: Configuration, history: History, registry: Registry, clock: Clock) -> None:
+    """Apply the retention rules once an hour; a failure is tried again the next hour."""
+    while True:
+        await asyncio.sleep(RETENTION_S)
+        try:
+            rules = [await _rule(rule, registry) for rule in configuration.retention]
+            await retention.apply(history, rules, clock.now_us())
+        except (RocadeError, OSError):
+            _log.exception("retention was not applied; tried again in an hour")
+
+
+async def _rule(rule: RetentionRule, registry: Registry) -> retention.Rule:
+    """A configured rule with names turned into numbers."""
+    signals = (int(catalogue.standard().by_name(rule.signal).id),) if rule.signal else None
+    vehicles: list[int] | None = None
+    if rule.brand:
+        vehicles, cursor = [], None
+        while True:
+            page = await registry.list(cursor, 1_000, brand=rule.brand)
+            vehicles += [int(vehicle.ref) for vehicle in page.vehicles]
+            if (cursor := page.cursor) is None:
+                break
+    return retention.Rule(rule.days, signals, tuple(vehicles) if vehicles is not None else None, rule.counted_from)
 
 
 @contextlib.asynccontextmanager

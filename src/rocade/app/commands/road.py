@@ -30,9 +30,9 @@ from rocade.app.commands import Load, config_option
 )
 def demo(vehicles: int, seconds: float | None, directory: Path, *, chaos: bool) -> None:
     """Everything in one command: a region, a moving fleet of every kind, a live map to click on."""
-    from rocade.app import demo as demonstration
+    from rocade.app.demo import run
 
-    sys.exit(demonstration.run(directory, vehicles, seconds, with_chaos=chaos))
+    sys.exit(run(directory, vehicles, seconds, with_chaos=chaos))
 
 
 @click.command()

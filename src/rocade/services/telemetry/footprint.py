@@ -9,7 +9,7 @@ import msgspec
 from rocade.fabric.history import History
 from rocade.services.telemetry import chunks
 
-_POINTS = "toInt64(length(d8) + length(d16) + length(d32) + length(f) + length(s))"
+_POINTS = "toInt64(length(d8) + length(d32) + length(f) + length(s))"
 
 
 class Footprint(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ Refuses: an unknown vehicle (`vehicles.unknown`), over quota (`quota.exceeded`),
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -71,7 +71,7 @@ class Counters(msgspec.Struct):
 class Sender(Protocol):
     """The door, as far as requests to vehicles need it."""
 
-    async def send(self, vehicle_id: str, tail: str, body: bytes) -> object: ...
+    def send(self, vehicle_id: str, tail: str, body: bytes) -> Awaitable[object]: ...
 
 
 class TelemetryIntake:
