@@ -9,6 +9,7 @@ Row shape: blocks.py. Segments and retention: segments.py. Decision and figures:
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ import asyncpg
 from rocade.core.errors import Unavailable
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
 from rocade.fabric.database import Database
-from rocade.fabric.database.connection import DOWN
+from rocade.fabric.database.connection import CONNECT_TIMEOUT_S, DOWN
 from rocade.fabric.log import Lag, Limits, Place, Positions, Record, Slice, segments
 from rocade.fabric.log.blocks import BLOCK_BYTES, lane_of, lanes_of, segment_of, select, unpack
 from rocade.fabric.log.cursors import Cursors
@@ -35,9 +36,8 @@ AHEAD = """
     ) p CROSS JOIN LATERAL (
         SELECT position, records, octet_length(body) AS bytes FROM ({rows}) s ORDER BY position LIMIT $5
     ) r"""
-AHEAD_ROWS = (
-    "SELECT position, records, body FROM {table} WHERE lane = p.lane AND writer = p.writer AND position > p.after"
-)
+AHEAD_ROWS = """(SELECT position, records, body FROM {table}
+    WHERE lane = p.lane AND writer = p.writer AND position > p.after ORDER BY position LIMIT $5)"""
 
 WITHIN = """
     SELECT p.lane, p.writer, r.position, r.body
@@ -46,6 +46,17 @@ WITHIN = """
     ORDER BY p.turn, r.position"""
 WITHIN_ROWS = """SELECT position, body FROM {table}
     WHERE lane = p.lane AND writer = p.writer AND position > p.after AND position <= p.upto"""
+
+
+READER_SETTINGS = {
+    "application_name": "rocade log reader",
+    "enable_bitmapscan": "off",
+    "enable_seqscan": "off",
+    "enable_sort": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+"""Segments have no statistics (they live for hours), so the planner is told: walk the index in order and stop at the limit."""
+READERS = 2  # connections
 
 
 class _Row(NamedTuple):
@@ -68,7 +79,10 @@ class PostgresLog:
         retention: Retention | None = None,
     ) -> None:
         clock = clock or SystemClock()
+        self._url = database.url
         self._pool = database.pool
+        self._readers: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
         self._clock = clock
         self._retention = retention or Retention()
         self._cursors = Cursors(database, clock)
@@ -128,6 +142,16 @@ class PostgresLog:
 
     async def close(self) -> None:
         await self._writer.close()
+        if self._readers is not None:
+            self._readers.terminate()
+
+    async def _open_readers(self) -> asyncpg.Pool:
+        async with self._opening:
+            if self._readers is None:
+                self._readers = await asyncpg.create_pool(
+                    self._url, min_size=0, max_size=READERS, timeout=CONNECT_TIMEOUT_S, server_settings=READER_SETTINGS
+                )
+            return self._readers
 
     async def _ahead(
         self, stream: str, lanes: list[int], lows: Mapping[Place, int], max_records: int, max_bytes: int
@@ -154,12 +178,13 @@ class PostgresLog:
         """Run a query whose `{rows}` is the union of `rows` over the live segments, in one snapshot."""
         while True:
             try:
-                live = await segments.numbers(self._pool, segments.check_stream(stream))
+                readers = await self._open_readers()
+                live = await segments.numbers(readers, segments.check_stream(stream))
                 tables = [segments.table_of(stream, number) for number in live if number >= oldest]
                 if not tables:
                     return []
                 union = " UNION ALL ".join(rows.format(table=table) for table in tables)
-                found: Sequence[Any] = await self._pool.fetch(query.format(rows=union), *arguments)
+                found: Sequence[Any] = await readers.fetch(query.format(rows=union), *arguments)
                 return found
             except asyncpg.UndefinedTableError:
                 continue  # trimmed between the two queries
