@@ -231,6 +231,17 @@ async def test_silence_beyond_one_and_a_half_keep_alives_ends_the_connection(doo
     assert await pinging.is_silent()
 
 
+async def test_a_client_that_is_not_read_is_not_called_silent(open_door: OpenDoor, call: Call) -> None:
+    door = await open_door(Settings(receive_maximum=1))
+    vehicle = await call(door, 4, keep_alive_s=1)
+    door.intake.gate.clear()
+    vehicle.send(*(wire.Publish(vehicle.up, b"", 1, n) for n in (1, 2)))
+    await asyncio.sleep(2.7)
+    assert door.meter.connections == 1
+    door.intake.gate.set()
+    assert [await vehicle.receive(), await vehicle.receive()] == [wire.Puback(1), wire.Puback(2)]
+
+
 async def test_a_peer_that_says_nothing_is_dropped_at_each_stage(open_door: OpenDoor, call: Call) -> None:
     door = await open_door(Settings(handshake_timeout_s=0.3, connect_timeout_s=0.3, packet_timeout_s=0.3))
     _, bare = await asyncio.open_connection("127.0.0.1", door.port)

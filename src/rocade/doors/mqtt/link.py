@@ -87,7 +87,7 @@ def _forget(ready: select.epoll, descriptor: int) -> None:
 class Link:
     """The bytes of one established connection."""
 
-    __slots__ = ("_is_read", "_poller", "_unsent", "descriptor", "peer", "tls")
+    __slots__ = ("_poller", "_unsent", "descriptor", "is_read", "peer", "tls")
 
     def __init__(self, tls: ssl.SSLSocket, peer: str, poller: Poller) -> None:
         self.tls = tls
@@ -95,7 +95,7 @@ class Link:
         self.peer = peer
         self._poller = poller
         self._unsent: bytearray | None = None
-        self._is_read = True
+        self.is_read = True
         poller.start_reading(self.descriptor)
 
     @property
@@ -141,13 +141,13 @@ class Link:
 
     def hold(self) -> None:
         """Read no more from this connection until `release`."""
-        if self._is_read:
-            self._is_read = False
+        if self.is_read:
+            self.is_read = False
             self._poller.stop_reading(self.descriptor)
 
     def release(self) -> None:
-        if not self._is_read:
-            self._is_read = True
+        if not self.is_read:
+            self.is_read = True
             self._poller.start_reading(self.descriptor)
 
     def part(self) -> socket.socket:

@@ -307,7 +307,8 @@ class Session:
                 if self.link.unsent_bytes > self._house.settings.max_unsent_bytes:
                     self._break(Reason.QUOTA_EXCEEDED, "mqtt.slow_reader")
                     return
-            if self._outstanding <= self._house.settings.receive_maximum // 2:
+            if not self.link.is_read and self._outstanding <= self._house.settings.receive_maximum // 2:
+                self._heard_us = self._packet_us = self._house.clock.now_us()
                 self.link.release()
         elif self._is_admitted and not self._outstanding:
             self._leave()
@@ -327,6 +328,8 @@ class Session:
             self._break(Reason.NOT_AUTHORIZED, "trust.certificate.expired")
         elif self._state == _WAITING and now_us - self._packet_us > settings.connect_timeout_s * 1e6:
             self._break(Reason.KEEP_ALIVE_TIMEOUT, "mqtt.connect_timeout")
+        elif not self.link.is_read:
+            pass  # it is we who do not listen
         elif self._state == _OPEN and now_us - heard_us > self._silence_us:
             self._break(Reason.KEEP_ALIVE_TIMEOUT, "mqtt.keep_alive")
         elif self._decoder.held_bytes and now_us - packet_us > settings.packet_timeout_s * 1e6:
