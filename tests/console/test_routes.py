@@ -158,6 +158,15 @@ def test_an_unchanged_twin_costs_no_body(served: tuple[toytown.Served, str, toyt
     assert (second.status_code, second.content) == (304, b"")
 
 
+def test_answers_do_not_wait_for_acknowledgements_of_the_network(
+    served: tuple[toytown.Served, str, toytown.Toys],
+) -> None:
+    with httpx.Client(base_url=served[0].address) as client:
+        client.get("/health/live")
+        times_s = [client.get("/health/live").elapsed.total_seconds() for _ in range(40)]
+    assert min(times_s) < 0.02, "Nagle's algorithm and delayed ACKs cost 40 ms each time"
+
+
 def test_pages_of_vehicles_are_followed_by_cursor(served: tuple[toytown.Served, str, toytown.Toys]) -> None:
     running, token, toys = served
     seen, cursor = [], ""
