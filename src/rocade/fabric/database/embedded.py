@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from rocade.core.errors import Misconfigured, Unavailable
-from rocade.core.ports import Random, SystemRandom
+from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
 from rocade.fabric.database import privilege
 from rocade.fabric.database.privilege import RunAs
 
@@ -67,12 +67,15 @@ exit $status
 class EmbeddedPostgres:
     """One server over one directory, owned by this object; `start` gives the URL, `stop` ends it."""
 
-    def __init__(self, directory: Path, *, binaries: Path | None = None, random: Random | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, binaries: Path | None = None, random: Random | None = None, clock: Clock | None = None
+    ) -> None:
         self._home = directory.absolute()
         self._data = self._home / "data"
         self._pid_file = self._data / "postmaster.pid"
         self._binaries = binaries
         self._random = random or SystemRandom()
+        self._clock = clock or SystemClock()
         self._server: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
         self._socket_folder = self._home
@@ -159,8 +162,8 @@ class EmbeddedPostgres:
         if len(os.fsencode(self._home)) > LONGEST_SOCKET_FOLDER:
             self._socket_folder = Path(tempfile.mkdtemp(prefix="rocade-"))
             run_as.give(self._socket_folder)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while self._is_predecessor_alive() and time.monotonic() < deadline:
+        deadline = self._clock.monotonic_s() + START_TIMEOUT_S
+        while self._is_predecessor_alive() and self._clock.monotonic_s() < deadline:
             time.sleep(0.05)  # its owner just died; let it finish
         attempts = 10 if self._pid_file.exists() else 1
         while not self._try_launch(run_as, deadline):
@@ -180,7 +183,7 @@ class EmbeddedPostgres:
                 ["/bin/sh", "-c", WATCH, "watch", *server],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=_environment(),
             )  # fmt: skip
-        while time.monotonic() < deadline and self._server.poll() is None:
+        while self._clock.monotonic_s() < deadline and self._server.poll() is None:
             if self._is_ready(before_ns):
                 return True
             time.sleep(0.02)

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rocade.core.errors import Misconfigured, Unavailable
-from rocade.core.ports import Random, SystemRandom
+from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
@@ -48,8 +48,11 @@ cluster {{
 class NatsCluster:
     """`start` gives the server URLs; `kill`, `restart` and `stop` act on nodes by number."""
 
-    def __init__(self, directory: Path, nodes: int = 3, random: Random | None = None) -> None:
+    def __init__(
+        self, directory: Path, nodes: int = 3, random: Random | None = None, clock: Clock | None = None
+    ) -> None:
         self._directory = directory
+        self._clock = clock or SystemClock()
         self._token = f"{(random or SystemRandom()).bits(128):032x}"
         self._nodes: list[subprocess.Popen[bytes] | None] = [None] * nodes
         self._ports: list[tuple[int, int, int]] = []
@@ -72,9 +75,9 @@ class NatsCluster:
         self._ports = list(zip(ports[0::3], ports[1::3], ports[2::3], strict=True))
         for number in range(len(self._nodes)):
             self.restart(number)
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = self._clock.monotonic_s() + START_TIMEOUT_S
         while not all(_is_healthy(monitor) for _, monitor, _ in self._ports):
-            if time.monotonic() > deadline:
+            if self._clock.monotonic_s() > deadline:
                 self.stop()
                 raise Unavailable("log.start", f"NATS did not start, see {self._directory}")
             time.sleep(0.05)
