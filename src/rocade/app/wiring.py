@@ -170,14 +170,23 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
                 "ack_p99_ms": meter.ack_latency.quantile_us(0.99) / 1000,
                 "ack_counts": meter.ack_latency.counts,
                 "waiting_bytes": meter.unacknowledged_bytes,
+                "partial_bytes": meter.partial_bytes,
+                "handshaking": meter.handshaking,
+                "handshakes": meter.handshakes_done,
+                "ticks": meter.ticks,
+                "accept_retries": meter.accept_retries,
                 "paused": meter.is_paused,
+                "paused_s": round(meter.paused_us / 1e6, 3),
+                "down_sent": meter.down_sent,
+                "resend_asked": asker.asked,
                 "refusals": dict(meter.refusals),
             }
 
+        asker = Asker(intake=intake, ledger=Ledger(parts.database), records=log, sender=door, clock=parts.clock)
         part = Part(parts.database, parts.clock, status)
         await door.open(settings.host, settings.port)
+        part.spawn(door.failed(), "door")
         part.spawn(server.keep(), "roll")
-        asker = Asker(intake=intake, ledger=Ledger(parts.database), records=log, sender=door, clock=parts.clock)
         part.spawn(asker.run(asyncio.Event()), "resend")
         try:
             yield part
