@@ -224,13 +224,14 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
         )
         stop = asyncio.Event()
 
+        lag = LagWatch(log, parts.clock)
+
         def status() -> dict[str, Any]:
-            counters = work.counters
-            behind_us = parts.clock.now_us() - counters.newest_arrived_us
-            return {**msgspec.structs.asdict(counters), "newest_age_s": round(behind_us / 1e6, 3)}
+            return {**msgspec.structs.asdict(work.counters), "lag_s": lag.seconds, "lag_records": lag.records}
 
         part = Part(parts.database, parts.clock, status)
         running = part.spawn(work.run(stop), "worker")
+        part.spawn(lag.keep(), "lag")
         part.spawn(_trim_for_ever(log), "trim")
         part.spawn(_forget_for_ever(configuration, history, work_registry, parts.clock), "retention")
         try:
@@ -240,6 +241,27 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
             await asyncio.wait([running], timeout=8)
             await part.end()
             await history.close()
+
+
+class LagWatch:
+    """How far the workers are behind: age of the oldest record nobody has taken in yet, once a second."""
+
+    def __init__(self, log: Log, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+        self.seconds = 0.0
+        self.records = 0
+
+    async def keep(self) -> None:
+        from rocade.services.telemetry.model import GROUP, STREAM
+
+        while True:
+            with contextlib.suppress(RocadeError, OSError):
+                lag = await self._log.lag(GROUP, STREAM)
+                oldest_us = lag.oldest_arrived_us
+                self.seconds = round((self._clock.now_us() - oldest_us) / 1e6, 3) if oldest_us else 0.0
+                self.records = lag.records
+            await asyncio.sleep(1)
 
 
 async def _trim_for_ever(log: Log) -> None:
