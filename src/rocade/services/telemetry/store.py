@@ -61,7 +61,7 @@ async def samples(
     history: History, vehicles: Sequence[int], signals: Sequence[int], from_us: int, until_us: int
 ) -> AsyncIterator[Part]:
     """Samples of these vehicles and signals in order of signal, vehicle and time, whole hours at once; bounded memory."""
-    sql = f"SELECT {_COLUMNS} FROM {_NAME} WHERE {_WHERE} ORDER BY signal, vehicle, t0_us"
+    sql = f"SELECT {_COLUMNS} FROM {_NAME} WHERE {_WHERE} ORDER BY signal, vehicle, t0_us SETTINGS max_threads = 1"
     waiting: pa.Table | None = None
     async for batch in history.stream(sql, _parameters(vehicles, signals, from_us, until_us)):
         table = pa.Table.from_batches([batch])
