@@ -208,3 +208,25 @@ async def test_records_of_an_erased_vehicle_are_not_stored_any_more(road: Any) -
     assert worker.counters.erased == 1
     assert await road.samples(vehicle.ref) == {}
     assert await road.twins.latest(vehicle.ref) is None
+
+
+async def test_memory_that_is_worn_is_begun_again_from_the_database(road: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    vehicle = await road.add_vehicle()
+    context = await road.connect(vehicle)
+    worker, cleared = road.worker(), []
+    clear = worker._state.clear
+    monkeypatch.setattr(worker._state, "clear", lambda: (cleared.append(1), clear()))
+    monkeypatch.setattr("rocade.services.vehicles.twin.Twins.is_worn", property(lambda _: True))
+    stop = asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    for number in range(1, 6):
+        await road.publish(context, *[road.speed_batch(number, [float(number)])] * 2)
+        await asyncio.sleep(0.1)
+    async with asyncio.timeout(20):
+        while (await road.log.lag("telemetry", "telemetry")).records:
+            await asyncio.sleep(0.05)
+    stop.set()
+    await task
+    assert len(cleared) > 3
+    assert [value for _, value, _ in (await road.samples(vehicle.ref))[road.SPEED]] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert worker.counters.duplicates == 5

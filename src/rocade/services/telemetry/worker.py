@@ -164,6 +164,9 @@ class Worker:
 
     async def _digest(self, records: list[Record], storing: asyncio.Task[None] | None = None) -> Outcome:
         erased = await self._ledger.erased()
+        if self._state.twins.is_worn:
+            await _settled(storing)
+            self._state.clear()
         await self._load(self._state, records)
         try:
             return await asyncio.to_thread(digest, records, self._state, erased)

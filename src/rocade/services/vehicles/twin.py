@@ -155,6 +155,12 @@ class Twins:
         self._layouts: dict[tuple[int, ...], _Layout] = {}
         self._texts: list[str] = []
         self._text_index: dict[str, int] = {}
+        self._wasted = 0
+
+    @property
+    def is_worn(self) -> bool:
+        """Mostly filled with places no longer used and texts long gone: better begun again from the database."""
+        return self._wasted > max(100_000, self._used // 2) or len(self._texts) > 100_000
 
     def __contains__(self, ref: int) -> bool:
         return ref in self._vehicles
@@ -214,6 +220,7 @@ class Twins:
             : MAX_SIGNALS - len(layout.signals)
         ]
         added = np.zeros(len(fresh), SLOT)
+        self._wasted += len(layout.signals)
         added["signal"], added["time_us"], added["changed_us"] = fresh, NEVER_US, NEVER_US
         held = self.slots[start : start + len(layout.signals)]
         self._store(ref, (*layout.signals, *fresh), np.concatenate((held, added)))
