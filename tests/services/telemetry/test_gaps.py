@@ -87,7 +87,7 @@ class Door:
     def __init__(self) -> None:
         self.sent: list[tuple[str, str, Any]] = []
 
-    async def send(self, vehicle_id: str, tail: str, body: bytes) -> None:
+    def send(self, vehicle_id: str, tail: str, body: bytes) -> None:
         self.sent.append((vehicle_id, tail, msgspec.json.decode(body)))
 
 

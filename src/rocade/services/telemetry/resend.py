@@ -63,7 +63,7 @@ class Asker:
             if context.last_arrived_us == 0 and oldest_us is not None and oldest_us < context.connected_us:
                 continue  # taken over from another gateway, whose publishes may still be on their way
             body = msgspec.json.encode({"epoch": f"{gap.epoch & (1 << 64) - 1:016x}", "ranges": gap.gaps[:MAX_RANGES]})
-            await self._sender.send(context.vehicle_id, "resend", body)
+            self._sender.send(context.vehicle_id, "resend", body)  # whether it arrives shows in what comes back
             asks.append((gap.ref, gap.epoch, ask_again_us(gap.asked, self._clock.now_us())))
         await self._ledger.asked(asks)
         self.asked += len(asks)
