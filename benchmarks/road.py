@@ -473,7 +473,7 @@ def _ask(world: World, seconds: float) -> dict[str, list[float]]:
             began_s = time.perf_counter()
             if turn % 50 == 0:
                 name = "hourly mean of all vehicles"
-                api.get("/v1/fleet", signal="Vehicle.Speed", every="1h", **day)
+                api.get("/v1/fleet/history", signal="Vehicle.Speed", every="1h", **day)
             elif turn % 5 == 0:
                 name = "one day of one signal"
                 for _ in api.stream(f"/v1/vehicles/{ref}/history", signal="Vehicle.Speed", format="arrow", **day):
