@@ -154,3 +154,18 @@ async def test_the_asker_waits_for_a_database_that_is_away(road: Any) -> None:
     await asyncio.sleep(0.05)
     stop.set()
     await asyncio.wait_for(task, 5)
+
+
+async def test_a_connection_follows_its_vehicle_to_the_new_reference_after_erasure(road: Any) -> None:
+    vehicle = await road.add_vehicle()
+    context = await road.connect(vehicle)
+    async with road.database.pool.acquire() as connection, connection.transaction():
+        await road.ledger.erase(connection, vehicle.ref, 1)
+    await road.ledger.settled(1)
+    renewed = await road.registry.renew_ref(vehicle.id)
+    asker = Asker(intake=road.intake, ledger=road.ledger, records=road.log, sender=Door(), clock=road.clock)
+    await asker.ask_due()
+    assert list(road.intake.connected) == [renewed.ref] != [vehicle.ref]
+    await road.publish(context, road.speed_batch(1, [1.0]))
+    await road.drain()
+    assert len((await road.samples(renewed.ref))[road.SPEED]) == 1

@@ -127,6 +127,15 @@ class TelemetryIntake:
         if isinstance(context, Context) and self.connected.get(context.ref) is context:
             del self.connected[context.ref]
 
+    async def follow(self, erased: frozenset[int]) -> None:
+        """Give connections of vehicles that were erased their vehicle's new reference."""
+        for ref in erased & self.connected.keys():
+            context = self.connected.pop(ref)
+            self._lookup.forget(context.vehicle_id)
+            vehicle = await self._lookup.vehicle(context.vehicle_id)
+            context.ref, context.partition = vehicle.ref, partition_of(vehicle.ref)
+            self.connected[vehicle.ref] = context
+
     async def accept(self, publishes: Sequence[Publish]) -> list[Verdict]:
         """Check a tick of publishes and store what is to be stored; returns when that is on disk.
 
@@ -259,6 +268,9 @@ class _Lookup:
         self._cache: dict[str, tuple[int, Vehicle]] = {}
         self._wanted: dict[str, list[asyncio.Future[Vehicle]]] = {}
         self._task: asyncio.Task[None] | None = None
+
+    def forget(self, vehicle_id: str) -> None:
+        self._cache.pop(vehicle_id, None)
 
     async def vehicle(self, vehicle_id: str) -> Vehicle:
         found = self._cache.get(vehicle_id)

@@ -7,6 +7,7 @@ another worker and writes nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -42,6 +43,7 @@ _UNKNOWN = """
 _DUE = f"""
     SELECT ref, epoch, gaps, arrived_us, asked FROM telemetry_sequence
     WHERE ref = ANY($1::bigint[]) AND missing > 0 AND closed IS NULL AND ask_at_us <= $2 AND asked < {MAX_ASKS}"""
+_POLL_S = 0.05
 _HELD_COLUMNS = "id, ref, arrived_us, kind, reason, detail, octet_length(body) AS size_bytes, state"
 
 
@@ -160,6 +162,19 @@ class Ledger:
         for table in ("telemetry_sequence", "telemetry_quarantine"):
             await connection.execute(f"DELETE FROM {table} WHERE ref = $1", ref)
         await connection.execute("UPDATE telemetry_unknown_signal SET ref = 0 WHERE ref = $1", ref)
+
+    async def settled(self, timeout_s: float = 30.0) -> None:
+        """Wait until every block begun before now is finished. Call it between `erase` and the removal of twin and history
+        rows: a block that read the list of erased references before can write no more afterwards.
+
+        Raises: Unavailable `telemetry.blocks.pending`.
+        """
+        newest = await self._pool.fetchval("SELECT coalesce(max(id), 0) FROM telemetry_block")
+        for _ in range(int(timeout_s / _POLL_S) + 1):
+            if not await self._pool.fetchval("SELECT count(*) FROM telemetry_block WHERE id <= $1", newest):
+                return
+            await asyncio.sleep(_POLL_S)
+        raise Unavailable("telemetry.blocks.pending", "a worker has not finished its block; repeat the erasure")
 
     async def due(self, refs: Sequence[int], now_us: int) -> list[Due]:
         """Missing numbers of these vehicles that should be asked for now."""
