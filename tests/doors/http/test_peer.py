@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import Any
 
 import httpx
 import pytest
+import uvloop
 
 from rocade.trust.identity import tls
 
@@ -98,3 +100,30 @@ async def test_a_request_in_the_same_flight_as_the_end_of_the_handshake_is_answe
         incoming.write(await asyncio.wait_for(reader.read(65536), 5))
         assert session.read(65536).startswith(b"HTTP/1.1 200")
         writer.close()
+
+
+def test_a_first_flight_that_waits_in_the_socket_is_answered_on_uvloop_too(stand: Any) -> None:
+    """All of them are accepted and readable in one turn of the loop, as when the machine is busy."""
+    context = tls.client_context(stand.identity("operator", "alice"))
+    outgoing = ssl.MemoryBIO()
+    session = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        session.do_handshake()
+    hello = outgoing.read()
+
+    async def run() -> int:
+        loop = asyncio.get_running_loop()
+        async with stand.serve() as (_, address):
+            peers = [socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) for _ in range(60)]
+            for peer in peers:
+                peer.sendall(hello)
+                peer.setblocking(False)
+            answers = await asyncio.gather(
+                *(asyncio.wait_for(loop.sock_recv(peer, 16), 5) for peer in peers), return_exceptions=True
+            )
+            for peer in peers:
+                peer.close()
+        return sum(isinstance(answer, bytes) and len(answer) > 0 for answer in answers)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(run()) == 60

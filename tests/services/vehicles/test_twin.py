@@ -46,6 +46,13 @@ def test_a_vehicle_gets_places_for_new_signals_and_keeps_what_it_had() -> None:
     assert twins.slot_of(2, 99) == 0
 
 
+def test_a_vehicle_that_grows_in_the_middle_of_a_pass_takes_its_earlier_batches_along() -> None:
+    twins = twin.Twins()
+    twins.load(1, None)
+    places = twins.places([1, 1], [np.array([5], "<u4").tobytes(), np.array([6], "<u4").tobytes()])
+    assert places.tolist() == [twins.slot_of(1, 5), twins.slot_of(1, 6)]
+
+
 def test_a_vehicle_cannot_grow_its_twin_without_bound() -> None:
     twins = twin.Twins()
     twins.load(1, None)

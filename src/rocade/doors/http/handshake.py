@@ -34,7 +34,9 @@ class Securing(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP only
         transport.pause_reading()
-        self._task = asyncio.get_running_loop().create_task(self._secure(transport))
+        # started here and now, so that TLS has the connection before the first byte is read: uvloop reads from the end
+        # of connection_made on, paused or not, and a peer's first flight would end in `_early`
+        self._task = asyncio.Task(self._secure(transport), loop=asyncio.get_running_loop(), eager_start=True)
 
     def data_received(self, data: bytes) -> None:
         """Only what follows the handshake in the same flight gets here."""
