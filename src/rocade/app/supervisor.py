@@ -1,7 +1,8 @@
 """Runs one region on one machine: embedded PostgreSQL, then a process per role, restarted when one dies.
 
 Flow: start the database, migrate, spawn `store`, `worker`, `gateway`, `api` (in that order; each says "ready" on an
-inherited pipe), watch. A process that ends unasked is started again after a growing pause. `stop` drains in the order
+inherited pipe), watch. A process that ends unasked is started again after a growing pause, the embedded PostgreSQL too:
+its address stays, so the roles reconnect by themselves. `stop` drains in the order
 of the road: gateway (finishes its commit and answers), worker (commits and hands its leases over), api, store, database.
 A control socket takes one-line JSON requests from the pages' "pull the plug" corner when chaos is allowed.
 """
@@ -10,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,6 +28,9 @@ from rocade.fabric.database import EmbeddedPostgres, migrate
 PID_FILE = "supervisor.pid"
 READY_S = 60.0
 DRAIN_S = 10.0
+DATABASE_CHECK_S = 0.2
+PROGRAM = (sys.executable, "-m", "rocade")
+_log = logging.getLogger("rocade.app")
 
 MIGRATED = (
     "rocade.fabric.database",
@@ -43,10 +48,18 @@ type Control = Callable[[dict[str, str]], Awaitable[dict[str, object]]]
 class RoleProcess:
     """One child process that plays a role; keeps it alive until asked to stop."""
 
-    def __init__(self, configuration: Configuration, role: str, number: int, database_url: str) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        role: str,
+        number: int,
+        database_url: str,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
         self.name = role if number == 0 else f"{role}-{number}"
         self.role = role
         self.restarts = 0
+        self._program = program
         self._directory = configuration.root
         self._environment = {
             **os.environ,
@@ -68,9 +81,7 @@ class RoleProcess:
         log.parent.mkdir(exist_ok=True)
         with log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "rocade",
+                *self._program,
                 "serve",
                 "--config",
                 str(self._directory / "rocade.toml"),
@@ -155,13 +166,20 @@ async def _wait_ready(read_fd: int) -> bool:
 
 
 class Supervisor:
-    """The whole region on this machine. `configuration.database_url` set = no embedded PostgreSQL is started."""
+    """The whole region on this machine. `configuration.database_url` set = no embedded PostgreSQL is started.
 
-    def __init__(self, configuration: Configuration) -> None:
+    `program` is how a role is started; fault tests put seams around it.
+    """
+
+    def __init__(self, configuration: Configuration, program: Sequence[str] = PROGRAM) -> None:
         self.configuration = configuration
+        self.database_restarts = 0
         self.database_url = configuration.database_url
         self.processes: list[RoleProcess] = []
+        self._program = program
         self._postgres: EmbeddedPostgres | None = None
+        self._database_watch: asyncio.Task[None] | None = None
+        self._is_ended = asyncio.Event()
         self._control: asyncio.AbstractServer | None = None
         self._control_path = configuration.socket_directory / "control.sock"
         self.extra_control: dict[str, Control] = {}
@@ -173,16 +191,40 @@ class Supervisor:
         if not self.database_url:
             self._postgres = EmbeddedPostgres(configuration.root / "postgres")
             self.database_url = await asyncio.to_thread(self._postgres.start)
+            self._database_watch = asyncio.create_task(self._keep_database(self._postgres))
         await asyncio.to_thread(migrate, self.database_url, MIGRATED)
         for role in roles:
             if role == "store" and not configuration.owns_store:
                 continue
             count = configuration.worker.processes if role == "worker" else 1
-            self.processes += [RoleProcess(configuration, role, number, self.database_url) for number in range(count)]
+            self.processes += [
+                RoleProcess(configuration, role, number, self.database_url, self._program) for number in range(count)
+            ]
         by_role = {process.role: process for process in self.processes}
         if store := by_role.get("store"):
             await store.start()
         await asyncio.gather(*(process.start() for process in self.processes if process.role != "store"))
+
+    async def _keep_database(self, postgres: EmbeddedPostgres) -> None:
+        """Start the server again when it has died, whoever killed it; a start that fails is tried again ever more rarely."""
+        pause_s = DATABASE_CHECK_S
+        while not self._is_ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_ended.wait(), pause_s)
+            pause_s = DATABASE_CHECK_S if postgres.is_running else min(pause_s * 2, 5.0)
+            if self._is_ended.is_set() or postgres.is_running:
+                continue
+            self.database_restarts += 1
+            try:
+                await asyncio.to_thread(postgres.restart)
+                _log.warning("the embedded database had died and runs again")
+            except RocadeError as error:
+                _log.error("the embedded database does not start: %s", error.message)
+
+    @property
+    def database_pid(self) -> int | None:
+        """The embedded server's main process; None when there is none or it has died."""
+        return self._postgres.pid if self._postgres else None
 
     async def allow_chaos(self) -> None:
         """Open the control socket (mode 0600) through which the pages may kill, cut and fill."""
@@ -210,6 +252,9 @@ class Supervisor:
         Raises: Refused `app.control.unknown`.
         """
         match request:
+            case {"do": "kill", "role": "database"} if (pid := self.database_pid) is not None:
+                os.kill(pid, signal.SIGKILL)
+                return {"killed": "database"}
             case {"do": "kill", "role": role}:
                 victims = [process for process in self.processes if process.role == role]
                 if not victims:
@@ -226,7 +271,7 @@ class Supervisor:
 
     @property
     def restarts(self) -> int:
-        return sum(process.restarts for process in self.processes)
+        return sum(process.restarts for process in self.processes) + self.database_restarts
 
     async def stop(self) -> None:
         """Drain along the road; idempotent."""
@@ -236,6 +281,9 @@ class Supervisor:
         set_ballast(self.configuration, is_full=False)
         for role in ("gateway", "worker", "api", "store"):
             await asyncio.gather(*(process.stop() for process in self.processes if process.role == role))
+        self._is_ended.set()
+        if self._database_watch is not None:
+            await self._database_watch
         if self._postgres is not None:
             await asyncio.to_thread(self._postgres.stop)
             self._postgres = None

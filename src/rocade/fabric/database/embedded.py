@@ -107,8 +107,25 @@ class EmbeddedPostgres:
 
     @property
     def is_running(self) -> bool:
-        """Whether the server lives; after a crash (a full disk) `stop` and `start` bring it back."""
+        """Whether the server lives; after a crash (killed, a full disk) `restart` brings it back."""
         return self._server is not None and self._server.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """The server's main process."""
+        try:
+            return int(self._pid_file.read_text().split()[0]) if self.is_running else None
+        except (FileNotFoundError, ValueError, IndexError):
+            return None
+
+    def restart(self) -> None:
+        """Start a server that has died again: same directory, same socket, so the URL stays; committed work is there.
+
+        Raises: Misconfigured `database.embedded`; Unavailable `database.start`.
+        """
+        if self._server is not None and self._server.stdin is not None:
+            self._server.stdin.close()
+        self._launch(privilege.choose(self._home, self._binaries or _wheel_binaries()))
 
     def stop(self) -> None:
         """Stop the server (connections are closed, committed work is kept); harmless when it does not run."""
@@ -159,7 +176,7 @@ class EmbeddedPostgres:
 
     def _launch(self, run_as: RunAs) -> None:
         """Start the server; after a kill -9 its last children may still hold shared memory, then once more."""
-        if len(os.fsencode(self._home)) > LONGEST_SOCKET_FOLDER:
+        if len(os.fsencode(self._home)) > LONGEST_SOCKET_FOLDER and self._socket_folder == self._home:
             self._socket_folder = Path(tempfile.mkdtemp(prefix="rocade-"))
             run_as.give(self._socket_folder)
         deadline = self._clock.monotonic_s() + START_TIMEOUT_S

@@ -126,13 +126,19 @@ class PostgresLog:
         return Slice(records, dict(limits))
 
     async def lag(self, group: str, stream: str) -> Lag:
-        """Unread records; where partitions of one lane stand at different positions, at most a row's worth too many."""
-        live = await segments.numbers(self._pool, segments.check_stream(stream))
-        counts = await self._fetch(
-            [segments.unread("sum(r.records) AS records, min(r.oldest_us) AS oldest_us", stream, n) for n in live],
-            group,
-            stream,
-        )
+        """Unread records; where partitions of one lane stand at different positions, at most a row's worth too many.
+
+        Raises: Unavailable `log.down`.
+        """
+        try:
+            live = await segments.numbers(self._pool, segments.check_stream(stream))
+            counts = await self._fetch(
+                [segments.unread("sum(r.records) AS records, min(r.oldest_us) AS oldest_us", stream, n) for n in live],
+                group,
+                stream,
+            )
+        except DOWN as error:
+            raise _down(error) from error
         oldest = [row["oldest_us"] for row in counts if row["oldest_us"] is not None]
         return Lag(int(sum(row["records"] or 0 for row in counts)), min(oldest, default=None))
 
@@ -189,10 +195,14 @@ class PostgresLog:
             except asyncpg.UndefinedTableError:
                 continue  # trimmed between the two queries
             except DOWN as error:
-                raise Unavailable("log.down", f"PostgreSQL does not answer: {type(error).__name__}") from error
+                raise _down(error) from error
 
     async def _fetch(self, queries: list[str], *arguments: Any) -> Sequence[Any]:
         return [row for query in queries for row in await self._pool.fetch(query, *arguments)]
+
+
+def _down(error: Exception) -> Unavailable:
+    return Unavailable("log.down", f"PostgreSQL does not answer: {type(error).__name__}")
 
 
 def _lowest(partitions: Sequence[int], after: Positions) -> dict[Place, int]:

@@ -181,18 +181,25 @@ class Ledger:
         try:
             rows = await self._pool.fetch(_DUE, refs, now_us)
         except (*DOWN, asyncpg.PostgresError) as error:
-            raise Unavailable("database.down", f"gaps cannot be read: {type(error).__name__}") from error
+            raise _down("gaps cannot be read", error) from error
         return [Due(ref, epoch, unpacked(gaps), arrived_us, asked) for ref, epoch, gaps, arrived_us, asked in rows]
 
     async def asked(self, asks: Sequence[tuple[int, int, int]]) -> None:
-        """Note requests that were sent: (ref, epoch, when to ask again)."""
-        if asks:
+        """Note requests that were sent: (ref, epoch, when to ask again).
+
+        Raises: Unavailable `database.down`; the same is asked once more then, which harms nobody.
+        """
+        if not asks:
+            return
+        try:
             await self._pool.execute(
                 "UPDATE telemetry_sequence t SET asked = asked + 1, ask_at_us = u.at"
                 " FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) u(ref, epoch, at)"
                 " WHERE t.ref = u.ref AND t.epoch = u.epoch",
                 *map(list, zip(*asks, strict=True)),
             )
+        except (*DOWN, asyncpg.PostgresError) as error:
+            raise _down("requests cannot be noted", error) from error
 
     async def numbers(self, ref: int) -> list[Numbers]:
         """Epochs of a vehicle, newest first, for pages and tests."""
@@ -227,3 +234,7 @@ class Ledger:
             "SELECT reason, count(*) AS n FROM telemetry_quarantine WHERE state = 'held' GROUP BY 1"
         )
         return {row["reason"]: row["n"] for row in rows}
+
+
+def _down(what: str, error: Exception) -> Unavailable:
+    return Unavailable("database.down", f"{what}: {type(error).__name__}")
