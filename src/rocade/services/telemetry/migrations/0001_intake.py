@@ -36,7 +36,10 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": 50},
     )
     op.create_index(
-        "telemetry_sequence_missing", "telemetry_sequence", ["ref"], postgresql_where=sa.text("missing > 0 AND closed IS NULL")
+        "telemetry_sequence_missing",
+        "telemetry_sequence",
+        ["ref"],
+        postgresql_where=sa.text("missing > 0 AND closed IS NULL"),
     )
     op.create_table(
         "telemetry_quarantine",
