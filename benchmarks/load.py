@@ -266,8 +266,11 @@ class Fleet:
 
     # --- the hot path ---
 
-    def run(self, seconds: float, rate_per_s: float = 0.0, settle_s: float = 30.0) -> Report:
-        """Send for `seconds` (all of the time, or `rate_per_s` over the whole fleet), then wait for what is in flight."""
+    def run(self, seconds: float, rate_per_s: float = 0.0, settle_s: float = 30.0, burst: int = 1) -> Report:
+        """Send for `seconds` (all of the time, or `rate_per_s` over the whole fleet), then wait for what is in flight.
+
+        On a timetable a vehicle hands over `burst` messages at once, as one does that gathered them on the way.
+        """
         self._latency.clear()
         self._refused.clear()
         self._acknowledged = self._body_bytes = self.reconnects = 0
@@ -283,10 +286,11 @@ class Fleet:
             wait_s = min(0.05, (end_us - now_us) / 1e6)
             if self._is_paced:
                 while (due_us := began_us + int(planned * 1e6 / rate_per_s)) <= now_us:
-                    vehicle = self._vehicles[planned % len(self._vehicles)]
+                    vehicle = self._vehicles[planned // burst % len(self._vehicles)]
                     vehicle.due_us.append(due_us)
                     planned += 1
-                    self._refill(vehicle, now_us)
+                    if planned % burst == 0:
+                        self._refill(vehicle, now_us)
                 wait_s = min(wait_s, (due_us - now_us) / 1e6)
             self._turn(wait_s)
             if self._retry_us:

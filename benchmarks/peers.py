@@ -211,6 +211,8 @@ async def sink_b(port: int, database_url: str) -> None:
             messages = await pull.fetch(ROWS_PER_COPY, timeout=0.2)
         except (nats.errors.TimeoutError, TimeoutError):
             continue
+        if not messages:
+            continue
         now_us = time.time_ns() // 1000
         await store(connection, [(message.subject.encode(), now_us, message.data) for message in messages])
         await messages[-1].ack()

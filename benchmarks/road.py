@@ -106,6 +106,7 @@ class Order(msgspec.Struct):
     protocol: int = 4
     window: int = WINDOW
     epoch: int = 1
+    burst: int = 1
 
 
 class Outcome(msgspec.Struct):
@@ -128,8 +129,8 @@ def play(order: Order) -> Outcome:
     for vehicle in order.ids:
         fleet.add(vehicle, bodies[vehicle])
     connect_s = fleet.connect()
-    before = fleet.run(order.warm_s, order.rate_per_s)
-    report = fleet.run(order.run_s, order.rate_per_s)
+    before = fleet.run(order.warm_s, order.rate_per_s, burst=order.burst)
+    report = fleet.run(order.run_s, order.rate_per_s, burst=order.burst)
     total = [first + second for first, second in zip(before.by_vehicle, report.by_vehicle, strict=True)]
     return Outcome(report, total, connect_s)
 
@@ -258,7 +259,7 @@ async def throughput(world: World, plan: Plan, bodies: Path, kind: str, rate_per
     ids, points = world.ids[: plan.vehicles], BATCH_POINTS if kind == "batch" else SMALL_POINTS
     order = Order(
         world.configuration.mqtt.port, str(world.directory / "fleet"), ids, kind, str(bodies), plan.warm_s, plan.run_s,
-        rate_per_s, epoch=time.time_ns() >> 8,
+        rate_per_s, epoch=time.time_ns() >> 8, burst=1 if kind == "batch" else WINDOW,
     )  # fmt: skip
     held = await points_by_vehicle(world.history, list(world.refs.values()))
     before = world.cpu_s()
