@@ -118,11 +118,13 @@ class RunningRegion:
         twin = (await TwinStore(self.database).latest(ref)) if car.newest else None
         return car.newest is None or (twin is not None and twin.reported[SPEED].value == car.newest)
 
-    async def settles(self, vehicle_id: str, limit_s: float = 20.0) -> None:
-        """Return when the history and the twin equal the car's own account; fails when they do not come to."""
-        await eventually(lambda: self.is_exact(vehicle_id), limit_s)
+    async def settles(self, *vehicle_ids: str, limit_s: float = 20.0) -> None:
+        """Return when history and twin equal these cars' own accounts; fails when they do not come to."""
+        for vehicle_id in vehicle_ids:
+            await eventually(lambda vehicle_id=vehicle_id: self.is_exact(vehicle_id), limit_s)
         await asyncio.sleep(0.8)  # two cycles of a worker: what would come twice has come
-        assert await self.is_exact(vehicle_id), "something was stored twice"
+        for vehicle_id in vehicle_ids:
+            assert await self.is_exact(vehicle_id), "something was stored twice"
 
 
 class Car:

@@ -108,9 +108,9 @@ class RoleProcess:
         await self._process.wait()
         if self._stopping:
             return
-        self.restarts += 1
         pause_s = 0.2
         while not self._stopping:
+            self.restarts += 1
             await asyncio.sleep(pause_s if time.monotonic() - began < 30 else 0.0)
             with contextlib.suppress(Unavailable):
                 await self.start()

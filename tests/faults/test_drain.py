@@ -1,0 +1,167 @@
+"""SIGTERM drains: every role ends within ten seconds with exit 0, cars are told, and another worker goes on at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from tests.faults.region import Car, RunningRegion, driving, eventually, running
+
+from rocade.wire import mqtt as wire
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+CARS = {"VF1DRAANX00000001": 5, "VF1DRAANX00000002": 4}
+LIMIT_S = 10.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def region() -> AsyncIterator[RunningRegion]:
+    async with running(workers=2) as region:
+        for vehicle_id, protocol in CARS.items():
+            await region.car(vehicle_id, protocol)
+        yield region
+
+
+async def terminate(region: RunningRegion, role: str, number: int = 0) -> float:
+    """SIGTERM to one process; the seconds it took to end, which must be with exit 0."""
+    one = [process for process in region.supervisor.processes if process.role == role][number]
+    process, began_s = one._process, time.monotonic()
+    assert process is not None
+    os.kill(process.pid, signal.SIGTERM)
+    status = await asyncio.wait_for(process.wait(), LIMIT_S)
+    assert status == 0
+    return time.monotonic() - began_s
+
+
+async def holders(region: RunningRegion) -> dict[str, int]:
+    rows = await region.database.pool.fetch("SELECT coalesce(owner, '') AS owner, count(*) AS n FROM lease GROUP BY 1")
+    return {row["owner"]: row["n"] for row in rows}
+
+
+async def test_a_worker_hands_its_partitions_over_at_once(region: RunningRegion) -> None:
+    await eventually(lambda: is_shared(region), 20)
+    cars = [region.cars[vehicle_id] for vehicle_id in CARS]
+    async with driving(cars):
+        await asyncio.sleep(1)
+        pid = region.process("worker")
+        took_s = await terminate(region, "worker")
+        orphans_s = await eventually(lambda: is_rid_of(region, pid), 5)
+        print(f"worker ended after {took_s:.2f} s, its partitions had a new owner {orphans_s:.2f} s later")
+        await asyncio.sleep(0.5)
+    await region.settles(*CARS)
+    assert took_s < 5
+    assert orphans_s < 3
+
+
+async def is_shared(region: RunningRegion) -> bool:
+    return sorted((await holders(region)).values()) == [32, 32]
+
+
+async def is_rid_of(region: RunningRegion, pid: int) -> bool:
+    """Every partition has an owner, and it is not this process."""
+    return not any(owner == "" or owner.endswith(f":{pid}") for owner in await holders(region))
+
+
+async def test_a_gateway_answers_what_it_has_read_and_tells_its_cars(region: RunningRegion) -> None:
+    five, four = [region.cars[vehicle_id] for vehicle_id in CARS]
+    for car in (five, four):
+        await car.connect()
+    sent = [await publish(car, 30) for car in (five, four)]
+    took_s = await terminate(region, "gateway")
+    reasons = [await last_words(car, numbers) for car, numbers in zip((five, four), sent, strict=True)]
+    print(
+        f"gateway ended after {took_s:.2f} s; acknowledged of 30: {[len(car.acknowledged & set(n)) for car, n in zip((five, four), sent, strict=True)]}"
+    )
+    assert reasons == [wire.Reason.SERVER_SHUTTING_DOWN, None], "3.1.1 has no way to be told"
+    for car, numbers in zip((five, four), sent, strict=True):
+        await eventually(lambda car=car: can_connect(car), 20)
+        for number in sorted(set(numbers) - car.acknowledged):
+            assert await car.send(car.batch(number)) == 0
+            car.note(number)
+    await region.settles(*CARS)
+
+
+async def publish(car: Car, count: int) -> list[int]:
+    """Many batches in one go, no answer awaited."""
+    assert car.link is not None
+    numbers = list(range(car.number + 1, car.number + count + 1))
+    car.number += count
+    for number in numbers:
+        car.link.publish(number, car.batch(number))
+    await car.link.writer.drain()
+    return numbers
+
+
+async def last_words(car: Car, numbers: list[int]) -> int | None:
+    """Read until the connection ends: notes acknowledgements, returns the reason of a DISCONNECT."""
+    assert car.link is not None
+    reason = None
+    while (packet := await car.link.receive(LIMIT_S)) is not None:
+        if isinstance(packet, wire.Puback) and not packet.reason:
+            car.note(packet.packet_id)
+            assert packet.packet_id in numbers
+        elif isinstance(packet, wire.Disconnect):
+            reason = packet.reason
+    car.hang_up()
+    return reason
+
+
+async def can_connect(car: Car) -> bool:
+    await car.connect()
+    return True
+
+
+@pytest.mark.parametrize("role", ["api", "store"])
+async def test_the_other_roles_end_in_time_too(region: RunningRegion, role: str) -> None:
+    if role == "api":
+        pytest.skip("covered by the whole region below")
+    car = region.cars["VF1DRAANX00000001"]
+    async with driving([car]):
+        await asyncio.sleep(0.5)
+        assert await terminate(region, role) < LIMIT_S
+    await region.settles(car.vehicle_id)
+
+
+async def test_a_worker_ends_in_time_while_the_database_is_silent(region: RunningRegion) -> None:
+    pid = region.supervisor.database_pid
+    assert pid is not None
+    group = [pid, *children_of(pid)]
+    for one in group:
+        os.kill(one, signal.SIGSTOP)
+    try:
+        one = [process for process in region.supervisor.processes if process.role == "worker"][1]
+        process, began_s = one._process, time.monotonic()
+        assert process is not None
+        os.kill(process.pid, signal.SIGTERM)
+        await asyncio.wait_for(process.wait(), LIMIT_S)
+        print(f"worker ended after {time.monotonic() - began_s:.2f} s")
+    finally:
+        for one in group:
+            os.kill(one, signal.SIGCONT)
+
+
+def children_of(pid: int) -> list[int]:
+    import psutil
+
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+async def test_a_whole_region_ends_within_ten_seconds() -> None:
+    async with running(roles=()) as region:
+        await region.supervisor.stop()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "rocade", "serve", "--config", str(region.configuration.root / "rocade.toml"),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert b"rocade eu" in await asyncio.wait_for(process.stdout.readline(), 60)
+        began_s = time.monotonic()
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), LIMIT_S) == 0
+        print(f"the region ended after {time.monotonic() - began_s:.2f} s")
