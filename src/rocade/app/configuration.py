@@ -24,7 +24,7 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "0.0.0.0"
     port: int = 8883
     max_connections: int = 20_000
-    tick_ms: int = 10
+    tick_ms: int = 20
     """Longest wait that gathers publishes into one commit."""
     buffer_mb: int = 256
     """Bytes of unacknowledged publishes held before sockets are no longer read."""
