@@ -85,8 +85,13 @@ def widen(drive: Rows, random: np.random.Generator) -> Rows:
     """Shape: [rows, 6] -> [rows, 20], in the order of SIGNALS. Units: VSS."""
     n = len(drive)
     speed, soc, latitude, longitude, altitude, _ = drive.T
-    noise = lambda scale: random.normal(0, scale, n)  # noqa: E731 - reads best where it is used
-    drift = lambda scale: np.cumsum(random.normal(0, scale, n))  # noqa: E731
+
+    def noise(scale: float) -> NDArray[np.float64]:
+        return random.normal(0, scale, n)
+
+    def drift(scale: float) -> NDArray[np.float64]:
+        return np.cumsum(random.normal(0, scale, n))
+
     metres = speed / 3.6
     acceleration = np.gradient(metres) + noise(0.03)
     heading = (np.degrees(np.arctan2(np.gradient(longitude), np.gradient(latitude))) + drift(1.5)) % 360

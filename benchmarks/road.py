@@ -411,7 +411,8 @@ async def row_disk(directory: Path, plan: Plan) -> Figures:
         natural = await footprint(world.history)
         from rocade.services.telemetry import chunks
 
-        await world.history.optimize(chunks.TABLE.name)
+        driver = world.history._connected()  # type: ignore[attr-defined]
+        await asyncio.to_thread(driver.command, f"OPTIMIZE TABLE {chunks.TABLE.name} FINAL")
         await asyncio.sleep(15)
         merged = await footprint(world.history)
         log_bytes = await world.database.pool.fetchval(
