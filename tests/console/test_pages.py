@@ -34,7 +34,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         process.start()
         toytown.run(toytown.drive(process.url, toys, next(iter(toys.vehicles))))
         services, _ = toytown.services(
-            toys, tmp_path_factory.mktemp("pages"), chaos=plugs, history=connect(process.url), database=toys
+            toys, tmp_path_factory.mktemp("pages"), chaos=plugs, history=connect(process.url)
         )
         with toytown.Served(services) as served:
             yield Town(served.address, toys, plugs)

@@ -38,6 +38,8 @@ from rocade.services.vehicles import Page, Vehicle
 from rocade.services.vehicles.twin import Position, Twin, Value
 
 CENTRE = (simulation_town.LONGITUDE, simulation_town.LATITUDE)
+NO_HISTORY = connect("chdb+unix:///nowhere/store.sock")
+"""A history that connects to nothing until it is asked: for tests of everything else."""
 BRANDS = ("peugeot", "citroen", "ds", "opel", "renault", "hyundai", "lune", "vespelle")
 KINDS = {"lune": "bicycle", "vespelle": "moped"}
 MODELS = {
@@ -270,8 +272,8 @@ def services(toys: Toys, directory: Path, *, chaos: Plugs | None = None, **chang
 
     made: dict[str, Any] = {
         "access": access, "audit": audit, "clock": toys.clock, "random": SystemRandom(), "catalogue": catalogue.standard(),
-        "registry": toys, "authority": toys, "twins": toys, "status": toys, "book": audit, "ledger": toys, "log": toys, "ready": {"database": fine}, "town": town(),
-        "chaos": chaos,
+        "registry": toys, "authority": toys, "twins": toys, "status": toys, "book": audit, "ledger": toys,
+        "log": toys, "database": toys, "history": NO_HISTORY, "ready": {"database": fine}, "town": town(), "chaos": chaos,
     }  # fmt: skip
     return Services(**{**made, **changes}), token
 

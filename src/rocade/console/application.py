@@ -48,10 +48,10 @@ class Services:
     status: StatusBoard
     book: operations.AuditReader
     ready: Mapping[str, Callable[[], Awaitable[bool]]]
-    ledger: Ledger | None = None
-    log: Log | None = None
-    database: Database | None = None
-    history: History | None = None
+    ledger: Ledger
+    log: Log
+    database: Database
+    history: History
     town: bytes | None = None
     pmtiles: Path | None = None
     chaos: Chaos | None = None
@@ -69,8 +69,8 @@ def create_app(services: Services) -> Litestar:
         *operations.HANDLERS,
         *vehicles_api.HANDLERS,
         *enrolment.HANDLERS,
-        *(telemetry_api.HANDLERS if services.ledger else ()),
-        *(history_api.HANDLERS if services.history else ()),
+        *telemetry_api.HANDLERS,
+        *history_api.HANDLERS,
         *pages.HANDLERS,
         *live.HANDLERS,
         static,

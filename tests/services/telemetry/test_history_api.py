@@ -49,7 +49,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         process.start()
         toytown.run(fill(process.url, list(toys.vehicles)))
         history = connect(process.url)
-        services, token = toytown.services(toys, tmp_path_factory.mktemp("api"), history=history, database=toys)
+        services, token = toytown.services(toys, tmp_path_factory.mktemp("api"), history=history)
         with toytown.Served(services) as served:
             yield Api(served.address, token, toys, services)
         process.stop()
