@@ -1,7 +1,6 @@
 """The `rocade` command. Each sub-command is a few lines here; the work stands in the room it belongs to.
 
-Exit codes: 0 done; 1 it ran and found or hit a problem (said on standard error); 2 wrong use. Shell completion:
-`eval "$(_ROCADE_COMPLETE=bash_source rocade)"` (zsh_source, fish_source likewise).
+Exit codes: 0 done; 1 it ran and found or hit a problem (said on standard error); 2 wrong use.
 """
 
 from __future__ import annotations
@@ -15,8 +14,22 @@ import click
 
 from rocade import __version__
 from rocade.app import configuration as settings
-from rocade.app.commands import data, enrol, region, road
+from rocade.app.commands import data, enrol, keys, region, road
 from rocade.core.errors import RocadeError
+
+FIRST_DAY = """\b
+First minute:
+  rocade demo
+
+\b
+A region of your own:
+  rocade init ./eu --region eu
+  rocade serve --config ./eu
+  rocade enroll --config ./eu --id VF1AAAAAAAA000001 --brand renault --model Twizy --out ./car
+  rocade replay drive.csv.gz --config ./eu --identity ./car --mapping examples/twizy.toml
+  rocade history VF1AAAAAAAA000001 --signal Vehicle.Speed --every 60s --config ./eu
+
+Every command has --help with an example."""
 
 
 class Cli(click.Group):
@@ -35,7 +48,9 @@ class Cli(click.Group):
             sys.exit(1)
 
 
-@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Cli, epilog=FIRST_DAY, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="rocade")
 @click.option(
     "--config",
@@ -45,21 +60,9 @@ class Cli(click.Group):
 )
 @click.pass_context
 def main(ctx: click.Context, config: Path | None) -> None:
-    r"""Rocade: an open, self-hosted, multi-brand connected vehicle platform.
-
-    First minute:   rocade demo
-
-    A region of your own:
-
-    \b
-      rocade init ./eu --region eu
-      rocade serve --config ./eu
-      rocade enroll --config ./eu --kind vehicle --id VF1AAAAAAAA000001 --brand renault --model Twizy --out ./car
-      rocade replay drive.csv.gz --identity ./car --mapping examples/twizy.toml
-      rocade history VF1AAAAAAAA000001 --signal Vehicle.Speed --every 60s --config ./eu
-    """
+    """Rocade: an open, self-hosted, multi-brand connected vehicle platform."""
     ctx.obj = lambda override=None: settings.load(override or config)
 
 
-for command in (*road.COMMANDS, *region.COMMANDS, *enrol.COMMANDS, *data.COMMANDS):
+for command in (*road.COMMANDS, *region.COMMANDS, *enrol.COMMANDS, *data.COMMANDS, *keys.COMMANDS):
     main.add_command(command)

@@ -7,19 +7,27 @@ as the errors they were.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import httpx
-
+from rocade.app import operator
 from rocade.app.configuration import Configuration
 from rocade.core.errors import Refused, Unavailable
 from rocade.trust.identity.tls import client_context
 
+if TYPE_CHECKING:
+    import httpx
+
 
 class ApiClient:
-    """Blocking client; use as a context manager. `address` overrides the port of this machine."""
+    """Blocking client; use as a context manager. `address` overrides the port of this machine.
+
+    Raises: Misconfigured `app.operator.ended`.
+    """
 
     def __init__(self, configuration: Configuration, address: str | None = None) -> None:
+        import httpx
+
+        operator.keep(configuration)
         self._client = httpx.Client(
             base_url=address or f"https://localhost:{configuration.http.api_port}",
             verify=client_context(configuration.operator),
@@ -73,12 +81,18 @@ class _reachable:  # noqa: N801 - reads as the phrase `with _reachable()`
     def __enter__(self) -> None: ...
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        import httpx
+
+        if isinstance(error, httpx.TimeoutException):
+            raise Unavailable("app.api.slow", "the API did not answer in time; try again") from error
         if isinstance(error, httpx.ConnectError):
             raise Unavailable(
                 "app.api.unreachable", f"the API does not answer ({error}); is `rocade serve` running?"
             ) from error
-        if isinstance(error, httpx.TimeoutException):
-            raise Unavailable("app.api.slow", "the API did not answer in time; try again") from error
+        if isinstance(error, httpx.TransportError):
+            raise Unavailable(
+                "app.api.broken", f"the API ended the connection ({error or 'no reason given'})"
+            ) from error
 
 
 def _given(parameters: dict[str, Any]) -> dict[str, Any]:

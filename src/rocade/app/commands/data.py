@@ -8,20 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
+import msgspec
 
 from rocade.app.client import ApiClient
-from rocade.app.commands import Load, config_option
+from rocade.app.commands import Load, config_option, example
+from rocade.app.commands.tables import Table
 
 FORMATS = ("csv", "json", "arrow", "parquet")
 
 
 def _instant(at_us: int | None) -> str:
-    return datetime.fromtimestamp(at_us / 1e6, UTC).isoformat(timespec="seconds") if at_us else "-"
+    try:
+        return datetime.fromtimestamp(at_us / 1e6, UTC).isoformat(timespec="seconds") if at_us else "-"
+    except (ValueError, OverflowError):  # a vehicle may say any time
+        return f"{at_us} us"
 
 
-@click.command()
+@click.command(epilog=example("vehicles --config ./eu", "vehicles --brand renault --json"))
 @click.option("--brand", help="Only this brand.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
 @config_option
@@ -31,21 +34,19 @@ def vehicles(load: Load, brand: str | None, config: Path | None, *, as_json: boo
     with ApiClient(load(config)) as api:
         items = list(api.pages("/v1/vehicles", brand=brand))
     if as_json:
-        import msgspec
-
         for item in items:
-            click.echo(msgspec.json.encode(item).decode())
+            click.echo(_line(item))
         return
     table = Table("id", "kind", "brand", "model", "powertrain", "last seen (UTC)")
     for item in items:
-        table.add_row(
+        table.add(
             item["id"], item["kind"], item["brand"], item["model"], item["powertrain"], _instant(item.get("seen_us"))
         )
-    Console().print(table)
+    table.show()
     click.echo(f"{len(items)} vehicles", err=True)
 
 
-@click.command()
+@click.command(epilog=example("twin VF1AAAAAAAA000001 --config ./eu"))
 @click.argument("vin")
 @click.option("--json", "as_json", is_flag=True, help="The API's answer as it is.")
 @config_option
@@ -59,17 +60,23 @@ def twin(load: Load, vin: str, config: Path | None, *, as_json: bool) -> None:
         return
     table = Table("signal", "value", "unit", "time (UTC)", "quality")
     for item in answer["signals"]:
-        table.add_row(
+        table.add(
             item["name"],
             str(item["value"]),
             item["unit"],
             _instant(item["time_us"]),
             ", ".join(item["quality"]) or "good",
         )
-    Console().print(table)
+    table.show()
 
 
-@click.command()
+@click.command(
+    epilog=example(
+        "history VF1AAAAAAAA000001 --signal Vehicle.Speed --config ./eu",
+        "history VF1AAAAAAAA000001 --signal Vehicle.Speed --from 2026-11-01 --every 1h --agg max",
+        "history VF1AAAAAAAA000001 --signal Vehicle.Speed --format parquet --out speed.parquet",
+    )
+)
 @click.argument("vin")
 @click.option("--signal", required=True, help="VSS name, for example Vehicle.Speed; brand names and old names too.")
 @click.option("--from", "since", help="Start, ISO 8601 (UTC unless it says otherwise). Default: the beginning.")
@@ -77,10 +84,8 @@ def twin(load: Load, vin: str, config: Path | None, *, as_json: bool) -> None:
 @click.option("--every", help="Width of the windows when downsampling: 10s, 60s, 5m, 1h, 1d.")
 @click.option(
     "--agg",
-    type=click.Choice(["mean", "min", "max", "last", "twa"]),
-    default="mean",
-    show_default=True,
-    help="What to say of each window (twa = time-weighted mean). Needs --every.",
+    type=click.Choice(["mean", "min", "max", "last", "count", "twa"]),
+    help="What to say of each window (twa = time-weighted mean); default mean. Needs --every.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; default standard output.")
@@ -93,15 +98,17 @@ def history(
     since: str | None,
     until: str | None,
     every: str | None,
-    agg: str,
+    agg: str | None,
     form: str,
     out: Path | None,
     config: Path | None,
 ) -> None:
     """Print what VIN said of one signal: columns time, value, quality."""
+    if agg and not every:
+        raise click.UsageError("--agg says what to make of windows: give their width with --every 60s")
     parameters: dict[str, Any] = {"signal": signal, "from": since, "to": until, "format": form}
     if every:
-        parameters |= {"every": every, "agg": agg}
+        parameters |= {"every": every, "agg": agg or "mean"}
     with ApiClient(load(config)) as api:
         path = f"/v1/vehicles/{_ref(api, vin)}/history"
         if out:
@@ -114,7 +121,7 @@ def history(
         sys.stdout.buffer.flush()
 
 
-@click.command()
+@click.command(epilog=example("erase VF1AAAAAAAA000001 --dry-run --config ./eu", "erase VF1AAAAAAAA000001 --yes"))
 @click.argument("vin")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, remove nothing.")
@@ -138,7 +145,7 @@ def audit() -> None:
     """The tamper-evident audit log."""
 
 
-@audit.command("verify")
+@audit.command("verify", epilog=example("audit verify --config ./eu"))
 @config_option
 @click.pass_obj
 def audit_verify(load: Load, config: Path | None) -> None:
@@ -150,15 +157,15 @@ def audit_verify(load: Load, config: Path | None) -> None:
         sys.exit(1)
 
 
-@audit.command("tail")
+@audit.command("tail", epilog=example("audit tail -n 50 --config ./eu"))
 @click.option("-n", "count", default=20, show_default=True)
 @config_option
 @click.pass_obj
 def audit_tail(load: Load, count: int, config: Path | None) -> None:
-    """Print the newest entries."""
+    """Print the newest entries, newest first, one JSON object a line."""
     with ApiClient(load(config)) as api:
         for item in api.get("/v1/audit", limit=count)["items"]:
-            click.echo(_json(item))
+            click.echo(_line(item))
 
 
 @click.group()
@@ -166,7 +173,7 @@ def quarantine() -> None:
     """Records that could not be taken in: look, repair, replay, drop."""
 
 
-@quarantine.command("list")
+@quarantine.command("list", epilog=example("quarantine list --config ./eu"))
 @config_option
 @click.pass_obj
 def quarantine_list(load: Load, config: Path | None) -> None:
@@ -174,12 +181,12 @@ def quarantine_list(load: Load, config: Path | None) -> None:
     table = Table("id", "at (UTC)", "reason", "bytes")
     with ApiClient(load(config)) as api:
         for item in api.pages("/v1/quarantine"):
-            table.add_row(str(item["id"]), _instant(item["at_us"]), item["reason"], f"{item['size_bytes']:,}")
-    Console().print(table)
+            table.add(str(item["id"]), _instant(item["at_us"]), item["reason"], f"{item['size_bytes']:,}")
+    table.show()
 
 
 def _one_quarantined(name: str, method: str, suffix: str, text: str) -> click.Command:
-    @click.command(name, help=text)
+    @click.command(name, help=text, epilog=example(f"quarantine {name} 17 --config ./eu"))
     @click.argument("number", type=int)
     @config_option
     @click.pass_obj
@@ -200,9 +207,11 @@ def _ref(api: ApiClient, vin: str) -> str:
     return str(api.get("/v1/vehicles/by-id/" + vin)["ref"])
 
 
-def _json(value: Any) -> str:
-    import msgspec
+def _line(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
+
+def _json(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 

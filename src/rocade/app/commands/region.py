@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from rocade.app import configuration as settings
-from rocade.app import doctor as examination
-from rocade.app import initialise, roles, supervisor
 from rocade.app.client import ApiClient
-from rocade.app.commands import Load, config_option
+from rocade.app.commands import Load, config_option, example
+from rocade.app.commands.tables import Table
 from rocade.core.errors import Unavailable
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", True: "green", False: "red"}
 
 
-@click.command()
+@click.command(
+    epilog=example("init ./eu --region eu", "init /var/lib/rocade/eu --region eu --server-name road.example.org")
+)
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--region", required=True, help="Name of the region, part of every identity: eu, cn, ...")
 @click.option("--trust-domain", default="rocade.local", show_default=True, help="Domain name in every identity.")
 @click.option("--server-name", "names", multiple=True, help="Host name vehicles will use; may be given several times.")
 def init(directory: Path, region: str, trust_domain: str, names: tuple[str, ...]) -> None:
     """Make a new region in DIRECTORY: keys, certificates, configuration, one operator token (printed once)."""
+    from rocade.app import initialise
+
     token = initialise.create(directory, region, trust_domain, names)
     click.echo(f"region {region} is ready in {directory}")
     click.echo(f"operator token (shown only now): {token}")
@@ -34,7 +34,7 @@ def init(directory: Path, region: str, trust_domain: str, names: tuple[str, ...]
     click.echo(f"next: rocade serve --config {directory}", err=True)
 
 
-@click.command()
+@click.command(epilog=example("serve --config ./eu", "serve --config ./eu --role gateway"))
 @click.option(
     "--role",
     type=click.Choice(settings.ROLES),
@@ -46,13 +46,17 @@ def init(directory: Path, region: str, trust_domain: str, names: tuple[str, ...]
 @click.pass_obj
 def serve(load: Load, role: str, config: Path | None) -> None:
     """Run the region (or one role of it) until SIGTERM; drains in at most ten seconds."""
+    import asyncio
+
+    from rocade.app import roles
+
     configuration = load(config)
     if role == "all":
         sys.exit(asyncio.run(roles.run_all(configuration)))
     roles.run(configuration, role)
 
 
-@click.command()
+@click.command(epilog=example("status --config ./eu"))
 @config_option
 @click.pass_obj
 def status(load: Load, config: Path | None) -> None:
@@ -64,24 +68,28 @@ def status(load: Load, config: Path | None) -> None:
         says = ", ".join(
             f"{key} {value}" for key, value in item["values"].items() if not isinstance(value, dict | list)
         )
-        table.add_row(item["process"], f"[{_COLOURS[item['is_alive']]}]{item['is_alive']}", says)
-    Console().print(table)
+        alive = "yes" if item["is_alive"] else "no"
+        table.add(item["process"], alive, says, colours={1: _COLOURS[item["is_alive"]]})
+    table.show()
     if not answer["processes"] or not all(item["is_alive"] for item in answer["processes"]):
         raise Unavailable("app.status.incomplete", "a process does not report; see the logs folder of the region")
 
 
-@click.command()
+@click.command(epilog=example("doctor --config ./eu"))
 @config_option
 @click.pass_obj
 def doctor(load: Load, config: Path | None) -> None:
-    """Check clock, file limits, fsync, disk room, memory, ports, TLS and key files; say what to do. Exit 1 on a fail."""
+    """Check clock, file limits, fsync, disk, memory, ports, TLS, keys and certificates; say what to do. Exit 1 on a fail."""
+    from rocade.app import doctor as examination
+    from rocade.app import supervisor
+
     configuration = load(config)
     is_running = (configuration.socket_directory / supervisor.PID_FILE).exists()
     findings = examination.examine(configuration, is_running=is_running)
     table = Table("check", "", "seen", "do")
     for finding in findings:
-        table.add_row(finding.name, f"[{_COLOURS[finding.level]}]{finding.level}", finding.seen, finding.advice)
-    Console().print(table)
+        table.add(finding.name, finding.level, finding.seen, finding.advice, colours={1: _COLOURS[finding.level]})
+    table.show()
     if any(finding.level == "fail" for finding in findings):
         sys.exit(1)
 

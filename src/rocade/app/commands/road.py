@@ -6,13 +6,11 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from rocade.app.commands import Load, config_option
+from rocade.app.commands import Load, config_option, example
 
 
-@click.command()
+@click.command(epilog=example("demo", "demo --vehicles 500 --for 60 --chaos"))
 @click.option("--vehicles", default=100, show_default=True, help="How many vehicles drive.")
 @click.option(
     "--for", "seconds", type=float, help="End after SECONDS with a summary line in JSON; default: until Ctrl-C."
@@ -35,7 +33,12 @@ def demo(vehicles: int, seconds: float | None, directory: Path, *, chaos: bool) 
     sys.exit(run(directory, vehicles, seconds, with_chaos=chaos))
 
 
-@click.command()
+@click.command(
+    epilog=example(
+        "replay drive.csv.gz --identity ./car --mapping examples/twizy.toml --config ./eu",
+        "replay log.csv --identity ./car --dbc car.dbc --brand hyundai --host road.example.org",
+    )
+)
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--identity",
@@ -75,6 +78,9 @@ def replay(
     again: bool,
 ) -> None:
     """Send real logs (.csv, .csv.gz) through the real door; ends when every row is accounted for and acknowledged."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     from rocade.agents.vehicle import replay as replaying
     from rocade.core.errors import Misconfigured
 
@@ -122,7 +128,7 @@ def mapping() -> None:
     """What the columns of a log mean."""
 
 
-@mapping.command("guess")
+@mapping.command("guess", epilog=example("mapping guess drive.csv > drive.toml"))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Write the proposal there; default standard output.")
 def mapping_guess(file: Path, out: Path | None) -> None:

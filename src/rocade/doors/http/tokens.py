@@ -12,6 +12,7 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
+from rocade.core.errors import Refused
 from rocade.core.ports import Clock, Random
 
 
@@ -28,6 +29,32 @@ def new_token(file: Path, random: Random, clock: Clock) -> str:
     finally:
         os.close(descriptor)
     return f"rocade_{name}_{secret}"
+
+
+def list_tokens(file: Path) -> list[tuple[str, int]]:
+    """Ids of all tokens and when each was made, oldest first."""
+    if not file.exists():
+        return []
+    return [(parts[0], int(parts[2])) for line in file.read_text().splitlines() if len(parts := line.split()) == 3]
+
+
+def drop_token(file: Path, name: str) -> None:
+    """Take a token back.
+
+    Raises: Refused `access.token.unknown`.
+    """
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    kept = [line for line in lines if not line.startswith(f"{name} ")]
+    if len(kept) == len(lines):
+        raise Refused("access.token.unknown", f"there is no token {name}; `rocade token list` shows them")
+    draft = file.with_name(f".{file.name}.new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.writelines(kept)
+        stream.flush()
+        os.fsync(descriptor)
+    draft.rename(file)
 
 
 class TokenFile:

@@ -118,6 +118,19 @@ class EmbeddedPostgres:
         except (FileNotFoundError, ValueError, IndexError):
             return None
 
+    @classmethod
+    def url_of_running(cls, directory: Path) -> str | None:
+        """URL of the server that another process runs over this directory; None if none runs or it is not ready yet."""
+        server = cls(directory)
+        try:
+            lines = server._pid_file.read_text().splitlines()
+            if not server._is_predecessor_alive() or lines[7].strip() != "ready":
+                return None
+            server._socket_folder = Path(lines[4])
+        except (FileNotFoundError, IndexError):
+            return None
+        return server.url
+
     def restart(self) -> None:
         """Start a server that has died again: same directory, same socket, so the URL stays; committed work is there.
 
