@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from tests.faults.region import Car, RunningRegion, driving, eventually, running
 
+from rocade.app.roles import OVERDUE
 from rocade.wire import mqtt as wire
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -117,17 +118,15 @@ async def can_connect(car: Car) -> bool:
     return True
 
 
-@pytest.mark.parametrize("role", ["api", "store"])
-async def test_the_other_roles_end_in_time_too(region: RunningRegion, role: str) -> None:
-    if role == "api":
-        pytest.skip("covered by the whole region below")
+async def test_the_store_ends_in_time_under_load(region: RunningRegion) -> None:
     car = region.cars["VF1DRAANX00000001"]
     async with driving([car]):
         await asyncio.sleep(0.5)
-        assert await terminate(region, role) < LIMIT_S
+        assert await terminate(region, "store") < LIMIT_S
     await region.settles(car.vehicle_id)
 
 
+@pytest.mark.slow
 async def test_a_worker_ends_in_time_while_the_database_is_silent(region: RunningRegion) -> None:
     pid = region.supervisor.database_pid
     assert pid is not None
@@ -139,7 +138,7 @@ async def test_a_worker_ends_in_time_while_the_database_is_silent(region: Runnin
         process, began_s = one._process, time.monotonic()
         assert process is not None
         os.kill(process.pid, signal.SIGTERM)
-        await asyncio.wait_for(process.wait(), LIMIT_S)
+        assert await asyncio.wait_for(process.wait(), LIMIT_S) in (0, OVERDUE)
         print(f"worker ended after {time.monotonic() - began_s:.2f} s")
     finally:
         for one in group:

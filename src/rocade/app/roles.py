@@ -1,7 +1,7 @@
 """The process roles: `store`, `gateway`, `worker`, `api`, each a plain function of the configuration; and `all`.
 
 Every role: JSON logs, one event loop, engines opened, "ready" said to the supervisor (pipe) or systemd (notify socket),
-its status published each second, SIGTERM or SIGINT -> drain in at most ten seconds -> exit 0. Wiring of rooms is in
+its status published each second, SIGTERM or SIGINT -> drain in at most ten seconds -> exit 0 (75 if cut off). Wiring of rooms is in
 `rocade.app.wiring`; this file only starts and stops things.
 """
 
@@ -15,6 +15,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -27,6 +28,9 @@ from rocade.core.errors import RocadeError
 from rocade.fabric.status import StatusBoard
 
 STATUS_S = 1.0
+DRAIN_S = 9.0
+OVERDUE = 75
+"""Exit status of a role whose drain had to be cut off (EX_TEMPFAIL)."""
 _log = logging.getLogger("rocade.app")
 
 
@@ -86,6 +90,7 @@ async def _played(role: str, part: wiring.Part) -> AsyncIterator[None]:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), STATUS_S)
     _log.info("draining")
+    _end_in_time()
     yield
     failed.cancel()
     with contextlib.suppress(Exception):
@@ -101,6 +106,18 @@ async def _outlive(part: wiring.Part) -> None:
     except Exception:
         _log.exception("a part of this role failed; ending the process")
     os._exit(70)
+
+
+def _end_in_time() -> None:
+    """Cut a drain off that waits for an engine which does not answer: what was not acknowledged will be sent again."""
+
+    def give_up() -> None:
+        _log.error("the drain took longer than %.0f s and was cut off", DRAIN_S)
+        os._exit(OVERDUE)
+
+    overdue = threading.Timer(DRAIN_S, give_up)
+    overdue.daemon = True
+    overdue.start()
 
 
 def stop_event() -> asyncio.Event:

@@ -3,7 +3,7 @@
 Flow: start the database, migrate, spawn `store`, `worker`, `gateway`, `api` (in that order; each says "ready" on an
 inherited pipe), watch. A process that ends unasked is started again after a growing pause, the embedded PostgreSQL too:
 its address stays, so the roles reconnect by themselves. `stop` drains in the order
-of the road: gateway (finishes its commit and answers), worker (commits and hands its leases over), api, store, database.
+of the road: gateway (finishes its commit and answers) and api, worker (commits and hands its leases over), store, database.
 A control socket takes one-line JSON requests from the pages' "pull the plug" corner when chaos is allowed.
 """
 
@@ -126,20 +126,20 @@ class RoleProcess:
         if self.pid is not None:
             os.kill(self.pid, number)
 
-    async def stop(self) -> None:
-        """SIGTERM, wait for the drain, SIGKILL after `DRAIN_S`."""
+    async def stop(self, limit_s: float = DRAIN_S) -> None:
+        """SIGTERM, wait for the drain, SIGKILL after `limit_s`."""
         self._stopping = True
-        await self._end(signal.SIGTERM)
+        await self._end(signal.SIGTERM, limit_s)
         if self._watch is not None:
             self._watch.cancel()
 
-    async def _end(self, number: int) -> None:
+    async def _end(self, number: int, limit_s: float = DRAIN_S) -> None:
         if self._process is None or self._process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
         try:
-            await asyncio.wait_for(self._process.wait(), DRAIN_S)
+            await asyncio.wait_for(self._process.wait(), limit_s)
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
@@ -274,13 +274,15 @@ class Supervisor:
         return sum(process.restarts for process in self.processes) + self.database_restarts
 
     async def stop(self) -> None:
-        """Drain along the road; idempotent."""
+        """Drain along the road, in `DRAIN_S` altogether; idempotent."""
         if self._control is not None:
             self._control.close()
             self._control_path.unlink(missing_ok=True)
         set_ballast(self.configuration, is_full=False)
-        for role in ("gateway", "worker", "api", "store"):
-            await asyncio.gather(*(process.stop() for process in self.processes if process.role == role))
+        end_s = time.monotonic() + DRAIN_S
+        for roles in (("gateway", "api"), ("worker",), ("store",)):
+            limit_s = max(end_s - time.monotonic(), 1.0)
+            await asyncio.gather(*(process.stop(limit_s) for process in self.processes if process.role in roles))
         self._is_ended.set()
         if self._database_watch is not None:
             await self._database_watch

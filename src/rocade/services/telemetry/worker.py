@@ -132,7 +132,7 @@ class Worker:
                 taken = await self._log.read(
                     STREAM, partitions, after, self._settings.max_records, self._settings.max_bytes
                 )
-                if not taken.limits:
+                if not taken.limits or stop.is_set():  # what was only read is left to whoever comes next
                     await _settled(storing)
                     storing = None
                 else:
