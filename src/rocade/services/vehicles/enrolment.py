@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 from litestar import Request, post
 from litestar.di import NamedDependency
-from litestar.params import SkipValidation
+from litestar.params import FromQuery, SkipValidation
 
 from rocade.core.errors import Refused
 from rocade.doors.http import OPERATORS, caller_of
@@ -37,14 +37,14 @@ async def enrol(
     request: Request,  # type: ignore[type-arg]  # the framework's three type variables say nothing here
     registry: NamedDependency[SkipValidation[Registry]],
     authority: NamedDependency[SkipValidation[Authority]],
-    kind: str,
-    id: str,
-    brand: str = "other",
-    model: str = "",
-    vehicle_kind: str = "car",
-    powertrain: str = "electric",
-    market: str = "",
-    hardware: str = "",
+    kind: FromQuery[str],
+    id: FromQuery[str],
+    brand: FromQuery[str] = "other",
+    model: FromQuery[str] = "",
+    vehicle_kind: FromQuery[str] = "car",
+    powertrain: FromQuery[str] = "electric",
+    market: FromQuery[str] = "",
+    hardware: FromQuery[str] = "",
 ) -> EnrolmentView:
     """Register a vehicle (if it is new) and make the claim code of its identity; other kinds only get the code."""
     identity = authority.region.identity(kind, id)
@@ -55,7 +55,7 @@ async def enrol(
         except Refused as refusal:
             if refusal.code != "vehicles.exists":
                 raise
-    code = await authority.claim(identity, caller_of(request).name)
+    code = await authority.claim(identity, caller_of(request).actor)
     return EnrolmentView(identity.uri, code)
 
 
@@ -63,13 +63,13 @@ async def enrol(
 async def revoke(
     request: Request,  # type: ignore[type-arg]  # as above
     authority: NamedDependency[SkipValidation[Authority]],
-    kind: str,
-    id: str,
-    reason: str,
+    kind: FromQuery[str],
+    id: FromQuery[str],
+    reason: FromQuery[str],
 ) -> RevocationView:
     """End every certificate of a party."""
     identity = authority.region.identity(kind, id)
-    serials = await authority.revoke(identity, reason, caller_of(request).name)
+    serials = await authority.revoke(identity, reason, caller_of(request).actor)
     return RevocationView(identity.uri, len(serials))
 
 
