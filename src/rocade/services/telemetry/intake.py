@@ -24,7 +24,7 @@ from rocade.doors.mqtt import Client, Publish, Verdict
 from rocade.fabric.log import Log, Record
 from rocade.services.telemetry.model import BAD_BATCH, BAD_JSON, BATCH, JSON, STREAM
 from rocade.services.vehicles import Registry, Vehicle
-from rocade.wire.batch import CODES, check_many, json_form
+from rocade.wire.batch import CODES, Familiar, check_many, json_form
 
 MQTT_5 = 5
 
@@ -89,6 +89,7 @@ class TelemetryIntake:
         self._audit = audit
         self._clock = clock
         self._positions = positions
+        self._familiar = Familiar()
         self._quota = quota or Quota()
         self._lookup = _Lookup(registry, clock)
         self.connected: dict[int, Context] = {}
@@ -157,7 +158,7 @@ class TelemetryIntake:
                 self._place_json(place, publish, verdicts, records)
             else:
                 verdicts[place] = Refused("batch.topic", "publish to up/batch or up/json")
-        checked = check_many([publishes[place].body for place in binary], self._positions)
+        checked = check_many([publishes[place].body for place in binary], self._positions, self._familiar)
         points = checked.points.tolist()
         for place, reason, vehicle_id, many in zip(binary, checked.reasons, checked.vehicle_ids, points, strict=True):
             publish = publishes[place]

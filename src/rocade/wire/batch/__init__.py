@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rocade.wire.batch.checking import Checked, check_many
 from rocade.wire.batch.decoding import Clocks, Columns, Decoded, decode_many, scaled
+from rocade.wire.batch.familiar import Familiar
 from rocade.wire.batch.model import Batch, Clock, Column, Mark
 from rocade.wire.batch.packing import Template, pack
 from rocade.wire.batch.parsing import CODES
@@ -21,6 +22,7 @@ __all__ = [
     "Column",
     "Columns",
     "Decoded",
+    "Familiar",
     "Mark",
     "Template",
     "check_many",

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rocade.wire.batch.familiar import Familiar
 from rocade.wire.batch.parsing import open_many
 
 
@@ -28,29 +28,50 @@ class Checked:
     vehicle_ids: list[str]
 
 
-def check_many(bodies: Sequence[bytes], no_float32: NDArray[np.uint32] | None = None) -> Checked:
+def check_many(
+    bodies: Sequence[bytes], no_float32: NDArray[np.uint32] | None = None, familiar: Familiar | None = None
+) -> Checked:
     """Check the structure of many bodies in one pass.
 
-    `no_float32`: ids of signals that must not travel as float32 (positions).
+    `no_float32`: ids of signals that must not travel as float32 (positions). `familiar`: what this process has seen
+    before; it learns from what the full check finds sound.
     """
-    sides, reasons = open_many(bodies, no_float32)
-
-    def spread(values: Any, form: Any) -> NDArray[Any]:
-        if len(sides.index) == len(bodies):
-            return np.array(values, form)
-        out = np.zeros(len(bodies), form)
-        out[sides.index] = values
-        return out
-
-    vehicle_ids = [""] * len(bodies)
-    if any(sides.scalars["vehicle_id"]):
-        for place, vehicle_id in zip(sides.index.tolist(), sides.scalars["vehicle_id"], strict=True):
-            vehicle_ids[place] = vehicle_id
-    return Checked(
-        reasons=reasons,
-        epoch=spread(sides.scalars["epoch"], np.uint64),
-        sequence=spread(sides.scalars["sequence"], np.uint64),
-        sent_at_us=spread(sides.sent_at_us, np.int64),
-        points=spread(sides.points, np.int64),
-        vehicle_ids=vehicle_ids,
+    many = len(bodies)
+    checked = Checked(
+        [None] * many,
+        np.zeros(many, np.uint64),
+        np.zeros(many, np.uint64),
+        np.zeros(many, np.int64),
+        np.zeros(many, np.int64),
+        [""] * many,
     )
+    known, rest = familiar.recognise(bodies) if familiar else ([], list(range(many)))
+    for group in known:
+        checked.epoch[group.places] = group.epoch
+        checked.sequence[group.places] = group.sequence
+        checked.sent_at_us[group.places] = group.sent_at_us
+        checked.points[group.places] = group.points
+    if rest:
+        _check_fully(bodies, rest, no_float32, checked)
+        if familiar:
+            for place in rest:
+                if checked.reasons[place] is None and not checked.vehicle_ids[place]:
+                    familiar.learn(bodies[place], int(checked.points[place]))
+    return checked
+
+
+def _check_fully(
+    bodies: Sequence[bytes], places: list[int], no_float32: NDArray[np.uint32] | None, checked: Checked
+) -> None:
+    """Open the bodies at `places` and enter what was found."""
+    sides, reasons = open_many([bodies[place] for place in places], no_float32)
+    for place, reason in zip(places, reasons, strict=True):
+        checked.reasons[place] = reason
+    sound = np.array(places)[sides.index]
+    checked.epoch[sound] = np.array(sides.scalars["epoch"], np.uint64)
+    checked.sequence[sound] = np.array(sides.scalars["sequence"], np.uint64)
+    checked.sent_at_us[sound] = sides.sent_at_us
+    checked.points[sound] = sides.points
+    if any(sides.scalars["vehicle_id"]):
+        for place, vehicle_id in zip(sound.tolist(), sides.scalars["vehicle_id"], strict=True):
+            checked.vehicle_ids[place] = vehicle_id
