@@ -211,17 +211,22 @@ class TelemetryIntake:
 
     def _within_quota(self, context: Context, publish: Publish) -> bool:
         """Take this publish from the vehicle's bucket."""
-        quota, size = self._quota, len(publish.body)
-        passed_s = max(0, publish.arrived_us - context.filled_us) / 1e6
-        context.filled_us = max(context.filled_us, publish.arrived_us)
-        context.messages = min(context.messages + passed_s * quota.messages_per_s, quota.messages_per_s * quota.burst_s)
-        context.bytes = min(context.bytes + passed_s * quota.bytes_per_s, quota.bytes_per_s * quota.burst_s)
-        context.points = min(context.points + passed_s * quota.points_per_s, quota.points_per_s * quota.burst_s)
+        size = len(publish.body)
+        if publish.arrived_us > context.filled_us:
+            self._fill(context, publish.arrived_us)
         if context.messages < 1 or context.bytes < size or context.points < 0:
             return False
         context.messages -= 1
         context.bytes -= size
         return True
+
+    def _fill(self, context: Context, now_us: int) -> None:
+        """What has come back to the bucket since it was last filled; once for all publishes of one moment."""
+        quota, passed_s = self._quota, (now_us - context.filled_us) / 1e6
+        context.filled_us = now_us
+        context.messages = min(context.messages + passed_s * quota.messages_per_s, quota.messages_per_s * quota.burst_s)
+        context.bytes = min(context.bytes + passed_s * quota.bytes_per_s, quota.bytes_per_s * quota.burst_s)
+        context.points = min(context.points + passed_s * quota.points_per_s, quota.points_per_s * quota.burst_s)
 
     def _give_back(self, publishes: Sequence[Publish], verdicts: Sequence[Verdict]) -> None:
         for publish, verdict in zip(publishes, verdicts, strict=True):
