@@ -15,6 +15,10 @@ import pytest
 
 from rocade.app.cli import main
 from rocade.app.configuration import Configuration
+from rocade.doors.mqtt import Settings
+from rocade.services.telemetry.gaps import MAX_AHEAD, MAX_EPOCHS
+from rocade.services.telemetry.intake import Quota
+from rocade.wire.batch import layout
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATE = (ROOT / "docs/operate.md").read_text("utf-8")
@@ -49,6 +53,19 @@ def test_every_command_stands_in_operate(command: str) -> None:
 @pytest.mark.parametrize("setting", settings(Configuration))
 def test_every_setting_stands_in_operate(setting: str) -> None:
     assert f"`{setting}`" in OPERATE
+
+
+def test_the_defaults_in_operate_are_those_of_the_code() -> None:
+    wrong = []
+    for row in re.findall(r"^\| (`[a-z_.]+`(?:, `[a-z_.]+`)*) \| ([^|]*) \|", OPERATE, re.MULTILINE):
+        names, defaults = re.findall(r"`([^`]+)`", row[0]), row[1].split(", ")
+        for name, said in zip(names, defaults, strict=False):
+            value: object = Configuration("", "")
+            for part in name.split("."):
+                value = getattr(value, part, None)
+            if isinstance(value, int | float) and float(said) != value:
+                wrong.append(f"{name}: {said}, but {value}")
+    assert wrong == []
 
 
 def test_every_environment_variable_stands_in_operate() -> None:
@@ -94,6 +111,18 @@ def test_every_link_and_every_named_file_exists(document: Path) -> None:
         places = re.findall(r"`((?:core|wire|fabric|trust|doors|services|agents|console|app)/[\w./-]+)`", text)
         missing += [name for name in places if not (ROOT / "src/rocade" / name).exists()]
     assert missing == []
+
+
+def test_the_limits_in_the_mqtt_page_are_those_of_the_code() -> None:
+    page = (ROOT / "docs/mqtt.md").read_text("utf-8")
+    door, quota, mqtt = Settings(), Quota(), Configuration("", "").mqtt
+    limits = {
+        door.max_packet_bytes, door.receive_maximum, door.max_keep_alive_s, door.max_handshakes, door.max_subscriptions,
+        int(door.packet_timeout_s), door.max_unsent_bytes >> 10, mqtt.max_connections, mqtt.buffer_mb, mqtt.port,
+        mqtt.tick_ms, int(mqtt.vehicle_messages_per_s), int(mqtt.vehicle_kib_per_s), int(quota.points_per_s),
+        int(quota.burst_s), layout.MAX_ROWS, layout.MAX_POINTS, layout.MAX_CLOCKS, MAX_AHEAD, MAX_EPOCHS,
+    }  # fmt: skip
+    assert limits - {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", page)} == set()
 
 
 def test_documents_named_in_docstrings_exist() -> None:

@@ -3,7 +3,7 @@
 A vehicle that says the same few signals again sends the same tags, lengths, kinds and ids around other values. What the
 full check (`parsing.open_many`) once found sound becomes a `Shape`: the message and a mask of its structural bytes. A later
 message of that length whose structural bytes are the same is sound too, if its checksum and instants are: it is accepted
-without opening it. Everything else takes the full check. Source: docs/decisions/0006-batch.md. Cost: about 1.5 us a message.
+without opening it. Everything else takes the full check. Source: docs/decisions/0006-batch-format.md. Cost: about 1.5 us a message.
 """
 
 from __future__ import annotations
