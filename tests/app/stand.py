@@ -1,0 +1,128 @@
+"""A region of its own in a temporary folder, on free ports, run by `rocade serve` as a process; the command line as people use it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rocade.app import configuration as settings
+from rocade.app.client import ApiClient
+
+PROGRAM = (sys.executable, "-m", "rocade")
+START_S = 60
+
+
+def rocade(
+    *arguments: str | Path, code: int = 0, environment: dict[str, str] | None = None, says: str = "", answer: str = ""
+) -> str:
+    """Run one command in a pipe; its standard output. `code` and `says` (on standard error) are what it must end with."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ROCADE_")}
+    done = subprocess.run(
+        [*PROGRAM, *map(str, arguments)], env={**clean, **(environment or {})}, input=answer, text=True,
+        capture_output=True, check=False, timeout=110,
+    )  # fmt: skip
+    assert done.returncode == code, f"rocade {arguments} ended with {done.returncode}: {done.stdout} {done.stderr}"
+    assert "Traceback" not in done.stderr, done.stderr
+    assert says in done.stderr, done.stderr
+    return done.stdout
+
+
+class Region:
+    """One region; `with region.serving():` runs it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.process: subprocess.Popen[str] | None = None
+        self.token = ""
+
+    def init(self) -> str:
+        """Make it, with free ports on loopback; what `rocade init` printed."""
+        said = rocade("init", self.directory, "--region", "eu")
+        with contextlib.ExitStack() as held:
+            ports = [held.enter_context(socket.socket()) for _ in range(4)]
+            for port in ports:
+                port.bind(("127.0.0.1", 0))
+            mqtt, est, api, pages = (port.getsockname()[1] for port in ports)
+        plain = settings.load(self.directory)
+        changed = msgspec.structs.replace(
+            plain,
+            mqtt=msgspec.structs.replace(plain.mqtt, host="127.0.0.1", port=mqtt, max_connections=500),
+            est=msgspec.structs.replace(plain.est, host="127.0.0.1", port=est),
+            http=msgspec.structs.replace(plain.http, api_host="127.0.0.1", api_port=api, pages_port=pages),
+        )
+        (self.directory / "rocade.toml").write_text(settings.render(changed))
+        return said
+
+    @property
+    def configuration(self) -> settings.Configuration:
+        return settings.load(self.directory)
+
+    def rocade(self, *arguments: str | Path, **more: Any) -> str:
+        """Run one command on this region."""
+        more["environment"] = {"ROCADE_CONFIG": str(self.directory), **more.pop("environment", {})}
+        return rocade(*arguments, **more)
+
+    def api(self) -> ApiClient:
+        return ApiClient(self.configuration)
+
+    def enrol(self, party: str, out: Path, *arguments: str) -> Path:
+        self.rocade("enroll", "--id", party, "--out", out, *arguments)
+        return out
+
+    def start(self) -> None:
+        with (self.directory.parent / "serve.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*PROGRAM, "serve", "--config", str(self.directory)],
+                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
+            )  # fmt: skip
+        assert self.process.stdout is not None
+        readable, _, _ = select.select([self.process.stdout], [], [], START_S)
+        line = self.process.stdout.readline() if readable else ""
+        assert line.startswith("rocade eu: mqtt"), (self.directory.parent / "serve.log").read_text()[-2000:]
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        if self.process is None:
+            return 0
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(45)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.process = None
+        return code
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Region]:
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()
+
+    def settled(self, within_s: float = 30) -> None:
+        """Return when everything acknowledged is stored and seen."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            with self.api() as api:
+                told = {one["role"]: one["values"] for one in api.get("/v1/status")["processes"]}
+            worker, gateway = told.get("worker", {}), told.get("gateway", {})
+            stored = worker.get("batches", -1) + worker.get("held", 0) + worker.get("duplicates", 0)
+            if stored >= gateway.get("acknowledged", 0) and worker.get("lag_records") == 0:
+                return
+            time.sleep(0.3)
+        raise AssertionError(f"not settled: {told}")
