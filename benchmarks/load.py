@@ -101,6 +101,7 @@ class _Vehicle:
         "head",
         "index",
         "is_open",
+        "most",
         "number",
         "pem",
         "sent_us",
@@ -125,6 +126,7 @@ class _Vehicle:
         self.tls: ssl.SSLSocket | None = None
         self.is_open = False
         self.number = 0
+        self.most = 1 << 62
         self.acknowledged = 0
         self.free = list(range(window, 0, -1))
         """Packet identifiers not in flight."""
@@ -174,11 +176,13 @@ class Fleet:
         self._is_sending = False
         self._is_paced = False
 
-    def add(self, vehicle_id: str, bodies: Sequence[bytes] = (), tail: str = "batch") -> None:
-        """One more vehicle; its bodies are sent in turn, for ever."""
+    def add(self, vehicle_id: str, bodies: Sequence[bytes] = (), tail: str = "batch", most: int = 0) -> None:
+        """One more vehicle; its bodies are sent in turn, for ever, or `most` messages in all."""
         topic = f"rocade/v1/{vehicle_id}/up/{tail}"
         pem = self._directory / f"{vehicle_id}.pem"
-        self._vehicles.append(_Vehicle(len(self._vehicles), vehicle_id, pem, topic, bodies, self._window))
+        vehicle = _Vehicle(len(self._vehicles), vehicle_id, pem, topic, bodies, self._window)
+        vehicle.most = most or 1 << 62
+        self._vehicles.append(vehicle)
 
     @property
     def connected(self) -> int:
@@ -397,7 +401,7 @@ class Fleet:
             return
         out = []
         bodies, restamp, due_us = vehicle.bodies, self._restamp, vehicle.due_us
-        while free and (due_us or not self._is_paced):
+        while free and (due_us or not self._is_paced) and vehicle.number < vehicle.most:
             packet_id = free.pop()
             number = vehicle.number
             vehicle.number = number + 1

@@ -134,6 +134,27 @@ def minute_bodies(vehicle: int, minutes: int, found: list[Rows], seed: int) -> l
     return bodies
 
 
+REAL: tuple[tuple[str, int], ...] = tuple(SIGNALS[i] for i in (0, 1, 2, 3, 4))
+"""What the Twizy itself recorded of these signals."""
+
+
+def real_bodies(vehicle: int, minutes: int, found: list[Rows], _seed: int) -> list[bytes]:
+    """Consecutive minutes of one real drive as they were recorded: its own five signals, nothing added, nothing repeated.
+
+    Vehicle i gets drive i.
+    """
+    drive, names, bodies = found[vehicle % len(found)], catalogue.standard(), []
+    for minute in range(min(minutes, len(drive) // 60)):
+        rows = drive[minute * 60 : (minute + 1) * 60]
+        columns = [
+            wire.Column(names.by_name(name).id, 0, np.round(rows[:, index], decimals + (index == 0)))
+            for index, (name, decimals) in enumerate(REAL)
+        ]
+        clock = wire.Clock(np.arange(60, dtype=np.int64) * 1_000_000)
+        bodies.append(wire.pack(wire.Batch(1, 1, 60_000_000, [clock], columns, start_us=0)))
+    return bodies
+
+
 def small_bodies(vehicle: int, count: int, found: list[Rows], seed: int) -> list[bytes]:
     """`count` packed messages of three points each."""
     random = np.random.default_rng([seed, vehicle, 3])

@@ -57,6 +57,10 @@ class History(Protocol):
         """Drop a whole partition by its id."""
         ...
 
+    async def optimize(self, table: str) -> None:
+        """Merge every partition into one part now, and return when that is done: for figures and before backups."""
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -31,6 +31,7 @@ from rocade.fabric.history.unix import UnixPool
 # The driver logs each refused connection with its address and a stack; callers get an error and log it themselves.
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 THREADS = 8
+GATHER_BYTES = 1 << 20
 ERASE_WAIT_S = 300.0
 _FULL = {243, 1001}
 _CORRUPT = {40, 228, 271, 354}
@@ -77,13 +78,19 @@ class Client:
         return pa.ipc.open_stream(pa.py_buffer(answer)).read_all()
 
     async def stream(self, sql: str, parameters: Mapping[str, Any] | None = None) -> AsyncIterator[pa.RecordBatch]:
-        source: Any = await self._run(lambda driver: driver.raw_stream(sql, dict(parameters or {}), fmt="ArrowStream"))
-        batches = _batches(source)
+        def opened() -> tuple[_Answer, pa.RecordBatch | None]:
+            with _translated():
+                answer = _Answer(self._connected().raw_stream(sql, dict(parameters or {}), fmt="ArrowStream"))
+                return answer, answer.take()
+
+        answer, batch = await self._thread(opened)
         try:
-            while (batch := await self._thread(lambda: next(batches, None))) is not None:
+            while batch is not None:
                 yield batch
+                batch = None if answer.is_closed else await self._thread(answer.take)
         finally:
-            await self._thread(source.close)
+            if not answer.is_closed:
+                await self._thread(answer.close)
 
     async def erase(self, table: str, condition: str, parameters: Mapping[str, Any]) -> None:
         name = self._stored(table)
@@ -123,6 +130,10 @@ class Client:
         await self._run(
             lambda driver: driver.command(f"ALTER TABLE {name} DROP PARTITION ID {ddl.quote_text(partition)}")
         )
+
+    async def optimize(self, table: str) -> None:
+        name = table if self._cluster is None else f"{table}_local"
+        await self._command(f"OPTIMIZE TABLE {ddl.quote_name(name)} FINAL")
 
     async def close(self) -> None:
         if self._driver is not None:
@@ -176,12 +187,37 @@ def _stream_of(rows: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _batches(source: Any) -> Iterator[pa.RecordBatch]:
-    """Read Arrow streams one after the other: a server sends one, the embedded engine one for each block."""
-    with _translated():
+class _Answer:
+    """An answer being read: Arrow streams one after the other; a server sends one, the embedded engine one for each block.
+
+    `take` gathers small blocks, so that a short answer costs one turn of a thread, whatever number of parts it came from.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._batches = self._read()
+        self.is_closed = False
+
+    def take(self) -> pa.RecordBatch | None:
+        """What comes next, of `GATHER_BYTES` or more; None and closed at the end."""
+        gathered: list[pa.RecordBatch] = []
+        size_bytes = 0
+        with _translated():
+            while size_bytes < GATHER_BYTES and (batch := next(self._batches, None)) is not None:
+                gathered.append(batch)
+                size_bytes += batch.nbytes
+            if size_bytes < GATHER_BYTES:
+                self.close()
+        return pa.concat_batches(gathered) if gathered else None
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._source.close()
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
         while True:
             try:
-                reader = pa.ipc.open_stream(source)
+                reader = pa.ipc.open_stream(self._source)
             except pa.ArrowInvalid as error:
                 if "null or length 0" in str(error):  # nothing follows
                     return
