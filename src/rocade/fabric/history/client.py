@@ -202,12 +202,16 @@ class _Answer:
         """What comes next, of `GATHER_BYTES` or more; None and closed at the end."""
         gathered: list[pa.RecordBatch] = []
         size_bytes = 0
-        with _translated():
-            while size_bytes < GATHER_BYTES and (batch := next(self._batches, None)) is not None:
-                gathered.append(batch)
-                size_bytes += batch.nbytes
-            if size_bytes < GATHER_BYTES:
-                self.close()
+        try:
+            with _translated():
+                while size_bytes < GATHER_BYTES and (batch := next(self._batches, None)) is not None:
+                    gathered.append(batch)
+                    size_bytes += batch.nbytes
+        except BaseException:
+            self.close()
+            raise
+        if size_bytes < GATHER_BYTES:
+            self.close()
         return pa.concat_batches(gathered) if gathered else None
 
     def close(self) -> None:

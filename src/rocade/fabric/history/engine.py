@@ -25,7 +25,7 @@ STREAMS = 2
 """Streams wait for slow clients, so they have places of their own and never take those of short reads."""
 OPTIONS: Mapping[str, str | int] = {
     "background_pool_size": 2,
-    "os_threads_nice_value_merge_mutate": 5,
+    "os_threads_nice_value_merge_mutate": 10,
     "mark_cache_size": 268_435_456,
     "primary_index_cache_size": 536_870_912,
 }

@@ -60,10 +60,17 @@ TABLE = Table(
     order_by=("signal", "vehicle", "t0_us"),
     shard_by="vehicle",
     partition_by=f"(intDiv(arrived_us, {DAY_US}), t0_us < arrived_us - 2 * {DAY_US} OR t0_us > arrived_us + {DAY_US})",
-    settings={"old_parts_lifetime": 2, "cleanup_delay_period": 1, "max_cleanup_delay_period": 2},
+    settings={
+        "index_granularity": 1024,
+        "min_compress_block_size": 32_768,
+        "old_parts_lifetime": 2,
+        "cleanup_delay_period": 1,
+        "max_cleanup_delay_period": 2,
+    },
 )
 """A partition is one day of arrival; what arrives more than two days late (or from the future) has a partition of its
-own there (arrival is kept to the second), so that the engine's per-part bounds of `t0_us` stay narrow and a range of time opens few parts."""
+own there (arrival is kept to the second), so that the engine's per-part bounds of `t0_us` stay narrow and a range of time opens few parts.
+A signal of a vehicle is some dozens of rows in each part; small granules and blocks spare unpacking its neighbours."""
 
 type Ints = NDArray[np.int64]
 
