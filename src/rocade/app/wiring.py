@@ -30,6 +30,7 @@ from rocade.fabric.log.postgres import PostgresLog
 from rocade.fabric.log.segments import Retention
 from rocade.services.telemetry import retention
 from rocade.services.vehicles import Registry
+from rocade.services.vehicles.sessions import GatewaySessions
 from rocade.trust.authority import AuditLog, DenySet
 from rocade.trust.identity.certificates import Verified, verify_leaf
 from rocade.trust.identity.directory import LiveIssuers
@@ -95,17 +96,18 @@ async def common(configuration: Configuration, connections: int) -> AsyncIterato
 async def open_log(parts: Common) -> AsyncIterator[Log]:
     """The log named by the configuration, behind the disk guard."""
     configuration = parts.configuration
+    retention = Retention(
+        age_s=configuration.log.retention_hours * 3600, limit_bytes=int(configuration.log.max_gb * 1e9)
+    )
     log: Log
     if configuration.log.url:
         from rocade.fabric.log.jetstream import JetStreamLog
 
+        servers = configuration.log.url.split(",")
         log = await JetStreamLog.connect(
-            parts.database, configuration.log.url.split(","), random=parts.random, clock=parts.clock
+            parts.database, servers, random=parts.random, clock=parts.clock, retention=retention
         )
     else:
-        retention = Retention(
-            age_s=configuration.log.retention_hours * 3600, limit_bytes=int(configuration.log.max_gb * 1e9)
-        )
         log = PostgresLog(parts.database, random=parts.random, clock=parts.clock, retention=retention)
     try:
         yield GuardedLog(log, configuration.root, parts.clock, ballast_path(configuration))
@@ -142,12 +144,14 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
             positions=Rules(catalogue.standard()).positions,
             quota=Quota(messages_per_s=settings.vehicle_messages_per_s, bytes_per_s=settings.vehicle_kib_per_s * 1024),
         )
+        sessions = GatewaySessions(parts.database, parts.random)
         door = Door(
             intake,
             server.context,
             verifier(issuers, parts.clock, ("vehicle",), denied),
             parts.audit,
             is_revoked=denied.is_revoked,
+            sessions=sessions,
             settings=Settings(
                 tick_max_ms=settings.tick_ms,
                 max_connections=settings.max_connections,
@@ -186,6 +190,7 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
         part = Part(parts.database, parts.clock, status)
         await door.open(settings.host, settings.port)
         part.spawn(door.failed(), "door")
+        part.spawn(sessions.listen(door.taken_over), "sessions")
         part.spawn(server.keep(), "roll")
         part.spawn(asker.run(asyncio.Event()), "resend")
         try:
@@ -209,7 +214,11 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
         await store.ensure(history)
         work_registry = Registry(parts.database, parts.random, parts.clock)
         leases = Leases(
-            parts.database, GROUP, STREAM, f"{socket.gethostname()}:{os.getpid()}", ttl_s=configuration.worker.lease_s
+            parts.database,
+            GROUP,
+            STREAM,
+            f"{socket.gethostname()}:{os.getpid()}:{parts.random.bits(32):08x}",
+            ttl_s=configuration.worker.lease_s,
         )
         work = Worker(
             database=parts.database,

@@ -10,6 +10,7 @@ from cryptography import x509
 
 from rocade.core.ports import AuditEntry
 from rocade.fabric.database import Database
+from rocade.trust.authority import store
 from rocade.trust.authority.audit import Line
 from rocade.trust.authority.verification import Report, verify
 
@@ -24,11 +25,10 @@ class AuditBook:
 
     async def tail(self, limit: int) -> Sequence[tuple[int, AuditEntry]]:
         """The newest entries with their positions, newest first."""
-        rows = await self._database.pool.fetch(
-            "SELECT position, body FROM audit_entry ORDER BY position DESC LIMIT $1", limit
-        )
+        async with self._database.pool.acquire() as connection:
+            rows = await store.read_tail(connection, limit)
         decode = msgspec.json.Decoder(Line).decode
-        return [(row["position"], decode(row["body"]).entry) for row in rows]
+        return [(position, decode(body).entry) for position, body in rows]
 
     async def verify(self) -> Report:
         """Check every entry.

@@ -53,6 +53,12 @@ async def read_heads(connection: asyncpg.Connection) -> list[bytes]:
     return [row["signed"] for row in await connection.fetch("SELECT signed FROM audit_head ORDER BY size")]
 
 
+async def read_tail(connection: asyncpg.Connection, limit: int) -> list[tuple[int, bytes]]:
+    """The newest entries, newest first."""
+    rows = await connection.fetch("SELECT position, body FROM audit_entry ORDER BY position DESC LIMIT $1", limit)
+    return [(row["position"], row["body"]) for row in rows]
+
+
 async def read_entries(connection: asyncpg.Connection) -> AsyncIterator[tuple[int, bytes]]:
     """All entries in order, through a cursor: bounded memory; needs a transaction."""
     async for row in connection.cursor("SELECT position, body FROM audit_entry ORDER BY position", prefetch=2_000):
