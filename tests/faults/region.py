@@ -38,7 +38,9 @@ POINTS = 5
 class RunningRegion:
     """One region as `rocade serve` runs it, and what a test asks of it behind its back."""
 
-    def __init__(self, directory: Path, workers: int = 1, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(
+        self, directory: Path, workers: int = 1, lease_s: float = 6.0, program: Sequence[str] = PROGRAM
+    ) -> None:
         loopback = "127.0.0.1"
         template = settings.Configuration(
             "eu",
@@ -46,7 +48,7 @@ class RunningRegion:
             mqtt=settings.Mqtt(loopback, free_port()),
             est=settings.Est(loopback, free_port()),
             http=settings.Http(loopback, free_port(), free_port()),
-            worker=settings.Worker(processes=workers),
+            worker=settings.Worker(processes=workers, lease_s=lease_s),
         )
         self.directory = directory
         initialise.create(directory / "region", "eu", "test.rocade", template=template)
@@ -102,13 +104,15 @@ class RunningRegion:
         """Reasons of a vehicle's records in quarantine."""
         return [one.reason for one in await self.ledger.list_held(self.refs[vehicle_id])]
 
-    async def refused(self, vehicle_id: str) -> set[str]:
-        """Reasons in the audit log that name this vehicle as actor or subject."""
-        rows = await self.database.pool.fetch(
-            "SELECT convert_from(body, 'UTF8') AS line FROM audit_entry WHERE position(convert_to($1, 'UTF8') in body) > 0",
-            f"vehicle/{vehicle_id}",
-        )
-        return {str(row["line"]) for row in rows}
+    async def is_audited(self, vehicle_id: str, code: str) -> bool:
+        """Whether the audit log has a refusal of this vehicle with this code."""
+        return bool(
+            await self.database.pool.fetchval(
+                "SELECT count(*) FROM audit_entry WHERE position(convert_to($1, 'UTF8') in body) > 0"
+                " AND position(convert_to($2, 'UTF8') in body) > 0",
+                f"vehicle/{vehicle_id}", f'"{code}"',
+            )
+        )  # fmt: skip
 
     async def is_exact(self, vehicle_id: str) -> bool:
         """History and twin hold exactly what this car knows to be acknowledged."""
@@ -137,6 +141,8 @@ class Car:
         self.number = 0
         self.acknowledged: set[int] = set()
         self.newest: float | None = None
+        self.said = ""
+        """Reason string of the last answer."""
         self.started_us = SystemClock().now_us() // 1_000_000 * 1_000_000 - 3_600_000_000
         self.link: Vehicle | None = None
 
@@ -181,6 +187,8 @@ class Car:
             answer = await self.link.receive(within_s)
         except TimeoutError:
             answer = None
+        said = answer.properties.reason_string if isinstance(answer, wire.Puback | wire.Disconnect) else None
+        self.said = said or ""
         if not isinstance(answer, wire.Puback) or answer.packet_id != packet_id:
             self.hang_up()
             self.number -= bool(number)
@@ -213,10 +221,13 @@ class Car:
 
 @contextlib.asynccontextmanager
 async def running(
-    workers: int = 1, roles: tuple[str, ...] = ("store", "worker", "gateway")
+    workers: int = 1,
+    roles: tuple[str, ...] = ("store", "worker", "gateway"),
+    lease_s: float = 6.0,
+    place: Path | None = None,
 ) -> AsyncIterator[RunningRegion]:
-    with tempfile.TemporaryDirectory(prefix="rocade-f-") as directory:
-        region = RunningRegion(Path(directory), workers)
+    with tempfile.TemporaryDirectory(prefix="rocade-f-", dir=place) as directory:
+        region = RunningRegion(Path(directory), workers, lease_s)
         try:
             yield await region.start(roles)
         finally:
