@@ -549,6 +549,8 @@ ROWS = {
     "jetstream": row_jetstream,
     "disk": row_disk,
     "queries": row_queries,
+    "idle": row_idle,
+    "kill": row_kill,
 }
 
 

@@ -62,7 +62,7 @@ def test_names_say_something() -> None:
     ] == []
 
 
-STORES = {"store", "ledger", "twin", "footprint"}
+STORES = {"store", "ledger", "twin", "footprint", "sessions"}
 """Files of a service that speak to an engine: a ledger and a twin are relational halves of a store whose other half is
 the history; a footprint asks the engine what its tables weigh."""
 
