@@ -543,6 +543,24 @@ async def row_jetstream(directory: Path, plan: Plan) -> Figures:
                    met=rate >= 2_500 and not result["lost"], detail=result)]  # fmt: skip
 
 
+async def row_idle(_: Path, plan: Plan) -> Figures:
+    """Memory of idle connections and a whole fleet coming back at once: the door alone, see benchmarks/door.py."""
+    return await asyncio.to_thread(_borrowed, "door", ["--only", "idle", "--kinds", "door-uvloop,streams-uvloop"], plan)
+
+
+async def row_kill(_: Path, plan: Plan) -> Figures:
+    """Every process killed again and again at chosen places under load, see benchmarks/kill.py."""
+    return await asyncio.to_thread(_borrowed, "kill", [], plan)
+
+
+def _borrowed(area: str, arguments: list[str], plan: Plan) -> Figures:
+    """Run another area and take its figures over."""
+    script = Path(__file__).with_name(f"{area}.py")
+    subprocess.run([sys.executable, str(script), *arguments, *(["--full"] if plan.full else [])], check=True)
+    figures: Figures = json.loads(Path(f"build/bench/{area}.json").read_text())["figures"]
+    return figures
+
+
 ROWS = {
     "batches": row_batches,
     "small": row_small,
