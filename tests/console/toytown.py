@@ -86,6 +86,9 @@ class Toys:
         longitude, latitude = _at(radius, angle + speed / 3600 / radius * (at_us / 1e6 % 100_000))
         return Position(ref, at_us, at_us, 0, latitude, longitude, speed)
 
+    async def seen(self, refs: Iterable[int]) -> dict[int, int]:
+        return {ref: self.clock.now_us() for ref in refs if ref in self.vehicles}
+
     async def changed_since(self, since_us: int) -> list[Position]:
         now_us = self.clock.now_us()
         return [self.position(ref, now_us) for ref in self.vehicles if since_us <= 0 or self.routes[ref][2]]

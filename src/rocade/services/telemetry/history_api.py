@@ -28,6 +28,7 @@ from rocade.fabric.database import Database
 from rocade.fabric.history import History
 from rocade.services.telemetry import export, store
 from rocade.services.telemetry.chunks import DAY_US, HOUR_US, Samples
+from rocade.services.telemetry.footprint import points_by_vehicle
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.telemetry.resampling import Buckets, Resampler
 from rocade.services.telemetry.trips import Trip, trips_of
@@ -319,7 +320,7 @@ async def _groups(registry: Registry, by: str) -> tuple[dict[int, int], list[str
 
 
 class ErasureView(msgspec.Struct, frozen=True):
-    """`points`: good values stored; `is_done` False = this was only the plan."""
+    """`points`: values stored, doubtful ones too; `is_done` False = this was only the plan."""
 
     ref: str
     points: int
@@ -344,7 +345,7 @@ async def erase(
     Records still on their way under the old reference are not stored any more. Recorded in the audit log before it is done.
     """
     vehicle = await registry.by_ref(VehicleRef(ref))
-    points = await _points(history, ref, clock)
+    points = (await points_by_vehicle(history, [ref])).get(ref, 0)
     if dry_run:
         return ErasureView(str(ref), points, is_done=False)
     now_us = clock.now_us()
@@ -355,15 +356,6 @@ async def erase(
     await registry.renew_ref(vehicle.id)
     await store.erase_vehicle(history, ref)
     return ErasureView(str(ref), points, is_done=True)
-
-
-async def _points(history: History, ref: int, clock: Clock) -> int:
-    """Good values stored of a vehicle."""
-    until_us = (clock.now_us() // DAY_US + 366) * DAY_US
-    if not (signals := await store.signals_of(history, ref, 0, until_us)):
-        return 0
-    found = await store.hourly(history, signals, 0, until_us, every_us=until_us, vehicles=[ref])
-    return int(sum(found.column("count").to_pylist()))
 
 
 HANDLERS = [read_history, read_many, read_trips, read_fleet, erase]

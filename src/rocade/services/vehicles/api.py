@@ -7,7 +7,7 @@ registry's own answers; logs and metrics name routes by their template, so that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 from litestar import Response, get
@@ -36,7 +36,9 @@ CatalogueDependency = NamedDependency[SkipValidation[Catalogue]]
 
 
 class VehicleView(msgspec.Struct, frozen=True):
-    """A vehicle as the API shows it. `added_us`, `changed_us`: microseconds since 1970 UTC."""
+    """A vehicle as the API shows it. Instants are microseconds since 1970 UTC; `seen_us`: its last batch arrived, None = never
+    since it was registered or erased.
+    """
 
     ref: str
     id: str
@@ -48,6 +50,7 @@ class VehicleView(msgspec.Struct, frozen=True):
     hardware: str
     added_us: int
     changed_us: int
+    seen_us: int | None
 
 
 class VehiclesView(msgspec.Struct, frozen=True):
@@ -93,13 +96,19 @@ def quality_names(quality: int) -> list[str]:
     return [name for bit, name in QUALITY_NAMES.items() if quality & bit]
 
 
-def view(vehicle: Vehicle) -> VehicleView:
-    return VehicleView(str(vehicle.ref), *(getattr(vehicle, name) for name in VehicleView.__struct_fields__[1:]))
+async def views(vehicles: Sequence[Vehicle], twins: TwinStore) -> list[VehicleView]:
+    seen = await twins.seen(int(vehicle.ref) for vehicle in vehicles)
+    names = VehicleView.__struct_fields__[1:-1]
+    return [
+        VehicleView(*(str(one.ref), *(getattr(one, name) for name in names), seen.get(int(one.ref))))
+        for one in vehicles
+    ]
 
 
 @get("/v1/vehicles", opt={"audience": READERS})
 async def list_vehicles(
     registry: RegistryDependency,
+    twins: TwinDependency,
     id: FromQuery[str | None] = None,
     brand: FromQuery[str | None] = None,
     model: FromQuery[str | None] = None,
@@ -110,22 +119,22 @@ async def list_vehicles(
 ) -> VehiclesView:
     """Vehicles, a page at a time; `next` is the cursor of the following page. `id` asks for exactly one."""
     if id is not None:
-        return VehiclesView([view(await registry.resolve(id))], None)
+        return VehiclesView(await views([await registry.resolve(id)], twins), None)
     asked = {"brand": brand, "model": model, "kind": kind, "powertrain": powertrain}
     page = await registry.list(cursor, limit, **{name: value for name, value in asked.items() if value is not None})
-    return VehiclesView([view(vehicle) for vehicle in page.vehicles], page.cursor)
+    return VehiclesView(await views(page.vehicles, twins), page.cursor)
 
 
 @get("/v1/vehicles/{ref:int}", opt={"audience": READERS})
-async def show_vehicle(ref: FromPath[int], registry: RegistryDependency) -> VehicleView:
+async def show_vehicle(ref: FromPath[int], registry: RegistryDependency, twins: TwinDependency) -> VehicleView:
     """One vehicle."""
-    return view(await registry.by_ref(VehicleRef(ref)))
+    return (await views([await registry.by_ref(VehicleRef(ref))], twins))[0]
 
 
 @get("/v1/vehicles/by-id/{id:str}", opt={"audience": READERS})
-async def show_vehicle_by_id(id: FromPath[str], registry: RegistryDependency) -> VehicleView:
+async def show_vehicle_by_id(id: FromPath[str], registry: RegistryDependency, twins: TwinDependency) -> VehicleView:
     """The vehicle whose certificate says `id` (VIN or serial). Logs and metrics hold the route, never the id."""
-    return view(await registry.resolve(id))
+    return (await views([await registry.resolve(id)], twins))[0]
 
 
 @get("/v1/vehicles/{ref:int}/twin", opt={"audience": READERS})
