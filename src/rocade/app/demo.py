@@ -24,6 +24,7 @@ from rocade.agents.vehicle.simulation.fleet import draw_models
 from rocade.agents.vehicle.simulation.models import Model
 from rocade.app import configuration as settings
 from rocade.app import initialise, logs
+from rocade.app.account import Account
 from rocade.app.demo_view import View
 from rocade.app.roles import stop_event
 from rocade.app.supervisor import Supervisor
@@ -31,12 +32,14 @@ from rocade.core.errors import RocadeError, Unavailable
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database
 from rocade.fabric.history import connect
+from rocade.fabric.log.postgres import PostgresLog
 from rocade.fabric.status import StatusBoard
 from rocade.services.telemetry.footprint import footprint, points_by_vehicle
 from rocade.services.vehicles import Registry
 from rocade.trust.authority import AuditLog, Authority, Region
 
 SETTLE_S = 20.0
+ACCOUNT_S = 3.0
 SEED = 1
 _WMI = {"peugeot": "VF3", "citroen": "VF7", "ds": "VR1", "opel": "W0L", "renault": "VF1", "hyundai": "KMH"}
 
@@ -75,6 +78,7 @@ class _Demo:
         self.with_chaos = with_chaos
         self.totals: Totals | None = None
         self.ledger: Ledger | None = None
+        self.account: Account | None = None
         self.refs: dict[str, int] = {}
         self.began_us = 0
         self._next_cut = 0
@@ -94,7 +98,7 @@ class _Demo:
             try:
                 with self.screen.status(f"enrolling {self.vehicles} vehicles ..."):
                     seats = await self._enrol(configuration, database)
-                async with self._convoy(configuration, seats):
+                async with self._convoy(configuration, seats), self._accounting(configuration, database):
                     view = View(self.screen, configuration, time.monotonic() - began_s, with_chaos=self.with_chaos)
                     await self._drive(view, StatusBoard(database, SystemClock()), supervisor, stopping)
                     summary = await self._settle(configuration, view)
@@ -204,8 +208,32 @@ class _Demo:
         async for line in self._process.stdout:
             if line.startswith(b'{"ledger"'):
                 self.ledger = msgspec.json.decode(line, type=Ledger)
+                if self.account is not None:
+                    self.account.take(self.ledger)
             else:
                 self.totals = msgspec.json.decode(line, type=Totals)
+
+    @contextlib.asynccontextmanager
+    async def _accounting(self, configuration: settings.Configuration, database: Database) -> AsyncIterator[None]:
+        """Compare the senders' account with the history every few seconds, in at most a twentieth of the time."""
+        history = connect(configuration.effective_history_url)
+        log = PostgresLog(database)
+        self.account = account = Account(self.refs, self.began_us, SystemClock())
+
+        async def keep() -> None:
+            while self._process.returncode is None:
+                began_s = time.monotonic()
+                self._tell({"ledger": True})
+                with contextlib.suppress(RocadeError, OSError):  # killed, as the plugs do; the next turn looks again
+                    await account.compare(history, log)
+                await asyncio.sleep(max(ACCOUNT_S, 20 * (time.monotonic() - began_s)))
+
+        keeping = asyncio.create_task(keep(), name="account")
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await history.close()
 
     async def _drive(self, view: View, board: StatusBoard, supervisor: Supervisor, stopping: asyncio.Event) -> None:
         """Show the road until time is up or somebody asks to stop."""
@@ -224,7 +252,9 @@ class _Demo:
                 if self._process.returncode is not None:
                     raise Unavailable("demo.fleet", f"the fleet ended; see {self.directory / 'logs' / 'fleet.log'}")
                 with contextlib.suppress(RocadeError, OSError, Exception):
-                    view.show(self.totals, await board.read(), supervisor.restarts)
+                    view.show(
+                        self.totals, await board.read(), supervisor.restarts, self.account.lost if self.account else 0
+                    )
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), 1.0)
         await supervisor.control({"do": "free"})
@@ -283,11 +313,11 @@ class _Demo:
         return {"said": f"vehicle {self.refs[chosen]} is off the air for 15 s"}
 
     async def _totals(self, _: dict[str, str]) -> dict[str, object]:
-        """What the senders count; a ledger comparison in the middle of the drive costs one history query."""
-        totals = self.totals
+        """What the senders count, and how many of their acknowledged points the history lacks."""
+        totals, lost = self.totals, self.account.lost if self.account else 0
         if totals is None:
-            return {"acked": 0, "lost": 0, "resent": 0}
-        return {"acked": totals.acknowledged_batches, "lost": 0, "resent": totals.resent_batches}
+            return {"acked": 0, "lost": lost, "resent": 0}
+        return {"acked": totals.acknowledged_batches, "lost": lost, "resent": totals.resent_batches}
 
 
 _POWERTRAIN = {"hybrid": "plug_in_hybrid", "assisted": "electric", "muscle": "none"}

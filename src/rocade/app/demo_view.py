@@ -46,8 +46,8 @@ class View:
         if not self._screen.is_terminal:
             self._screen.print(text, highlight=False)
 
-    def show(self, totals: Totals | None, processes: list[ProcessStatus], restarts: int) -> None:
-        """One look; rates are since the look before."""
+    def show(self, totals: Totals | None, processes: list[ProcessStatus], restarts: int, lost: int) -> None:
+        """One look; rates are since the look before. `lost`: points the senders know to be acknowledged and history lacks."""
         if totals is None:
             return
         worker = next((one.values for one in processes if one.role == "worker" and one.is_alive), {})
@@ -63,6 +63,7 @@ class View:
             "acknowledgement": f"p50 {totals.ack_p50_ms:.1f} ms, p99 {totals.ack_p99_ms:.1f} ms",
             "visible in the twin": f"p99 {self.twin_p99_ms:.0f} ms after arrival",
             "waiting": f"{totals.waiting_batches:,} vehicles hold batches, gateway holds {int(gateway.get('waiting_bytes', 0)):,} bytes",
+            "acknowledged and lost": f"[bold red]{lost:,} points[/]" if lost else "0",
             "sent again": f"{totals.resent_batches:,} batches asked for after a gap",
             "processes": f"{alive or 'none reports'}; restarts {restarts}",
         }
