@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 RUN := .venv/bin
 ARGS ?=
+NOT_SLOW := $(if $(FULL),, and not slow)
 # Where the real test data lies; the default is a folder beside the repository.
 export ROCADE_DATA ?= $(abspath ../shared/data)
 
@@ -14,14 +15,18 @@ help: ## list the commands
 demo: .venv/demo.stamp .venv/assets.stamp ## a whole platform with a moving fleet: make demo ARGS="--for 20 --vehicles 50"
 	@$(RUN)/rocade demo $(ARGS)
 
+# First what measures the machine, by itself; then the others, a few files at a time (ARGS="-n 0" for one after the other).
 test: .venv/test.stamp .venv/foreign.stamp ## all tests but the slow ones and those on real data (FULL=1: the slow ones too)
 	@tools/packages.sh
-	$(RUN)/python -m pytest $(if $(FULL),,-m "not slow") --ignore=tests/real $(ARGS)
+	@failed=0; run="$(RUN)/python -m pytest --ignore=tests/real"; \
+	$$run -m "alone$(NOT_SLOW)" $(ARGS) -n 0 || [ $$? = 5 ] || failed=1; \
+	$$run -m "not alone$(NOT_SLOW)" -n 3 --dist loadfile $(ARGS) || [ $$? = 5 ] || failed=1; \
+	exit $$failed
 
 real: .venv/test.stamp .venv/foreign.stamp ## tests on the real data sets in ROCADE_DATA (default ../shared/data)
 	@tools/packages.sh
 	@test -d "$(ROCADE_DATA)" || { echo "No test data in $(ROCADE_DATA): set ROCADE_DATA to the folder that holds it." >&2; exit 1; }
-	$(RUN)/python -m pytest $(if $(FULL),,-m "not slow") tests/real $(ARGS)
+	$(RUN)/python -m pytest -m "not alone$(NOT_SLOW)" tests/real $(ARGS)
 
 check: .venv/check.stamp ## format, lint, types, and which room may import which
 	$(RUN)/ruff check .

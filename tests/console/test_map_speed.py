@@ -35,6 +35,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         yield served.address
 
 
+@pytest.mark.alone
 def test_a_thousand_moving_vehicles_cost_little_script_and_stay_smooth(browser: Browser, address: str) -> None:
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     page.goto(address)

@@ -234,7 +234,7 @@ def decode_one(data: bytes) -> ours.Packet:
 
 
 @given(packets)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_both_codecs_read_what_the_other_wrote(packet: ours.Packet) -> None:
     written = ours.encode(packet)
     read, size = oracle.read(memoryview(written))
@@ -245,7 +245,7 @@ def test_both_codecs_read_what_the_other_wrote(packet: ours.Packet) -> None:
 
 
 @given(packets, st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=3))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_what_we_accept_of_damaged_packets_the_oracle_reads_alike(
     packet: ours.Packet, damage: list[tuple[int, int]]
 ) -> None:
