@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import sys
 import time
@@ -39,6 +40,8 @@ from rocade.services.vehicles import Registry
 from rocade.trust.authority import AuditLog, Authority, Region
 
 SETTLE_S = 20.0
+FOOTPRINT_EVERY = 10
+"""Seconds between two looks at the bytes on disk: each reads array lengths of the whole history."""
 ACCOUNT_S = 3.0
 SEED = 1
 _WMI = {"peugeot": "VF3", "citroen": "VF7", "ds": "VR1", "opel": "W0L", "renault": "VF1", "hyundai": "KMH"}
@@ -237,7 +240,8 @@ class _Demo:
 
     async def _drive(self, view: View, board: StatusBoard, supervisor: Supervisor, stopping: asyncio.Event) -> None:
         """Show the road until time is up or somebody asks to stop."""
-        began_s = time.monotonic()
+        began_s, looks = time.monotonic(), itertools.count()
+        history = connect(supervisor.configuration.effective_history_url)
         plugs = _plugs(self.seconds) if self.with_chaos else []
         with view:
             while not stopping.is_set():
@@ -257,6 +261,7 @@ class _Demo:
                     )
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), 1.0)
+        await history.close()
         await supervisor.control({"do": "free"})
 
     async def _settle(self, configuration: settings.Configuration, view: View) -> Summary:

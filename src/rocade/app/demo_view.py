@@ -19,6 +19,7 @@ class View:
         self._live = Live(console=screen, refresh_per_second=2, transient=False)
         self._before: Totals | None = None
         self._said = ""
+        self._bytes_per_point = 0.0
         self.twin_p99_ms = 0.0
         address = f"http://localhost:{configuration.http.pages_port}"
         directory = configuration.root
@@ -46,6 +47,9 @@ class View:
         if not self._screen.is_terminal:
             self._screen.print(text, highlight=False)
 
+    def weigh(self, bytes_per_point: float) -> None:
+        self._bytes_per_point = bytes_per_point
+
     def show(self, totals: Totals | None, processes: list[ProcessStatus], restarts: int, lost: int) -> None:
         """One look; rates are since the look before. `lost`: points the senders know to be acknowledged and history lacks."""
         if totals is None:
@@ -64,6 +68,10 @@ class View:
             "visible in the twin": f"p99 {self.twin_p99_ms:.0f} ms after arrival",
             "waiting": f"{totals.waiting_batches:,} vehicles hold batches, gateway holds {int(gateway.get('waiting_bytes', 0)):,} bytes",
             "acknowledged and lost": f"[bold red]{lost:,} points[/]" if lost else "0",
+            "lag": f"{float(worker.get('lag_s', 0.0)):.1f} s; {int(worker.get('lag_records', 0)):,} records wait for the worker",
+            "disk": f"{self._bytes_per_point:.2f} bytes per point (falls as parts merge)"
+            if self._bytes_per_point
+            else "-",
             "sent again": f"{totals.resent_batches:,} batches asked for after a gap",
             "processes": f"{alive or 'none reports'}; restarts {restarts}",
         }
