@@ -166,6 +166,9 @@ class Toys:
     async def erase(self, _connection: Any, ref: int, at_us: int = 0) -> None:
         self.steps.append(("numbers" if at_us else "twin", ref))
 
+    async def settled(self) -> None:
+        self.steps.append(("settled", 0))
+
     async def renew_ref(self, id: str) -> None:
         self.steps.append(("reference", id))
 

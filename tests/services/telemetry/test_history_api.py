@@ -206,7 +206,7 @@ def test_erasing_is_planned_then_recorded_then_done(api: Api) -> None:
     assert plan == {"ref": str(ref), "points": HOURS * 3600, "is_done": False}
     done = api.client.delete(f"/v1/vehicles/{ref}/data").json()
     assert done["is_done"]
-    assert [step for step, *_ in api.toys.steps] == ["numbers", "twin", "reference"]
+    assert [step for step, *_ in api.toys.steps] == ["numbers", "settled", "numbers", "twin", "reference"]
     erasing = next(entry for entry in api.audit.entries if entry.action == "telemetry.erase")
     assert erasing.subject == f"vehicle:{ref}"
     after = api.client.delete(f"/v1/vehicles/{ref}/data", params={"dry_run": "true"}).json()

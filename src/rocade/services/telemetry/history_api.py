@@ -32,7 +32,7 @@ from rocade.services.telemetry.footprint import points_by_vehicle
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.telemetry.resampling import Buckets, Resampler
 from rocade.services.telemetry.trips import Trip, trips_of
-from rocade.services.vehicles import Registry
+from rocade.services.vehicles import Registry, Vehicle
 from rocade.services.vehicles.twin import TwinStore
 
 HistoryDependency = NamedDependency[SkipValidation[History]]
@@ -342,7 +342,7 @@ async def erase(
 ) -> ErasureView:
     """Remove a vehicle's readable data from twin, numbers, quarantine and history for good; it gets a new reference.
 
-    Records still on their way under the old reference are not stored any more. Recorded in the audit log before it is done.
+    Recorded in the audit log before it is done.
     """
     vehicle = await registry.by_ref(VehicleRef(ref))
     points = (await points_by_vehicle(history, [ref])).get(ref, 0)
@@ -350,12 +350,33 @@ async def erase(
         return ErasureView(str(ref), points, is_done=False)
     now_us = clock.now_us()
     await audit.record(AuditEntry(now_us, caller_of(request).actor, "telemetry.erase", f"vehicle:{ref}"))
-    async with database.pool.acquire() as connection, connection.transaction():
-        await ledger.erase(connection, ref, now_us)
-        await twins.erase(connection, ref)
-    await registry.renew_ref(vehicle.id)
-    await store.erase_vehicle(history, ref)
+    await forget(vehicle, now_us, database, history, registry, twins, ledger)
     return ErasureView(str(ref), points, is_done=True)
+
+
+async def forget(
+    vehicle: Vehicle,
+    at_us: int,
+    database: Database,
+    history: History,
+    registry: Registry,
+    twins: TwinStore,
+    ledger: Ledger,
+) -> None:
+    """Erase what is stored of a vehicle and give it a new reference, which its open connections follow.
+
+    Records still on their way under the old reference are not stored any more. The reference changes last: until then
+    the same call can be repeated, whatever broke it off.
+    """
+    ref = vehicle.ref
+    async with database.pool.acquire() as connection, connection.transaction():
+        await ledger.erase(connection, ref, at_us)
+    await ledger.settled()
+    async with database.pool.acquire() as connection, connection.transaction():
+        await ledger.erase(connection, ref, at_us)  # a block that was under way may have written again
+        await twins.erase(connection, ref)
+    await store.erase_vehicle(history, ref)
+    await registry.renew_ref(vehicle.id)
 
 
 HANDLERS = [read_history, read_many, read_trips, read_fleet, erase]
