@@ -259,6 +259,8 @@ class _Demo:
                     view.show(
                         self.totals, await board.read(), supervisor.restarts, self.account.lost if self.account else 0
                     )
+                    if next(looks) % FOOTPRINT_EVERY == 3:
+                        view.weigh((await footprint(history)).bytes_per_point)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), 1.0)
         await history.close()
