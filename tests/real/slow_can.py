@@ -96,7 +96,8 @@ def instants(stamps: list[int], origin_us: int) -> list[int]:
         shift = min(stamps[at] for at in main) - 1 - max(stamps[at] for at in first)
         for at in first:
             moved[at] += shift
-    return [origin_us + stamp - min(moved) for stamp in moved]
+    begin = min(moved)
+    return [origin_us + stamp - begin for stamp in moved]
 
 
 def _read_log(path: Path, rule: dict[str, Any], wanted: set[str]) -> Iterator[tuple[int, int, Slot, Fraction]]:

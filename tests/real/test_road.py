@@ -7,6 +7,7 @@ The Twizy files are read here with the csv module; the CAN logs with `slow_can`,
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
 import io
 import os
@@ -89,6 +90,7 @@ def columns() -> dict[str, str]:
     return {rule["name"]: rule["signal"] for rule in tomllib.loads((EXAMPLES / "twizy.toml").read_text())["column"]}
 
 
+@functools.cache
 def reading(car: str) -> list[tuple[str, bool, str, dict[str, str]]]:
     """(true time, whether the date is impossible, raw time, row) of every row: own time of day, the trip's day."""
     rows = []
@@ -197,11 +199,11 @@ def test_trips_are_found_where_the_files_are_and_are_as_long_as_their_speeds_say
 
 
 def driven_km(samples: list[tuple[str, float]]) -> float:
-    """Each speed holds until the next sample, ten minutes at most."""
+    """Each speed holds until the next sample; a silence of more than ten minutes ends a trip."""
     way = 0.0
     for (time, speed), (following, _) in pairwise(samples):
         step_s = (datetime.fromisoformat(following) - datetime.fromisoformat(time)).total_seconds()
-        way += speed * min(step_s, 600) / 3600
+        way += speed * step_s / 3600 if step_s <= 600 else 0
     return way
 
 

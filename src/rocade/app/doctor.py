@@ -1,7 +1,7 @@
 """`rocade doctor`: what this machine must offer before vehicles are let in. Each check says what it saw and what to do.
 
 Checks: clock (kernel says synchronised, sane year), open-file limit against the configured connections, fsync time on
-the data directory, disk room, memory, the ports, TLS 1.3, key files' modes.
+the data directory, disk room, memory, the ports, TLS 1.3, key files' modes, certificates near their end.
 """
 
 from __future__ import annotations
@@ -21,6 +21,14 @@ from pathlib import Path
 import msgspec
 
 from rocade.app.configuration import Configuration
+from rocade.core.errors import RocadeError
+from rocade.trust.identity.directory import load_issuers, load_leaf, renewal_due_us
+from rocade.trust.identity.issuers import to_us
+
+LEAST_FILES = 2048
+"""Fewer do not carry the engines and a handful of vehicles."""
+SOON_US = 60 * 86_400_000_000
+"""Before an intermediate's end it is time to roll it; a leaf of it lives up to that long."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -33,7 +41,8 @@ class Finding(msgspec.Struct, frozen=True):
 
 def examine(configuration: Configuration, *, is_running: bool) -> list[Finding]:
     """Run every check; nothing is changed but a few kilobytes written and removed in the data directory."""
-    checks: list[Callable[[Configuration], Iterator[Finding]]] = [_clock, _files, _fsync, _disk, _memory, _tls, _keys]
+    checks: list[Callable[[Configuration], Iterator[Finding]]]
+    checks = [_clock, _files, _fsync, _disk, _memory, _tls, _keys, _certificates]
     if not is_running:
         checks.append(_ports)
     return [finding for check in checks for finding in check(configuration)]
@@ -62,9 +71,11 @@ def _files(configuration: Configuration) -> Iterator[Finding]:
     need = configuration.mqtt.max_connections + 512
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < need:
-        yield Finding(
-            "open files", "fail", f"hard limit {hard}, needed {need}", "raise LimitNOFILE or lower mqtt.max_connections"
+        level = "warn" if hard >= LEAST_FILES else "fail"
+        seen = (
+            f"hard limit {hard}: {max(0, hard - 512)} vehicles at once, {configuration.mqtt.max_connections} configured"
         )
+        yield Finding("open files", level, seen, "raise LimitNOFILE, or lower mqtt.max_connections to what is true")
     else:
         yield Finding("open files", "ok", f"soft {soft}, hard {hard}, needed {need} (raised at start)")
 
@@ -125,6 +136,50 @@ def _keys(configuration: Configuration) -> Iterator[Finding]:
         )
     else:
         yield Finding("keys", "ok", "private keys are readable by their owner only")
+
+
+def _certificates(configuration: Configuration) -> Iterator[Finding]:
+    """Leaves of this machine and the region's intermediates. What the processes renew by themselves only ever warns."""
+    now_us = time.time_ns() // 1000
+    found = list(_leaves(configuration, now_us))
+    try:
+        table = load_issuers(configuration.trust)
+    except (RocadeError, OSError) as error:
+        found.append(Finding("certificates", "fail", f"issuer table: {error}", "restore DIR/trust from a copy"))
+        table = None
+    newest = {(issuer.kind, issuer.purpose): issuer for issuer in table or ()}
+    for (kind, purpose), issuer in newest.items():
+        if issuer.not_after_us - now_us < SOON_US and purpose == "operational":
+            advice = f"bring trust/root back and `rocade roll {kind}`"
+            level = "warn" if issuer.not_after_us > now_us else "fail"
+            found.append(
+                Finding("certificates", level, f"{kind} intermediate ends {_day(issuer.not_after_us)}", advice)
+            )
+    yield from found or [Finding("certificates", "ok", "none near its end")]
+
+
+def _leaves(configuration: Configuration, now_us: int) -> Iterator[Finding]:
+    advice = {
+        "server": "the running processes renew it by themselves within seconds; see logs/api.log if this stays",
+        "operator": "`rocade operator renew`",
+    }
+    for name, directory in (("server", configuration.server), ("operator", configuration.operator)):
+        try:
+            leaf = load_leaf(directory)
+        except RocadeError as error:
+            yield Finding("certificates", "fail", f"{name}: {error.message}", advice[name])
+            continue
+        end_us = to_us(leaf.not_valid_after_utc)
+        if now_us >= end_us:
+            level = "fail" if name == "operator" else "warn"
+            yield Finding("certificates", level, f"the {name}'s ended {_day(end_us)}", advice[name])
+        elif now_us >= renewal_due_us(leaf):
+            what = f"the {name}'s ends {_day(end_us)} and was due for renewal"
+            yield Finding("certificates", "warn", what, advice[name])
+
+
+def _day(at_us: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(at_us / 1e6))
 
 
 def _ports(configuration: Configuration) -> Iterator[Finding]:
