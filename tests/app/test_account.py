@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tests.faults.region import RunningRegion, driving, eventually, running
 
 from rocade.agents.vehicle.convoy import Ledger, LedgerLine
 from rocade.app import account as account_module
+from rocade.app import demo
 from rocade.app.account import Account
 from rocade.core.ports import SystemClock
+from rocade.fabric.history import History
 from rocade.fabric.log.postgres import PostgresLog
 from rocade.services.telemetry import store
 
@@ -49,3 +53,33 @@ async def test_a_planted_loss_is_counted_and_lag_is_not(monkeypatch: pytest.Monk
 
         await eventually(is_told, 5)
         await log.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_the_demo_shows_a_planted_loss_while_it_drives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The history "forgets" one vehicle; the pull-the-plug corner says so before the drive ends."""
+    monkeypatch.setattr(account_module, "SETTLED_S", 2.0)
+    monkeypatch.setattr(demo, "ACCOUNT_S", 0.5)
+    asked: list[int] = []
+
+    async def forgetful(history: History, vehicles: list[int], since_us: int) -> dict[int, int]:
+        stored = await points_by_vehicle(history, vehicles, since_us)
+        asked.append(len(vehicles))
+        if len(asked) > 8:
+            stored.pop(vehicles[0], None)
+        return stored
+
+    points_by_vehicle = account_module.points_by_vehicle
+    monkeypatch.setattr(account_module, "points_by_vehicle", forgetful)
+    driven = demo._Demo(tmp_path / "demo", 5, 30.0, Console(quiet=True), with_chaos=False)
+    running_demo = asyncio.create_task(driven.run())
+    told: list[object] = []
+    while not running_demo.done():
+        await asyncio.sleep(0.5)
+        told.append((await driven._totals({}))["lost"])
+        if told[-1]:
+            driven.seconds = 1.0
+    assert await running_demo == 0, "the final account asks the history itself"
+    assert told[0] == 0
+    assert any(told)
