@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from rocade.app import wiring
+from rocade.app import tracing, wiring
 from rocade.app.chaos import SupervisorChaos
 from rocade.app.initialise import TOKENS
 from rocade.console.application import Services, create_app
@@ -70,6 +70,8 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             chaos=SupervisorChaos(configuration) if SupervisorChaos.is_allowed(configuration) else None,
         )
     )
+    if tracing.wanted():
+        app.state.traffic = tracing.TracedTraffic(tracing.open_spans("api"))
     settings = configuration.http
     listeners = Listeners(
         app,

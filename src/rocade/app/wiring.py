@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from rocade.app import tracing
 from rocade.app.configuration import Configuration, RetentionRule
 from rocade.app.supervisor import ballast_path
 from rocade.core import catalogue
@@ -145,8 +146,9 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
             quota=Quota(messages_per_s=settings.vehicle_messages_per_s, bytes_per_s=settings.vehicle_kib_per_s * 1024),
         )
         sessions = GatewaySessions(parts.database, parts.random)
+        traced = tracing.TracedIntake(intake, tracing.open_spans("gateway")) if tracing.wanted() else intake
         door = Door(
-            intake,
+            traced,
             server.context,
             verifier(issuers, parts.clock, ("vehicle",), denied),
             parts.audit,
@@ -212,6 +214,8 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
     async with common(configuration, 6) as parts, open_log(parts) as log:
         history = connect(configuration.effective_history_url)
         await store.ensure(history)
+        if tracing.wanted():
+            tracing.trace_inserts(history, tracing.open_spans("worker"))
         work_registry = Registry(parts.database, parts.random, parts.clock)
         leases = Leases(
             parts.database,
