@@ -21,6 +21,7 @@ async def test_what_is_acknowledged_is_in_history_and_twin_once(road: Any) -> No
     assert verdicts == [None, None]
     worker = await road.drain()
     assert (worker.counters.batches, worker.counters.points, worker.counters.failures) == (2, 4, 0)
+    assert 0 < worker.counters.visible_p50_ms <= worker.counters.visible_p99_ms < 60_000
     start = road.T0_US + 60_000_000
     assert await road.samples(vehicle.ref) == {
         road.SPEED: [(start + k * 1_000_000, 1.5 + k, 0) for k in range(3)] + [(start + 60_000_000, 4.5, 0)]

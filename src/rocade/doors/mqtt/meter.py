@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 
+from rocade.core.latency import Histogram
 
-class Histogram:
-    """Latency counts in fixed steps, about 19 % apart, from 100 us to 2 minutes."""
-
-    BOUNDS_US = tuple(round(100 * 2 ** (step / 4)) for step in range(82))
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(self.BOUNDS_US) + 1)
-        self.total_us = 0
-
-    def add(self, latency_us: int, count: int = 1) -> None:
-        self.counts[bisect_left(self.BOUNDS_US, latency_us)] += count
-        self.total_us += latency_us * count
-
-    @property
-    def count(self) -> int:
-        return sum(self.counts)
-
-    def quantile_us(self, share: float) -> int:
-        """Upper bound of the step that holds this share of all values (0 when empty)."""
-        wanted, seen = share * self.count, 0
-        for bound_us, count in zip((*self.BOUNDS_US, self.BOUNDS_US[-1]), self.counts, strict=True):
-            seen += count
-            if seen and seen >= wanted:
-                return bound_us
-        return 0
+__all__ = ["Histogram", "Meter"]
 
 
 class Meter:

@@ -74,7 +74,8 @@ class Outcome:
     duplicates: int = 0
     erased: int = 0
     flagged: int = 0
-    newest_arrived_us: int = 0
+    arrived_us: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """When each record arrived."""
 
 
 def digest(records: Sequence[Record], state: State, erased: frozenset[int] = frozenset()) -> Outcome:
@@ -96,7 +97,7 @@ def digest(records: Sequence[Record], state: State, erased: frozenset[int] = fro
     outcome.numbers = [numbers.row() for _, numbers in sorted(state.sequences.changed.items())]
     outcome.opened = state.sequences.opened
     state.sequences.changed, state.sequences.opened = {}, []
-    outcome.newest_arrived_us = max((record.arrived_us for record in records), default=0)
+    outcome.arrived_us = np.array([record.arrived_us for record in records], np.int64)
     return outcome
 
 

@@ -23,6 +23,7 @@ import pyarrow as pa
 from rocade.core.catalogue import Catalogue
 from rocade.core.errors import RocadeError, Unavailable
 from rocade.core.identifiers import VehicleRef
+from rocade.core.latency import RecentHistogram
 from rocade.core.ports import Audit, AuditEntry, Clock, Random, SystemRandom
 from rocade.fabric.database import Database, Leases
 from rocade.fabric.database.connection import DOWN
@@ -62,6 +63,9 @@ class Counters(msgspec.Struct):
     failures: int = 0
     newest_arrived_us: int = 0
     """Arrival of the newest record that is visible."""
+    visible_p50_ms: float = 0.0
+    """From arrival at the gateway to the commit that shows it, over the last 30 to 60 s in which something came."""
+    visible_p99_ms: float = 0.0
 
 
 class Worker:
@@ -95,6 +99,7 @@ class Worker:
         self._catalogue = catalogue
         self._state = State(catalogue)
         self.counters = Counters()
+        self._visible = RecentHistogram()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish the block at hand and hand the partitions over."""
@@ -242,7 +247,12 @@ class Worker:
         counters.flagged += outcome.flagged
         counters.erased += outcome.erased
         counters.held += len(outcome.held)
-        counters.newest_arrived_us = max(counters.newest_arrived_us, outcome.newest_arrived_us)
+        if len(outcome.arrived_us):
+            now_us = self._clock.now_us()
+            self._visible.add_many(now_us - outcome.arrived_us, now_us)
+            counters.newest_arrived_us = max(counters.newest_arrived_us, int(outcome.arrived_us.max()))
+            counters.visible_p50_ms = self._visible.quantile_us(0.5) / 1000
+            counters.visible_p99_ms = self._visible.quantile_us(0.99) / 1000
         for held in outcome.held:
             self._audit.note(
                 AuditEntry(
