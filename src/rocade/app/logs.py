@@ -47,6 +47,7 @@ def configure(role: str) -> None:
     )
     for noisy in ("httpx", "httpcore", "alembic", "uvicorn.access", "clickhouse_connect"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # a stack each time a lost database is tried again
 
 
 def quiet() -> None:

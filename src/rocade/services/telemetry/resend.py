@@ -14,6 +14,7 @@ import msgspec
 
 from rocade.core.errors import RocadeError
 from rocade.core.ports import Clock
+from rocade.fabric.database.connection import DOWN
 from rocade.fabric.log import Log
 from rocade.services.telemetry.gaps import ask_again_us
 from rocade.services.telemetry.intake import Sender, TelemetryIntake
@@ -41,8 +42,8 @@ class Asker:
         while not stop.is_set():
             try:
                 await self.ask_due()
-            except RocadeError as error:
-                log.info("resend requests wait: %s", error.code)
+            except (RocadeError, *DOWN) as error:
+                log.info("resend requests wait: %s", type(error).__name__)
             try:
                 async with asyncio.timeout(every_s):
                     await stop.wait()
