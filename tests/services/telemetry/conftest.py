@@ -167,6 +167,8 @@ class Road:
             found.setdefault(table["signal"][row].as_py(), []).extend(
                 zip(some.time_us.tolist(), some.value.tolist(), some.quality.tolist(), strict=True)
             )
+        for values in found.values():
+            values.sort(key=lambda value: value[0])  # chunks of one hour may overlap
         return found
 
 

@@ -2,7 +2,7 @@
 records and of the committed state, so that a block repeated after a crash gives the same rows again.
 
 Flow: JSON becomes binary -> decode many batches in one pass -> numbers (duplicates leave, new epochs are noted) ->
-samples in time order -> quality -> twin slots -> chunks for history.
+samples in time order -> quality -> twin slots -> chunks for history, short ones joined.
 A record that fails leaves with its reason (quarantine) and the others go on. No wall clock is read here: arrival stands
 in the record.
 """
@@ -21,7 +21,7 @@ from rocade.core.errors import Refused
 from rocade.core.signals import Quality
 from rocade.fabric.log import Record
 from rocade.services.telemetry import chunks as history
-from rocade.services.telemetry import gaps
+from rocade.services.telemetry import gaps, joining
 from rocade.services.telemetry.model import BAD_BATCH, BATCH, JSON, UNNAMED_FROM, Held, Unknown, unnamed_id
 from rocade.services.telemetry.quality import Doubts, Floats, Ints, Prior, Rules, Spread, assess, spread_of
 from rocade.services.vehicles import twin
@@ -29,7 +29,7 @@ from rocade.wire.batch import CODES, Decoded, check_many, decode_many, json_form
 from rocade.wire.batch.decoding import POWER, spans
 from rocade.wire.batch.layout import BITS
 
-PASS_RECORDS = 1024
+PASS_RECORDS = 512
 """Records decoded at once: enough to make numpy's calls cheap, few enough for the processor's caches."""
 MAX_PASS_POINTS = 4_000_000
 """Values unfolded at once; bounds memory whatever small batches claim to hold."""
@@ -63,7 +63,7 @@ class Outcome:
     """What one block of records comes to."""
 
     rows: list[pa.Table] = field(default_factory=list)
-    """Rows for history, a table per pass."""
+    """Rows for history, a table per pass, and one for all short messages."""
     twins: list[twin.Row] = field(default_factory=list)
     numbers: list[gaps.Row] = field(default_factory=list)
     opened: list[gaps.Opened] = field(default_factory=list)
@@ -91,8 +91,11 @@ def digest(records: Sequence[Record], state: State, erased: frozenset[int] = fro
         else:
             _add_other(record, state, kept, outcome, names)
     seen: dict[int, tuple[int, int]] = {}
+    short: list[history.Chunks] = []
     for part, decoded in _passes(kept, state, outcome):
-        _digest_pass(part, decoded, state, outcome, names, seen)
+        _digest_pass(part, decoded, state, outcome, names, seen, short)
+    if short:
+        outcome.rows.append(history.rows_from(joining.join(short)))
     outcome.twins = _twin_rows(state, seen)
     outcome.numbers = [numbers.row() for _, numbers in sorted(state.sequences.changed.items())]
     outcome.opened = state.sequences.opened
@@ -170,7 +173,9 @@ def _digest_pass(
     outcome: Outcome,
     names: Mapping[int, str],
     seen: dict[int, tuple[int, int]],
+    short: list[history.Chunks],
 ) -> None:
+    """One pass; its rows go to `outcome`, or wait in `short` to be joined with those of other passes."""
     refs = [record.key for record in part]
     arrived_us = np.array([record.arrived_us for record in part], np.int64)
     outcome.batches += len(part)
@@ -192,7 +197,11 @@ def _digest_pass(
     series.update(decoded, texts, doubts)
     _report_unknown(decoded, rows == 0, part, outcome, names)
     vehicle = np.array(refs, np.uint64)[columns.batch]
-    outcome.rows.append(history.rows_from(_chunks(decoded, vehicle, arrived_us[columns.batch], doubts)))
+    made = _chunks(decoded, vehicle, arrived_us[columns.batch], doubts)
+    if joining.is_short(made):
+        short.append(made)
+    else:
+        outcome.rows.append(history.rows_from(made))
 
 
 def in_time_order(decoded: Decoded) -> None:
