@@ -46,7 +46,7 @@ wheel: .venv/test.stamp .venv/assets.stamp ## build/dist: a wheel with everythin
 	$(RUN)/python -m build --wheel --no-isolation --outdir build/dist .
 
 lock: .venv/check.stamp ## write requirements/*.txt anew from pyproject.toml (UPGRADE=--upgrade for the newest)
-	$(RUN)/python -m pip install --quiet pip-tools
+	$(RUN)/python -m pip install -qq pip-tools
 	UPGRADE='$(UPGRADE)' tools/lock.sh
 
 lists: .venv/demo.stamp ## write docs/errors.md and the index of decisions from the source
@@ -63,13 +63,13 @@ distclean: clean ## remove the virtual environment and the fetched browser libra
 
 .venv/%.stamp: requirements/%.txt pyproject.toml
 	@tools/python.sh
-	@echo "Installing requirements/$*.txt"
-	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
-	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@echo "Installing requirements/$*.txt (a minute the first time)"
+	@$(RUN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r $<
+	@$(RUN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
 # The browser's libraries, from package-lock.json; with Node from a wheel where the machine has none.
-NODE = command -v npm >/dev/null || $(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/node.txt
+NODE = command -v npm >/dev/null || $(RUN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements/node.txt
 
 .venv/assets.stamp: .venv/demo.stamp package.json package-lock.json src/rocade/console/vendor.py
 	@$(NODE)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
+from shutil import which
 from typing import Self
 
 from rich.console import Console
@@ -23,12 +27,11 @@ class View:
         self.twin_p99_ms = 0.0
         address = f"http://localhost:{configuration.http.pages_port}"
         directory = configuration.root
-        screen.print(
-            f"\n  [bold]Rocade is running[/] (in {started_s:.1f} s)   [bold cyan]{address}[/]   live map, click a vehicle\n"
-        )
+        screen.print(f"\n  [bold]Rocade is running[/] (in {started_s:.1f} s): open the live map and click a vehicle\n")
+        screen.print(f"    [bold cyan]{address}[/]\n")
         screen.print("  three commands to try in another terminal:", style="dim")
         for command in ("vehicles", "status", "audit verify"):
-            screen.print(f"    rocade {command} --config {directory}", highlight=False)
+            screen.print(f"    {program()} {command} --config {shown(directory)}", highlight=False, soft_wrap=True)
         if with_chaos:
             screen.print(f"  pull a plug yourself: {address}/#plug", style="dim")
         screen.print()
@@ -83,3 +86,17 @@ class View:
         for name, value in rows.items():
             table.add_row(f"  [dim]{name}[/]", value)
         self._live.update(table)
+
+
+def program() -> str:
+    """How the shell in the present folder calls this program."""
+    me, known = Path(sys.argv[0]).absolute(), which("rocade")
+    if me.name == "__main__.py":
+        return f"{shown(Path(sys.executable))} -m rocade"
+    return "rocade" if known and Path(known).absolute() == me else shown(me)
+
+
+def shown(path: Path) -> str:
+    """The path as the shell reads it, from the present folder where it lies below it."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
