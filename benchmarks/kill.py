@@ -352,7 +352,7 @@ async def run(directory: Path, plan: Plan, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def report(result: dict[str, Any], plan: Plan, *, full: bool, seed: int) -> int:
+def report(result: dict[str, Any], plan: Plan, *, full: bool, is_whole: bool, seed: int) -> int:
     """Print, write build/bench/kill.json; the exit status."""
     by_place: Counter[str] = Counter()
     for name, count in result["kills"].items():
@@ -385,8 +385,9 @@ def report(result: dict[str, Any], plan: Plan, *, full: bool, seed: int) -> int:
     }
     build = Path("build/bench")
     build.mkdir(parents=True, exist_ok=True)
-    (build / "kill.json").write_text(json.dumps({"conditions": conditions, "figures": figures}, indent=1, default=str))
-    print(f"written: {build / 'kill.json'}; conditions: {conditions}")
+    written = build / ("kill.json" if is_whole else "kill-part.json")
+    written.write_text(json.dumps({"conditions": conditions, "figures": figures}, indent=1, default=str))
+    print(f"written: {written}; conditions: {conditions}")
     return 0 if exact else 1
 
 
@@ -411,7 +412,7 @@ def main() -> int:
         kept = os.environ.get("ROCADE_KEEP")
         if kept:
             shutil.copytree(Path(folder) / "region" / "region" / "logs", kept, dirs_exist_ok=True)
-    return report(result, wanted, full=options.full, seed=options.seed)
+    return report(result, wanted, full=options.full, is_whole=not options.only, seed=options.seed)
 
 
 if __name__ == "__main__":
