@@ -44,7 +44,8 @@ class Region:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.process: subprocess.Popen[str] | None = None
-        self.token = ""
+        self.said = ""
+        """What `init` printed."""
 
     def init(self) -> str:
         """Make it, with free ports on loopback; what `rocade init` printed."""

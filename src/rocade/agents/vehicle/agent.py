@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from rocade.agents.vehicle.journal import Journal
-from rocade.agents.vehicle.link import Link
+from rocade.agents.vehicle.link import TURNED_AWAY, Link
 from rocade.core.errors import Refused, RocadeError
 from rocade.core.ports import Clock, Random
 from rocade.trust.identity import directory, tls
@@ -55,6 +55,8 @@ class Counters(msgspec.Struct):
     asked_again: int = 0
     denied: int = 0
     """Times in a row the platform refused this identity; a success sets it back to 0."""
+    turned_away: int = 0
+    """Times in a row the connection ended before the platform said a word; as `denied`."""
     last_problem: str = ""
 
 
@@ -122,6 +124,7 @@ class Agent:
             except RocadeError as error:
                 self.counters.last_problem = str(error)
                 self.counters.denied += isinstance(error, Refused)
+                self.counters.turned_away += error.code == TURNED_AWAY
                 log.debug("link: %s", error)
             finally:
                 self._forget_link()
@@ -219,7 +222,7 @@ class Agent:
         self.counters.acknowledged_points += points
         if self.latencies_s is not None:
             self.latencies_s.append(self._clock.monotonic_s() - sent_s)
-        self._refusals = self.counters.denied = 0
+        self._refusals = self.counters.denied = self.counters.turned_away = 0
         self._done.append(sequence)
         if self._flush is None:
             self._flush = asyncio.get_running_loop().call_later(_ACKNOWLEDGE_EVERY_S, self._write_acknowledged)

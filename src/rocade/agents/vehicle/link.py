@@ -33,6 +33,9 @@ from rocade.wire.mqtt import (
 CONNECT_TIMEOUT_S = 30.0
 MOST_DOWN_BYTES = 1 << 20
 
+TURNED_AWAY = "link.turned_away"
+"""Code of a connection that the platform ended after TLS without a word: a door does so with a revoked certificate."""
+
 
 class Listener(Protocol):
     """What a link tells its agent; all calls come from the event loop and must not block."""
@@ -155,7 +158,7 @@ class Link(asyncio.Protocol):
             self._ready.set_exception(_tls_refused(error))
             return
         if not self._ready.done():
-            self._ready.set_exception(Unavailable("link.down", f"the connection ended before the welcome ({why})"))
+            self._ready.set_exception(Unavailable(TURNED_AWAY, f"the connection ended before the welcome ({why})"))
         elif was_open:
             self._listener.closed(why, self._reason)
 

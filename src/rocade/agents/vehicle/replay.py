@@ -31,6 +31,8 @@ _AHEAD_BYTES = 32 << 20
 """How much may wait in the journal before the reader waits too."""
 _CHUNK = 50
 _MOST_DENIED = 3
+_MOST_TURNED_AWAY = 6
+"""A gateway that starts anew may cut off one or two."""
 _MOST_FILE_BYTES = 1 << 30
 
 
@@ -256,6 +258,12 @@ class Replay:
                     last, since_s = counters.acknowledged + counters.set_aside, self._clock.monotonic_s()
                 if counters.denied >= _MOST_DENIED:
                     raise Refused("replay.denied", f"the platform refuses this vehicle: {counters.last_problem}")
+                if counters.turned_away >= _MOST_TURNED_AWAY:
+                    raise Refused(
+                        "replay.turned_away",
+                        "the platform ends every connection without a word: this vehicle's certificate may be revoked or"
+                        " withdrawn; enrol it again",
+                    )
                 if self._clock.monotonic_s() - since_s > self._patience_s:
                     raise Unavailable(
                         "replay.unreachable",

@@ -74,6 +74,7 @@ class Exchange:
             raise Refused("est.path.unknown", "the enrolment door knows cacerts, simpleenroll and simplereenroll")
         if request.method != method:
             raise Refused("est.method.refused", f"this path takes {method}")
+        self._authority.region.reload()  # after a roll, table and issuer are the new ones from the first request on
         match request.path.removeprefix(_ROOT):
             case "/cacerts":
                 issuers = self._authority.region.issuers
