@@ -192,12 +192,12 @@ class Killer:
         """
         self._migrations += 1
         number = self._migrations
-        write_step(self._steps, number)
+        seams.write_step(self._steps, number)
         self._order(place, "self" if victim == "migration" else victim, self._random.randint(3, 9))
         for _ in range(60):
             process = await asyncio.create_subprocess_exec(
                 sys.executable, str(SCRIPT), "migrate", self._world.supervisor.database_url, *MIGRATED, "kill_steps",
-                stderr=asyncio.subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": _path(self._steps)},
+                stderr=asyncio.subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": seams.path_with(self._steps)},
             )  # fmt: skip
             status = await process.wait()
             traces = await self._traces(number)
@@ -213,7 +213,7 @@ class Killer:
         """How many of a migration's five effects are there."""
         while True:
             try:
-                return int(await self._world.database.pool.fetchval(TRACES.format(n=number), timeout=10) or 0)
+                return int(await self._world.database.pool.fetchval(seams.TRACES.format(n=number), timeout=10) or 0)
             except Exception:  # the server is coming back
                 await asyncio.sleep(0.2)
 
@@ -244,44 +244,6 @@ class Killer:
             await asyncio.wait_for(history._command(f"OPTIMIZE TABLE {TABLE.name} FINAL"), 5)
         except Exception:  # the store was just killed, as ordered
             await asyncio.sleep(0.1)
-
-
-TRACES = """
-    SELECT (SELECT count(*) FROM information_schema.columns WHERE column_name = 'kill_{n}')
-        + (SELECT count(*) FROM information_schema.tables WHERE table_name = 'kill_{n}')
-        + (SELECT count(*) FROM pg_indexes WHERE indexname = 'kill_index_{n}')
-        + (SELECT count(*) FROM alembic_version WHERE version_num = 'kill_{n:04}')"""
-STEP = '''"""Made by benchmarks/kill.py: a migration of tables in use."""
-from alembic import op
-
-revision = "kill_{n:04}"
-down_revision = {down!r}
-branch_labels = {labels!r}
-depends_on = None
-
-
-def upgrade() -> None:
-    op.execute("ALTER TABLE telemetry_sequence ADD COLUMN kill_{n} integer NOT NULL DEFAULT {n}")
-    op.execute("UPDATE twin SET arrived_us = arrived_us")
-    op.execute("CREATE TABLE kill_{n} AS SELECT * FROM log_cursor")
-    op.execute("CREATE INDEX kill_index_{n} ON kill_{n} (partition)")
-    op.execute("UPDATE telemetry_sequence SET kill_{n} = kill_{n} + 1")
-    op.execute("ALTER TABLE kill_{n} ADD COLUMN kill_{n} integer")
-'''
-
-
-def write_step(folder: Path, number: int) -> None:
-    """One more version of the package `kill_steps`."""
-    home = folder / "kill_steps"
-    (home / "migrations").mkdir(parents=True, exist_ok=True)
-    (home / "__init__.py").touch()
-    down = f"kill_{number - 1:04}" if number > 1 else None
-    labels = ("kill",) if number == 1 else None
-    (home / "migrations" / f"{number:04}_step.py").write_text(STEP.format(n=number, down=down, labels=labels))
-
-
-def _path(folder: Path) -> str:
-    return os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH", ""))))
 
 
 # --- the account ------------------------------------------------------------------------------------------------------

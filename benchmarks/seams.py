@@ -159,6 +159,44 @@ def migrate(url: str, packages: list[str]) -> None:
     migration.migrate(url, packages)
 
 
+TRACES = """
+    SELECT (SELECT count(*) FROM information_schema.columns WHERE column_name = 'kill_{n}')
+        + (SELECT count(*) FROM information_schema.tables WHERE table_name = 'kill_{n}')
+        + (SELECT count(*) FROM pg_indexes WHERE indexname = 'kill_index_{n}')
+        + (SELECT count(*) FROM alembic_version WHERE version_num = 'kill_{n:04}')"""
+STEP = '''"""Made by benchmarks/kill.py: a migration of tables in use."""
+from alembic import op
+
+revision = "kill_{n:04}"
+down_revision = {down!r}
+branch_labels = {labels!r}
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE telemetry_sequence ADD COLUMN kill_{n} integer NOT NULL DEFAULT {n}")
+    op.execute("UPDATE twin SET arrived_us = arrived_us")
+    op.execute("CREATE TABLE kill_{n} AS SELECT * FROM log_cursor")
+    op.execute("CREATE INDEX kill_index_{n} ON kill_{n} (partition)")
+    op.execute("UPDATE telemetry_sequence SET kill_{n} = kill_{n} + 1")
+    op.execute("ALTER TABLE kill_{n} ADD COLUMN kill_{n} integer")
+'''
+
+
+def write_step(folder: Path, number: int) -> None:
+    """One more version of the package `kill_steps`."""
+    home = folder / "kill_steps"
+    (home / "migrations").mkdir(parents=True, exist_ok=True)
+    (home / "__init__.py").touch()
+    down = f"kill_{number - 1:04}" if number > 1 else None
+    labels = ("kill",) if number == 1 else None
+    (home / "migrations" / f"{number:04}_step.py").write_text(STEP.format(n=number, down=down, labels=labels))
+
+
+def path_with(folder: Path) -> str:
+    return os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH", ""))))
+
+
 SEAMS: dict[str, Callable[[], None]] = {
     "gateway": around_the_log,
     "worker": around_the_worker,

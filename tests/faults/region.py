@@ -48,7 +48,7 @@ class RunningRegion:
             mqtt=settings.Mqtt(loopback, free_port()),
             est=settings.Est(loopback, free_port()),
             http=settings.Http(loopback, free_port(), free_port()),
-            worker=settings.Worker(processes=workers, lease_s=lease_s),
+            worker=settings.Worker(processes=workers, lease_s=lease_s, cycle_ms=100),
         )
         self.directory = directory
         initialise.create(directory / "region", "eu", "test.rocade", template=template)
@@ -126,7 +126,7 @@ class RunningRegion:
         """Return when history and twin equal these cars' own accounts; fails when they do not come to."""
         for vehicle_id in vehicle_ids:
             await eventually(lambda vehicle_id=vehicle_id: self.is_exact(vehicle_id), limit_s)
-        await asyncio.sleep(0.8)  # two cycles of a worker: what would come twice has come
+        await asyncio.sleep(0.3)  # two cycles of a worker: what would come twice has come
         for vehicle_id in vehicle_ids:
             assert await self.is_exact(vehicle_id), "something was stored twice"
 

@@ -12,8 +12,6 @@ import json
 import os
 import signal
 import struct
-import subprocess
-import tempfile
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -404,55 +402,3 @@ async def test_two_workers_that_claim_the_same_partitions_store_everything_once(
                 await asyncio.sleep(LEASE_S * 4 / 3 + 0.7)
             await asyncio.sleep(0.7)
     await region.settles(*(car.vehicle_id for car in cars))
-
-
-@contextlib.contextmanager
-def small_disk(size_mb: int) -> Iterator[Path]:
-    """A file system of its own, of this size; only root may make one."""
-    with tempfile.TemporaryDirectory(prefix="rocade-d-") as folder:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", folder], check=True)
-        try:
-            yield Path(folder)
-        finally:
-            subprocess.run(["umount", "-l", folder], check=True)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-async def test_a_disk_that_is_really_full_loses_nothing() -> None:
-    """First the guard stops intake; then not a byte is left, whatever that does to the engines; then there is room again."""
-    with small_disk(900) as place:
-        async with running(place=place) as region:
-            cars = [await started_on(region, 5), await started_on(region, 4)]
-            ballast = place / "ballast"
-            async with driving(cars):
-                await asyncio.sleep(1)
-                fill(ballast, leave_bytes=200_000_000)
-                await asyncio.sleep(1.5)
-                before = [len(car.acknowledged) for car in cars]
-                await asyncio.sleep(1.5)
-                assert [len(car.acknowledged) for car in cars] == before, "intake has stopped"
-                fill(ballast, leave_bytes=0)
-                await asyncio.sleep(5)
-                ballast.unlink()
-                await eventually(lambda: _more(cars, before), 40)
-            for car in cars:
-                await region.settles(car.vehicle_id, limit_s=40)
-
-
-async def started_on(region: RunningRegion, protocol: int) -> Car:
-    return await started(region, protocol)
-
-
-async def _more(cars: list[Car], before: list[int]) -> bool:
-    return all(len(car.acknowledged) > count + 3 for car, count in zip(cars, before, strict=True))
-
-
-def fill(path: Path, leave_bytes: int) -> None:
-    """Write a file until only so much is left."""
-    import shutil
-
-    with path.open("ab") as file, contextlib.suppress(OSError):
-        while (free := shutil.disk_usage(path.parent).free) > leave_bytes:
-            file.write(bytes(min(1 << 20, max(free - leave_bytes, 1))))
-            file.flush()
