@@ -63,14 +63,12 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def run(directory: Path, vehicles: int, seconds: float | None, *, with_chaos: bool) -> int:
-    """The exit code: 0, or 1 when something was lost, doubled, or did not start."""
-    screen = Console(stderr=True)
+    """The exit code: 0, or 1 when something was lost or doubled.
+
+    Raises: RocadeError when it does not start; the command line says it in one line.
+    """
     logs.quiet()
-    try:
-        return asyncio.run(_Demo(directory, vehicles, seconds, screen, with_chaos=with_chaos).run())
-    except RocadeError as error:
-        screen.print(f"[red]rocade: {error.message}[/]  [{error.code}]", highlight=False)
-        return 1
+    return asyncio.run(_Demo(directory, vehicles, seconds, Console(stderr=True), with_chaos=with_chaos).run())
 
 
 class _Demo:
