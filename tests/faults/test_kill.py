@@ -28,18 +28,23 @@ async def region() -> AsyncIterator[RunningRegion]:
         yield region
 
 
+def pid_of(region: RunningRegion, role: str) -> int | None:
+    if role == "postgres":
+        return region.supervisor.database_pid
+    return next(process.pid for process in region.supervisor.processes if process.role == role)
+
+
 async def kill(region: RunningRegion, role: str) -> None:
-    """kill -9, and wait until the supervisor has a fresh one."""
-    before = region.supervisor.restarts
-    pid = region.supervisor.database_pid if role == "postgres" else region.process(role)
+    """kill -9, and wait until the supervisor has put another process in its place."""
+    await eventually(lambda: is_another(region, role, None), 30)
+    pid = pid_of(region, role)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: is_another(region, role, pid), 30)
 
-    async def is_back() -> bool:
-        others = [process.pid for process in region.supervisor.processes]
-        return region.supervisor.restarts > before and None not in others and region.supervisor.database_pid is not None
 
-    await eventually(is_back, 30)
+async def is_another(region: RunningRegion, role: str, pid: int | None) -> bool:
+    return pid_of(region, role) not in (None, pid)
 
 
 async def kills(region: RunningRegion, roles: list[str], seed: int) -> None:
