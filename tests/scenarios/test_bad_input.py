@@ -7,14 +7,13 @@ After each case the car sends on, and history and twin equal what the car knows 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import struct
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ import psutil
 import pytest
 import pytest_asyncio
 import zstandard
-from tests.faults.region import POINTS, SPEED, Car, RunningRegion, driving, eventually, running
+from tests.faults.region import POINTS, SPEED, Car, RunningRegion, driving, eventually, frozen, running
 
 from rocade.app.supervisor import set_ballast
 from rocade.core.signals import Quality
@@ -346,18 +345,6 @@ async def test_a_full_disk_makes_cars_wait_and_refuses_nobody(region: RunningReg
         set_ballast(region.configuration, is_full=False)
     assert await asyncio.gather(*waiting) == [0, 0]
     await goes_on(region, five, four)
-
-
-@contextlib.contextmanager
-def frozen(*pids: int) -> Iterator[None]:
-    """Processes that are there and do nothing."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 async def database_gone(region: RunningRegion, cars: list[Car], seconds: float) -> None:
