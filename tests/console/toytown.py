@@ -166,10 +166,19 @@ class Toys:
     async def erase(self, _connection: Any, ref: int, at_us: int = 0) -> None:
         self.steps.append(("numbers" if at_us else "twin", ref))
 
+    async def hand_over(self, _connection: Any, ref: int, renewed: int) -> None:
+        pass
+
+    def draw_ref(self) -> int:
+        return 99
+
     async def settled(self) -> None:
         self.steps.append(("settled", 0))
 
-    async def renew_ref(self, id: str) -> None:
+    def draw_ref(self) -> int:
+        return 99
+
+    async def renew_ref(self, id: str, ref: int | None = None) -> None:
         self.steps.append(("reference", id))
 
     async def read(self) -> list[ProcessStatus]:

@@ -50,3 +50,5 @@ async def test_a_sending_vehicle_is_erased_and_goes_on_under_its_new_reference(r
     assert await road.samples(vehicle.ref) == {}
     assert await road.twins.latest(vehicle.ref) is None
     assert await road.ledger.load_numbers([vehicle.ref]) == {}
+    numbers = (await road.ledger.load_numbers([renewed.ref]))[renewed.ref]
+    assert [(state.highest, state.gaps) for state in numbers] == [(3, [(2, 2)])], "1 is erased, 2 came too late for it"

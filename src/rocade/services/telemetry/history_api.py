@@ -365,18 +365,21 @@ async def forget(
 ) -> None:
     """Erase what is stored of a vehicle and give it a new reference, which its open connections follow.
 
-    Records still on their way under the old reference are not stored any more. The reference changes last: until then
-    the same call can be repeated, whatever broke it off.
+    Records still on their way under the old reference are not stored any more. The new reference goes on counting where
+    the old one stood, so that what was erased is not asked for again. The reference changes last: until then the same
+    call can be repeated, whatever broke it off.
     """
-    ref = vehicle.ref
+    ref, renewed = vehicle.ref, registry.draw_ref()
     async with database.pool.acquire() as connection, connection.transaction():
+        await ledger.hand_over(connection, ref, renewed)
         await ledger.erase(connection, ref, at_us)
     await ledger.settled()
     async with database.pool.acquire() as connection, connection.transaction():
-        await ledger.erase(connection, ref, at_us)  # a block that was under way may have written again
+        await ledger.hand_over(connection, ref, renewed)  # a block that was under way may have written again
+        await ledger.erase(connection, ref, at_us)
         await twins.erase(connection, ref)
     await store.erase_vehicle(history, ref)
-    await registry.renew_ref(vehicle.id)
+    await registry.renew_ref(vehicle.id, renewed)
 
 
 HANDLERS = [read_history, read_many, read_trips, read_fleet, erase]

@@ -163,6 +163,17 @@ class Ledger:
             await connection.execute(f"DELETE FROM {table} WHERE ref = $1", ref)
         await connection.execute("UPDATE telemetry_unknown_signal SET ref = 0 WHERE ref = $1", ref)
 
+    async def hand_over(self, connection: Any, ref: int, renewed: int) -> None:
+        """Let `renewed` count on where `ref` stands: same open epoch, same highest number, nothing missing."""
+        await connection.execute(
+            "INSERT INTO telemetry_sequence (ref, epoch, highest, gaps, missing, opened_us, arrived_us)"
+            " SELECT $2, epoch, highest, '', 0, opened_us, arrived_us FROM telemetry_sequence"
+            " WHERE ref = $1 AND closed IS NULL"
+            " ON CONFLICT (ref, epoch) DO UPDATE SET highest = greatest(telemetry_sequence.highest, excluded.highest)",
+            ref,
+            renewed,
+        )
+
     async def settled(self, timeout_s: float = 30.0) -> None:
         """Wait until every block begun before now is finished. Call it between `erase` and the removal of twin and history
         rows: a block that read the list of erased references before can write no more afterwards.

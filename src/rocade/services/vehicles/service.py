@@ -92,9 +92,13 @@ class Registry:
         check(changed)
         return await self._stored(id, {**changes, "changed_us": now_us})
 
-    async def renew_ref(self, id: str) -> Vehicle:
+    def draw_ref(self) -> VehicleRef:
+        """A reference nobody has, for `renew_ref`, where something must stand under it before."""
+        return new_vehicle_ref(self._random)
+
+    async def renew_ref(self, id: str, ref: VehicleRef | None = None) -> Vehicle:
         """Give the vehicle a new reference: the old one names nobody from now on (erasure, change of owner)."""
-        return await self._stored(id, {"ref": new_vehicle_ref(self._random), "changed_us": self._clock.now_us()})
+        return await self._stored(id, {"ref": ref or self.draw_ref(), "changed_us": self._clock.now_us()})
 
     async def _stored(self, id: str, values: Mapping[str, str | int]) -> Vehicle:
         stored = await self._store.update(id, values)
