@@ -169,16 +169,13 @@ class Toys:
     async def hand_over(self, _connection: Any, ref: int, renewed: int) -> None:
         pass
 
-    def draw_ref(self) -> int:
-        return 99
-
     async def settled(self) -> None:
         self.steps.append(("settled", 0))
 
     def draw_ref(self) -> int:
         return 99
 
-    async def renew_ref(self, id: str, ref: int | None = None) -> None:
+    async def renew_ref(self, id: str, _ref: int | None = None) -> None:
         self.steps.append(("reference", id))
 
     async def read(self) -> list[ProcessStatus]:
