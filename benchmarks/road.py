@@ -336,7 +336,7 @@ async def row_small(directory: Path, plan: Plan) -> Figures:
     bodies, source = prepare(directory, world.ids, "small", 60)
     print(f"three-point messages, {plan.vehicles} vehicles: {source}", flush=True)
     async with world.running():
-        ours = await highest(world, plan, bodies, "small", plan.rates or (15_300, 18_000, 21_000, 25_000))
+        ours = await highest(world, plan, bodies, "small", plan.rates or (15_300, 30_000, 42_000, 50_000))
     rate = ours["messages_per_s"]
     figures = [
         figure("three-point messages, durable and queryable", rate, "messages/s", ">= 15,000",
