@@ -423,8 +423,8 @@ async def _disk(directory: Path, vehicles: int, minutes: int, kind: str, points:
     print(f"disk per point, {vehicles} vehicles: {source}", flush=True)
     counts = await asyncio.to_thread(_counts, bodies)
     async with world.running():
-        await _send_once(world, bodies, counts)
-        expected = {vehicle: count * points for vehicle, count in zip(world.ids, counts, strict=True)}
+        sent = await _send_once(world, bodies, counts)
+        expected = {vehicle: count * points for vehicle, count in sent.items()}
         _, lost, doubled = await world.settled(expected)
         await asyncio.sleep(20)
         natural = await footprint(world.history)
@@ -448,15 +448,18 @@ def _counts(bodies: Path) -> list[int]:
     return [len(made) for made in msgspec.msgpack.decode(bodies.read_bytes()).values()]
 
 
-async def _send_once(world: World, bodies: Path, counts: Sequence[int]) -> None:
-    """Every vehicle sends each of its bodies once: vehicles with equally many go together."""
+async def _send_once(world: World, bodies: Path, counts: Sequence[int]) -> dict[str, int]:
+    """Every vehicle sends each of its bodies once, vehicles with equally many together; what was acknowledged to each."""
+    sent: dict[str, int] = {}
     for count in sorted(set(counts)):
         ids = [vehicle for vehicle, many in zip(world.ids, counts, strict=True) if many == count]
         rate = 300.0
-        await load(
+        outcome = await load(
             Order(world.configuration.mqtt.port, str(world.directory / "fleet"), ids, "batch", str(bodies), 0.0,
-                  len(ids) * count / rate, rate_per_s=rate, epoch=7, most=count)
+                  len(ids) * count / rate + 2.0, rate_per_s=rate, epoch=7, most=count)
         )  # fmt: skip
+        sent.update(zip(ids, outcome.acknowledged_all, strict=True))
+    return sent
 
 
 async def row_queries(directory: Path, plan: Plan) -> Figures:
