@@ -38,6 +38,10 @@ def rocade(
     return done.stdout
 
 
+STATUS_AGE_S = 2.5
+"""Processes report once a second what they looked up within the last second."""
+
+
 class Region:
     """One region; `with region.serving():` runs it."""
 
@@ -118,6 +122,7 @@ class Region:
     def settled(self, within_s: float = 30) -> None:
         """Return when everything acknowledged is stored and seen."""
         deadline = time.monotonic() + within_s
+        time.sleep(STATUS_AGE_S)
         while time.monotonic() < deadline:
             with self.api() as api:
                 told = {one["role"]: one["values"] for one in api.get("/v1/status")["processes"]}
