@@ -1,6 +1,6 @@
-"""The console's languages: one TOML catalogue each, chosen by cookie, else by Accept-Language, else English.
+"""The console's languages: a folder of TOML catalogues each, chosen by cookie, else by Accept-Language, else English.
 
-All catalogues have the same keys (a test compares); a page gets one flat mapping "section.key" -> text.
+All languages have the same keys (a test compares); a page gets one flat mapping "section.key" -> text.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ COOKIE = "rocade_language"
 
 @cache
 def texts(code: str) -> Mapping[str, str]:
-    """The flat catalogue of one language."""
-    source = resources.files(__package__).joinpath("languages", f"{code}.toml").read_text(encoding="utf-8")
+    """The flat catalogue of one language: all files of its folder."""
     flat: dict[str, str] = {}
-    for key, value in tomllib.loads(source).items():
-        if isinstance(value, str):
-            flat[key] = value
-        else:
-            flat |= {f"{key}.{name}": text for name, text in value.items()}
+    for file in resources.files(__package__).joinpath("languages", code).iterdir():
+        for key, value in tomllib.loads(file.read_text(encoding="utf-8")).items():
+            if isinstance(value, str):
+                flat[key] = value
+            else:
+                flat |= {f"{key}.{name}": text for name, text in value.items()}
     return flat
 
 

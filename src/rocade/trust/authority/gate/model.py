@@ -1,0 +1,80 @@
+"""The words of the gate: who asks (`Principal`), what for (`Act`), what ties him to the vehicle (`Right`), the answer.
+
+Words of ISO 20078: the *resource owner* is the vehicle's owner, the *accessing party* a recipient under consent, the
+*offering party* this region, the *identity and authorisation provider* this package.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+ANY = ("*",)
+"""`Act.classes` of a read that shows only the classes the caller was granted, and needs at least one."""
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who asks, as proven by `means`; never what he claims.
+
+    Shape: `kind` person | operator | partner | dealer | service (certificate kinds for machines) | nobody; `id` is what the
+    audit log gets (`person:<hex>`, an identity URI, `peer:<address>`); `recipient` is how a consent names him: `operator` for
+    the region itself, `partner:<id>`, `dealer:<id>`, `person:<hex>`; `duties` are those of an operator (support, security,
+    release); `purposes` those his token was given for, empty = none.
+    """
+
+    kind: str
+    id: str
+    recipient: str
+    means: str
+    """passkey | link (a one-time link; no act that needs a touch) | certificate | token | none"""
+    region: str = ""
+    duties: frozenset[str] = frozenset()
+    purposes: frozenset[str] = frozenset()
+
+    @property
+    def is_person(self) -> bool:
+        return self.kind == "person"
+
+
+class Act(msgspec.Struct, frozen=True):
+    """Something one may do. Routes name theirs (`opt=does(READ_TWIN)`); the Cedar schema is made from the table in `acts`.
+
+    `of`: nothing (open to everybody) | region | vehicle (path parameter `ref`) | account (one's own); `classes`: data
+    classes the caller needs on the vehicle, ANY = at least one; `needs_touch`: a fresh passkey touch bound to this act.
+    """
+
+    name: str
+    of: str = "region"
+    classes: tuple[str, ...] = ()
+    needs_touch: bool = False
+
+
+class Right(msgspec.Struct, frozen=True):
+    """What ties a principal to a vehicle for one purpose at one instant; the compiled consent table answers with it.
+
+    `relation`: owner | former (owner of an ended time) | driver | none; `classes`: mask of `core.data_classes` he may see;
+    `grant`: the consent or invitation it rests on, '' where it rests on none; `is_owned`: whether anybody owns the vehicle.
+    """
+
+    relation: str = "none"
+    classes: int = 0
+    grant: str = ""
+    is_owned: bool = False
+
+
+class Rights(Protocol):
+    """The compiled consent table as the gate sees it (`services.consent` implements it)."""
+
+    def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right: ...
+
+
+class Permit(msgspec.Struct, frozen=True):
+    """An allowed request: who, what, for which purpose, and how much of the vehicle he may see."""
+
+    principal: Principal
+    act: Act
+    purpose: str
+    right: Right
+    policies: tuple[str, ...] = ()
+    """Ids of the Cedar policies that allowed it."""
