@@ -10,7 +10,7 @@ import pytest
 from rocade.core.errors import Refused
 from rocade.services.telemetry.chunks import Samples
 from rocade.services.telemetry.resampling import Resampler
-from rocade.services.telemetry.trips import EMPTY, Rules, Series, find_trips
+from rocade.services.telemetry.trips import Rules, Series, Trip, find_trips
 
 SECOND_US = 1_000_000
 
@@ -25,7 +25,7 @@ def joined(*pieces: Series) -> Series:
 
 def test_ten_minutes_at_thirty_are_one_trip_of_five_kilometres() -> None:
     speed = series([0.0] * 60 + [30.0] * 600 + [0.0] * 400)
-    (trip,) = find_trips(speed, charge=series([80.0] * 60 + [70.0] * 1000), fuel=EMPTY)
+    (trip,) = find_trips({"speed": speed, "charge": series([80.0] * 60 + [70.0] * 1000)})
     assert (trip.start_us, trip.end_us) == (60 * SECOND_US, 660 * SECOND_US)
     assert trip.distance_km == pytest.approx(5.0)
     assert trip.top_kmh == 30
@@ -47,17 +47,61 @@ def test_ten_minutes_at_thirty_are_one_trip_of_five_kilometres() -> None:
     ],
 )
 def test_standstills_join_stops_and_silence_cut(speed: Series, count: int) -> None:
-    assert len(find_trips(speed)) == count
+    assert len(find_trips({"speed": speed})) == count
 
 
 def test_a_bicycle_without_a_speed_signal_is_followed_by_its_positions() -> None:
     north = series([34.0] * 20 + [34.0 + n * 5e-5 for n in range(300)] + [34.0 + 299 * 5e-5] * 400, step_s=2)
     east = series([-6.8] * 720, step_s=2)
-    (trip,) = find_trips(EMPTY, north, east, rules=Rules())
+    (trip,) = find_trips({"latitude": north, "longitude": east}, Rules())
     assert trip.distance_km == pytest.approx(299 * 5e-5 * 111.195, rel=0.01)
     assert trip.top_kmh == pytest.approx(5.56e-3 * 1800, rel=0.02)
     assert trip.start_position == pytest.approx((34.00005, -6.8))  # it moves where the position first changes
     assert trip.end_position == pytest.approx((34.01495, -6.8))
+
+
+def ten_minutes(**more: Series) -> Trip:
+    (trip,) = find_trips({"speed": series([0.0] * 60 + [30.0] * 600 + [0.0] * 400), **more})
+    return trip
+
+
+def test_energy_is_the_battery_s_power_over_the_trip_and_braking_gives_back() -> None:
+    power_w = series([-999_999.0] * 60 + [-12_000.0] * 450 + [6_000.0] * 150 + [-999_999.0] * 400)
+    trip = ten_minutes(power=power_w, stored=series([40.0] * 1060))
+    assert trip.energy_kwh == pytest.approx((12 * 450 - 6 * 150) / 3600, abs=1e-3)
+    assert trip.energy_from == "power"
+
+
+def test_slow_samples_of_power_count_from_before_the_trip_too() -> None:
+    trip = ten_minutes(power=series([-3_600.0] * 40, step_s=50, start_s=-10))
+    assert trip.energy_kwh == pytest.approx(0.6, abs=1e-3)
+
+
+SPARSE = [
+    (series([-9_000.0] * 200, start_s=60), 1.5, "level"),  # only a third of the trip is covered
+    (series([-9_000.0] * 9, step_s=90, start_s=-30), 1.5, "level"),  # holes longer than a value holds
+    (series([]), 1.5, "level"),
+]
+
+
+@pytest.mark.parametrize(("power", "energy_kwh", "source"), SPARSE)
+def test_where_power_does_not_cover_the_trip_the_level_of_energy_counts(
+    power: Series, energy_kwh: float, source: str
+) -> None:
+    trip = ten_minutes(power=power, stored=series([41.5] * 61 + [40.0] * 1000))
+    assert (trip.energy_kwh, trip.energy_from) == (energy_kwh, source)
+
+
+def test_what_a_vehicle_does_not_report_stays_unknown() -> None:
+    trip = ten_minutes()
+    assert (trip.energy_kwh, trip.fuel_used, trip.tank_used, trip.charge_used) == (None, None, None, None)
+    assert (trip.energy_from, trip.fuel_from) == ("", "")
+
+
+def test_fuel_is_the_rate_over_the_trip_else_the_level_and_refuelling_shows() -> None:
+    assert ten_minutes(rate=series([6.0] * 1060)).fuel_used == pytest.approx(1.0)
+    filled = ten_minutes(fuel=series([10.0] * 300 + [42.0] * 760), tank=series([20.0] * 300 + [84.0] * 760))
+    assert (filled.fuel_used, filled.fuel_from, filled.tank_used) == (-32, "level", -64)
 
 
 def samples(times_s: list[float], values: list[float], quality: list[int] | None = None) -> Samples:

@@ -42,3 +42,13 @@ async def points_by_vehicle(history: History, vehicles: Sequence[int], arrived_f
         {"vehicles": list(vehicles), "since": arrived_from_us},
     )
     return {int(row["vehicle"]): int(row["points"]) for row in table.to_pylist()}
+
+
+async def points_by_signal(history: History, vehicle: int) -> dict[int, int]:
+    """Stored points of each signal of a vehicle."""
+    table = await history.query(
+        f"SELECT signal, sum({_POINTS}) AS points FROM {chunks.TABLE.name} "
+        "WHERE vehicle = {vehicle:UInt64} GROUP BY signal",
+        {"vehicle": vehicle},
+    )
+    return {int(row["signal"]): int(row["points"]) for row in table.to_pylist()}

@@ -31,7 +31,7 @@ from rocade.services.telemetry.chunks import DAY_US, HOUR_US, Samples
 from rocade.services.telemetry.footprint import points_by_vehicle
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.telemetry.resampling import Buckets, Resampler
-from rocade.services.telemetry.trips import Trip, trips_of
+from rocade.services.telemetry.trips import ROLES, Trip, trips_of
 from rocade.services.vehicles import Registry, Vehicle
 from rocade.services.vehicles.twin import TwinStore
 
@@ -222,15 +222,6 @@ async def read_many(
     return _answer(history, asked, form)
 
 
-TRIP_SIGNALS = {
-    "speed": "Vehicle.Speed",
-    "latitude": "Vehicle.CurrentLocation.Latitude",
-    "longitude": "Vehicle.CurrentLocation.Longitude",
-    "charge": "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed",
-    "fuel": "Vehicle.Powertrain.FuelSystem.AbsoluteLevel",
-}
-
-
 class TripsView(msgspec.Struct, frozen=True):
     items: list[Trip]
 
@@ -259,7 +250,7 @@ async def read_trips(
 
 
 async def trips_between(history: History, catalogue: Catalogue, ref: int, from_us: int, until_us: int) -> list[Trip]:
-    signals = {role: int(catalogue.by_name(name).id) for role, name in TRIP_SIGNALS.items()}
+    signals = {role: [int(catalogue.by_name(name).id) for name in names] for role, names in ROLES.items()}
     return await trips_of(history, ref, signals, from_us, until_us)
 
 
