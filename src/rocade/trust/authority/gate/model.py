@@ -66,7 +66,21 @@ class Right(msgspec.Struct, frozen=True):
 class Rights(Protocol):
     """The compiled consent table as the gate sees it (`services.consent` implements it)."""
 
-    def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right: ...
+    def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right:
+        """What ties him to one vehicle."""
+        ...
+
+    def mask(self, ref: int, recipient: str, purpose: str, at_us: int) -> int:
+        """Classes this recipient may see of one vehicle: the per-record path."""
+        ...
+
+    def refs(self, principal: Principal, purpose: str, at_us: int) -> list[int]:
+        """The owned vehicles he may see anything of (own, former, as a driver, under consent), in order of reference."""
+        ...
+
+    def hidden(self, recipient: str, purpose: str, classes: int, at_us: int) -> list[int]:
+        """The owned vehicles of which this recipient may not see all of `classes`; everybody else's are open to him."""
+        ...
 
 
 class Permit(msgspec.Struct, frozen=True):
