@@ -16,7 +16,7 @@ from rocade.console.chaos import Chaos
 from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Audit, Clock, Random
-from rocade.doors.http import PAGES, Access, build, operations
+from rocade.doors.http import Access, build, does, operations
 from rocade.fabric.database import Database
 from rocade.fabric.history import History
 from rocade.fabric.log import Log
@@ -27,6 +27,7 @@ from rocade.services.vehicles import Registry, enrolment
 from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority
+from rocade.trust.authority.gate import acts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ def create_app(services: Services) -> Litestar:
     static = create_static_files_router(
         path="/static",
         directories=[Path(str(resources.files(__package__).joinpath("static")))],
-        opt={"audience": PAGES},
+        opt=does(acts.READ_STATIC),
         include_in_schema=False,
     )
     handlers = [
@@ -85,7 +86,7 @@ def create_app(services: Services) -> Litestar:
         "status": services.status,
         "book": services.book,
         "ready": services.ready,
-        "feed": Feed(services.twins, services.registry),
+        "feed": Feed(services.twins, services.registry, services.access.gate.rights, services.clock),
         "ledger": services.ledger,
         "log": services.log,
         "database": services.database,

@@ -2,7 +2,8 @@
 
 A vehicle has an index for the life of this process; a frame carries new vehicles' descriptions and a flat number array
 `[index, longitude, latitude, speed_kmh, ...]` (speed -1 = unknown), so that 1,000 moving vehicles cost about 30 KB a
-second. References are strings: 63 bits do not fit a JavaScript number. A browser that fell behind or reconnects gets the
+second. A vehicle whose owner does not let operators see its place is not in it, and leaves it (`gone`) when he withdraws.
+References are strings: 63 bits do not fit a JavaScript number. A browser that fell behind or reconnects gets the
 whole picture again. The twin is asked only while somebody watches.
 """
 
@@ -17,10 +18,12 @@ from collections.abc import AsyncIterator, Iterable
 import msgspec
 
 from rocade.core.identifiers import VehicleRef
+from rocade.core.ports import Clock
 from rocade.doors.http.streams import ALIVE, event
 from rocade.services.vehicles import Registry, Vehicle
-from rocade.services.vehicles.api import OVERLAP_US
+from rocade.services.vehicles.api import DRIVING, LOCATION, OVERLAP_US
 from rocade.services.vehicles.twin import Position, TwinStore
+from rocade.trust.authority.gate import Rights
 
 INTERVAL_S = 1.0
 KEPT_FRAMES = 5
@@ -33,9 +36,11 @@ type Place = tuple[float, float, float]
 class Feed:
     """Shared by all watchers; see the module's head."""
 
-    def __init__(self, twins: TwinStore, registry: Registry) -> None:
+    def __init__(self, twins: TwinStore, registry: Registry, rights: Rights, clock: Clock) -> None:
         self._twins = twins
         self._registry = registry
+        self._rights = rights
+        self._clock = clock
         self._newest_us = 0
         self._index: dict[int, int] = {}
         self._vehicles: list[Vehicle] = []
@@ -91,9 +96,9 @@ class Feed:
         for vehicle in found.values():
             self._index[vehicle.ref] = len(self._vehicles)
             self._vehicles.append(vehicle)
-        moved = self._take(changed)
+        moved, gone = self._take(changed), self._let_go()
         self._number += 1
-        self._frames.append((self._number, self._encode("move", found.values(), moved)))
+        self._frames.append((self._number, self._encode("move", found.values(), moved, gone)))
         self._fresh.set()
         self._fresh = asyncio.Event()
 
@@ -104,17 +109,30 @@ class Feed:
             self._newest_us = max(self._newest_us, one.updated_us)
             if one.longitude is None or one.latitude is None or one.ref not in self._index:
                 continue
-            speed = -1.0 if one.speed_kmh is None else round(one.speed_kmh, 1)
+            classes = self._classes(one.ref)
+            if not classes & LOCATION:
+                continue
+            speed = -1.0 if one.speed_kmh is None or not classes & DRIVING else round(one.speed_kmh, 1)
             place = (round(one.longitude, 6), round(one.latitude, 6), speed)
             if self._places.get(one.ref) != place:
                 self._places[one.ref] = place
                 moved.append(one.ref)
         return moved
 
-    def _whole(self) -> bytes:
-        return self._encode("fleet", self._vehicles, self._places)
+    def _let_go(self) -> list[int]:
+        """Forget vehicles that operators may no longer see the place of; their indices."""
+        ended = [ref for ref in self._places if not self._classes(ref) & LOCATION]
+        for ref in ended:
+            del self._places[ref]
+        return [self._index[ref] for ref in ended]
 
-    def _encode(self, name: str, vehicles: Iterable[Vehicle], refs: Iterable[int]) -> bytes:
+    def _classes(self, ref: int) -> int:
+        return self._rights.mask(ref, "operator", "operation", self._clock.now_us())
+
+    def _whole(self) -> bytes:
+        return self._encode("fleet", self._vehicles, self._places, [])
+
+    def _encode(self, name: str, vehicles: Iterable[Vehicle], refs: Iterable[int], gone: list[int]) -> bytes:
         described = [(str(one.ref), one.kind, one.brand, one.model, one.powertrain) for one in vehicles]
         moves = [number for ref in refs for number in (self._index[ref], *self._places[ref])]
-        return event(name, msgspec.json.encode({"vehicles": described, "moves": moves}), str(self._number))
+        return event(name, msgspec.json.encode({"vehicles": described, "moves": moves, "gone": gone}), str(self._number))

@@ -16,9 +16,10 @@ from rocade.console import curves, ingest
 from rocade.console.chaos import ACTS, Chaos
 from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
+from rocade.core.data_classes import bit, class_of
 from rocade.core.errors import Refused
 from rocade.core.ports import Audit, AuditEntry, Clock
-from rocade.doors.http import PAGES, AnyRequest, caller_of
+from rocade.doors.http import AnyRequest, caller_of, does, permit_of, right_of
 from rocade.doors.http.streams import ALIVE, event, events, pause
 from rocade.fabric.status import StatusBoard
 from rocade.services.telemetry import api as telemetry_api
@@ -26,26 +27,29 @@ from rocade.services.telemetry import history_api
 from rocade.services.telemetry.chunks import DAY_US
 from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.twin import Twin, TwinStore
+from rocade.trust.authority.gate import acts
 
-_OPT = {"audience": PAGES}
 LONGEST_TRACK_US = 7 * DAY_US
 EMPTY = Twin(0, 0, 0, 0, None, None, None, {}, {})
 """Of a vehicle that has not sent anything yet."""
 
 
-@get("/live/fleet", opt=_OPT, include_in_schema=False)
+@get("/live/fleet", opt=does(acts.WATCH_FLEET), include_in_schema=False)
 async def fleet(request: AnyRequest, feed: NamedDependency[SkipValidation[Feed]]) -> Stream:
     return events(request, feed.watch(request.app.state.closing))
 
 
-@get("/live/vehicles/{ref:int}/twin", opt=_OPT, include_in_schema=False)
+@get("/live/vehicles/{ref:int}/twin", opt=does(acts.READ_TWIN), include_in_schema=False)
 async def show_twin(
-    ref: FromPath[int], twins: vehicles_api.TwinDependency, catalogue: vehicles_api.CatalogueDependency
+    request: AnyRequest,
+    ref: FromPath[int],
+    twins: vehicles_api.TwinDependency,
+    catalogue: vehicles_api.CatalogueDependency,
 ) -> vehicles_api.TwinView:
-    return vehicles_api.twin_view(await twins.latest(ref) or EMPTY, catalogue)
+    return vehicles_api.twin_view(await twins.latest(ref) or EMPTY, catalogue, permit_of(request).right.classes)
 
 
-@get("/live/vehicles/{ref:int}", opt=_OPT, include_in_schema=False)
+@get("/live/vehicles/{ref:int}", opt=does(acts.READ_TWIN), include_in_schema=False)
 async def watch_twin(
     request: AnyRequest,
     ref: FromPath[int],
@@ -53,27 +57,28 @@ async def watch_twin(
     catalogue: vehicles_api.CatalogueDependency,
 ) -> Stream:
     """The twin whenever it changed, looked at once a second."""
-    return events(request, _twins(ref, twins, catalogue, request.app.state.closing))
+    return events(request, _twins(request, ref, twins, catalogue))
 
 
-async def _twins(ref: int, twins: TwinStore, catalogue: Catalogue, closing: asyncio.Event) -> AsyncIterator[bytes]:
-    shown_us = -1
+async def _twins(request: AnyRequest, ref: int, twins: TwinStore, catalogue: Catalogue) -> AsyncIterator[bytes]:
+    closing: asyncio.Event = request.app.state.closing
+    shown = -1, 0
     while not closing.is_set():
-        twin = await twins.latest(ref) or EMPTY
-        if twin.updated_us != shown_us:
-            shown_us = twin.updated_us
-            yield event("twin", msgspec.json.encode(vehicles_api.twin_view(twin, catalogue)))
+        twin, classes = await twins.latest(ref) or EMPTY, right_of(request, ref).classes
+        if (twin.updated_us, classes) != shown and classes:
+            shown = twin.updated_us, classes
+            yield event("twin", msgspec.json.encode(vehicles_api.twin_view(twin, catalogue, classes)))
         else:
             yield ALIVE
         await pause(closing)
 
 
-@get("/live/vehicles/{ref:int}/gaps", opt=_OPT, include_in_schema=False)
+@get("/live/vehicles/{ref:int}/gaps", opt=does(acts.READ_GAPS), include_in_schema=False)
 async def show_gaps(ref: FromPath[int], ledger: telemetry_api.LedgerDependency) -> telemetry_api.GapsView:
     return telemetry_api.gaps_view(await ledger.numbers(ref))
 
 
-@get("/live/vehicles/{ref:int}/curves", opt=_OPT, include_in_schema=False)
+@get("/live/vehicles/{ref:int}/curves", opt=does(acts.READ_HISTORY), include_in_schema=False)
 async def show_curves(
     request: AnyRequest,
     ref: FromPath[int],
@@ -89,10 +94,12 @@ async def show_curves(
     if until_us <= from_us:
         raise Refused("telemetry.range.empty", "from must be before to")
     history_api.note_read(request, audit, clock, [ref], {"from_us": from_us, "until_us": until_us})
-    return await curves.curves(history, catalogue, ref, signal[:12], from_us, until_us, max(10, min(points, 4000)))
+    classes = permit_of(request).right.classes
+    seen = [one for one in signal[:12] if (known := catalogue.get(one)) and classes & bit(class_of(known.name))]
+    return await curves.curves(history, catalogue, ref, seen, from_us, until_us, max(10, min(points, 4000)))
 
 
-@get("/live/vehicles/{ref:int}/trips", opt=_OPT, include_in_schema=False)
+@get("/live/vehicles/{ref:int}/trips", opt=does(acts.READ_TRIPS), include_in_schema=False)
 async def show_trips(
     request: AnyRequest,
     ref: FromPath[int],
@@ -109,7 +116,7 @@ async def show_trips(
     return history_api.TripsView(found[::-1])
 
 
-@get("/live/vehicles/{ref:int}/track", opt=_OPT, include_in_schema=False)
+@get("/live/vehicles/{ref:int}/track", opt=does(acts.READ_TRACK), include_in_schema=False)
 async def show_track(
     request: AnyRequest,
     ref: FromPath[int],
@@ -124,20 +131,20 @@ async def show_track(
     return await curves.track(history, catalogue, ref, from_us, min(until_us, from_us + LONGEST_TRACK_US))
 
 
-@get("/live/ingest", opt=_OPT, include_in_schema=False)
+@get("/live/ingest", opt=does(acts.READ_STATUS), include_in_schema=False)
 async def watch_ingest(request: AnyRequest, status: NamedDependency[SkipValidation[StatusBoard]]) -> Stream:
     """What flows, once a second."""
     return events(request, ingest.watch(status, request.app.state.closing))
 
 
-@get("/live/town.geojson", opt=_OPT, include_in_schema=False)
+@get("/live/town.geojson", opt=does(acts.READ_GROUND), include_in_schema=False)
 async def show_town(town: NamedDependency[SkipValidation[bytes | None]]) -> Response[bytes]:
     if town is None:
         raise Refused("console.town.missing", "no town is drawn here")
     return Response(town, media_type="application/geo+json", headers={"cache-control": "max-age=60"})
 
 
-@get("/live/streets.pmtiles", opt=_OPT, include_in_schema=False)
+@get("/live/streets.pmtiles", opt=does(acts.READ_GROUND), include_in_schema=False)
 async def show_streets(request: AnyRequest, pmtiles: NamedDependency[SkipValidation[Path | None]]) -> Response[bytes]:
     """A byte range of the street map file: browsers read PMTiles piece by piece."""
     if pmtiles is None:
@@ -162,7 +169,7 @@ class Plug(msgspec.Struct, frozen=True):
     vehicle: str = ""
 
 
-@post("/live/chaos", opt=_OPT, include_in_schema=False, status_code=200)
+@post("/live/chaos", opt=does(acts.PULL_PLUG), include_in_schema=False, status_code=200)
 async def pull_plug(
     request: AnyRequest,
     data: JSONBody[Plug],
@@ -175,11 +182,11 @@ async def pull_plug(
         raise Refused("console.chaos.missing", "nothing may be broken here; start with --chaos")
     if data.act not in ACTS:
         raise Refused("console.chaos.act", f"act must be one of {', '.join(ACTS)}")
-    await audit.record(AuditEntry(clock.now_us(), caller_of(request).actor, "console.chaos", data.act))
+    await audit.record(AuditEntry(clock.now_us(), caller_of(request).id, "console.chaos", data.act))
     return {"said": await chaos.act(data.act, data.vehicle)}
 
 
-@get("/live/chaos", opt=_OPT, include_in_schema=False)
+@get("/live/chaos", opt=does(acts.WATCH_CHAOS), include_in_schema=False)
 async def watch_chaos(request: AnyRequest, chaos: NamedDependency[SkipValidation[Chaos | None]]) -> Stream:
     if chaos is None:
         raise Refused("console.chaos.missing", "nothing may be broken here; start with --chaos")

@@ -22,10 +22,9 @@ from rocade.console import languages, reference
 from rocade.console.chaos import ACTS, Chaos
 from rocade.core.catalogue import Catalogue
 from rocade.core.identifiers import VehicleRef
-from rocade.doors.http import PAGES, AnyRequest
+from rocade.doors.http import AnyRequest, does
 from rocade.services.vehicles import Registry
-
-_OPT = {"audience": PAGES}
+from rocade.trust.authority.gate import acts
 
 
 @cache
@@ -73,7 +72,7 @@ def brand_titles(catalogue: Catalogue) -> dict[str, str]:
     return {name: brand.title for name, brand in catalogue.brands.items()}
 
 
-@get("/", opt=_OPT, include_in_schema=False)
+@get("/", opt=does(acts.WATCH_FLEET), include_in_schema=False)
 async def show_map(
     request: AnyRequest,
     catalogue: NamedDependency[SkipValidation[Catalogue]],
@@ -85,7 +84,7 @@ async def show_map(
     return _render(request, "map.html", "map", data, chaos=ACTS if chaos else (), pmtiles=data["pmtiles"])
 
 
-@get("/vehicles", opt=_OPT, include_in_schema=False)
+@get("/vehicles", opt=does(acts.READ_REGISTRY), include_in_schema=False)
 async def show_vehicles(
     request: AnyRequest,
     registry: NamedDependency[SkipValidation[Registry]],
@@ -104,7 +103,7 @@ async def show_vehicles(
     )
 
 
-@get("/vehicles/{ref:int}", opt=_OPT, include_in_schema=False)
+@get("/vehicles/{ref:int}", opt=does(acts.READ_VEHICLE), include_in_schema=False)
 async def show_vehicle(
     request: AnyRequest,
     ref: FromPath[int],
@@ -120,17 +119,17 @@ async def show_vehicle(
     return _render(request, "vehicle.html", "vehicle", data, vehicle=vehicle, brand=title, pmtiles=data["pmtiles"])
 
 
-@get("/ingest", opt=_OPT, include_in_schema=False)
+@get("/ingest", opt=does(acts.READ_STATUS), include_in_schema=False)
 async def show_ingest(request: AnyRequest) -> Response[str]:
     return _render(request, "ingest.html", "ingest", {})
 
 
-@get("/docs", opt=_OPT, include_in_schema=False)
+@get("/docs", opt=does(acts.READ_REFERENCE), include_in_schema=False)
 async def show_reference(request: AnyRequest) -> Response[str]:
     return _render(request, "docs.html", "api", {}, groups=reference.routes_of(request.app))
 
 
-@get("/language", opt=_OPT, include_in_schema=False)
+@get("/language", opt=does(acts.CHOOSE_LANGUAGE), include_in_schema=False)
 async def set_language(to: FromQuery[str], back: FromQuery[str] = "/") -> Redirect:
     """Remember the language and go back to a page of ours."""
     parts = urlsplit(back)

@@ -1,15 +1,20 @@
-"""Who may call what: every route names its audience, one guard admits, everything else is refused.
+"""Who asks, and whether he may: every route names its act, one guard proves the caller and asks the gate.
 
-A caller is proven by the client certificate of the mutual TLS listener (operator or partner; checked strictly by
-`trust.identity`, its expiry and revocation again on each request) or by an operator token; whoever sits at the loopback
-listener without a token is LOCAL and sees only what is marked so. Refusals are audited; no identity is claimed for them.
+A caller is proven by the client certificate of the mutual TLS listener (checked strictly by `trust.identity`, its expiry
+and revocation again on each request), narrowed by an access token bound to that certificate (RFC 8705), or by a session
+cookie that a passkey or a one-time link opened. Nothing else proves anybody. A route without an act admits nobody. What
+the gate allows about an owned vehicle is noted for its owner; refusals are audited with the request's id.
+Source: docs/decisions/0032-gate.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Flag
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from http.cookies import CookieError, SimpleCookie
 from typing import Any, Protocol, cast
+from urllib.parse import parse_qs
 
 import msgspec
 from litestar import Request
@@ -20,35 +25,19 @@ from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.http.peer import peer_certificate
-from rocade.doors.http.tokens import TokenFile
+from rocade.trust.authority.gate import Act, Gate, Permit, Principal, Right
 
 AnyRequest = Request[Any, Any, Any]
-
-
-class Audience(Flag):
-    OPERATOR = 1
-    PARTNER = 2
-    LOCAL = 4
-
-
-OPERATORS = Audience.OPERATOR
-READERS = Audience.OPERATOR | Audience.PARTNER
-PAGES = Audience.OPERATOR | Audience.LOCAL
-EVERYBODY = Audience.OPERATOR | Audience.PARTNER | Audience.LOCAL
-
-_AUDIENCE_OF_KIND = {"operator": Audience.OPERATOR, "partner": Audience.PARTNER}
+SESSION_COOKIE = "rocade_session"
+TOUCH_HEADER = b"rocade-touch"
+OPERATOR_DUTIES = frozenset({"support", "security", "release"})
+"""An operator certificate lies on the region's own machines: it holds all duties."""
 _CACHED_CERTIFICATES = 1024
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """Shape: `actor` is what the audit log gets: an identity URI, `token:<id>` or `peer:<address>`."""
-
-    audience: Audience
-    actor: str
-
-    @property
-    def name(self) -> str:
-        return self.actor
+def does(act: Act, **more: Any) -> dict[str, Any]:
+    """A route's options: `@get(path, opt=does(READ_TWIN))`."""
+    return {"act": act, **more}
 
 
 class Proof(Protocol):
@@ -62,8 +51,32 @@ class Proof(Protocol):
     def not_after_us(self) -> int: ...
 
 
+class Session(Protocol):
+    @property
+    def principal(self) -> Principal: ...
+
+
+class Sessions(Protocol):
+    """Signed-in people (`trust.authority.people.People`)."""
+
+    async def session(self, secret: str) -> Session | None: ...
+    async def redeem_touch(self, session_secret: str, touch: str, act: str, subject: str) -> None: ...
+
+
+class Tokens(Protocol):
+    """Access tokens of machines (`trust.authority.machines.Tokens`)."""
+
+    def check(self, token: str, thumbprint: str, now_us: int) -> Principal: ...
+
+
+class Looks(Protocol):
+    """The owner's record of who looked (`services.consent.Looks`)."""
+
+    def note(self, permit: Permit, ref: int, what: str, signals: list[str], at_us: int) -> None: ...
+
+
 class Access:
-    """Tells who a request comes from.
+    """Proves callers and asks the gate.
 
     `verify(der, at_us)` is the strict certificate check (raises Refused with its own code), `is_revoked(serial)` the
     pushed deny set.
@@ -73,83 +86,207 @@ class Access:
         self,
         verify: Callable[[bytes, int], Proof],
         is_revoked: Callable[[int], bool],
-        tokens: TokenFile,
+        gate: Gate,
         audit: Audit,
         clock: Clock,
+        *,
+        sessions: Sessions | None = None,
+        tokens: Tokens | None = None,
+        looks: Looks | None = None,
     ) -> None:
         self._verify = verify
         self._is_revoked = is_revoked
-        self._tokens = tokens
+        self.gate = gate
         self._audit = audit
         self._clock = clock
-        self._proofs: dict[bytes, Proof] = {}
+        self._sessions = sessions
+        self._tokens = tokens
+        self._looks = looks
+        self._proofs: dict[bytes, tuple[Proof, Principal, str]] = {}
 
-    def identify(self, scope: Any) -> Caller | None:
-        """The caller, or None if nobody is proven.
+    async def identify(self, scope: Any) -> Principal:
+        """The caller; of kind `nobody` where nothing is proven.
 
-        Raises: Refused with the certificate check's own code, `trust.certificate.expired`,
-        `trust.certificate.revoked`, `access.denied` (a kind that has no business here), `access.token`.
+        Raises: Refused with the certificate check's own code, `trust.certificate.expired`, `trust.certificate.revoked`,
+        `access.token.*`, `access.session` (ended or never was).
         """
+        token = _bearer(scope)
         if der := peer_certificate(scope):
-            return self._by_certificate(der)
-        if token := _bearer(scope):
-            if name := self._tokens.check(token):
-                return Caller(Audience.OPERATOR, f"token:{name}")
-            raise Refused("access.token", "this operator token is not valid; `rocade init` or `rocade token` makes one")
-        if scope.get("rocade.listener") == "loopback":
-            return Caller(Audience.LOCAL, peer_of(scope))
-        return None
+            principal, thumbprint = self._by_certificate(der)
+            if not token:
+                return principal
+            if self._tokens is None:
+                raise Refused("access.token.refused", "no tokens are taken here")
+            return self._tokens.check(token, thumbprint, self._clock.now_us())
+        if token:
+            raise Refused(
+                "access.token.unbound", "a token works only over mutual TLS with the certificate it is bound to"
+            )
+        if secret := session_secret(scope):
+            session = await self._sessions.session(secret) if self._sessions else None
+            if session is None:
+                raise Refused("access.session", "you are signed out; sign in again")
+            return session.principal
+        return Principal("nobody", peer_of(scope), "", "none")
 
-    def _by_certificate(self, der: bytes) -> Caller:
+    def _by_certificate(self, der: bytes) -> tuple[Principal, str]:
         now_us = self._clock.now_us()
-        proof = self._proofs.get(der)
-        if proof is None:
+        known = self._proofs.get(der)
+        if known is None:
             proof = self._verify(der, now_us)
             if len(self._proofs) >= _CACHED_CERTIFICATES:
                 self._proofs.pop(next(iter(self._proofs)))
-            self._proofs[der] = proof
+            thumbprint = urlsafe_b64encode(sha256(der).digest()).rstrip(b"=").decode()
+            known = self._proofs[der] = proof, _machine(proof.identity), thumbprint
+        proof, principal, thumbprint = known
         if now_us >= proof.not_after_us:
             raise Refused("trust.certificate.expired", "the client certificate has expired; renew it")
         if self._is_revoked(proof.serial):
             raise Refused("trust.certificate.revoked", "the client certificate was revoked; enrol again")
-        audience = _AUDIENCE_OF_KIND.get(proof.identity.kind)
-        if audience is None:
-            raise Refused("access.denied", "the API is for operators and partners")
-        return Caller(audience, proof.identity.uri)
+        return principal, thumbprint
 
-    def admit(self, scope: Any, audience: Audience | None) -> Caller:
-        """Return the caller if `audience` includes him; otherwise audit and refuse.
+    async def admit(self, scope: Any, act: Act, ref: int | None = None) -> Permit:
+        """The permit for one request; a refusal is audited.
 
-        Raises: Refused `access.missing` (nobody proven), `access.denied`, or what `identify` raises.
+        Raises: Refused `access.missing` (nobody proven), `gate.denied`, `gate.touch`, or what `identify` raises.
         """
+        principal = Principal("nobody", peer_of(scope), "", "none")
         try:
-            caller = self.identify(scope)
-            if caller is None or (caller.audience is Audience.LOCAL and not _holds(audience, caller)):
-                raise Refused(
-                    "access.missing", "send a client certificate or an operator token (Authorization: Bearer)"
-                )
-            if not _holds(audience, caller):
-                raise Refused("access.denied", "this is not open to you")
-            return caller
+            principal = await self._identified(scope, act)
+            if act.of == "nothing":
+                return Permit(principal, act, "", Right())
+            permit = self._permit(scope, principal, act, ref, touched=await self._is_touched(scope, act))
+            if ref is not None and act.classes:
+                self.note_look(permit, ref, _asked_signals(scope))
+            return permit
         except Refused as refusal:
-            self.note_refusal(peer_of(scope), refusal.code)
+            self.note_refusal(principal.id, refusal.code, act, ref, scope.get("rocade.request_id", ""))
             raise
 
-    def note_refusal(self, peer: str, code: str) -> None:
+    async def recheck(self, scope: Any, act: Act, ref: int | None = None) -> None:
+        """Prove the caller and ask the gate once more, for a request that is still being answered.
+
+        Raises: as `admit`; nothing is audited.
+        """
+        principal = await self._identified(scope, act)
+        if act.of != "nothing":
+            self._permit(scope, principal, act, ref, touched=act.needs_touch)
+
+    def _permit(self, scope: Any, principal: Principal, act: Act, ref: int | None, *, touched: bool) -> Permit:
+        if principal.kind == "nobody":
+            raise Refused("access.missing", "sign in, or send a client certificate")
+        purpose, now_us = _purpose(scope, principal), self._clock.now_us()
+        return self.gate.permit(principal, act, ref=ref, purpose=purpose, at_us=now_us, touched=touched)
+
+    async def _identified(self, scope: Any, act: Act) -> Principal:
+        """An open route greets who is known and takes everybody else as nobody."""
+        try:
+            return await self.identify(scope)
+        except Refused:
+            if act.of != "nothing":
+                raise
+            return Principal("nobody", peer_of(scope), "", "none")
+
+    async def _is_touched(self, scope: Any, act: Act) -> bool:
+        """Whether a fresh passkey touch bound to exactly this request came with it; it is used up."""
+        touch = dict(scope["headers"]).get(TOUCH_HEADER, b"").decode("latin-1") if act.needs_touch else ""
+        if not touch or self._sessions is None:
+            return False
+        await self._sessions.redeem_touch(session_secret(scope), touch, act.name, subject_of(scope))
+        return True
+
+    def right(self, principal: Principal, ref: int, purpose: str) -> Right:
+        return self.gate.rights.right(principal, ref, purpose, self._clock.now_us())
+
+    def refs(self, principal: Principal, purpose: str) -> list[int]:
+        return self.gate.rights.refs(principal, purpose, self._clock.now_us())
+
+    def hidden(self, principal: Principal, purpose: str, classes: int) -> list[int]:
+        return self.gate.rights.hidden(principal.recipient, purpose, classes, self._clock.now_us())
+
+    def note_look(self, permit: Permit, ref: int, signals: list[str]) -> None:
+        if self._looks is not None:
+            self._looks.note(permit, ref, permit.act.name, signals, self._clock.now_us())
+
+    def note_refusal(
+        self, actor: str, code: str, act: Act | None = None, ref: int | None = None, request_id: str = ""
+    ) -> None:
         """Audit a refused handshake or request; nothing the peer claimed is repeated."""
-        self._audit.note(AuditEntry(self._clock.now_us(), peer, "http.access", "http", "refused", code))
+        facts: dict[str, str | int | float] = {"request": request_id} if request_id else {}
+        if act is not None:
+            facts["act"] = act.name
+        subject = f"vehicle:{ref}" if ref is not None else "http"
+        self._audit.note(AuditEntry(self._clock.now_us(), actor, "http.access", subject, "refused", code, facts))
 
 
-def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The one guard of all routes: no audience named = nobody is admitted."""
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """The one guard of all routes: no act named = nobody is admitted."""
     access = cast("Access", connection.app.state.access)
-    caller = access.admit(connection.scope, handler.opt.get("audience"))
-    cast("dict[str, Any]", connection.scope)["rocade.caller"] = caller
+    act = handler.opt.get("act")
+    if act is None:
+        access.note_refusal(peer_of(connection.scope), "gate.denied")
+        raise Refused("gate.denied", "this route names no act, so nobody may do it")
+    ref = connection.path_params.get("ref") if act.of == "vehicle" else None
+    permit = await access.admit(connection.scope, act, ref)
+    cast("dict[str, Any]", connection.scope)["rocade.permit"] = permit
 
 
-def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+def permit_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Permit:
+    """What the guard allowed, and to whom."""
+    return cast("Permit", cast("dict[str, Any]", connection.scope)["rocade.permit"])
+
+
+async def require(connection: ASGIConnection[Any, Any, Any, Any], act: Act, ref: int | None = None) -> Permit:
+    """Ask for a second act in the middle of a handler. Raises: as the guard."""
+    return await cast("Access", connection.app.state.access).admit(connection.scope, act, ref)
+
+
+def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
     """Whom the guard admitted."""
-    return cast("Caller", cast("dict[str, Any]", connection.scope)["rocade.caller"])
+    return permit_of(connection).principal
+
+
+def right_of(connection: ASGIConnection[Any, Any, Any, Any], ref: int) -> Right:
+    """What the admitted caller may see of one vehicle at this moment, for handlers that speak of several."""
+    permit = permit_of(connection)
+    return cast("Access", connection.app.state.access).right(permit.principal, ref, permit.purpose)
+
+
+def refs_of(connection: ASGIConnection[Any, Any, Any, Any]) -> list[int]:
+    """The owned vehicles the admitted caller may see anything of at this moment."""
+    permit = permit_of(connection)
+    return cast("Access", connection.app.state.access).refs(permit.principal, permit.purpose)
+
+
+def hidden_from(connection: ASGIConnection[Any, Any, Any, Any], classes: int) -> list[int]:
+    """The owned vehicles of which the admitted caller may not see all of these classes at this moment."""
+    permit = permit_of(connection)
+    return cast("Access", connection.app.state.access).hidden(permit.principal, permit.purpose, classes)
+
+
+def note_look(connection: ASGIConnection[Any, Any, Any, Any], ref: int, right: Right, signals: Sequence[str]) -> None:
+    """Write down a look at a vehicle that the path did not name."""
+    permit = msgspec.structs.replace(permit_of(connection), right=right)
+    cast("Access", connection.app.state.access).note_look(permit, ref, list(signals))
+
+
+def session_secret(scope: Any) -> str:
+    """The session cookie, or ''."""
+    for name, value in scope["headers"]:
+        if name == b"cookie":
+            try:
+                jar = SimpleCookie(cast("bytes", value).decode("latin-1"))
+            except CookieError:
+                return ""
+            if SESSION_COOKIE in jar:
+                return jar[SESSION_COOKIE].value
+    return ""
+
+
+def subject_of(scope: Any) -> str:
+    """What a touch is bound to: method, path and query of the request, so an act that needs one carries nothing in its body."""
+    query = scope["query_string"].decode("latin-1")
+    return f"{scope['method']} {scope['path']}{'?' + query if query else ''}"
 
 
 def peer_of(scope: Any) -> str:
@@ -157,8 +294,23 @@ def peer_of(scope: Any) -> str:
     return f"peer:{client[0]}" if client else "peer:unknown"
 
 
-def _holds(audience: Audience | None, caller: Caller) -> bool:
-    return audience is not None and caller.audience in audience
+def _machine(identity: Identity) -> Principal:
+    recipient = "operator" if identity.kind == "operator" else f"{identity.kind}:{identity.id}"
+    duties = OPERATOR_DUTIES if identity.kind == "operator" else frozenset[str]()
+    return Principal(identity.kind, identity.uri, recipient, "certificate", identity.region, duties)
+
+
+def _purpose(scope: Any, principal: Principal) -> str:
+    """What the caller says he reads for, else what goes without saying: a token's only purpose, his own, operation."""
+    if asked := parse_qs(scope["query_string"].decode("latin-1")).get("purpose"):
+        return asked[-1]
+    if len(principal.purposes) == 1:
+        return next(iter(principal.purposes))
+    return "operation" if principal.duties else "own"
+
+
+def _asked_signals(scope: Any) -> list[str]:
+    return parse_qs(scope["query_string"].decode("latin-1")).get("signal", [])
 
 
 def _bearer(scope: Any) -> str:

@@ -17,8 +17,9 @@ from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 
 from rocade.doors.http import problems
-from rocade.doors.http.access import EVERYBODY, Access, guard
+from rocade.doors.http.access import Access, does, guard
 from rocade.doors.http.shell import Traffic
+from rocade.trust.authority.gate import acts
 
 MAX_BODY_BYTES = 1 << 20
 
@@ -27,7 +28,7 @@ class _Document(Controller):
     """The document alone: the framework's own router adds viewers and a catch-all page."""
 
     path = "/v1"
-    opt = {"audience": EVERYBODY}  # noqa: RUF012 - as the framework declares it
+    opt = does(acts.READ_REFERENCE)
 
     @get("/openapi.json", include_in_schema=False, media_type="application/vnd.oai.openapi+json")
     async def show(self, request: Request[Any, Any, Any]) -> Response[bytes]:

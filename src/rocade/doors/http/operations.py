@@ -13,21 +13,22 @@ from litestar.params import FromQuery, SkipValidation
 
 from rocade.core.errors import Corrupt
 from rocade.core.ports import AuditEntry
-from rocade.doors.http.access import EVERYBODY, OPERATORS, PAGES
+from rocade.doors.http.access import does
 from rocade.doors.http.shell import BUCKETS_S, Traffic
 from rocade.fabric.status import ProcessStatus, StatusBoard
+from rocade.trust.authority.gate import acts
 
 CHECK_TIMEOUT_S = 2.0
 type Checks = Mapping[str, Callable[[], Awaitable[bool]]]
 
 
-@get("/health/live", opt={"audience": EVERYBODY})
+@get("/health/live", opt=does(acts.CHECK_HEALTH))
 async def live() -> dict[str, str]:
     """This process answers."""
     return {"status": "alive"}
 
 
-@get("/health/ready", opt={"audience": EVERYBODY})
+@get("/health/ready", opt=does(acts.CHECK_HEALTH))
 async def is_ready(ready: NamedDependency[SkipValidation[Checks]]) -> Response[dict[str, Any]]:
     """Every engine this process needs answers within two seconds; 503 otherwise, naming what does not."""
     answers = dict(zip(ready, await asyncio.gather(*map(_check, ready.values())), strict=True))
@@ -43,7 +44,7 @@ async def _check(check: Callable[[], Awaitable[bool]]) -> bool:
         return False
 
 
-@get("/metrics", opt={"audience": PAGES}, media_type="text/plain; version=0.0.4", include_in_schema=True)
+@get("/metrics", opt=does(acts.READ_METRICS), media_type="text/plain; version=0.0.4", include_in_schema=True)
 async def metrics(request: Request[Any, Any, Any], status: NamedDependency[SkipValidation[StatusBoard]]) -> str:
     """Prometheus text: this process's requests, and what every process reports of itself."""
     lines = [*_traffic_lines(request.app.state.traffic), *_status_lines(await status.read())]
@@ -100,7 +101,7 @@ class StatusView(msgspec.Struct, frozen=True):
     processes: list[ProcessView]
 
 
-@get("/v1/status", opt={"audience": OPERATORS})
+@get("/v1/status", opt=does(acts.READ_STATUS))
 async def show_status(status: NamedDependency[SkipValidation[StatusBoard]]) -> StatusView:
     """Every process seen in the last hour and what it reports."""
     return StatusView([msgspec.convert(one, ProcessView, from_attributes=True) for one in await status.read()])
@@ -133,14 +134,14 @@ class AuditLines(msgspec.Struct, frozen=True):
     items: list[AuditLine]
 
 
-@get("/v1/audit", opt={"audience": OPERATORS})
+@get("/v1/audit", opt=does(acts.READ_AUDIT))
 async def show_audit(book: NamedDependency[SkipValidation[AuditReader]], limit: FromQuery[int] = 50) -> AuditLines:
     """The newest entries of the audit log, newest first."""
     lines = await book.tail(max(1, min(limit, 1000)))
     return AuditLines([AuditLine(position, *msgspec.structs.astuple(entry)) for position, entry in lines])
 
 
-@get("/v1/audit/verify", opt={"audience": OPERATORS})
+@get("/v1/audit/verify", opt=does(acts.VERIFY_AUDIT))
 async def verify_audit(book: NamedDependency[SkipValidation[AuditReader]]) -> dict[str, Any]:
     """Check every entry against the signed tree heads; `ok` is false and `code` and `position` say where it breaks."""
     try:

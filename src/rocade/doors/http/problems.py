@@ -20,8 +20,9 @@ _log = logging.getLogger("rocade.http")
 
 STATUS_BY_CODE = {
     "access.missing": 401,
-    "access.token": 401,
-    "access.denied": 403,
+    "access.session": 401,
+    "gate.denied": 403,
+    "gate.touch": 403,
     "access.cross_site": 403,
     "access.host": 421,
 }
@@ -35,7 +36,7 @@ STATUS_BY_LAST_WORD = {
     "too_large": 413,
     "too_many": 413,
 }
-STATUS_BY_FIRST_WORD = {"trust": 403, "access": 403, "quota": 429}
+STATUS_BY_FIRST_WORD = {"trust": 403, "access": 403, "gate": 403, "people": 403, "consent": 403, "quota": 429}
 
 
 def status_of(error: RocadeError) -> int:

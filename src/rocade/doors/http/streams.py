@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from time import monotonic
 from typing import Any, cast
 
+import msgspec
 from litestar import Request
 from litestar.response import Stream
 
 from rocade.core.errors import Refused
-from rocade.doors.http.access import Access
+from rocade.doors.http.access import Access, permit_of
 
 RECHECK_S = 1.0
 ALIVE = b": alive\n\n"
@@ -22,21 +23,24 @@ ALIVE = b": alive\n\n"
 def events(request: Request[Any, Any, Any], frames: AsyncIterator[bytes]) -> Stream:
     """Answer with frames as they come; each is one or more complete events.
 
-    The caller is checked again at least once a second while the stream is open: who is revoked meanwhile gets no more.
+    The caller is proven and the gate asked again once a second while the stream is open: when his right has ended, a last
+    event `ended` says why, and no value follows it.
     """
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return Stream(_while_admitted(request, frames), media_type="text/event-stream", headers=headers)
 
 
 async def _while_admitted(request: Request[Any, Any, Any], frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    access = cast("Access", request.app.state.access)
+    access, act = cast("Access", request.app.state.access), permit_of(request).act
+    ref = request.path_params.get("ref") if act.of == "vehicle" else None
     checked_s = monotonic()
     async for frame in frames:
         if monotonic() - checked_s > RECHECK_S:
             checked_s = monotonic()
             try:
-                access.identify(request.scope)
-            except Refused:
+                await access.recheck(request.scope, act, ref)
+            except Refused as refusal:
+                yield event("ended", msgspec.json.encode({"code": refusal.code, "detail": refusal.message}))
                 return
         yield frame
 

@@ -14,13 +14,14 @@ from rocade.core.catalogue import Catalogue
 from rocade.core.errors import Refused
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock
-from rocade.doors.http import OPERATORS, READERS, AnyRequest, caller_of
+from rocade.doors.http import AnyRequest, caller_of, does
 from rocade.fabric.log import Log
 from rocade.services.telemetry import quarantine
 from rocade.services.telemetry.gaps import Numbers
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.telemetry.model import Quarantined
 from rocade.services.vehicles import Registry
+from rocade.trust.authority.gate import acts
 
 LedgerDependency = NamedDependency[SkipValidation[Ledger]]
 LogDependency = NamedDependency[SkipValidation[Log]]
@@ -47,7 +48,7 @@ class SignalsView(msgspec.Struct, frozen=True):
     items: list[SignalView]
 
 
-@get("/v1/signals", opt={"audience": READERS})
+@get("/v1/signals", opt=does(acts.LIST_SIGNALS))
 async def list_signals(
     catalogue: CatalogueDependency, find: FromQuery[str] = "", brand: FromQuery[str | None] = None
 ) -> SignalsView:
@@ -68,7 +69,7 @@ class UnknownsView(msgspec.Struct, frozen=True):
     items: list[UnknownView]
 
 
-@get("/v1/signals/unknown", opt={"audience": OPERATORS})
+@get("/v1/signals/unknown", opt=does(acts.READ_UNKNOWN_SIGNALS))
 async def list_unknown_signals(ledger: LedgerDependency) -> UnknownsView:
     """Signals that vehicles sent and the catalogue does not know; their values are stored all the same."""
     return UnknownsView(
@@ -95,7 +96,7 @@ class GapsView(msgspec.Struct, frozen=True):
     highest: int
 
 
-@get("/v1/vehicles/{ref:int}/gaps", opt={"audience": READERS})
+@get("/v1/vehicles/{ref:int}/gaps", opt=does(acts.READ_GAPS))
 async def show_gaps(ref: FromPath[int], ledger: LedgerDependency, registry: RegistryDependency) -> GapsView:
     """What is missing of a vehicle: numbers that were never acknowledged, newest journal first."""
     await registry.by_ref(VehicleRef(ref))
@@ -136,7 +137,7 @@ class HeldPage(msgspec.Struct, frozen=True):
     next: str | None
 
 
-@get("/v1/quarantine", opt={"audience": OPERATORS})
+@get("/v1/quarantine", opt=does(acts.READ_QUARANTINE))
 async def list_quarantine(
     ledger: LedgerDependency,
     ref: FromQuery[int | None] = None,
@@ -152,14 +153,14 @@ async def list_quarantine(
     return HeldPage([_held(one) for one in found[:limit]], next_cursor)
 
 
-@get("/v1/quarantine/{number:int}", opt={"audience": OPERATORS})
+@get("/v1/quarantine/{number:int}", opt=does(acts.READ_QUARANTINE))
 async def show_quarantined(number: FromPath[int], ledger: LedgerDependency) -> HeldView:
     """One record: reason, size, state."""
     held, _ = await quarantine.show(ledger, number)
     return _held(held)
 
 
-@post("/v1/quarantine/{number:int}/replay", opt={"audience": OPERATORS}, status_code=200)
+@post("/v1/quarantine/{number:int}/replay", opt=does(acts.REPLAY_QUARANTINED), status_code=200)
 async def replay_quarantined(
     request: AnyRequest,
     number: FromPath[int],
@@ -175,7 +176,7 @@ async def replay_quarantined(
     return _held(held)
 
 
-@delete("/v1/quarantine/{number:int}", opt={"audience": OPERATORS}, status_code=200)
+@delete("/v1/quarantine/{number:int}", opt=does(acts.DROP_QUARANTINED), status_code=200)
 async def drop_quarantined(
     request: AnyRequest, number: FromPath[int], ledger: LedgerDependency, audit: AuditDependency, clock: ClockDependency
 ) -> HeldView:
@@ -187,7 +188,7 @@ async def drop_quarantined(
 
 
 async def _record(request: AnyRequest, audit: Audit, clock: Clock, action: str, number: int) -> None:
-    await audit.record(AuditEntry(clock.now_us(), caller_of(request).actor, action, f"quarantine:{number}"))
+    await audit.record(AuditEntry(clock.now_us(), caller_of(request).id, action, f"quarantine:{number}"))
 
 
 def _held(one: Quarantined) -> HeldView:

@@ -7,7 +7,7 @@ who asked; erasing is recorded before it is done. Instants are ISO 8601 (UTC unl
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -19,11 +19,12 @@ from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 from litestar.response import Stream
 
 from rocade.core.catalogue import Catalogue
+from rocade.core.data_classes import bit, class_of, mask
 from rocade.core.errors import Refused
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.core.signals import Signal
-from rocade.doors.http import OPERATORS, READERS, AnyRequest, caller_of
+from rocade.doors.http import AnyRequest, caller_of, does, hidden_from, note_look, permit_of, right_of
 from rocade.fabric.database import Database
 from rocade.fabric.history import History
 from rocade.services.telemetry import export, store
@@ -34,6 +35,7 @@ from rocade.services.telemetry.resampling import Buckets, Resampler
 from rocade.services.telemetry.trips import ROLES, Trip, trips_of
 from rocade.services.vehicles import Registry, Vehicle
 from rocade.services.vehicles.twin import TwinStore
+from rocade.trust.authority.gate import acts
 
 HistoryDependency = NamedDependency[SkipValidation[History]]
 RegistryDependency = NamedDependency[SkipValidation[Registry]]
@@ -162,14 +164,38 @@ def check_form(form: str) -> str:
     return form
 
 
+async def known(request: AnyRequest, registry: Registry, ref: int) -> None:
+    """The reference of an ended ownership names no vehicle any more, but still its former owner's time.
+
+    Raises: Refused `vehicles.unknown`.
+    """
+    if permit_of(request).right.relation != "former":
+        await registry.by_ref(VehicleRef(ref))
+
+
+def check_classes(asked: Asked, granted: Mapping[int, int]) -> None:
+    """Every signal asked for belongs to a class granted on every vehicle; half an answer would look like a whole one.
+
+    Raises: Refused `gate.denied`, naming the class.
+    """
+    for signal in asked.signals:
+        name = class_of(signal.name)
+        for ref, classes in granted.items():
+            if not classes & bit(name):
+                raise Refused(
+                    "gate.denied", f"{signal.name} is {name} data of this vehicle, which you may not see for this purpose",
+                    missing=name, ref=str(ref),
+                )  # fmt: skip
+
+
 def note_read(request: AnyRequest, audit: Audit, clock: Clock, refs: Sequence[int], facts: dict[str, Any]) -> None:
     """One audit entry per vehicle read."""
-    actor, now_us = caller_of(request).actor, clock.now_us()
+    actor, now_us = caller_of(request).id, clock.now_us()
     for ref in refs:
         audit.note(AuditEntry(now_us, actor, "telemetry.history.read", f"vehicle:{ref}", facts=facts))
 
 
-@get("/v1/vehicles/{ref:int}/history", opt={"audience": READERS})
+@get("/v1/vehicles/{ref:int}/history", opt=does(acts.READ_HISTORY))
 async def read_history(
     request: AnyRequest,
     ref: FromPath[int],
@@ -191,12 +217,13 @@ async def read_history(
     """
     form = check_form(format)
     asked = ask(catalogue, clock, [ref], signal, (since, until), every, agg)
-    await registry.by_ref(VehicleRef(ref))
+    await known(request, registry, ref)
+    check_classes(asked, {ref: permit_of(request).right.classes})
     note_read(request, audit, clock, asked.refs, {"from_us": asked.from_us, "until_us": asked.until_us})
     return _answer(history, asked, form)
 
 
-@get("/v1/history", opt={"audience": READERS})
+@get("/v1/history", opt=does(acts.READ_MANY))
 async def read_many(
     request: AnyRequest,
     history: HistoryDependency,
@@ -215,9 +242,13 @@ async def read_many(
     """The same for many vehicles at once, with a column `vehicle`. Refused if one of them is unknown."""
     form = check_form(format)
     asked = ask(catalogue, clock, ref, signal, (since, until), every, agg)
-    known = await registry.by_refs(VehicleRef(one) for one in asked.refs)
-    if len(known) < len(asked.refs):
-        raise Refused("vehicles.unknown", f"{len(asked.refs) - len(known)} of these vehicles are not registered")
+    rights = {one: right_of(request, one) for one in asked.refs}
+    check_classes(asked, {one: right.classes for one, right in rights.items()})
+    registered = await registry.by_refs(VehicleRef(one) for one in asked.refs)
+    if len(registered) < len(asked.refs):
+        raise Refused("vehicles.unknown", f"{len(asked.refs) - len(registered)} of these vehicles are not registered")
+    for one, right in rights.items():
+        note_look(request, one, right, signal)
     note_read(request, audit, clock, asked.refs, {"from_us": asked.from_us, "until_us": asked.until_us})
     return _answer(history, asked, form)
 
@@ -226,7 +257,7 @@ class TripsView(msgspec.Struct, frozen=True):
     items: list[Trip]
 
 
-@get("/v1/vehicles/{ref:int}/trips", opt={"audience": READERS})
+@get("/v1/vehicles/{ref:int}/trips", opt=does(acts.READ_TRIPS))
 async def read_trips(
     request: AnyRequest,
     ref: FromPath[int],
@@ -244,7 +275,7 @@ async def read_trips(
     from_us = instant_us(since, until_us - LONGEST_TRIPS_US)
     if not 0 < until_us - from_us <= LONGEST_TRIPS_US:
         raise Refused("telemetry.range.trips", "ask for trips of at most 31 days at once")
-    await registry.by_ref(VehicleRef(ref))
+    await known(request, registry, ref)
     note_read(request, audit, clock, [ref], {"from_us": from_us, "until_us": until_us})
     return TripsView(await trips_between(history, catalogue, ref, from_us, until_us))
 
@@ -270,7 +301,7 @@ class FleetView(msgspec.Struct, frozen=True):
     items: list[FleetLine]
 
 
-@get("/v1/fleet/history", opt={"audience": READERS})
+@get("/v1/fleet/history", opt=does(acts.READ_FLEET))
 async def read_fleet(
     request: AnyRequest,
     history: HistoryDependency,
@@ -284,12 +315,19 @@ async def read_fleet(
     every: FromQuery[str] = "1h",
     by: FromQuery[str] = "",
 ) -> FleetView:
-    """Count, mean, lowest and highest of all vehicles by whole hours; `by` = brand, model, kind or powertrain."""
+    """Count, mean, lowest and highest of all vehicles by whole hours; `by` = brand, model, kind or powertrain.
+
+    Vehicles whose owner has not granted these data to the operator for this purpose are left out.
+    """
     asked = ask(catalogue, clock, [], signal, (since, until), every, "mean")
     first, last = asked.from_us // HOUR_US * HOUR_US, -(-asked.until_us // HOUR_US) * HOUR_US
     groups, names = await _groups(registry, by) if by else (None, [""])
-    found = await store.hourly(history, list(asked.names), first, last, every_us=asked.every_us, groups=groups)
-    actor = caller_of(request).actor
+    wanted = mask(class_of(name) for name in asked.names.values())
+    hidden = hidden_from(request, wanted)
+    found = await store.hourly(
+        history, list(asked.names), first, last, every_us=asked.every_us, groups=groups, without=hidden
+    )
+    actor = caller_of(request).id
     audit.note(AuditEntry(clock.now_us(), actor, "telemetry.fleet.read", "fleet", facts={"by": by or "all"}))
     lines = zip(*(found.column(at).to_pylist() for at in range(7)), strict=True)
     return FleetView([FleetLine(asked.names[line[0]], names[line[1]], *line[2:]) for line in lines])
@@ -318,7 +356,7 @@ class ErasureView(msgspec.Struct, frozen=True):
     is_done: bool
 
 
-@delete("/v1/vehicles/{ref:int}/data", opt={"audience": OPERATORS}, status_code=200)
+@delete("/v1/vehicles/{ref:int}/data", opt=does(acts.ERASE), status_code=200)
 async def erase(
     request: AnyRequest,
     ref: FromPath[int],
@@ -340,7 +378,7 @@ async def erase(
     if dry_run:
         return ErasureView(str(ref), points, is_done=False)
     now_us = clock.now_us()
-    await audit.record(AuditEntry(now_us, caller_of(request).actor, "telemetry.erase", f"vehicle:{ref}"))
+    await audit.record(AuditEntry(now_us, caller_of(request).id, "telemetry.erase", f"vehicle:{ref}"))
     await forget(vehicle, now_us, database, history, registry, twins, ledger)
     return ErasureView(str(ref), points, is_done=True)
 

@@ -95,18 +95,22 @@ async def hourly(
     every_us: int = HOUR_US,
     vehicles: Sequence[int] | None = None,
     groups: Mapping[int, int] | None = None,
+    without: Sequence[int] = (),
 ) -> pa.Table:
     """Count, mean, lowest and highest by signal, group and `every_us`, from the summaries alone.
 
     `groups` numbers the vehicles (by brand, by model; the caller knows them); without it a group is a vehicle if
-    `vehicles` are named, else the whole fleet is group 0.
+    `vehicles` are named, else the whole fleet is group 0. `without`: vehicles left out.
     Shape: columns signal, group, from_us, n, mean, low, high. Raises: Refused `telemetry.range.hours`.
     """
     if any(instant % HOUR_US for instant in (from_us, until_us, every_us)) or every_us <= 0:
         raise Refused("telemetry.range.hours", "fleet summaries are by whole hours (UTC): round from, until and every")
     where = _WHERE if vehicles is not None or groups is not None else _WHERE.partition(" AND ")[2]
     group = "toUInt64(0)"
-    parameters = _parameters(vehicles or list(groups or ()), signals, from_us, until_us)
+    if without:
+        where += " AND vehicle NOT IN {without:Array(UInt64)}"
+    parameters = {"without": list(without)} if without else {}
+    parameters |= _parameters(vehicles or list(groups or ()), signals, from_us, until_us)
     if groups is not None:
         group = "toUInt64(transform(vehicle, {members:Array(UInt64)}, {numbers:Array(UInt64)}, toUInt64(0)))"
         parameters |= {"members": list(groups), "numbers": list(groups.values())}

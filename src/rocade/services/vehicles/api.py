@@ -16,16 +16,20 @@ from litestar.params import FromPath, FromQuery, SkipValidation
 from litestar.response import Stream
 
 from rocade.core.catalogue import Catalogue
+from rocade.core.data_classes import bit, class_of
 from rocade.core.errors import Refused
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.core.signals import Quality
-from rocade.doors.http import READERS, AnyRequest, caller_of
+from rocade.doors.http import AnyRequest, caller_of, does, note_look, permit_of, refs_of, right_of
 from rocade.doors.http.streams import ALIVE, event, events, pause
+from rocade.services.vehicles import errors
 from rocade.services.vehicles.model import Vehicle
 from rocade.services.vehicles.service import Registry
 from rocade.services.vehicles.twin import Position, Twin, TwinStore
+from rocade.trust.authority.gate import acts
 
+IDENTITY, LOCATION, DRIVING = bit("identity"), bit("location"), bit("driving")
 STREAMED_VEHICLES = 100
 OVERLAP_US = 2_000_000
 """Twins are asked for again from this long before the newest seen: a row shows a moment after it was stamped."""
@@ -96,17 +100,25 @@ def quality_names(quality: int) -> list[str]:
     return [name for bit, name in QUALITY_NAMES.items() if quality & bit]
 
 
-async def views(vehicles: Sequence[Vehicle], twins: TwinStore) -> list[VehicleView]:
+async def views(request: AnyRequest, vehicles: Sequence[Vehicle], twins: TwinStore) -> list[VehicleView]:
+    """The rows, with the id (a VIN names a person) for operators and where the owner lets it be seen."""
     seen = await twins.seen(int(vehicle.ref) for vehicle in vehicles)
-    names = VehicleView.__struct_fields__[1:-1]
+    names = VehicleView.__struct_fields__[2:-1]
+    is_operator = bool(caller_of(request).duties)
     return [
-        VehicleView(*(str(one.ref), *(getattr(one, name) for name in names), seen.get(int(one.ref))))
+        VehicleView(
+            str(one.ref),
+            one.id if is_operator or right_of(request, one.ref).classes & IDENTITY else "",
+            *(getattr(one, name) for name in names),
+            seen.get(int(one.ref)),
+        )
         for one in vehicles
     ]
 
 
-@get("/v1/vehicles", opt={"audience": READERS})
+@get("/v1/vehicles", opt=does(acts.LIST_VEHICLES))
 async def list_vehicles(
+    request: AnyRequest,
     registry: RegistryDependency,
     twins: TwinDependency,
     id: FromQuery[str | None] = None,
@@ -117,27 +129,47 @@ async def list_vehicles(
     cursor: FromQuery[str | None] = None,
     limit: FromQuery[int] = 100,
 ) -> VehiclesView:
-    """Vehicles, a page at a time; `next` is the cursor of the following page. `id` asks for exactly one."""
+    """Vehicles, a page at a time; `next` is the cursor of the following page. `id` asks for exactly one.
+
+    Operators see the registry, everybody else the vehicles whose owner lets him see something.
+    """
     if id is not None:
-        return VehiclesView(await views([await registry.resolve(id)], twins), None)
+        return VehiclesView(await views(request, [await _find(request, id, registry)], twins), None)
     asked = {"brand": brand, "model": model, "kind": kind, "powertrain": powertrain}
-    page = await registry.list(cursor, limit, **{name: value for name, value in asked.items() if value is not None})
-    return VehiclesView(await views(page.vehicles, twins), page.cursor)
+    filters = {name: value for name, value in asked.items() if value is not None}
+    among = None if caller_of(request).duties else refs_of(request)
+    page = await registry.list(cursor, limit, among=among, **filters)
+    return VehiclesView(await views(request, page.vehicles, twins), page.cursor)
 
 
-@get("/v1/vehicles/{ref:int}", opt={"audience": READERS})
-async def show_vehicle(ref: FromPath[int], registry: RegistryDependency, twins: TwinDependency) -> VehicleView:
+async def _find(request: AnyRequest, id: str, registry: Registry) -> Vehicle:
+    """Who may see nothing of it is told what he is told of a vehicle that does not exist.
+
+    Raises: Refused `vehicles.unknown`.
+    """
+    vehicle = await registry.resolve(id)
+    if not (caller_of(request).duties or right_of(request, vehicle.ref).classes):
+        raise errors.unknown()
+    return vehicle
+
+
+@get("/v1/vehicles/{ref:int}", opt=does(acts.READ_VEHICLE))
+async def show_vehicle(
+    request: AnyRequest, ref: FromPath[int], registry: RegistryDependency, twins: TwinDependency
+) -> VehicleView:
     """One vehicle."""
-    return (await views([await registry.by_ref(VehicleRef(ref))], twins))[0]
+    return (await views(request, [await registry.by_ref(VehicleRef(ref))], twins))[0]
 
 
-@get("/v1/vehicles/by-id/{id:str}", opt={"audience": READERS})
-async def show_vehicle_by_id(id: FromPath[str], registry: RegistryDependency, twins: TwinDependency) -> VehicleView:
+@get("/v1/vehicles/by-id/{id:str}", opt=does(acts.FIND_VEHICLE))
+async def show_vehicle_by_id(
+    request: AnyRequest, id: FromPath[str], registry: RegistryDependency, twins: TwinDependency
+) -> VehicleView:
     """The vehicle whose certificate says `id` (VIN or serial). Logs and metrics hold the route, never the id."""
-    return (await views([await registry.resolve(id)], twins))[0]
+    return (await views(request, [await _find(request, id, registry)], twins))[0]
 
 
-@get("/v1/vehicles/{ref:int}/twin", opt={"audience": READERS})
+@get("/v1/vehicles/{ref:int}/twin", opt=does(acts.READ_TWIN))
 async def show_twin(
     request: AnyRequest,
     ref: FromPath[int],
@@ -150,29 +182,36 @@ async def show_twin(
     if twin is None:
         await registry.by_ref(VehicleRef(ref))
         twin = Twin(ref, 0, 0, 0, None, None, None, {}, {})
-    tag = f'"{twin.updated_us}"'
+    classes = permit_of(request).right.classes
+    tag = f'"{twin.updated_us}-{classes:x}"'
     headers = {"etag": tag, "cache-control": "no-cache"}
     if tag in request.headers.get("if-none-match", ""):
         return Response(None, status_code=304, headers=headers)
-    return Response(twin_view(twin, catalogue), headers=headers)
+    return Response(twin_view(twin, catalogue, classes), headers=headers)
 
 
-def twin_view(twin: Twin, catalogue: Catalogue) -> TwinView:
-    """The twin with names, units and quality in words, in order of name."""
+def twin_view(twin: Twin, catalogue: Catalogue, classes: int) -> TwinView:
+    """The twin with names, units and quality in words, in order of name; of these data classes (mask) only."""
     signals = []
     for number, value in twin.reported.items():
         known = catalogue.get(number)
         name, unit = (known.name, known.unit) if known else (f"signal.{number}", "")
+        if not classes & bit(class_of(name)):
+            continue
         doubts = quality_names(value.quality)
         symbol = SYMBOLS.get(unit, unit)
         signals.append(SignalView(number, name, value.value, unit, symbol, doubts, value.time_us, value.changed_us))
     signals.sort(key=lambda signal: signal.name)
     newest_us = max((signal.time_us for signal in signals), default=None)
-    desired = {known.name if (known := catalogue.get(number)) else str(number): v for number, v in twin.desired.items()}
+    desired = {
+        known.name: value
+        for number, value in twin.desired.items()
+        if (known := catalogue.get(number)) and classes & bit(class_of(known.name))
+    }
     return TwinView(str(twin.ref), twin.updated_us, newest_us, twin.skew_us, signals, desired)
 
 
-@get("/v1/stream", opt={"audience": READERS})
+@get("/v1/stream", opt=does(acts.WATCH_VEHICLES))
 async def stream(
     request: AnyRequest,
     twins: TwinDependency,
@@ -186,6 +225,7 @@ async def stream(
 
     Without `ref` all vehicles' positions; with it only theirs and their values (of `signal`, else all). The id of an event
     resumes: send it as Last-Event-ID and what changed since comes first (the latest state, not every step between).
+    Only what the caller may see at that moment is sent; of a vehicle whose right ended, `ended` is the last event.
     """
     refs = frozenset(ref or ())
     if len(refs) > STREAMED_VEHICLES:
@@ -196,44 +236,55 @@ async def stream(
     since_us = request.headers.get("last-event-id", "0")
     start_us = int(since_us) if since_us.isdigit() else 0
     for one in refs:
-        audit.note(AuditEntry(clock.now_us(), caller_of(request).actor, "vehicles.stream", f"vehicle:{one}"))
-    return events(request, _changes(twins, catalogue, refs, signals, start_us, request.app.state.closing))
+        right = right_of(request, one)
+        if not right.classes:
+            raise errors.unseen(one)
+        note_look(request, one, right, signal or ())
+        audit.note(AuditEntry(clock.now_us(), caller_of(request).id, "vehicles.stream", f"vehicle:{one}"))
+    return events(request, _changes(request, twins, catalogue, refs, signals, start_us))
 
 
 async def _changes(
+    request: AnyRequest,
     twins: TwinStore,
     catalogue: Catalogue,
     refs: frozenset[int],
     signals: frozenset[int],
     since_us: int,
-    closing: asyncio.Event,
 ) -> AsyncIterator[bytes]:
-    """What changed since `since_us`, for as long as somebody reads."""
+    """What changed since `since_us`, for as long as somebody reads; what he may see is asked anew each second."""
+    closing: asyncio.Event = request.app.state.closing
     sent: dict[int, int] = {}
+    open_refs = set(refs)
     while not closing.is_set():
+        for ref in [one for one in open_refs if not right_of(request, one).classes]:
+            open_refs.discard(ref)
+            yield event("ended", msgspec.json.encode({"ref": str(ref), "code": "gate.denied"}))
+        if refs and not open_refs:
+            return
         for position in await twins.changed_since(max(0, since_us - OVERLAP_US)):
-            if (refs and position.ref not in refs) or sent.get(position.ref) == position.updated_us:
+            if (refs and position.ref not in open_refs) or sent.get(position.ref) == position.updated_us:
                 continue
             sent[position.ref] = position.updated_us
             since_us = max(since_us, position.updated_us)
-            number = str(since_us)
-            if position.longitude is not None:
-                yield event("position", msgspec.json.encode(_position(position)), number)
+            number, classes = str(since_us), right_of(request, position.ref).classes
+            if position.longitude is not None and classes & LOCATION:
+                yield event("position", msgspec.json.encode(_position(position, classes)), number)
             if refs and (twin := await twins.latest(position.ref)):
                 if signals:
                     chosen = {key: value for key, value in twin.reported.items() if key in signals}
                     twin = msgspec.structs.replace(twin, reported=chosen)
-                yield event("twin", msgspec.json.encode(twin_view(twin, catalogue)), number)
+                yield event("twin", msgspec.json.encode(twin_view(twin, catalogue, classes)), number)
         yield ALIVE
         await pause(closing)
 
 
-def _position(one: Position) -> dict[str, str | int | float | None]:
+def _position(one: Position, classes: int) -> dict[str, str | int | float | None]:
     return {
         "ref": str(one.ref),
         "longitude": one.longitude,
         "latitude": one.latitude,
-        "speed_kmh": one.speed_kmh,
+        "speed_kmh": one.speed_kmh if classes & DRIVING else None,
         "updated_us": one.updated_us,
     }
 

@@ -13,9 +13,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, SkipValidation
 
 from rocade.core.errors import Refused
-from rocade.doors.http import OPERATORS, caller_of
+from rocade.doors.http import caller_of, does, require
 from rocade.services.vehicles.service import Registry
 from rocade.trust.authority import Authority
+from rocade.trust.authority.gate import acts
 
 
 class EnrolmentView(msgspec.Struct, frozen=True):
@@ -32,7 +33,7 @@ class RevocationView(msgspec.Struct, frozen=True):
     revoked: int
 
 
-@post("/v1/enrolments", opt={"audience": OPERATORS})
+@post("/v1/enrolments", opt=does(acts.ENROL_VEHICLE))
 async def enrol(
     request: Request,  # type: ignore[type-arg]  # the framework's three type variables say nothing here
     registry: NamedDependency[SkipValidation[Registry]],
@@ -48,6 +49,8 @@ async def enrol(
 ) -> EnrolmentView:
     """Register a vehicle (if it is new) and make the claim code of its identity; other kinds only get the code."""
     identity = authority.region.identity(kind, id)
+    if kind != "vehicle":
+        await require(request, acts.ENROL_PARTY)
     if kind == "vehicle" and id not in await registry.resolve_many([id]):
         market = market or authority.region.region
         try:
@@ -55,11 +58,11 @@ async def enrol(
         except Refused as refusal:
             if refusal.code != "vehicles.exists":
                 raise
-    code = await authority.claim(identity, caller_of(request).actor)
+    code = await authority.claim(identity, caller_of(request).id)
     return EnrolmentView(identity.uri, code)
 
 
-@post("/v1/revocations", opt={"audience": OPERATORS})
+@post("/v1/revocations", opt=does(acts.REVOKE))
 async def revoke(
     request: Request,  # type: ignore[type-arg]  # as above
     authority: NamedDependency[SkipValidation[Authority]],
@@ -69,7 +72,7 @@ async def revoke(
 ) -> RevocationView:
     """End every certificate of a party."""
     identity = authority.region.identity(kind, id)
-    serials = await authority.revoke(identity, reason, caller_of(request).actor)
+    serials = await authority.revoke(identity, reason, caller_of(request).id)
     return RevocationView(identity.uri, len(serials))
 
 

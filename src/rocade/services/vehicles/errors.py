@@ -13,6 +13,10 @@ def exists() -> Refused:
     return Refused("vehicles.exists", "a vehicle with this id is registered already")
 
 
+def unseen(ref: int) -> Refused:
+    return Refused("gate.denied", "you may not see this vehicle for this purpose; its owner grants that", ref=str(ref))
+
+
 def bad_cursor() -> Refused:
     return Refused("vehicles.cursor", "the cursor was not made by this list; begin again without one")
 

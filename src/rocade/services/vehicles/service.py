@@ -8,7 +8,7 @@ kind, powertrain or brand (`vehicles.invalid`, `catalogue.brand.unknown`), an id
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -67,15 +67,18 @@ class Registry:
         """Return the registered ones among `refs`. Cost: one query."""
         return {vehicle.ref: vehicle for vehicle in await self._store.by_refs(list(refs))}
 
-    async def list(self, cursor: str | None = None, limit: int = 100, **filters: str) -> Page:
+    async def list(
+        self, cursor: str | None = None, limit: int = 100, *, among: Sequence[int] | None = None, **filters: str
+    ) -> Page:
         """Return vehicles that match all filters (brand, model, kind, powertrain, region), a page at a time.
 
-        The order is that of the references, so it tells nothing about VINs and neither does a cursor.
+        The order is that of the references, so it tells nothing about VINs and neither does a cursor. `among`: of these
+        references only.
         """
         for name in filters.keys() - FILTERS:
             raise errors.invalid(name, f"cannot be filtered by; use {', '.join(sorted(FILTERS))}")
         limit = max(1, min(limit, PAGE_LIMIT))
-        vehicles = await self._store.after(_position(cursor), limit + 1, filters)
+        vehicles = await self._store.after(_position(cursor), limit + 1, filters, among)
         more = len(vehicles) > limit
         return Page(vehicles[:limit], f"{vehicles[limit - 1].ref:x}" if more else None)
 

@@ -50,8 +50,12 @@ class VehicleStore:
             vehicle_table.c.ref == sa.any_(sa.bindparam("refs", list(refs), ARRAY(sa.BigInteger)))
         )
 
-    async def after(self, ref: int, limit: int, filters: Mapping[str, str]) -> list[Vehicle]:
+    async def after(
+        self, ref: int, limit: int, filters: Mapping[str, str], among: Sequence[int] | None = None
+    ) -> list[Vehicle]:
         conditions = [vehicle_table.c.ref > ref, *(vehicle_table.c[name] == value for name, value in filters.items())]
+        if among is not None:
+            conditions.append(vehicle_table.c.ref == sa.any_(sa.bindparam("among", list(among), ARRAY(sa.BigInteger))))
         return await self._select(sa.and_(*conditions), limit)
 
     async def count(self) -> int:
