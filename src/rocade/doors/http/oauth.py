@@ -71,12 +71,16 @@ def _form(request: Request[Any, Any, Any], body: bytes) -> dict[str, str]:
         raise Refused("access.token.request", f"send the parameters as {_FORM}")
     if request.scope["query_string"]:
         raise Refused("access.token.request", "send the parameters in the body, never in the address")
+    if len(body) > FORM_LIMIT_BYTES:
+        raise Refused("access.token.request", f"the form may have {FORM_LIMIT_BYTES} bytes")
     try:
-        pairs = parse_qsl(body.decode("ascii") if len(body) <= FORM_LIMIT_BYTES else "", strict_parsing=True)
+        pairs = parse_qsl(body.decode("ascii"), strict_parsing=True)
     except ValueError:
         raise Refused("access.token.request", "the body is no form") from None
     if len({name for name, _ in pairs}) != len(pairs):
         raise Refused("access.token.request", "a parameter is given twice")
+    if "grant_type" not in dict(pairs):
+        raise Refused("access.token.request", "grant_type is missing: client_credentials")
     return dict(pairs)
 
 
@@ -85,7 +89,7 @@ def _purposes(form: dict[str, str], identity: Identity) -> list[str]:
 
     Raises: Refused `access.token.grant`, `access.token.client_id`, `access.token.scope`, `access.token.request`.
     """
-    if form.get("grant_type") != "client_credentials":
+    if form["grant_type"] != "client_credentials":
         raise Refused("access.token.grant", "the only grant here is client_credentials")
     if form.get("client_id", identity.uri) != identity.uri:
         raise Refused("access.token.client_id", "client_id names somebody else than the certificate")
