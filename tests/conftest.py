@@ -19,6 +19,8 @@ PACKAGES = (
     "rocade.fabric.database",
     "rocade.fabric.log",
     "rocade.trust.authority",
+    "rocade.trust.authority.people",
+    "rocade.trust.authority.machines",
     "rocade.services.vehicles",
     "rocade.services.telemetry",
 )

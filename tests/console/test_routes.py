@@ -12,7 +12,7 @@ import toytown
 from rocade.console import create_app
 from rocade.doors.http import Audience
 
-PAGES = {"/", "/vehicles", "/vehicles/{ref:int}", "/ingest", "/docs", "/language", "/static", "/metrics"}
+PAGES = {"/", "/vehicles", "/vehicles/{ref:int}", "/ingest", "/docs", "/language", "/texts/{file:str}", "/static", "/metrics"}
 """What stands open on loopback, beside /live/* and /health/*; a route that is new here was thought about."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from rocade.app import tracing, wiring
+from rocade.app import explaining, tracing, wiring
 from rocade.app.chaos import SupervisorChaos
 from rocade.app.initialise import TOKENS
 from rocade.console.application import Services, create_app
@@ -48,6 +48,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     async def history_answers() -> bool:
         return bool((await history.query("SELECT 1")).num_rows)
 
+    book = AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem"))
     app = create_app(
         Services(
             access=access,
@@ -59,7 +60,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             authority=authority,
             twins=TwinStore(parts.database),
             status=StatusBoard(parts.database, parts.clock),
-            book=AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem")),
+            book=book,
             ready={"database": database_answers, "history": history_answers},
             ledger=Ledger(parts.database),
             log=records,
@@ -68,6 +69,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             town=town_geojson(),
             pmtiles=Path(configuration.http.pmtiles) if configuration.http.pmtiles else None,
             chaos=SupervisorChaos(configuration) if SupervisorChaos.is_allowed(configuration) else None,
+            why=explaining.explainers(book=book, clock=parts.clock),
         )
     )
     if tracing.wanted():

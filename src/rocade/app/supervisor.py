@@ -37,6 +37,8 @@ MIGRATED = (
     "rocade.fabric.log",
     "rocade.fabric.status",
     "rocade.trust.authority",
+    "rocade.trust.authority.people",
+    "rocade.trust.authority.machines",
     "rocade.services.vehicles",
     "rocade.services.telemetry",
 )

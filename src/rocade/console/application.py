@@ -11,12 +11,13 @@ from pathlib import Path
 from litestar import Litestar
 from litestar.static_files import create_static_files_router
 
-from rocade.console import live, pages
+from rocade.console import live, operator, pages
 from rocade.console.chaos import Chaos
 from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Audit, Clock, Random
 from rocade.doors.http import Access, build, does, operations
+from rocade.doors.http import why as why_api
 from rocade.fabric.database import Database
 from rocade.fabric.history import History
 from rocade.fabric.log import Log
@@ -28,6 +29,7 @@ from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority
 from rocade.trust.authority.gate import acts
+from rocade.trust.authority.why import OperatorsAndOwners, Why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,7 @@ class Services:
     town: bytes | None = None
     pmtiles: Path | None = None
     chaos: Chaos | None = None
+    why: Why | None = None
 
 
 def create_app(services: Services) -> Litestar:
@@ -68,11 +71,12 @@ def create_app(services: Services) -> Litestar:
     )
     handlers = [
         *operations.HANDLERS,
+        *why_api.HANDLERS,
         *vehicles_api.HANDLERS,
         *enrolment.HANDLERS,
         *telemetry_api.HANDLERS,
         *history_api.HANDLERS,
-        *pages.HANDLERS,
+        pages.router([*pages.HANDLERS, *operator.HANDLERS]),
         *live.HANDLERS,
         static,
     ]
@@ -94,6 +98,7 @@ def create_app(services: Services) -> Litestar:
         "town": services.town,
         "pmtiles": services.pmtiles,
         "chaos": services.chaos,
+        "why": services.why or Why({}, OperatorsAndOwners(), services.clock),
     }
     return build(handlers, dependencies, services.access, version=_version())
 

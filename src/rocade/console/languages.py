@@ -8,7 +8,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from functools import cache
+from hashlib import sha256
 from importlib import resources
+
+import msgspec
 
 CODES = ("en", "fr", "zh")
 COOKIE = "rocade_language"
@@ -25,6 +28,18 @@ def texts(code: str) -> Mapping[str, str]:
             else:
                 flat |= {f"{key}.{name}": text for name, text in value.items()}
     return flat
+
+
+@cache
+def module(code: str) -> str:
+    """The catalogue as an ECMAScript module, for scripts."""
+    return f"export default {msgspec.json.encode(texts(code)).decode()};\n"
+
+
+@cache
+def version(code: str) -> str:
+    """Changes with the catalogue."""
+    return sha256(module(code).encode()).hexdigest()[:12]
 
 
 def choose(cookie: str | None, accepted: str) -> str:

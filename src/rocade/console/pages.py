@@ -1,66 +1,84 @@
-"""The HTML pages: map, vehicles, one vehicle, ingestion, API reference. Read-only; open on loopback and to operators.
+"""What every page is made with: `render` (a whole page), `fragment` (a piece htmx swaps in), errors as pages.
 
-A page is a template, the texts of the reader's language and a small JSON block its script starts from; what moves comes
-from `live`.
+A page is a template, the texts of the reader's language, the links his role may follow and a small JSON block its script
+starts from; what moves comes from `live`. How to write one: docs/console.md. A refused page is a page that says why
+(`answer_problem`): a browser gets HTML, htmx a notice in the region read aloud, programs the problem document.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, cast
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from litestar import Response, get
+from litestar import Response, Router, get
 from litestar.datastructures import Cookie
-from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, SkipValidation
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
 from rocade.console import languages, reference
-from rocade.console.chaos import ACTS, Chaos
-from rocade.core.catalogue import Catalogue
-from rocade.core.identifiers import VehicleRef
-from rocade.doors.http import AnyRequest, does
-from rocade.services.vehicles import Registry
+from rocade.console.viewer import Viewer, viewer_of
 from rocade.trust.authority.gate import acts
+from rocade.doors.http import AnyRequest, does, problems
+
+HTMX = msgspec.json.encode(
+    {
+        "includeIndicatorStyles": False,
+        "allowEval": False,
+        "allowScriptTags": False,
+        "selfRequestsOnly": True,
+        "historyCacheSize": 0,
+        "refreshOnHistoryMiss": True,
+        "responseHandling": [
+            {"code": "204", "swap": False},
+            {"code": "[23]..", "swap": True},
+            {"code": "[45]..", "swap": True, "error": True},
+        ],
+    }
+).decode()
+"""No style or script of htmx's own in the page, nothing of a page kept in the browser's storage, errors shown."""
+
+LINKS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "operator": (
+        ("map", "/"),
+        ("vehicles", "/vehicles"),
+        ("enrolment", "/enrolment"),
+        ("consents", "/consents"),
+        ("people", "/people"),
+    ),
+    "owner": (("my", "/my"),),
+    "nobody": (),
+}
+MORE = (
+    ("ingest", "/ingest"),
+    ("quarantine", "/quarantine"),
+    ("certificates", "/certificates"),
+    ("audit", "/audit"),
+    ("api", "/docs"),
+)
+"""Behind "Operation", operators only."""
+HOME = {"operator": "/", "owner": "/my", "nobody": "/"}
 
 
 @cache
 def _templates() -> Environment:
-    return Environment(loader=PackageLoader("rocade.console"), autoescape=True, undefined=StrictUndefined)
+    made = Environment(loader=PackageLoader("rocade.console"), autoescape=True, undefined=StrictUndefined)
+    made.filters["iso"] = iso
+    return made
 
 
-def _json(value: Any) -> str:
-    """JSON that is safe inside a script element."""
-    return msgspec.json.encode(value).decode().replace("<", "\\u003c")
-
-
-def _render(request: AnyRequest, template: str, page: str, data: dict[str, Any], **values: Any) -> Response[str]:
-    language = languages.choose(request.cookies.get(languages.COOKIE), request.headers.get("accept-language", ""))
-    texts = languages.texts(language)
-    html = (
-        _templates()
-        .get_template(template)
-        .render(
-            page=page,
-            path=request.url.path,
-            language=language,
-            languages=[(code, languages.texts(code)["name"]) for code in languages.CODES],
-            t=texts,
-            texts_json=_Safe(_json(texts)),
-            page_json=_Safe(_json(data)),
-            **values,
-        )
-    )
-    return Response(
-        html, media_type="text/html", headers={"cache-control": "no-store", "vary": "cookie, accept-language"}
-    )
+def iso(us: int) -> str:
+    """An instant for people without scripts and for `datetime` attributes: ISO 8601, UTC, whole seconds."""
+    return datetime.fromtimestamp(us / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class _Safe(str):
-    """JSON from `_json`: nothing in it can leave its script element."""
+    """Markup that is known to be safe, such as JSON from `_json`: nothing in it can leave its script element."""
 
     __slots__ = ()
 
@@ -68,65 +86,119 @@ class _Safe(str):
         return str(self)
 
 
-def brand_titles(catalogue: Catalogue) -> dict[str, str]:
-    return {name: brand.title for name, brand in catalogue.brands.items()}
+def _json(value: Any) -> _Safe:
+    """JSON that is safe inside a script element."""
+    return _Safe(msgspec.json.encode(value).decode().replace("<", "\\u003c"))
 
 
-@get("/", opt=does(acts.WATCH_FLEET), include_in_schema=False)
-async def show_map(
-    request: AnyRequest,
-    catalogue: NamedDependency[SkipValidation[Catalogue]],
-    town: NamedDependency[SkipValidation[bytes | None]],
-    pmtiles: NamedDependency[SkipValidation[object]],
-    chaos: NamedDependency[SkipValidation[Chaos | None]],
+def language_of(request: AnyRequest) -> str:
+    return languages.choose(request.cookies.get(languages.COOKIE), request.headers.get("accept-language", ""))
+
+
+def render(
+    request: AnyRequest, template: str, page: str, data: Mapping[str, Any], *, status_code: int = 200, **values: Any
 ) -> Response[str]:
-    data = {"town": town is not None, "pmtiles": pmtiles is not None, "brands": brand_titles(catalogue)}
-    return _render(request, "map.html", "map", data, chaos=ACTS if chaos else (), pmtiles=data["pmtiles"])
+    """A whole page. `page` names it (its link is marked, its styles apply), `data` is what its scripts start from."""
+    html = _filled(request, template, page, page_json=_json(data), **values)
+    headers = {"cache-control": "no-store", "vary": "cookie, accept-language"}
+    return Response(html, status_code=status_code, media_type="text/html", headers=headers)
 
 
-@get("/vehicles", opt=does(acts.READ_REGISTRY), include_in_schema=False)
-async def show_vehicles(
-    request: AnyRequest,
-    registry: NamedDependency[SkipValidation[Registry]],
-    catalogue: NamedDependency[SkipValidation[Catalogue]],
-    cursor: FromQuery[str | None] = None,
-) -> Response[str]:
-    listed = await registry.list(cursor, 100)
-    return _render(
-        request,
-        "vehicles.html",
-        "vehicles",
-        {},
-        vehicles=listed.vehicles,
-        next=listed.cursor,
-        brands=brand_titles(catalogue),
-    )
+def fragment(request: AnyRequest, template: str, *, status_code: int = 200, **values: Any) -> Response[str]:
+    """A piece of a page, for htmx to swap in."""
+    html = _filled(request, template, "", **values)
+    return Response(html, status_code=status_code, media_type="text/html", headers={"cache-control": "no-store"})
 
 
-@get("/vehicles/{ref:int}", opt=does(acts.READ_VEHICLE), include_in_schema=False)
-async def show_vehicle(
-    request: AnyRequest,
-    ref: FromPath[int],
-    registry: NamedDependency[SkipValidation[Registry]],
-    catalogue: NamedDependency[SkipValidation[Catalogue]],
-    town: NamedDependency[SkipValidation[bytes | None]],
-    pmtiles: NamedDependency[SkipValidation[object]],
-) -> Response[str]:
-    vehicle = await registry.by_ref(VehicleRef(ref))
-    data = {"ref": str(ref), "town": town is not None, "pmtiles": pmtiles is not None}
-    brand = catalogue.brands.get(vehicle.brand)
-    title = brand.title if brand else vehicle.brand
-    return _render(request, "vehicle.html", "vehicle", data, vehicle=vehicle, brand=title, pmtiles=data["pmtiles"])
+def is_fragment(request: AnyRequest) -> bool:
+    """Whether htmx asks for a piece (its history asks for whole pages)."""
+    return "hx-request" in request.headers and "hx-history-restore-request" not in request.headers
 
 
-@get("/ingest", opt=does(acts.READ_STATUS), include_in_schema=False)
-async def show_ingest(request: AnyRequest) -> Response[str]:
-    return _render(request, "ingest.html", "ingest", {})
+def _filled(request: AnyRequest, template: str, page: str, **values: Any) -> str:
+    language, viewer = language_of(request), viewer_of(request)
+    return _templates().get_template(template).render(
+        page=page,
+        path=request.url.path,
+        language=language,
+        languages=[(code, languages.texts(code)["name"]) for code in languages.CODES],
+        t=languages.texts(language),
+        texts=f"/texts/{language}.js?{languages.version(language)}",
+        htmx=_Safe(HTMX),
+        viewer=viewer,
+        nav=_navigation(request, viewer),
+        **values,
+    )  # fmt: skip
+
+
+def _navigation(request: AnyRequest, viewer: Viewer) -> dict[str, Any]:
+    links = LINKS[viewer.role]
+    if viewer.is_operator and viewer.is_person:
+        links = (*links, *LINKS["owner"])
+    more = MORE if viewer.is_operator else ()
+    has = {route.path for route in request.app.routes}
+    return {
+        "home": HOME[viewer.role],
+        "links": [link for link in links if link[1] in has],
+        "more": [link for link in more if link[1] in has],
+        "signin": "/signin" in has and not viewer.name,
+    }
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+def answer_problem(request: AnyRequest, error: Exception) -> Response[Any]:
+    """The problem as the asking one can read it: a page, a notice, or the document programs get."""
+    answer = _document(request, error)
+    accepts_html = "text/html" in request.headers.get("accept", "")
+    if not (accepts_html or is_fragment(request)) or not isinstance(answer.content, dict):
+        return answer
+    said, status = answer.content, cast("int", answer.status_code)
+    if is_fragment(request):
+        made = fragment(request, "problem_notice.html", status_code=status, **_words(request, said))
+        made.headers.update({"HX-Retarget": "#notices", "HX-Reswap": "innerHTML"})
+        return made
+    if status == 401 and request.method == "GET" and "/signin" in {r.path for r in request.app.routes}:
+        return Redirect(f"/signin?back={quote(request.url.path)}", status_code=303)
+    return render(request, "problem.html", "problem", {}, status_code=status, **_words(request, said))
+
+
+def _document(request: AnyRequest, error: Exception) -> Response[Any]:
+    for kind in type(error).__mro__:
+        if handler := problems.HANDLERS.get(kind):
+            return cast("Response[Any]", handler(request, error))
+    raise error
+
+
+def _words(request: AnyRequest, said: dict[str, Any]) -> dict[str, Any]:
+    texts = languages.texts(language_of(request))
+    title = texts.get(f"problem.{said['status']}", said["title"])
+    why = said.get("why", "").rpartition("/")[2] or said["request_id"]
+    return {"title": title, "why_id": why, **{name: said[name] for name in ("status", "detail", "code", "request_id")}}
+
+
+def router(handlers: list[Any]) -> Router:
+    """Pages with their errors answered as pages."""
+    return Router("/", route_handlers=handlers, exception_handlers=dict.fromkeys(problems.HANDLERS, answer_problem))
+
+
+# --- pages open to everybody ----------------------------------------------------------------------------------------
 
 
 @get("/docs", opt=does(acts.READ_REFERENCE), include_in_schema=False)
 async def show_reference(request: AnyRequest) -> Response[str]:
-    return _render(request, "docs.html", "api", {}, groups=reference.routes_of(request.app))
+    return render(request, "docs.html", "api", {}, groups=reference.routes_of(request.app))
+
+
+@get("/texts/{file:str}", opt=does(acts.READ_STATIC), include_in_schema=False)
+async def show_texts(file: FromPath[str]) -> Response[str]:
+    """A language's texts as a module; its address holds their hash, so that browsers keep it for good."""
+    code = file.removesuffix(".js")
+    if code not in languages.CODES:
+        raise NotFoundException
+    headers = {"cache-control": "public, max-age=31536000, immutable"}
+    return Response(languages.module(code), media_type="text/javascript", headers=headers)
 
 
 @get("/language", opt=does(acts.CHOOSE_LANGUAGE), include_in_schema=False)
@@ -139,4 +211,4 @@ async def set_language(to: FromQuery[str], back: FromQuery[str] = "/") -> Redire
     return Redirect(path, cookies=[cookie], status_code=303)
 
 
-HANDLERS = [show_map, show_vehicles, show_vehicle, show_ingest, show_reference, set_language]
+HANDLERS = [show_reference, show_texts, set_language]

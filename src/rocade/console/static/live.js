@@ -1,7 +1,6 @@
 // Shared by all pages: texts of the chosen language, the page's data, the live light, number and age formats.
-const read = (id) => JSON.parse(document.getElementById(id).textContent);
-export const texts = read("texts");
-export const page = read("page");
+const { default: texts } = await import(document.getElementById("texts").href);
+export const page = JSON.parse(document.getElementById("page").textContent);
 export const language = document.documentElement.lang;
 export const t = (key, values = {}) => (texts[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 const formats = new Map(); // making a formatter costs more than using it a thousand times

@@ -25,13 +25,11 @@ from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.http.peer import peer_certificate
-from rocade.trust.authority.gate import Act, Gate, Permit, Principal, Right
+from rocade.trust.authority.gate import Act, Gate, Permit, Principal, Right, nobody, of_certificate
 
 AnyRequest = Request[Any, Any, Any]
 SESSION_COOKIE = "rocade_session"
 TOUCH_HEADER = b"rocade-touch"
-OPERATOR_DUTIES = frozenset({"support", "security", "release"})
-"""An operator certificate lies on the region's own machines: it holds all duties."""
 _CACHED_CERTIFICATES = 1024
 
 
@@ -52,8 +50,9 @@ class Proof(Protocol):
 
 
 class Session(Protocol):
-    @property
-    def principal(self) -> Principal: ...
+    """`acting(act)`: who this is to the gate, with the duties lent for that act."""
+
+    def acting(self, act: str) -> Principal: ...
 
 
 class Sessions(Protocol):
@@ -104,8 +103,8 @@ class Access:
         self._looks = looks
         self._proofs: dict[bytes, tuple[Proof, Principal, str]] = {}
 
-    async def identify(self, scope: Any) -> Principal:
-        """The caller; of kind `nobody` where nothing is proven.
+    async def identify(self, scope: Any, act: Act) -> Principal:
+        """The caller as he stands to this act; of kind `nobody` where nothing is proven.
 
         Raises: Refused with the certificate check's own code, `trust.certificate.expired`, `trust.certificate.revoked`,
         `access.token.*`, `access.session` (ended or never was).
@@ -126,8 +125,9 @@ class Access:
             session = await self._sessions.session(secret) if self._sessions else None
             if session is None:
                 raise Refused("access.session", "you are signed out; sign in again")
-            return session.principal
-        return Principal("nobody", peer_of(scope), "", "none")
+            scope["rocade.session"] = session
+            return session.acting(act.name)
+        return nobody(peer_of(scope))
 
     def _by_certificate(self, der: bytes) -> tuple[Principal, str]:
         now_us = self._clock.now_us()
@@ -137,7 +137,7 @@ class Access:
             if len(self._proofs) >= _CACHED_CERTIFICATES:
                 self._proofs.pop(next(iter(self._proofs)))
             thumbprint = urlsafe_b64encode(sha256(der).digest()).rstrip(b"=").decode()
-            known = self._proofs[der] = proof, _machine(proof.identity), thumbprint
+            known = self._proofs[der] = proof, of_certificate(proof.identity), thumbprint
         proof, principal, thumbprint = known
         if now_us >= proof.not_after_us:
             raise Refused("trust.certificate.expired", "the client certificate has expired; renew it")
@@ -150,7 +150,7 @@ class Access:
 
         Raises: Refused `access.missing` (nobody proven), `gate.denied`, `gate.touch`, or what `identify` raises.
         """
-        principal = Principal("nobody", peer_of(scope), "", "none")
+        principal = nobody(peer_of(scope))
         try:
             principal = await self._identified(scope, act)
             if act.of == "nothing":
@@ -176,16 +176,19 @@ class Access:
         if principal.kind == "nobody":
             raise Refused("access.missing", "sign in, or send a client certificate")
         purpose, now_us = _purpose(scope, principal), self._clock.now_us()
-        return self.gate.permit(principal, act, ref=ref, purpose=purpose, at_us=now_us, touched=touched)
+        account = scope["path_params"].get("person") if act.of == "account" else None
+        return self.gate.permit(
+            principal, act, ref=ref, purpose=purpose, at_us=now_us, touched=touched, account=account and f"person:{account}"
+        )
 
     async def _identified(self, scope: Any, act: Act) -> Principal:
         """An open route greets who is known and takes everybody else as nobody."""
         try:
-            return await self.identify(scope)
+            return await self.identify(scope, act)
         except Refused:
             if act.of != "nothing":
                 raise
-            return Principal("nobody", peer_of(scope), "", "none")
+            return nobody(peer_of(scope))
 
     async def _is_touched(self, scope: Any, act: Act) -> bool:
         """Whether a fresh passkey touch bound to exactly this request came with it; it is used up."""
@@ -241,6 +244,11 @@ async def require(connection: ASGIConnection[Any, Any, Any, Any], act: Act, ref:
     return await cast("Access", connection.app.state.access).admit(connection.scope, act, ref)
 
 
+def session_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Session | None:
+    """The signed-in person's session; None for machines and strangers."""
+    return cast("Session | None", cast("dict[str, Any]", connection.scope).get("rocade.session"))
+
+
 def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
     """Whom the guard admitted."""
     return permit_of(connection).principal
@@ -292,12 +300,6 @@ def subject_of(scope: Any) -> str:
 def peer_of(scope: Any) -> str:
     client = scope.get("client")
     return f"peer:{client[0]}" if client else "peer:unknown"
-
-
-def _machine(identity: Identity) -> Principal:
-    recipient = "operator" if identity.kind == "operator" else f"{identity.kind}:{identity.id}"
-    duties = OPERATOR_DUTIES if identity.kind == "operator" else frozenset[str]()
-    return Principal(identity.kind, identity.uri, recipient, "certificate", identity.region, duties)
 
 
 def _purpose(scope: Any, principal: Principal) -> str:

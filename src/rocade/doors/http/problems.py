@@ -1,4 +1,6 @@
-"""Every error answer is one RFC 9457 problem document: type, title, status, detail, code, request_id and safe facts.
+"""Every error answer is one RFC 9457 problem document: type, title, status, detail, code, request_id, why and safe facts.
+
+`why` is where the refusal is explained: by its request's id if the audit log took it, else by its code in general.
 
 Never a stack, never another party's identifier. The status of a refusal follows its code: an exact entry, else the
 code's last word, else its first, else 400. Unavailable is 503 with Retry-After, Corrupt and anything unforeseen 500.
@@ -13,6 +15,7 @@ from typing import Any, cast
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
+from rocade.core import request as request_in_hand
 from rocade.core.errors import Refused, RocadeError, Unavailable
 
 RETRY_AFTER_S = 2
@@ -63,8 +66,15 @@ def document(status: int, code: str, detail: str, request_id: str, **facts: Any)
         "detail": detail,
         "code": code,
         "request_id": request_id,
+        "why": f"/v1/why/{why_id(code)}",
         **({"facts": facts} if facts else {}),
     }
+
+
+def why_id(code: str) -> str:
+    """What `why` is to be asked about the request in hand, refused with this code."""
+    at_hand = request_in_hand.current.get()
+    return at_hand.id if at_hand is not None and at_hand.is_noted else code
 
 
 def _request_id(request: Request[Any, Any, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from rocade.core import request
 from rocade.core.errors import Refused
 from rocade.core.ports import Random
 from rocade.doors.http import problems
@@ -71,6 +72,7 @@ class Shell:
         scope["rocade.listener"] = self._listener
         scope["rocade.request_id"] = request_id
         started, status = perf_counter(), 0
+        at_hand = request.current.set(request.Request(request_id))
 
         async def send_with_headers(message: Any) -> None:
             nonlocal status
@@ -90,6 +92,7 @@ class Shell:
         except Refused as refusal:
             await _send_problem(send_with_headers, refusal, request_id)
         finally:
+            request.current.reset(at_hand)
             template = scope.get("path_template") or "(none)"
             took_s = perf_counter() - started
             self._traffic.note(scope["method"], template, status, took_s)

@@ -6,8 +6,9 @@ commit the leaf hashes and the signed head are also kept apart, in files beside 
 `verification`) finds what a change in the database cannot reach.
 
 One log and not one per process: order between processes is part of what an audit proves, and one head covers all.
-The queue is bounded, and so is each kind of refusal per second; what is beyond is counted and written as "n more". Figures and reasons:
-docs/decisions/0017-audit.md.
+The queue is bounded, and so is each kind of refusal per second; what is beyond is counted and written as "n more". A refusal
+noted within a request carries its id and can be found by it for `REQUEST_LIFE_US` (`book`). Figures and reasons:
+docs/decisions/0017-audit.md, docs/decisions/0036-why.md.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
+from rocade.core import request
 from rocade.core.errors import Unavailable
 from rocade.core.ports import AuditEntry, Clock
 from rocade.fabric.database import Database
@@ -42,6 +44,11 @@ HEAD_EVERY_ENTRIES = 10_000
 HEAD_EVERY_US = 10_000_000
 RECORD_TIMEOUT_S = 15.0
 RETRY_S = 0.5
+REQUEST_LIFE_US = 30 * 86_400_000_000
+"""How long a refusal can be found by its request's id."""
+FORGET_EVERY_S = 3600.0
+REQUEST = "request"
+"""The fact that holds a refusal's request id."""
 
 type Kind = tuple[str, str, str]
 """Action, outcome, reason: what entries are counted by."""
@@ -75,13 +82,14 @@ class AuditLog:
         self._is_failing = False
         self._in_hand = 0
         self._tried: tuple[int, bytes] | None = None
+        self._forgot_s = -math.inf
         self._writer = asyncio.create_task(self._write_for_ever(), name="audit")
 
     def note(self, entry: AuditEntry) -> None:
         """Queue an entry; in a flood of one refusal, or with a full queue, count it by action, outcome and reason."""
         kind = (entry.action, entry.outcome, entry.reason)
         if len(self._queue) < QUEUE_LIMIT and not (entry.outcome == "refused" and self._is_flood(kind)):
-            self._queue.append((entry, None))
+            self._queue.append((_of_request(entry), None))
         else:
             if kind not in self._more and len(self._more) >= KINDS_LIMIT:
                 kind = ("audit.overflow", "", "")
@@ -103,7 +111,7 @@ class AuditLog:
         Raises: Unavailable `audit.down`; the entry may still be written later, so record before you act.
         """
         written = asyncio.get_running_loop().create_future()
-        self._queue.append((entry, written))
+        self._queue.append((_of_request(entry), written))
         self._wake.set()
         try:
             await asyncio.wait_for(written, RECORD_TIMEOUT_S)
@@ -199,8 +207,22 @@ class AuditLog:
                 self._tried = first, bodies[0]
             if bodies or signed:
                 await store.add_entries(connection, first, bodies, tree)
+            if requests := [
+                (bytes.fromhex(str(entry.facts[REQUEST])), first + at, entry.at_us)
+                for at, entry in enumerate(entries)
+                if REQUEST in entry.facts
+            ]:
+                await store.add_requests(connection, requests, self._forget_before_us(now_us))
         self._tried = None
         return Written(first, leaves, signed)
+
+    def _forget_before_us(self, now_us: int) -> int | None:
+        """Once in a while: the instant before which requests are forgotten."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._forgot_s < FORGET_EVERY_S:
+            return None
+        self._forgot_s = now_s
+        return now_us - REQUEST_LIFE_US
 
     def _repeat(self, tree: store.Tree, entries: list[AuditEntry]) -> Written:
         """What the settled transaction had written, for the files beside; its head, if any, stays in the database."""
@@ -212,3 +234,12 @@ class AuditLog:
         unsigned = size - tree.head_size
         is_late = now_us - tree.head_us >= HEAD_EVERY_US
         return unsigned > 0 and (unsigned >= HEAD_EVERY_ENTRIES or is_late or self._closing)
+
+
+def _of_request(entry: AuditEntry) -> AuditEntry:
+    """A refusal with the id of the request it ends, if there is one."""
+    at_hand = request.current.get()
+    if at_hand is None or entry.outcome != "refused":
+        return entry
+    at_hand.is_noted = True
+    return msgspec.structs.replace(entry, facts={**entry.facts, REQUEST: at_hand.id})

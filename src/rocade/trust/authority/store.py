@@ -59,10 +59,41 @@ async def read_tail(connection: asyncpg.Connection, limit: int) -> list[tuple[in
     return [(row["position"], row["body"]) for row in rows]
 
 
+async def read_slice(connection: asyncpg.Connection, first: int, limit: int) -> list[tuple[int, bytes]]:
+    """Entries from this place on, in order."""
+    rows = await connection.fetch(
+        "SELECT position, body FROM audit_entry WHERE position >= $1 ORDER BY position LIMIT $2", first, limit
+    )
+    return [(row["position"], row["body"]) for row in rows]
+
+
 async def read_entries(connection: asyncpg.Connection) -> AsyncIterator[tuple[int, bytes]]:
     """All entries in order, through a cursor: bounded memory; needs a transaction."""
     async for row in connection.cursor("SELECT position, body FROM audit_entry ORDER BY position", prefetch=2_000):
         yield row["position"], row["body"]
+
+
+async def add_requests(
+    connection: asyncpg.Connection, rows: Sequence[tuple[bytes, int, int]], forget_before_us: int | None
+) -> None:
+    """Note (request, position, at_us), and forget what is older than that."""
+    await connection.copy_records_to_table("audit_request", records=rows, columns=["request", "position", "at_us"])
+    if forget_before_us is not None:
+        await connection.execute("DELETE FROM audit_request WHERE at_us < $1", forget_before_us)
+
+
+async def read_request(connection: asyncpg.Connection, request: bytes) -> list[int]:
+    """Positions of the refusals of one request, in order."""
+    rows = await connection.fetch("SELECT position FROM audit_request WHERE request = $1 ORDER BY position", request)
+    return [row["position"] for row in rows]
+
+
+async def read_head_over(connection: asyncpg.Connection, position: int) -> int | None:
+    """Size of the first signed head that covers this entry."""
+    size: int | None = await connection.fetchval(
+        "SELECT size FROM audit_head WHERE size > $1 ORDER BY size LIMIT 1", position
+    )
+    return size
 
 
 REVOKED_CHANNEL = "trust_revoked"

@@ -41,20 +41,23 @@ class Act(msgspec.Struct, frozen=True):
     """Something one may do. Routes name theirs (`opt=does(READ_TWIN)`); the Cedar schema is made from the table in `acts`.
 
     `of`: nothing (open to everybody) | region | vehicle (path parameter `ref`) | account (one's own); `classes`: data
-    classes the caller needs on the vehicle, ANY = at least one; `needs_touch`: a fresh passkey touch bound to this act.
+    classes the caller needs on the vehicle, ANY = at least one; `needs_touch`: a fresh passkey touch bound to this act;
+    `by`: the group of acts the policies speak of (`acts.GROUPS`).
     """
 
     name: str
     of: str = "region"
     classes: tuple[str, ...] = ()
     needs_touch: bool = False
+    by: str = ""
 
 
 class Right(msgspec.Struct, frozen=True):
     """What ties a principal to a vehicle for one purpose at one instant; the compiled consent table answers with it.
 
     `relation`: owner | former (owner of an ended time) | driver | none; `classes`: mask of `core.data_classes` he may see;
-    `grant`: the consent or invitation it rests on, '' where it rests on none; `is_owned`: whether anybody owns the vehicle.
+    `grant`: the consent or invitation it rests on, '' where it rests on none; `is_owned`: whether this reference's time
+    belongs to anybody, also to an owner who has left: what was his does not become the fleet's.
     """
 
     relation: str = "none"

@@ -1,0 +1,44 @@
+"""Follow what the database holds: read it, wait for its notification or a poll, read it again, for ever.
+
+For tables that every process keeps in memory (revocations, signing keys, consent). A lost notification costs one poll; while
+the database is away the reader keeps what it has, and reconnects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+from rocade.fabric.database.connection import DOWN, Database
+
+POLL_S = 2.0
+RETRY_S = 0.5
+_log = logging.getLogger(__name__)
+
+
+async def follow(
+    database: Database, channel: str, read: Callable[[asyncpg.Connection], Awaitable[object]], *, poll_s: float = POLL_S
+) -> None:
+    """Call `read` with a connection of its own after each notification on `channel`, each poll and each reconnect."""
+    wake = asyncio.Event()
+    while True:
+        try:
+            connection = await asyncpg.connect(database.url, timeout=10)
+            try:
+                await connection.add_listener(channel, lambda *_: wake.set())
+                while True:
+                    wake.clear()
+                    await read(connection)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(wake.wait(), poll_s)
+            finally:
+                connection.terminate()
+        except (*DOWN, TimeoutError):
+            pass
+        except Exception:  # a reader that stopped following would go on with what is no longer true
+            _log.exception("%s could not be read", channel)
+        await asyncio.sleep(RETRY_S)

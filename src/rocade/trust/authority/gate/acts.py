@@ -1,0 +1,173 @@
+"""The one table of everything that may be done: what is not here cannot be allowed.
+
+A route names its act (`opt=does(READ_TWIN)`), services ask with it, the Cedar schema is made from it. `by` puts an act into
+one group; who may do the acts of a group stands in `policies/rocade.cedar`, and nowhere else. Where a handler sees many
+vehicles at once (lists, streams, ranges of many) its own act only opens the door: each vehicle is asked for apart.
+Every act that cannot be undone, or that could make somebody more powerful, needs a fresh passkey touch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rocade.trust.authority.gate.model import ANY, Act
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "public": (),
+    "known": (),
+    "operators": (),
+    "support": (),
+    "security": (),
+    "release": (),
+    "look": ("vehicle",),
+    "desk": ("look", "vehicle"),
+    "mine": ("vehicle",),
+    "own": ("vehicle",),
+    "give": ("vehicle",),
+    "self": (),
+    "account": ("self",),
+    "vehicle": (),
+    "touch": (),
+}
+"""Each group with the groups it belongs to. public: anybody; known: anybody proven in this region; operators: any duty;
+support, security, release: that duty; look: reads of a vehicle, by class; desk: looks the support duty has on every vehicle;
+mine: owner and former owner; own: the owner alone; give: putting a vehicle into an owner's hands; self: one's own
+account; account: the same, and the security duty for others'; vehicle, touch: made from the act."""
+
+
+def _public(name: str) -> Act:
+    return Act(name, "nothing", by="public")
+
+
+def _region(by: str, name: str, *, needs_touch: bool = False) -> Act:
+    return Act(name, "region", needs_touch=needs_touch, by=by)
+
+
+def _vehicle(by: str, name: str, classes: tuple[str, ...] = (), *, needs_touch: bool = False) -> Act:
+    return Act(f"vehicle.{name}", "vehicle", classes, needs_touch, by)
+
+
+def _account(by: str, name: str, *, needs_touch: bool = False) -> Act:
+    return Act(f"account.{name}", "account", needs_touch=needs_touch, by=by)
+
+
+# Open to everybody -----------------------------------------------------------------------------------------------
+
+CHECK_HEALTH = _public("health.check")
+READ_REFERENCE = _public("api.reference")
+READ_STATIC = _public("static.read")
+CHOOSE_LANGUAGE = _public("language.choose")
+SIGN_IN = _public("session.begin")
+"""Every step of signing in: the page, passkey, one-time link, a foreign identity provider. Proves by itself."""
+REQUEST_TOKEN = _public("token.request")
+"""The token door proves the client by its certificate and answers errors as OAuth does."""
+READ_TOKEN_KEYS = _public("token.keys")
+
+# Anybody proven in this region -----------------------------------------------------------------------------------
+
+LIST_SIGNALS = _region("known", "signals.list")
+LIST_VEHICLES = _region("known", "vehicles.list")
+FIND_VEHICLE = _region("known", "vehicles.find")
+WATCH_VEHICLES = _region("known", "vehicles.watch")
+READ_MANY = _region("known", "vehicles.history")
+READ_GROUND = _region("known", "ground.read")
+EXPLAIN = _region("known", "why.explain")
+
+# Operators with any duty -----------------------------------------------------------------------------------------
+
+WATCH_FLEET = _region("operators", "fleet.watch")
+READ_FLEET = _region("operators", "fleet.aggregate")
+READ_STATUS = _region("operators", "status.read")
+READ_METRICS = _region("operators", "metrics.read")
+"""A service certificate may do this as well: what scrapes figures should hold no operator's certificate."""
+READ_CONSENTS = _region("operators", "consents.overview")
+WATCH_CHAOS = _region("operators", "chaos.watch")
+
+# The support duty ------------------------------------------------------------------------------------------------
+
+READ_REGISTRY = _region("support", "registry.read")
+READ_UNKNOWN_SIGNALS = _region("support", "signals.unknown")
+READ_ENROLMENTS = _region("support", "enrolment.read")
+ENROL_VEHICLE = _region("support", "enrolment.vehicle")
+READ_QUARANTINE = _region("support", "quarantine.read")
+REPLAY_QUARANTINED = _region("support", "quarantine.replay")
+DROP_QUARANTINED = _region("support", "quarantine.drop", needs_touch=True)
+PULL_PLUG = _region("support", "chaos.pull")
+
+# The security duty -----------------------------------------------------------------------------------------------
+
+ENROL_PARTY = _region("security", "enrolment.party", needs_touch=True)
+"""A claim code for anything but a vehicle: whoever may make one of an operator holds every duty."""
+REVOKE = _region("security", "certificates.revoke", needs_touch=True)
+READ_CERTIFICATES = _region("security", "certificates.read")
+READ_AUDIT = _region("security", "audit.read")
+VERIFY_AUDIT = _region("security", "audit.verify")
+READ_PEOPLE = _region("security", "people.read")
+ADD_PERSON = _region("security", "people.add", needs_touch=True)
+SET_DUTIES = _region("security", "people.duties", needs_touch=True)
+LINK_PERSON = _region("security", "people.link", needs_touch=True)
+"""A one-time sign-in link: recovery by a second person, and the way into somebody's account."""
+END_PERSON = _region("security", "people.end", needs_touch=True)
+
+# The release duty ------------------------------------------------------------------------------------------------
+
+RELEASE = _region("release", "release.publish", needs_touch=True)
+"""Putting software or a price list on the road; the services that do it ask for this act."""
+
+# Looking at a vehicle --------------------------------------------------------------------------------------------
+
+OPEN_VEHICLE = _vehicle("look", "open", ANY)
+"""A vehicle's page: brand and model, never its number."""
+READ_TWIN = _vehicle("look", "twin.read", ANY)
+READ_HISTORY = _vehicle("look", "history.read", ANY)
+READ_TRIPS = _vehicle("look", "trips.read", ("location", "driving"))
+READ_TRACK = _vehicle("look", "track.read", ("location",))
+DOWNLOAD = _vehicle("look", "download", ANY)
+READ_VEHICLE = _vehicle("desk", "registry.read", ("identity",))
+"""The row of the registry, with the vehicle's number (VIN)."""
+READ_GAPS = _vehicle("desk", "gaps.read", ANY)
+
+# What a vehicle's owner may do -----------------------------------------------------------------------------------
+
+READ_LOOKS = _vehicle("mine", "looks.read")
+READ_GRANTS = _vehicle("mine", "grants.read")
+PLAN_ERASURE = _vehicle("mine", "erasure.plan")
+ERASE = _vehicle("mine", "erase", needs_touch=True)
+GRANT = _vehicle("own", "grant")
+WITHDRAW = _vehicle("own", "withdraw")
+INVITE = _vehicle("own", "guests.invite")
+END_GUEST = _vehicle("own", "guests.end")
+TRANSFER = _vehicle("own", "transfer", needs_touch=True)
+GIVE_VEHICLE = _vehicle("give", "give")
+"""A claim code by which a person becomes the owner of a vehicle that has none."""
+
+# Accounts --------------------------------------------------------------------------------------------------------
+
+MY_VEHICLES = _account("self", "vehicles")
+CLAIM_VEHICLE = _account("self", "claim")
+ACCEPT_INVITATION = _account("self", "invitation.accept")
+ADD_PASSKEY = _account("self", "passkey.add")
+"""Not a touch by itself: the first passkey comes by a link. The second one asks for the first (`people`)."""
+DROP_PASSKEY = _account("self", "passkey.drop", needs_touch=True)
+TOUCH = _account("self", "touch")
+SIGN_OUT = _account("self", "sign_out")
+READ_ACCOUNT = _account("account", "read")
+SIGN_OUT_EVERYWHERE = _account("account", "sign_out_everywhere")
+
+
+def _table(found: Iterable[object]) -> dict[str, Act]:
+    table: dict[str, Act] = {}
+    for act in found:
+        if isinstance(act, Act):
+            assert act.name not in table, f"two acts are called {act.name}"
+            table[act.name] = act
+    return table
+
+
+ACTS = _table(list(globals().values()))
+"""Every act of this file by its name."""
+
+
+def groups_of(act: Act) -> tuple[str, ...]:
+    """Every group an act belongs to; in Cedar's words its parents."""
+    return (act.by, *GROUPS[act.by], *(["touch"] if act.needs_touch else []))

@@ -1,0 +1,125 @@
+"""Cedar behind a wrapper that fails closed (`Engine`), and the gate everybody calls (`Gate`).
+
+The flow of `Gate.permit`: the caller's right to the vehicle from the compiled consent table -> the question (`asked`) ->
+Cedar, or the remembered answer to an equal question -> a `Permit`, or a refusal that says what was missing. Allowed is only
+what Cedar allows with no error at all; an unknown act, a missing attribute, a failing policy or engine is a refusal.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from importlib import resources
+
+import cedarpy
+import msgspec
+
+from rocade.core import data_classes
+from rocade.core.errors import Misconfigured, Refused
+from rocade.trust.authority.gate import acts
+from rocade.trust.authority.gate.asked import KINDS, RESOURCES, Asked, ask, schema
+from rocade.trust.authority.gate.model import Act, Permit, Principal, Right, Rights
+
+REMEMBERED = 16_384
+_log = logging.getLogger("rocade.gate")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`policies`: ids of those that allowed or forbade; `errors`: what went wrong, each of which is a refusal."""
+
+    is_allowed: bool
+    policies: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+class Engine:
+    """Policies and schema, parsed once. Raises: Misconfigured `gate.policies` if they do not fit each other."""
+
+    def __init__(self, policies: str | None = None) -> None:
+        text = policies if policies is not None else policy_text()
+        checked = cedarpy.validate_policies(text, schema())
+        if not checked.validation_passed:
+            raise Misconfigured("gate.policies", "; ".join(one.error for one in checked.errors))
+        self._policies = cedarpy.PolicySet.from_str(text)
+        self._schema = cedarpy.Schema.from_str(schema())
+        self._entities = cedarpy.Entities.from_json_str("[]", self._schema)
+
+    def decide(self, asked: Asked) -> Answer:
+        """Ask Cedar. Never raises: what goes wrong is a refusal with its error."""
+        request = {
+            "principal": {"type": KINDS.get(asked.kind, "Unknown"), "id": "one"},
+            "action": {"type": "Action", "id": asked.act},
+            "resource": {"type": RESOURCES.get(asked.of, "Unknown"), "id": "one"},
+            "context": msgspec.json.encode(asked.facts).decode(),
+        }
+        try:
+            result = cedarpy.is_authorized(request, self._policies, self._entities, self._schema)
+        except Exception as error:
+            return Answer(is_allowed=False, errors=(type(error).__name__,))
+        told = result.diagnostics
+        is_allowed = result.decision is cedarpy.Decision.Allow and not told.errors
+        return Answer(is_allowed, tuple(sorted(told.id_annotations_by_reason.values())), tuple(told.errors))
+
+
+def policy_text() -> str:
+    return resources.files(__package__).joinpath("policies", "rocade.cedar").read_text()
+
+
+class Gate:
+    """The gate of one region. `rights` answers what ties a principal to a vehicle (`services.consent`)."""
+
+    def __init__(self, region: str, rights: Rights, engine: Engine | None = None) -> None:
+        self._region = region
+        self.rights = rights
+        self._decide = lru_cache(REMEMBERED)((engine or Engine()).decide)
+
+    def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right:
+        return self.rights.right(principal, ref, purpose, at_us)
+
+    def permit(
+        self, principal: Principal, act: Act, *, ref: int | None = None, purpose: str, at_us: int, touched: bool = False,
+        account: str | None = None,
+    ) -> Permit:  # fmt: skip
+        """Allow one act, on vehicle `ref` or on `account` (`person:<hex>`, default his own) where it is of one.
+
+        Raises: Refused `gate.denied` saying what was missing, `gate.touch` if a fresh touch of a passkey would do.
+        """
+        right, touched = Right(), touched and act.needs_touch
+        if act.of == "vehicle" and ref is not None:
+            right = self.right(principal, ref, purpose, at_us)
+        is_own = account in {None, principal.id}
+        answer = self._ask(principal, act, right, purpose, touched=touched, is_own=is_own)
+        if answer.is_allowed and not (act.of == "vehicle" and ref is None):
+            return Permit(principal, act, purpose, right, answer.policies)
+        if not touched and self._ask(principal, act, right, purpose, touched=True, is_own=is_own).is_allowed:
+            raise Refused("gate.touch", "touch your passkey to confirm this", act=act.name)
+        missing = _missing(principal, act, right, answer)
+        raise Refused("gate.denied", f"this is not open to you: {missing} is missing", act=act.name, missing=missing)
+
+    def _ask(
+        self, principal: Principal, act: Act, right: Right, purpose: str, *, touched: bool, is_own: bool
+    ) -> Answer:
+        answer = self._decide(ask(principal, act, right, self._region, purpose, touched=touched, is_own=is_own))
+        if answer.errors:
+            _log.error("the gate refused %s because it failed: %s", act.name, "; ".join(answer.errors))
+        return answer
+
+
+def _missing(principal: Principal, act: Act, right: Right, answer: Answer) -> str:
+    """What the caller lacks, in the words of a fact; the first that applies."""
+    if answer.errors:
+        return "engine"
+    walls = {"region-wall": "region", "token-purposes": "purpose", "touch": "passkey"}
+    for wall, word in walls.items():
+        if wall in answer.policies and (wall != "touch" or principal.means != "passkey"):
+            return "proof" if principal.kind == "nobody" else word
+    if act.of == "region":
+        return f"duty {act.by}" if act.by in {"support", "security", "release"} else act.by
+    if act.of == "account":
+        return "account"
+    if "look" not in acts.groups_of(act):
+        return "ownership"
+    if principal.kind in {"partner", "dealer"} and principal.means != "token":
+        return "token"
+    lacking = [name for name in act.classes if name != "*" and not right.classes & data_classes.bit(name)]
+    return ",".join(lacking) if right.classes and lacking else "consent"

@@ -1,0 +1,344 @@
+"""SQL of people: persons, duties, passkeys, sessions, one-time links, challenges, touches."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from rocade.core.errors import Unavailable
+from rocade.fabric.database import Database
+from rocade.fabric.database.connection import DOWN
+from rocade.trust.authority.people.model import MINUTE_US, Duty, Passkey, Person, Session, person_id, person_number
+
+KEPT_US = 10 * MINUTE_US
+"""Ended challenges and touches are kept this long, so that a second use is told from an invention."""
+
+_DUTIES = (
+    "COALESCE((SELECT json_agg(json_build_array(d.number, d.duty, d.scope, d.granted_by, d.until_us) ORDER BY d.granted_us,"
+    " d.number) FROM person_duty d WHERE d.person = p.id AND d.ended_us IS NULL AND (d.until_us IS NULL OR d.until_us > $1)),"
+    " '[]') AS duties"
+)
+_PERSON = f"p.id, p.name, p.organisation, p.language, p.added_us, p.ended_us, {_DUTIES}"
+_PASSKEY = "number, credential_id, person, public_key, sign_count, name, is_synced, added_us, used_us, ended_us"
+_decode_duties = msgspec.json.Decoder(tuple[Duty, ...]).decode
+
+
+@contextlib.asynccontextmanager
+async def transaction(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """One transaction.
+
+    Raises: Unavailable `database.down`.
+    """
+    try:
+        async with database.pool.acquire() as connection, connection.transaction():
+            yield connection
+    except DOWN as error:
+        raise Unavailable("database.down", f"PostgreSQL does not answer: {type(error).__name__}") from error
+
+
+# --- persons and duties ---------------------------------------------------------------------------------------------
+
+
+def _person(row: Any) -> Person:
+    return Person(
+        person_id(row["id"]), row["name"], row["organisation"], row["language"], row["added_us"], row["ended_us"],
+        _decode_duties(row["duties"]),
+    )  # fmt: skip
+
+
+async def add_person(connection: asyncpg.Connection, person: Person) -> None:
+    await connection.execute(
+        "INSERT INTO person (id, name, organisation, language, added_us) VALUES ($1, $2, $3, $4, $5)",
+        person_number(person.id), person.name, person.organisation, person.language, person.added_us,
+    )  # fmt: skip
+
+
+async def read_person(connection: asyncpg.Connection, id: int, now_us: int, *, lock: bool = False) -> Person | None:
+    row = await connection.fetchrow(
+        f"SELECT {_PERSON} FROM person p WHERE p.id = $2 {'FOR UPDATE' if lock else ''}", now_us, id
+    )
+    return _person(row) if row else None
+
+
+async def read_people(connection: asyncpg.Connection, after: int, limit: int, now_us: int) -> list[Person]:
+    rows = await connection.fetch(
+        f"SELECT {_PERSON} FROM person p WHERE p.id > $2 ORDER BY p.id LIMIT $3", now_us, after, limit
+    )
+    return [_person(row) for row in rows]
+
+
+async def rename_person(connection: asyncpg.Connection, id: int, name: str, language: str) -> None:
+    await connection.execute("UPDATE person SET name = $2, language = $3 WHERE id = $1", id, name, language)
+
+
+async def end_person(connection: asyncpg.Connection, id: int, now_us: int) -> None:
+    """The name goes; the reference stays, the audit log speaks of it."""
+    await connection.execute("UPDATE person SET ended_us = $2, name = '' WHERE id = $1", id, now_us)
+    await connection.execute("UPDATE person_duty SET ended_us = $2 WHERE person = $1 AND ended_us IS NULL", id, now_us)
+    await connection.execute("DELETE FROM person_account WHERE person = $1", id)
+
+
+async def add_duty(connection: asyncpg.Connection, person: int, duty: Duty, now_us: int) -> None:
+    await connection.execute(
+        "INSERT INTO person_duty (number, person, duty, scope, granted_by, granted_us, until_us)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        duty.number, person, duty.duty, duty.scope, duty.granted_by, now_us, duty.until_us,
+    )  # fmt: skip
+
+
+async def end_duty(connection: asyncpg.Connection, person: int, number: int, now_us: int) -> str | None:
+    """The duty that was ended, None if there was none."""
+    duty: str | None = await connection.fetchval(
+        "UPDATE person_duty SET ended_us = $3 WHERE person = $1 AND number = $2 AND ended_us IS NULL RETURNING duty",
+        person, number, now_us,
+    )  # fmt: skip
+    return duty
+
+
+# --- passkeys -------------------------------------------------------------------------------------------------------
+
+
+def _passkey(row: Any) -> Passkey:
+    values = dict(row)
+    return Passkey(**{**values, "person": person_id(values["person"])})
+
+
+async def add_passkey(connection: asyncpg.Connection, passkey: Passkey) -> bool:
+    """False if the credential is known already."""
+    done = await connection.execute(
+        f"INSERT INTO passkey ({_PASSKEY}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL) ON CONFLICT DO NOTHING",
+        passkey.number, passkey.credential_id, person_number(passkey.person), passkey.public_key, passkey.sign_count,
+        passkey.name, passkey.is_synced, passkey.added_us, passkey.used_us,
+    )  # fmt: skip
+    return bool(done.endswith(" 1"))
+
+
+async def lock_passkey(connection: asyncpg.Connection, credential_id: bytes) -> Passkey | None:
+    row = await connection.fetchrow(
+        f"SELECT {_PASSKEY} FROM passkey WHERE credential_id = $1 FOR UPDATE", credential_id
+    )
+    return _passkey(row) if row else None
+
+
+async def read_passkeys(connection: asyncpg.Connection, person: int) -> list[Passkey]:
+    """Those that have not ended, oldest first."""
+    rows = await connection.fetch(
+        f"SELECT {_PASSKEY} FROM passkey WHERE person = $1 AND ended_us IS NULL ORDER BY added_us, number", person
+    )
+    return [_passkey(row) for row in rows]
+
+
+async def use_passkey(connection: asyncpg.Connection, number: int, sign_count: int, now_us: int) -> None:
+    await connection.execute(
+        "UPDATE passkey SET sign_count = $2, used_us = $3 WHERE number = $1", number, sign_count, now_us
+    )
+
+
+async def rename_passkey(connection: asyncpg.Connection, person: int, number: int, name: str) -> bool:
+    done = await connection.execute(
+        "UPDATE passkey SET name = $3 WHERE person = $1 AND number = $2 AND ended_us IS NULL", person, number, name
+    )
+    return bool(done.endswith(" 1"))
+
+
+async def end_passkeys(connection: asyncpg.Connection, person: int, now_us: int, number: int | None = None) -> int:
+    """End one passkey, or all; how many were ended."""
+    done = await connection.execute(
+        "UPDATE passkey SET ended_us = $2 WHERE person = $1 AND ended_us IS NULL AND ($3::bigint IS NULL OR number = $3)",
+        person, now_us, number,
+    )  # fmt: skip
+    return int(done.split()[-1])
+
+
+# --- sessions -------------------------------------------------------------------------------------------------------
+
+
+async def add_session(
+    connection: asyncpg.Connection, number: int, secret_hash: bytes, person: int, means: str, passkey: int | None,
+    now_us: int, idle_us: int, until_us: int,
+) -> None:  # fmt: skip
+    await connection.execute(
+        "INSERT INTO person_session (number, secret_hash, person, means, passkey, opened_us, used_us, idle_us, until_us)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8)",
+        number, secret_hash, person, means, passkey, now_us, idle_us, until_us,
+    )  # fmt: skip
+
+
+async def read_sessions(
+    connection: asyncpg.Connection, hashes: Sequence[bytes], now_us: int, region: str
+) -> dict[bytes, Session]:
+    """Those of the hashes that stand for a session in force."""
+    rows = await connection.fetch(
+        "SELECT s.secret_hash, s.number, s.means, s.opened_us, LEAST(s.until_us, s.used_us + s.idle_us) AS until_us,"
+        " (SELECT count(*) FROM passkey k WHERE k.person = p.id AND k.ended_us IS NULL) AS passkeys,"
+        f" {_PERSON} FROM person_session s JOIN person p ON p.id = s.person WHERE s.secret_hash = ANY($2::bytea[])"
+        " AND s.ended_us IS NULL AND s.until_us > $1 AND s.used_us + s.idle_us > $1 AND p.ended_us IS NULL",
+        now_us, list(hashes),
+    )  # fmt: skip
+    return {
+        row["secret_hash"]: Session(
+            row["number"], _person(row), row["means"], row["opened_us"], row["until_us"], row["passkeys"], region
+        )
+        for row in rows
+    }
+
+
+async def use_sessions(connection: asyncpg.Connection, numbers: Sequence[int], now_us: int, before_us: int) -> None:
+    """Note that sessions are in use, where the last note is older than `before_us`."""
+    await connection.execute(
+        "UPDATE person_session SET used_us = $2 WHERE number = ANY($1::bigint[]) AND used_us < $3",
+        list(numbers), now_us, before_us,
+    )  # fmt: skip
+
+
+async def list_sessions(connection: asyncpg.Connection, person: int, now_us: int) -> list[dict[str, Any]]:
+    rows = await connection.fetch(
+        "SELECT s.number, s.means, s.opened_us, s.used_us, COALESCE(k.name, '') AS passkey"
+        " FROM person_session s LEFT JOIN passkey k ON k.number = s.passkey"
+        " WHERE s.person = $1 AND s.ended_us IS NULL AND s.until_us > $2 AND s.used_us + s.idle_us > $2 ORDER BY s.opened_us",
+        person, now_us,
+    )  # fmt: skip
+    return [dict(row) for row in rows]
+
+
+async def end_sessions(
+    connection: asyncpg.Connection, person: int, now_us: int, *, number: int | None = None, passkey: int | None = None
+) -> int:
+    """End a person's sessions: one, those of a passkey, or all; how many were ended."""
+    done = await connection.execute(
+        "UPDATE person_session SET ended_us = $2 WHERE person = $1 AND ended_us IS NULL"
+        " AND ($3::bigint IS NULL OR number = $3) AND ($4::bigint IS NULL OR passkey = $4)",
+        person, now_us, number, passkey,
+    )  # fmt: skip
+    return int(done.split()[-1])
+
+
+# --- one-time links -------------------------------------------------------------------------------------------------
+
+
+class Link(msgspec.Struct, frozen=True):
+    person: int
+    reason: str
+    until_us: int
+    used_us: int | None
+
+
+async def add_link(
+    connection: asyncpg.Connection, secret_hash: bytes, person: int, reason: str, now_us: int, until_us: int
+) -> None:
+    await connection.execute(
+        "INSERT INTO person_link (secret_hash, person, reason, made_us, until_us) VALUES ($1, $2, $3, $4, $5)",
+        secret_hash, person, reason, now_us, until_us,
+    )  # fmt: skip
+
+
+async def read_link(connection: asyncpg.Connection, secret_hash: bytes, *, lock: bool = False) -> Link | None:
+    row = await connection.fetchrow(
+        "SELECT person, reason, until_us, used_us FROM person_link WHERE secret_hash = $1"
+        + (" FOR UPDATE" if lock else ""),
+        secret_hash,
+    )
+    return Link(*row) if row else None
+
+
+async def use_link(connection: asyncpg.Connection, secret_hash: bytes, now_us: int) -> None:
+    await connection.execute("UPDATE person_link SET used_us = $2 WHERE secret_hash = $1", secret_hash, now_us)
+
+
+async def end_links(connection: asyncpg.Connection, person: int, now_us: int) -> None:
+    """Unused links of a person open nothing any more."""
+    await connection.execute(
+        "UPDATE person_link SET until_us = $2 WHERE person = $1 AND used_us IS NULL AND until_us > $2", person, now_us
+    )
+
+
+# --- challenges and touches -----------------------------------------------------------------------------------------
+
+
+class Challenge(msgspec.Struct, frozen=True):
+    kind: str
+    browser_hash: bytes
+    person: int | None
+    detail: bytes
+    until_us: int
+    used_us: int | None
+
+
+async def add_challenge(
+    connection: asyncpg.Connection, challenge_hash: bytes, challenge: Challenge, now_us: int
+) -> None:
+    await connection.execute("DELETE FROM person_challenge WHERE until_us < $1", now_us - KEPT_US)
+    await connection.execute(
+        "INSERT INTO person_challenge (challenge_hash, kind, browser_hash, person, detail, until_us)"
+        " VALUES ($1, $2, $3, $4, $5, $6)",
+        challenge_hash, challenge.kind, challenge.browser_hash, challenge.person, challenge.detail, challenge.until_us,
+    )  # fmt: skip
+
+
+async def use_challenge(connection: asyncpg.Connection, challenge_hash: bytes, now_us: int) -> Challenge | None:
+    """The challenge as it was before this use."""
+    row = await connection.fetchrow(
+        "SELECT kind, browser_hash, person, detail, until_us, used_us FROM person_challenge WHERE challenge_hash = $1 FOR UPDATE",
+        challenge_hash,
+    )
+    if row is not None and row["used_us"] is None:
+        await connection.execute(
+            "UPDATE person_challenge SET used_us = $2 WHERE challenge_hash = $1", challenge_hash, now_us
+        )
+    return Challenge(*row) if row else None
+
+
+class Touch(msgspec.Struct, frozen=True):
+    session: int
+    act: str
+    subject: str
+    until_us: int
+    used_us: int | None
+
+
+async def add_touch(connection: asyncpg.Connection, secret_hash: bytes, touch: Touch, now_us: int) -> None:
+    await connection.execute("DELETE FROM person_touch WHERE until_us < $1", now_us - KEPT_US)
+    await connection.execute(
+        "INSERT INTO person_touch (secret_hash, session, act, subject, until_us) VALUES ($1, $2, $3, $4, $5)",
+        secret_hash, touch.session, touch.act, touch.subject, touch.until_us,
+    )  # fmt: skip
+
+
+async def use_touch(connection: asyncpg.Connection, secret_hash: bytes, now_us: int) -> Touch | None:
+    """The touch as it was before this use."""
+    row = await connection.fetchrow(
+        "SELECT session, act, subject, until_us, used_us FROM person_touch WHERE secret_hash = $1 FOR UPDATE",
+        secret_hash,
+    )
+    if row is not None and row["used_us"] is None:
+        await connection.execute("UPDATE person_touch SET used_us = $2 WHERE secret_hash = $1", secret_hash, now_us)
+    return Touch(*row) if row else None
+
+
+# --- accounts at external providers ---------------------------------------------------------------------------------
+
+
+async def add_account(connection: asyncpg.Connection, issuer: str, subject: str, person: int, now_us: int) -> bool:
+    """False if the account belongs to somebody already."""
+    done = await connection.execute(
+        "INSERT INTO person_account (issuer, subject, person, added_us) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        issuer, subject, person, now_us,
+    )  # fmt: skip
+    return bool(done.endswith(" 1"))
+
+
+async def account_holder(connection: asyncpg.Connection, issuer: str, subject: str) -> int | None:
+    person: int | None = await connection.fetchval(
+        "SELECT a.person FROM person_account a JOIN person p ON p.id = a.person"
+        " WHERE a.issuer = $1 AND a.subject = $2 AND p.ended_us IS NULL",
+        issuer, subject,
+    )  # fmt: skip
+    return person
+
+
+async def drop_accounts(connection: asyncpg.Connection, person: int) -> None:
+    await connection.execute("DELETE FROM person_account WHERE person = $1", person)
