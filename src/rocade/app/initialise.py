@@ -1,4 +1,4 @@
-"""Make a region on disk: authority, the server's and the operator's identities, configuration, one operator token.
+"""Make a region on disk: authority, the server's and the operator's identities, configuration.
 
 All or nothing: it is built beside the target and moved into place. Nothing outside the directory is touched.
 """
@@ -14,10 +14,7 @@ import msgspec
 from rocade.app.configuration import Configuration, render
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
-from rocade.doors.http import new_token
 from rocade.trust.authority.region import create_region, issue_directory
-
-TOKENS = "operator-tokens"
 
 
 def create(
@@ -29,8 +26,8 @@ def create(
     template: Configuration | None = None,
     clock: Clock | None = None,
     random: Random | None = None,
-) -> str:
-    """Return the operator token, the only time it is seen; `template` carries settings that differ from the defaults.
+) -> None:
+    """`template` carries settings that differ from the defaults.
 
     Raises: Misconfigured `app.init.exists`; Refused `trust.identity.malformed` for impossible names.
     """
@@ -47,7 +44,6 @@ def create(
         authority = create_region(building / "trust", region, trust_domain, clock, random)
         issue_directory(authority, building / "server", authority.identity("service", "server"), hosts=names)
         issue_directory(authority, building / "operator", authority.identity("operator", "first"))
-        token = new_token(building / TOKENS, random, clock)
         (building / "rocade.toml").write_text(render(configuration))
         if directory.exists():
             directory.rmdir()
@@ -55,4 +51,3 @@ def create(
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    return token

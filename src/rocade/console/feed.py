@@ -135,4 +135,6 @@ class Feed:
     def _encode(self, name: str, vehicles: Iterable[Vehicle], refs: Iterable[int], gone: list[int]) -> bytes:
         described = [(str(one.ref), one.kind, one.brand, one.model, one.powertrain) for one in vehicles]
         moves = [number for ref in refs for number in (self._index[ref], *self._places[ref])]
-        return event(name, msgspec.json.encode({"vehicles": described, "moves": moves, "gone": gone}), str(self._number))
+        return event(
+            name, msgspec.json.encode({"vehicles": described, "moves": moves, "gone": gone}), str(self._number)
+        )

@@ -23,8 +23,8 @@ from litestar.response import Redirect
 
 from rocade.console import languages, reference
 from rocade.console.viewer import Viewer, viewer_of
-from rocade.trust.authority.gate import acts
 from rocade.doors.http import AnyRequest, does, problems
+from rocade.trust.authority.gate import acts
 
 HTMX = msgspec.json.encode(
     {

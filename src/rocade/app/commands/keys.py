@@ -1,4 +1,4 @@
-"""Commands about keys and who may speak: roll an intermediate, revoke a party, operator tokens, the operator itself."""
+"""Commands about keys and who may speak: roll an intermediate, revoke a party, the operator itself."""
 
 from __future__ import annotations
 
@@ -55,63 +55,6 @@ def revoke(load: Load, kind: str, party: str, reason: str, config: Path | None) 
 
 
 @click.group()
-def token() -> None:
-    """Operator tokens for programs that call the API (Authorization: Bearer). Kept as hashes in DIR/operator-tokens."""
-
-
-@token.command("new", epilog=example("token new --config ./eu"))
-@config_option
-@click.pass_obj
-def token_new(load: Load, config: Path | None) -> None:
-    """Make an operator token; it is printed once."""
-    from rocade.app.initialise import TOKENS
-    from rocade.app.local import Hand, act
-    from rocade.doors.http import new_token
-
-    configuration = load(config)
-
-    async def make(hand: Hand) -> str:
-        await hand.record("access.token.new", "operator-tokens")
-        return new_token(configuration.root / TOKENS, hand.random, hand.clock)
-
-    click.echo(act(configuration, make))
-
-
-@token.command("list", epilog=example("token list --config ./eu"))
-@config_option
-@click.pass_obj
-def token_list(load: Load, config: Path | None) -> None:
-    """List the ids of the operator tokens; the tokens themselves are not stored."""
-    from rocade.app.initialise import TOKENS
-    from rocade.doors.http.tokens import list_tokens
-
-    table = Table("id", "made (UTC)")
-    for name, made_us in list_tokens(load(config).root / TOKENS):
-        table.add(name, datetime.fromtimestamp(made_us / 1e6, UTC).isoformat(timespec="seconds"))
-    table.show()
-
-
-@token.command("drop", epilog=example("token drop 5f1c02aa --config ./eu"))
-@click.argument("name", metavar="ID")
-@config_option
-@click.pass_obj
-def token_drop(load: Load, name: str, config: Path | None) -> None:
-    """Take the token ID back, effective with the next request."""
-    from rocade.app.initialise import TOKENS
-    from rocade.app.local import Hand, act
-    from rocade.doors.http.tokens import drop_token
-
-    configuration = load(config)
-
-    async def drop(hand: Hand) -> None:
-        await hand.record("access.token.drop", f"token:{name}")
-        drop_token(configuration.root / TOKENS, name)
-
-    act(configuration, drop)
-    click.echo(f"token {name} is taken back")
-
-
-@click.group()
 def operator() -> None:
     """The operator's own identity, in DIR/operator. Commands renew it by themselves as long as it is valid."""
 
@@ -143,4 +86,4 @@ def completion(context: click.Context, shell: str) -> None:
     sys.stdout.flush()
 
 
-COMMANDS = (roll, revoke, token, operator, completion)
+COMMANDS = (roll, revoke, operator, completion)

@@ -24,12 +24,11 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", True: "green", False
 @click.option("--trust-domain", default="rocade.local", show_default=True, help="Domain name in every identity.")
 @click.option("--server-name", "names", multiple=True, help="Host name vehicles will use; may be given several times.")
 def init(directory: Path, region: str, trust_domain: str, names: tuple[str, ...]) -> None:
-    """Make a new region in DIRECTORY: keys, certificates, configuration, one operator token (printed once)."""
+    """Make a new region in DIRECTORY: keys, certificates, configuration."""
     from rocade.app import initialise
 
-    token = initialise.create(directory, region, trust_domain, names)
+    initialise.create(directory, region, trust_domain, names)
     click.echo(f"region {region} is ready in {directory}")
-    click.echo(f"operator token (shown only now): {token}")
     click.echo(f"keep {directory / 'trust' / 'root'} offline; it is only needed to roll an intermediate", err=True)
     click.echo(f"next: rocade serve --config {directory}", err=True)
 

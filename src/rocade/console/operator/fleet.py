@@ -10,8 +10,8 @@ from rocade.console.chaos import ACTS, Chaos
 from rocade.console.pages import render
 from rocade.core.catalogue import Catalogue
 from rocade.doors.http import AnyRequest, does
-from rocade.trust.authority.gate import acts
 from rocade.services.vehicles import Registry
+from rocade.trust.authority.gate import acts
 
 
 def brand_titles(catalogue: Catalogue) -> dict[str, str]:

@@ -10,8 +10,8 @@ from rocade.console.pages import render
 from rocade.core.catalogue import Catalogue
 from rocade.core.identifiers import VehicleRef
 from rocade.doors.http import AnyRequest, does
-from rocade.trust.authority.gate import acts
 from rocade.services.vehicles import Registry
+from rocade.trust.authority.gate import acts
 
 
 @get("/vehicles/{ref:int}", opt=does(acts.READ_VEHICLE), include_in_schema=False)

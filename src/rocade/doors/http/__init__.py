@@ -5,7 +5,19 @@ host check, cross-site check, security headers, counters) -> Litestar routing ->
 the caller is proven, the gate asked, the look noted) -> the handler -> a document, a stream, or an RFC 9457 problem.
 """
 
-from rocade.doors.http.access import Access, AnyRequest, caller_of, does, hidden_from, note_look, permit_of, refs_of, require, right_of, session_of
+from rocade.doors.http.access import (
+    Access,
+    AnyRequest,
+    caller_of,
+    does,
+    hidden_from,
+    note_look,
+    permit_of,
+    refs_of,
+    require,
+    right_of,
+    session_of,
+)
 from rocade.doors.http.application import build
 from rocade.doors.http.listeners import Listeners, loopback_sockets, tcp_socket
 

@@ -178,7 +178,13 @@ class Access:
         purpose, now_us = _purpose(scope, principal), self._clock.now_us()
         account = scope["path_params"].get("person") if act.of == "account" else None
         return self.gate.permit(
-            principal, act, ref=ref, purpose=purpose, at_us=now_us, touched=touched, account=account and f"person:{account}"
+            principal,
+            act,
+            ref=ref,
+            purpose=purpose,
+            at_us=now_us,
+            touched=touched,
+            account=account and f"person:{account}",
         )
 
     async def _identified(self, scope: Any, act: Act) -> Principal:
@@ -293,7 +299,7 @@ def session_secret(scope: Any) -> str:
 
 def subject_of(scope: Any) -> str:
     """What a touch is bound to: method, path and query of the request, so an act that needs one carries nothing in its body."""
-    query = scope["query_string"].decode("latin-1")
+    query: str = scope["query_string"].decode("latin-1")
     return f"{scope['method']} {scope['path']}{'?' + query if query else ''}"
 
 

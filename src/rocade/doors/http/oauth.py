@@ -106,7 +106,7 @@ def _purposes(form: dict[str, str], identity: Identity) -> list[str]:
 
 def _refused(refusal: Refused, request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     error, status = _ERRORS.get(refusal.code, ("invalid_request", 400))
-    request.app.state.access.note_refusal(caller_of(request).actor, refusal.code)
+    request.app.state.access.note_refusal(caller_of(request).id, refusal.code)
     body = {
         "error": error,
         "error_description": refusal.message,

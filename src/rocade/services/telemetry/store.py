@@ -109,8 +109,9 @@ async def hourly(
     group = "toUInt64(0)"
     if without:
         where += " AND vehicle NOT IN {without:Array(UInt64)}"
-    parameters = {"without": list(without)} if without else {}
-    parameters |= _parameters(vehicles or list(groups or ()), signals, from_us, until_us)
+    parameters = _parameters(vehicles or list(groups or ()), signals, from_us, until_us)
+    if without:
+        parameters["without"] = list(without)
     if groups is not None:
         group = "toUInt64(transform(vehicle, {members:Array(UInt64)}, {numbers:Array(UInt64)}, toUInt64(0)))"
         parameters |= {"members": list(groups), "numbers": list(groups.values())}
