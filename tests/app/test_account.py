@@ -83,3 +83,23 @@ async def test_the_demo_shows_a_planted_loss_while_it_drives(monkeypatch: pytest
     assert await running_demo == 0, "the final account asks the history itself"
     assert told[0] == 0
     assert any(told)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_the_demo_shows_a_gap_open_and_being_sent_again_when_a_car_is_cut(tmp_path: Path) -> None:
+    """The corner's own numbers: missing goes up, the senders count what they were asked for, missing goes back to none."""
+    driven = demo._Demo(tmp_path / "demo", 5, 60.0, Console(quiet=True), with_chaos=True)
+    running_demo = asyncio.create_task(driven.run())
+    told: list[dict[str, object]] = []
+    while not running_demo.done():
+        await asyncio.sleep(0.5)
+        if driven.gaps is not None:
+            told.append(await driven._totals({}))
+        if told and told[-1]["resent"] and not told[-1]["missing"]:
+            driven.seconds = 1.0
+    assert await running_demo == 0
+    opened = next(place for place, one in enumerate(told) if one["missing"])
+    assert told[opened]["resent"] == 0
+    assert any(one["resent"] and not one["missing"] for one in told[opened:])
+    assert {one["lost"] for one in told} == {0}

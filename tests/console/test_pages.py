@@ -211,7 +211,7 @@ def test_plugs_are_pulled_from_the_page_and_nothing_is_lost(visit: OpenVisit, to
     page.click("[data-act=kill_worker]")
     toytown.wait(page, "document.getElementById('chaos-said').textContent.includes('4711')")
     assert town.plugs.pulled == [("kill_worker", "")]
-    assert page.inner_text("#lost") == "0"
+    assert [page.inner_text(name) for name in ("#lost", "#resent", "#missing")] == ["0", "12", "7"]
     assert one.complaints == []
 
 

@@ -29,4 +29,4 @@ class SupervisorChaos:
 
     async def counts(self) -> Counts:
         answer = await ask_control(self._configuration, {"do": "totals"})
-        return Counts(*(int(str(answer[name])) for name in ("acked", "lost", "resent")))
+        return Counts(*(int(str(answer[name])) for name in ("acked", "lost", "resent", "missing")))

@@ -32,9 +32,11 @@ from rocade.app.supervisor import Supervisor
 from rocade.core.errors import RocadeError, Unavailable
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database
+from rocade.fabric.database.connection import DOWN
 from rocade.fabric.history import connect
 from rocade.fabric.log.postgres import PostgresLog
 from rocade.fabric.status import StatusBoard
+from rocade.services.telemetry import Ledger as GapLedger
 from rocade.services.telemetry.footprint import footprint, points_by_vehicle
 from rocade.services.vehicles import Registry
 from rocade.trust.authority import AuditLog, Authority, Region
@@ -44,6 +46,9 @@ FOOTPRINT_EVERY = 10
 """Seconds between two looks at the bytes on disk: each reads array lengths of the whole history."""
 ACCOUNT_S = 3.0
 SEED = 1
+CUT_S = 8.0
+PAST_PER_S = 0.05
+"""A car that comes back says first where it is; the rest stays a gap until the platform asks for it, ten seconds on."""
 _WMI = {"peugeot": "VF3", "citroen": "VF7", "ds": "VR1", "opel": "W0L", "renault": "VF1", "hyundai": "KMH"}
 
 
@@ -81,6 +86,7 @@ class _Demo:
         self.ledger: Ledger | None = None
         self.account: Account | None = None
         self.refs: dict[str, int] = {}
+        self.gaps: GapLedger | None = None
         self.began_us = 0
         self._next_cut = 0
 
@@ -96,6 +102,7 @@ class _Demo:
                     await supervisor.allow_chaos()
                 await supervisor.start()
             database = await Database.connect(supervisor.database_url, max_connections=4)
+            self.gaps = GapLedger(database)
             try:
                 with self.screen.status(f"enrolling {self.vehicles} vehicles ..."):
                     seats = await self._enrol(configuration, database)
@@ -173,7 +180,9 @@ class _Demo:
     @contextlib.asynccontextmanager
     async def _convoy(self, configuration: settings.Configuration, seats: tuple[Seat, ...]) -> AsyncIterator[None]:
         """Run the fleet in a process of its own; on leaving it has stopped and its ledger is here."""
-        order = Order(host="localhost", port=configuration.mqtt.port, seats=seats, batch_s=2, seed=SEED)
+        order = Order(
+            host="localhost", port=configuration.mqtt.port, seats=seats, batch_s=2, seed=SEED, past_per_s=PAST_PER_S
+        )
         log = (self.directory / "logs" / "fleet.log").open("ab")
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "rocade.agents.vehicle.convoy", stdin=asyncio.subprocess.PIPE,
@@ -254,9 +263,8 @@ class _Demo:
                 if self._process.returncode is not None:
                     raise Unavailable("demo.fleet", f"the fleet ended; see {self.directory / 'logs' / 'fleet.log'}")
                 with contextlib.suppress(RocadeError, OSError, Exception):
-                    view.show(
-                        self.totals, await board.read(), supervisor.restarts, self.account.lost if self.account else 0
-                    )
+                    lost = self.account.lost if self.account else 0
+                    view.show(self.totals, await board.read(), supervisor.restarts, lost, await self._missing())
                     if next(looks) % FOOTPRINT_EVERY == 3:
                         view.weigh((await footprint(history)).bytes_per_point)
                 with contextlib.suppress(TimeoutError):
@@ -314,15 +322,26 @@ class _Demo:
         by_ref = {str(ref): vehicle_id for vehicle_id, ref in self.refs.items()}
         chosen = by_ref.get(request.get("vehicle", "")) or list(self.refs)[self._next_cut % len(self.refs)]
         self._next_cut += 1
-        self._tell({"cut": chosen, "for_s": 15.0})
-        return {"said": f"vehicle {self.refs[chosen]} is off the air for 15 s"}
+        self._tell({"cut": chosen, "for_s": CUT_S})
+        return {"said": f"vehicle {self.refs[chosen]} is off the air for {CUT_S:.0f} s"}
+
+    async def _missing(self) -> int:
+        """Numbers of the fleet's batches that the platform lacks at this moment, as its own gap list says."""
+        return await self.gaps.missing(list(self.refs.values())) if self.gaps is not None else 0
 
     async def _totals(self, _: dict[str, str]) -> dict[str, object]:
-        """What the senders count, and how many of their acknowledged points the history lacks."""
-        totals, lost = self.totals, self.account.lost if self.account else 0
+        """What the senders count, how many of their acknowledged points the history lacks, and what is missing now."""
+        totals, lost, missing = self.totals, self.account.lost if self.account else 0, 0
+        with contextlib.suppress(RocadeError, *DOWN):
+            missing = await self._missing()
         if totals is None:
-            return {"acked": 0, "lost": lost, "resent": 0}
-        return {"acked": totals.acknowledged_batches, "lost": lost, "resent": totals.resent_batches}
+            return {"acked": 0, "lost": lost, "resent": 0, "missing": missing}
+        return {
+            "acked": totals.acknowledged_batches,
+            "lost": lost,
+            "resent": totals.resent_batches,
+            "missing": missing,
+        }
 
 
 _POWERTRAIN = {"hybrid": "plug_in_hybrid", "assisted": "electric", "muscle": "none"}
@@ -348,8 +367,8 @@ def _is_usable(directory: Path) -> bool:
 def _plugs(seconds: float | None) -> list[tuple[float, dict[str, str]]]:
     """When which plug is pulled: spread over the run, once a minute where it has no end."""
     acts = [
-        {"do": "kill", "role": "worker"},
         {"do": "cut", "vehicle": ""},
+        {"do": "kill", "role": "worker"},
         {"do": "kill", "role": "store"},
         {"do": "fill"},
         {"do": "free"},

@@ -22,6 +22,7 @@ class View:
         self._screen = screen
         self._live = Live(console=screen, refresh_per_second=2, transient=False)
         self._before: Totals | None = None
+        self._missing = 0
         self._said = ""
         self._bytes_per_point = 0.0
         self.twin_p99_ms = 0.0
@@ -53,8 +54,12 @@ class View:
     def weigh(self, bytes_per_point: float) -> None:
         self._bytes_per_point = bytes_per_point
 
-    def show(self, totals: Totals | None, processes: list[ProcessStatus], restarts: int, lost: int) -> None:
-        """One look; rates are since the look before. `lost`: points the senders know to be acknowledged and history lacks."""
+    def show(
+        self, totals: Totals | None, processes: list[ProcessStatus], restarts: int, lost: int, missing: int
+    ) -> None:
+        """One look; rates are since the look before. `lost`: points the senders know to be acknowledged and history lacks.
+        `missing`: numbers the platform lacks and asks for.
+        """
         if totals is None:
             return
         worker = next((one.values for one in processes if one.role == "worker" and one.is_alive), {})
@@ -75,12 +80,15 @@ class View:
             "disk": f"{self._bytes_per_point:.2f} bytes per point (falls as parts merge)"
             if self._bytes_per_point
             else "-",
-            "sent again": f"{totals.resent_batches:,} batches asked for after a gap",
+            "gaps": f"{missing:,} batches missing now; {totals.resent_batches:,} sent again because they were asked for",
             "processes": f"{alive or 'none reports'}; restarts {restarts}",
         }
         if self._said:
             rows["last plug pulled"] = self._said
         if not self._screen.is_terminal:
+            if missing != self._missing:
+                self._screen.print(f"gaps: {rows['gaps']}", highlight=False)
+            self._missing = missing
             return
         table = Table.grid(padding=(0, 2))
         for name, value in rows.items():

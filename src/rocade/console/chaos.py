@@ -10,11 +10,14 @@ ACTS = ("kill_store", "kill_worker", "cut_vehicle", "fill_disk")
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """Counted by the senders, not by the platform: messages acknowledged to them, acknowledged and lost, sent again."""
+    """Counted by the senders, not by the platform: messages acknowledged to them, points acknowledged and lost, messages
+    sent because the platform asked for them. `missing` is the platform's own gap list: numbers it lacks at this moment.
+    """
 
     acked: int
     lost: int
     resent: int
+    missing: int
 
 
 class Chaos(Protocol):

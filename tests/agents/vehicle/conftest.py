@@ -144,11 +144,11 @@ def make_journal(tmp_path: Path) -> Callable[..., Journal]:
 
 
 @pytest.fixture
-def make_agent(platform: Platform) -> Callable[[Journal], Agent]:
-    def make(journal: Journal) -> Agent:
+def make_agent(platform: Platform) -> Callable[..., Agent]:
+    def make(journal: Journal, **more: float) -> Agent:
         return Agent(
             VEHICLE, "127.0.0.1", platform.port, journal, lambda: None, SystemClock(), Seeded(),
-            window=20, backoff=Backoff(first_s=0.02, most_s=0.2),
+            window=20, backoff=Backoff(first_s=0.02, most_s=0.2), **more,
         )  # fmt: skip
 
     return make

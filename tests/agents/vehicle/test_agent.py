@@ -16,7 +16,7 @@ from rocade.wire.batch import Batch, Clock, Column, check_many, decode_many
 from rocade.wire.mqtt import Connack, Disconnect, Publish
 
 MakeJournal = Callable[..., Journal]
-MakeAgent = Callable[[Journal], Agent]
+MakeAgent = Callable[..., Agent]
 
 
 def batches(count: int, rows: int = 3) -> list[tuple[Batch, int]]:
@@ -168,6 +168,32 @@ async def test_a_resend_request_is_answered_and_lost_numbers_are_declared_spent(
     checked = check_many(platform.bodies)
     again = [(int(n), int(p)) for n, p in zip(checked.sequence[6:], checked.points[6:], strict=True)]
     assert sorted(again) == [(2, 0), (3, 3), (5, 3)]
+
+
+@pytest.mark.parametrize(
+    ("pace", "asked", "order"), [(40.0, False, [9, 8, 7, 6, 5, 4]), (0.0, True, [9, 4, 5, 6, 7, 8])]
+)
+async def test_a_car_that_comes_back_says_first_where_it_is_and_its_past_at_its_pace_or_when_asked(
+    platform: Any, make_journal: MakeJournal, make_agent: MakeAgent, pace: float, asked: bool, order: list[int]
+) -> None:
+    journal = make_journal()
+    agent = make_agent(journal, past_per_s=pace)
+    async with running(agent):
+        await until(lambda: agent.is_connected)
+        journal.append(batches(3))
+        await drained(agent)
+        agent.cut(0.2)
+        journal.append(batches(6))
+        await until(lambda: platform.seen.get(9) == 1)
+        if asked:
+            await asyncio.sleep(0.2)
+            assert platform.acknowledged == {1, 2, 3, 9}, "the past waits until it is asked for"
+            topic = f"rocade/v1/{platform.connects[0].client_id}/down/resend"
+            ask = f'{{"epoch":"{journal.epoch:016x}","ranges":[[4,8]]}}'.encode()
+            platform.say(Publish(topic=topic, payload=ask, qos=1, packet_id=1))
+        await drained(agent)
+    assert check_many(platform.bodies).sequence.tolist()[3:] == order
+    assert agent.counters.asked_again == 5 * asked
 
 
 async def test_malformed_commands_do_no_harm(platform: Any, make_journal: MakeJournal, make_agent: MakeAgent) -> None:

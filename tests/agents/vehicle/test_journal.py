@@ -85,7 +85,7 @@ def test_old_data_is_dropped_and_old_acknowledged_data_forgotten(tmp_path: Path)
         journal.append([batch()])
         assert check_many([entry.body for entry in journal.waiting(0, 9)]).points.tolist() == [0, 100]
         assert journal.dropped_points == 100
-        assert journal.ask_again([(2, 2)]) == 1
+        assert journal.ask_again([(2, 2)]) == [2]
         assert check_many([entry.body for entry in journal.waiting(1, 1)]).points.tolist() == [0]
 
 
@@ -97,9 +97,26 @@ def test_acknowledged_batches_are_kept_for_a_resend_up_to_their_limit(tmp_path: 
         assert 0 < kept[0] < 10
         assert kept[1] <= 4000
         assert journal.dropped_points == 0
-        assert journal.ask_again([(10, 10)]) == 1
+        assert journal.ask_again([(10, 10)]) == [10]
         assert check_many([journal.waiting(0, 1)[0].body]).points.tolist() == [100]
-        assert journal.ask_again([(0, 10**12)]) <= 10
+        assert len(journal.ask_again([(0, 10**12)])) <= 10
+
+
+def test_a_batch_acknowledged_twice_counts_once_and_one_refused_for_good_is_not_sent_again(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j", Hands(), SystemRandom()) as journal:
+        journal.append([batch() for _ in range(4)])
+        journal.acknowledge([1, 2])
+        journal.set_aside(3, "0x99 made up")
+        assert journal.ask_again([(1, 9)]) == [1, 2, 4]
+        assert [entry.sequence for entry in journal.waiting(0, 9)] == [1, 2, 4]
+        assert [journal.newest_waiting(before) for before in (9, 4, 1)] == [4, 2, None]
+        assert (journal.acknowledged_batches, journal.acknowledged_points) == (2, 200)
+        journal.acknowledge([1, 2, 4])
+        assert (journal.acknowledged_batches, journal.acknowledged_points, journal.waiting_bytes) == (3, 300, 0)
+        journal._db.execute("DELETE FROM batch WHERE sequence = 1")
+        assert journal.ask_again([(1, 1)]) == [1]
+        journal.acknowledge([1])
+        assert (journal.acknowledged_batches, journal.acknowledged_points) == (3, 300)
 
 
 def test_a_full_disk_is_said_plainly_and_nothing_is_half_written(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from rocade.core.errors import Refused, Unavailable
 from rocade.core.identifiers import VehicleRef
 from rocade.fabric.database import Database
-from rocade.services.vehicles import Registry, Vehicle
+from rocade.services.vehicles import Registry, Vehicle, Wanted, twin
 
 VIN = "VF3ABCDEFGG123456"
 
@@ -171,3 +172,45 @@ async def test_a_database_that_is_away_is_unavailable() -> None:
     registry = Registry(Away(), SeededRandom(1), FixedClock())  # type: ignore[arg-type]  # only the engine is used
     with pytest.raises(Unavailable, match=r"database\.down"):
         await registry.resolve(VIN)
+
+
+SEARCHES = [
+    (Wanted(words=("E-2",)), {"VF3ABCDEFGG123456"}),
+    (Wanted(words=("renault", "wi")), {"VF1ABCDEFGG000002"}),
+    (Wanted(words=("123456",)), {"VF3ABCDEFGG123456"}),
+    (Wanted(words=("123456",), is_id_searched=False), set()),
+    (Wanted(words=("%",)), set()),
+    (Wanted({"brand": "renault"}, state="silent"), {"VF1ABCDEFGG000002"}),
+    (Wanted(state="moving"), {"VF3ABCDEFGG123456"}),
+    (Wanted(state="doubtful"), {"VF1ABCDEFGG000002"}),
+    (Wanted(state="never"), {"lune-3"}),
+    (Wanted(state="standing"), set()),
+]
+
+
+@pytest.fixture
+async def fleet(database: Database) -> Registry:
+    clock = FixedClock()
+    registry = Registry(database, SeededRandom(7), clock)
+    first = await add_car(registry)
+    second = await add_car(registry, "VF1ABCDEFGG000002", "renault", "Twizy")
+    await registry.add("lune-3", "bicycle", "lune", "Croissant", "electric", "eu")
+    empty = twin.pack(np.zeros(0, twin.SLOT), ())
+    async with database.pool.acquire() as connection:
+        rows = [
+            twin.Row(first.ref, clock.us, 0, 48.0, 2.0, 31.0, empty),
+            twin.Row(second.ref, clock.us - 301_000_000, 0, 48.0, 2.0, 0.0, empty, 4),
+        ]
+        await twin.upsert_many(connection, rows)
+    return registry
+
+
+async def test_vehicles_are_found_by_words_and_by_how_they_are(fleet: Registry) -> None:
+    for wanted, ids in SEARCHES:
+        assert {one.id for one in (await fleet.find(wanted)).vehicles} == ids, wanted
+        assert await fleet.count(wanted) == len(ids), wanted
+    with pytest.raises(Refused, match=r"vehicles\.invalid"):
+        await fleet.find(Wanted(state="flying"))
+    assert await fleet.models() == [
+        ("lune", "bicycle", "electric", 1), ("peugeot", "car", "electric", 1), ("renault", "car", "electric", 1)
+    ]  # fmt: skip

@@ -63,6 +63,18 @@ def test_a_vehicle_cannot_grow_its_twin_without_bound() -> None:
     assert len(twin.values_of(twins.row(1))) == twin.MAX_SIGNALS
 
 
+def test_the_doubts_of_a_vehicle_are_those_of_all_its_values() -> None:
+    twins = twin.Twins()
+    for ref, flags in ((1, [0, 4, 1]), (2, []), (3, [0]), (4, [64])):
+        slots = np.zeros(len(flags), twin.SLOT)
+        slots["signal"], slots["quality"] = range(1, len(flags) + 1), flags
+        twins.load(ref, twin.pack(slots, ()))
+    assert twins.doubts([4, 2, 1, 3]) == [64, 0, 5, 0]
+    assert twins.doubts([1, 2]) == [5, 0]
+    assert twins.doubts([2]) == [0]
+    assert twins.doubts([]) == []
+
+
 @pytest.mark.parametrize("row", [b"", b"\x01\x00\x00\x00", twin.pack(np.zeros(2, twin.SLOT), ["a"])[:-1]])
 def test_a_damaged_row_is_told(row: bytes) -> None:
     with pytest.raises(Corrupt, match=r"twin\.corrupt"):

@@ -4,6 +4,9 @@ Flow: `Agent.run` connects, and reconnects with full-jitter back-off -> each tim
 waiting batches are stamped with the time they leave and sent -> PUBACK 0: acknowledged in the journal (several at a
 time); 0x97 and others that may pass: back off, then again; 0x99: set aside and reported; 0x87: `denied`, the
 connection is closed and tried again later, the batch keeps waiting -> down/resend `{"epoch", "ranges"}`: the batches wait again.
+Order: lowest number first. With `past_per_s`, a vehicle that comes back says first where it is: its newest batch, then what
+it makes, and of what waited before only so many a second, newest first; what the platform asks for goes at once. So a
+fleet that comes out of one outage does not flood the road with its past.
 The certificate is renewed at two thirds of its life (`renewal`).
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import ssl
 from collections.abc import Callable, MutableSequence
 from pathlib import Path
@@ -53,6 +57,7 @@ class Counters(msgspec.Struct):
     delayed: int = 0
     set_aside: int = 0
     asked_again: int = 0
+    """Batches sent because the platform asked for their numbers."""
     denied: int = 0
     """Times in a row the platform refused this identity; a success sets it back to 0."""
     turned_away: int = 0
@@ -81,6 +86,7 @@ class Agent:
         window: int = 10,
         keep_alive_s: int = 60,
         backoff: Backoff = STEADY,
+        past_per_s: float = math.inf,
     ) -> None:
         self.journal, self.counters = journal, Counters()
         self.latencies_s: MutableSequence[float] | None = None
@@ -88,14 +94,18 @@ class Agent:
         self._id, self._host, self._port, self._context_of = vehicle_id, host, port, context_of
         self._clock, self._random = clock, random
         self._window, self._keep_alive_s, self._backoff = window, keep_alive_s, backoff
+        self._past_per_s = past_per_s
         self._link: Link | None = None
         self._sent: dict[int, tuple[int, float]] = {}
         self._done: list[int] = []
         self._cursor = 0
+        self._first = 1
+        """Lowest number that may go now; what waits below it is the past."""
         self._refusals = 0
         self._not_before_s = 0.0
         self._flush: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
+        self._past: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
         self._idle = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -176,7 +186,11 @@ class Agent:
         )
         self.counters.connections += 1
         self.counters.last_problem = ""
-        self._link, self._cursor = link, 0
+        self._first = 1
+        if self._past_per_s < math.inf:
+            self._first = self.journal.newest_waiting(self.journal.next_sequence) or self.journal.next_sequence
+            self._await_past()
+        self._link, self._cursor = link, self._first - 1
         if self._stopping.is_set():
             link.close()
         self._pump()
@@ -186,9 +200,10 @@ class Agent:
         self._link, self._cursor = None, 0
         self._write_acknowledged()
         self._sent.clear()
-        if self._pause:
-            self._pause.cancel()
-            self._pause = None
+        for timer in (self._pause, self._past):
+            if timer:
+                timer.cancel()
+        self._pause = self._past = None
 
     def _pump(self) -> None:
         """Send what waits while there is room."""
@@ -200,7 +215,8 @@ class Agent:
             if not entries:
                 if not self._sent:
                     self._write_acknowledged()
-                    self._idle.set()
+                    if self.journal.newest_waiting(self._first) is None:
+                        self._idle.set()
                 return
             for entry in entries:
                 self._cursor = entry.sequence
@@ -215,6 +231,25 @@ class Agent:
                 self._sent[entry.sequence] = entry.points, self._clock.monotonic_s()
                 self.counters.sent += 1
                 link.send("batch", entry.sequence, stamped)
+
+    def _await_past(self) -> None:
+        self._past = None
+        if self._past_per_s > 0:
+            self._past = asyncio.get_running_loop().call_later(1 / self._past_per_s, self._let_past)
+
+    def _let_past(self) -> None:
+        """Let the newest batch of the past go too."""
+        newest = self.journal.newest_waiting(self._first)
+        if newest is None:
+            self._past = None
+            return
+        self._go_back_to(newest)
+        self._await_past()
+        self._pump()
+
+    def _go_back_to(self, sequence: int) -> None:
+        self._first = min(self._first, sequence)
+        self._cursor = min(self._cursor, sequence - 1)
 
     def acknowledged(self, sequence: int) -> None:
         points, sent_s = self._sent.pop(sequence, (0, 0.0))
@@ -243,7 +278,7 @@ class Agent:
             return
         self.counters.delayed += 1
         self._refusals += 1
-        self._cursor = min(self._cursor, sequence - 1)
+        self._go_back_to(sequence)
         if self._pause is None:
             wait_s = 0.05 + self._backoff.wait_s(self._refusals, self._random)
             self._pause = asyncio.get_running_loop().call_later(wait_s, self._go_on)
@@ -259,8 +294,9 @@ class Agent:
             return
         if is_ours and ask.ranges:
             self._write_acknowledged()
-            self.counters.asked_again += self.journal.ask_again(ask.ranges)
-            self._cursor = min(self._cursor, min(low for low, _ in ask.ranges) - 1)
+            asked = self.journal.ask_again(ask.ranges)
+            self.counters.asked_again += sum(number not in self._sent for number in asked)
+            self._go_back_to(min(low for low, _ in ask.ranges))
             self.wake()
 
     def has_room(self) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 from collections import deque
 from pathlib import Path
@@ -54,6 +55,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     town_seed: int = 7
     journals: str = ""
     """Folder for journals on disk; '' = in memory."""
+    past_per_s: float | None = None
+    """What a vehicle that comes back sends of its past before it is asked; None = everything, oldest first."""
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -130,6 +133,7 @@ class Convoy:
             self._random,
             keep_alive_s=30,
             backoff=Backoff(first_s=0.5, most_s=10),
+            past_per_s=math.inf if self._order.past_per_s is None else self._order.past_per_s,
         )
         agent.latencies_s = self._latencies_s
         return agent

@@ -26,6 +26,8 @@ from rocade.core.ports import Clock, Random
 from rocade.wire.batch import Batch, pack
 
 WAITING, ACKNOWLEDGED, SET_ASIDE = 0, 1, 2
+_ASKED_AGAIN = "asked again"
+"""Reason of a batch that had been acknowledged and waits again; acknowledged twice, it counts once."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS position (source TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -146,6 +148,11 @@ class Journal:
         )
         return [Entry(*row) for row in rows]
 
+    def newest_waiting(self, before: int) -> int | None:
+        """The highest number below `before` that waits."""
+        row = self._db.execute("SELECT max(sequence) FROM batch WHERE state = 0 AND sequence < ?", (before,)).fetchone()
+        return None if row[0] is None else int(row[0])
+
     def count_waiting(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM batch WHERE state = 0").fetchone()[0])
 
@@ -161,10 +168,10 @@ class Journal:
         """Refused batches by sequence, with the reason."""
         return dict(self._db.execute("SELECT sequence, reason FROM batch WHERE state = 2").fetchall())
 
-    def ask_again(self, ranges: Iterable[tuple[int, int]]) -> int:
+    def ask_again(self, ranges: Iterable[tuple[int, int]]) -> list[int]:
         """Make batches wait again that the platform asks for; a number no longer held is answered by an empty batch.
 
-        Return how many wait again. Numbers never given out are ignored.
+        Return those of the numbers that wait now. Numbers never given out, or refused for good, are ignored.
         """
         wanted = [
             number
@@ -176,14 +183,16 @@ class Journal:
             number: self._db.execute("SELECT state FROM batch WHERE sequence = ?", (number,)).fetchone()
             for number in wanted
         }
-        gone = [number for number, state in states.items() if state is None]
-        back = [number for number, state in states.items() if state is not None and state[0] == ACKNOWLEDGED]
-        self._db.executemany("UPDATE batch SET state = 0 WHERE sequence = ?", [(number,) for number in back])
-        for number in gone:
-            self._put_spent(number)
+        for number, state in states.items():
+            if state is None:
+                self._put_spent(number)
+        self._db.executemany(
+            "UPDATE batch SET state = 0, reason = ? WHERE sequence = ?",
+            [(_ASKED_AGAIN, number) for number, state in states.items() if state is None or state[0] == ACKNOWLEDGED],
+        )
         self._db.execute("COMMIT")
         self.waiting_bytes, self._kept_bytes = self._sizes()
-        return len(gone) + len(back)
+        return [number for number, state in states.items() if state is None or state[0] != SET_ASIDE]
 
     def close(self) -> None:
         self._db.close()
@@ -202,7 +211,8 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             for sequence in sequences:
                 row = self._db.execute(
-                    "UPDATE batch SET state = ?, reason = ? WHERE sequence = ? AND state = 0 RETURNING size, points",
+                    "UPDATE batch SET state = ?, reason = ? || reason WHERE sequence = ? AND state = 0"
+                    " RETURNING size, points, reason",
                     (state, reason, sequence),
                 ).fetchone()
                 if row is None:
@@ -210,6 +220,7 @@ class Journal:
                 self.waiting_bytes -= row[0]
                 if state == ACKNOWLEDGED:
                     self._kept_bytes += row[0]
+                if state == ACKNOWLEDGED and not row[2]:
                     self._set("acknowledged_batches", self.acknowledged_batches + 1)
                     self._set("acknowledged_points", self.acknowledged_points + row[1])
             self._db.execute("COMMIT")

@@ -15,9 +15,11 @@ export function plugs(chosenVehicle) {
     } finally { button.disabled = false; }
   }));
   listen("/live/chaos", {
-    counts: ({ acked, lost, resent }) => {
+    counts: ({ acked, lost, resent, missing }) => {
       by("acked").textContent = number(acked);
       by("resent").textContent = number(resent);
+      by("missing").textContent = number(missing);
+      by("missing").parentElement.classList.toggle("open", missing > 0);
       by("lost").textContent = number(lost);
       by("lost").classList.toggle("bad", lost > 0);
     },

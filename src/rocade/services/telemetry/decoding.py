@@ -368,8 +368,11 @@ def _twin_rows(state: State, seen: Mapping[int, tuple[int, int]]) -> list[twin.R
             lon if lat is not None else None,
             kmh,
             twins.row(ref),
+            flags,
         )
-        for (ref, (arrived_us, sent_at_us)), lat, lon, kmh in zip(seen.items(), latitude, longitude, speed, strict=True)
+        for (ref, (arrived_us, sent_at_us)), lat, lon, kmh, flags in zip(
+            seen.items(), latitude, longitude, speed, twins.doubts(list(seen)), strict=True
+        )
     ]
 
 

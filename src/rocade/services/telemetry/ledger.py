@@ -212,6 +212,16 @@ class Ledger:
         except (*DOWN, asyncpg.PostgresError) as error:
             raise _down("requests cannot be noted", error) from error
 
+    async def missing(self, refs: Sequence[int]) -> int:
+        """How many numbers of these vehicles are missing now, in the epochs that are open."""
+        return int(
+            await self._pool.fetchval(
+                "SELECT coalesce(sum(missing), 0)::bigint FROM telemetry_sequence"
+                " WHERE closed IS NULL AND missing > 0 AND ref = ANY($1::bigint[])",
+                list(refs),
+            )
+        )
+
     async def numbers(self, ref: int) -> list[Numbers]:
         """Epochs of a vehicle, newest first, for pages and tests."""
         states = (await self.load_numbers([ref])).get(ref, [])

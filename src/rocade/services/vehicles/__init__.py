@@ -6,7 +6,28 @@ values of every vehicle.
 """
 
 from rocade.services.vehicles import twin, vin
-from rocade.services.vehicles.model import KINDS, POWERTRAINS, Page, Vehicle
+from rocade.services.vehicles.model import (
+    EVERYTHING,
+    KINDS,
+    POWERTRAINS,
+    SILENT_AFTER_US,
+    STATES,
+    Page,
+    Vehicle,
+    Wanted,
+)
 from rocade.services.vehicles.service import Registry
 
-__all__ = ["KINDS", "POWERTRAINS", "Page", "Registry", "Vehicle", "twin", "vin"]
+__all__ = [
+    "EVERYTHING",
+    "KINDS",
+    "POWERTRAINS",
+    "SILENT_AFTER_US",
+    "STATES",
+    "Page",
+    "Registry",
+    "Vehicle",
+    "Wanted",
+    "twin",
+    "vin",
+]

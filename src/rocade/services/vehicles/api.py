@@ -24,7 +24,7 @@ from rocade.core.signals import Quality
 from rocade.doors.http import AnyRequest, caller_of, does, note_look, permit_of, refs_of, right_of
 from rocade.doors.http.streams import ALIVE, event, events, pause
 from rocade.services.vehicles import errors
-from rocade.services.vehicles.model import Vehicle
+from rocade.services.vehicles.model import Vehicle, Wanted
 from rocade.services.vehicles.service import Registry
 from rocade.services.vehicles.twin import Position, Twin, TwinStore
 from rocade.trust.authority.gate import acts
@@ -136,8 +136,8 @@ async def list_vehicles(
         return VehiclesView(await views(request, [await _find(request, id, registry)], twins), None)
     asked = {"brand": brand, "model": model, "kind": kind, "powertrain": powertrain}
     filters = {name: value for name, value in asked.items() if value is not None}
-    among = None if caller_of(request).duties else refs_of(request)
-    page = await registry.list(cursor, limit, among=among, **filters)
+    among = None if caller_of(request).duties else tuple(refs_of(request))
+    page = await registry.find(Wanted(filters, among=among), cursor, limit)
     return VehiclesView(await views(request, page.vehicles, twins), page.cursor)
 
 

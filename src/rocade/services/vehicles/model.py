@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from rocade.core.catalogue import VEHICLE_KINDS
@@ -46,3 +48,25 @@ class Page(msgspec.Struct, frozen=True):
 
     vehicles: list[Vehicle]
     cursor: str | None
+
+
+STATES = ("moving", "standing", "silent", "doubtful", "never")
+"""What a list of vehicles can be narrowed to; silent: its last batch is older than `SILENT_AFTER_US`, never: it sent none."""
+SILENT_AFTER_US = 300_000_000
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which vehicles of the registry: equal in `filters`, with all `words`, in `state` ('' = any)."""
+
+    filters: Mapping[str, str] = {}
+    words: tuple[str, ...] = ()
+    state: str = ""
+    is_id_searched: bool = True
+    """Whether words are looked for in VINs and serials too."""
+    among: tuple[int, ...] | None = None
+    """Of these references only; None = of all."""
+    fresh_from_us: int = 0
+    """Set by the registry."""
+
+
+EVERYTHING = Wanted()

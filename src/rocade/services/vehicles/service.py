@@ -17,10 +17,21 @@ from rocade.core.identifiers import VehicleRef, new_vehicle_ref
 from rocade.core.ports import Clock, Random
 from rocade.fabric.database import Database
 from rocade.services.vehicles import errors, store, vin
-from rocade.services.vehicles.model import KINDS, POWERTRAINS, VIN_KINDS, Page, Vehicle
+from rocade.services.vehicles.model import (
+    EVERYTHING,
+    KINDS,
+    POWERTRAINS,
+    SILENT_AFTER_US,
+    STATES,
+    VIN_KINDS,
+    Page,
+    Vehicle,
+    Wanted,
+)
 
 FILTERS = frozenset({"brand", "model", "kind", "powertrain", "region"})
 PAGE_LIMIT = 1_000
+WORDS_LIMIT = 8
 _SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,63}\Z")
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,15}\Z")
 
@@ -67,24 +78,35 @@ class Registry:
         """Return the registered ones among `refs`. Cost: one query."""
         return {vehicle.ref: vehicle for vehicle in await self._store.by_refs(list(refs))}
 
-    async def list(
-        self, cursor: str | None = None, limit: int = 100, *, among: Sequence[int] | None = None, **filters: str
-    ) -> Page:
-        """Return vehicles that match all filters (brand, model, kind, powertrain, region), a page at a time.
+    async def models(self) -> Sequence[tuple[str, str, str, int]]:
+        """Return brand, kind and powertrain that occur, with how many vehicles are of them: what filters offer."""
+        return await self._store.models()
 
-        The order is that of the references, so it tells nothing about VINs and neither does a cursor. `among`: of these
-        references only.
+    async def count(self, wanted: Wanted = EVERYTHING) -> int:
+        """Return how many vehicles are registered, or how many of them are wanted."""
+        return await self._store.count(self._checked(wanted))
+
+    async def find(self, wanted: Wanted, cursor: str | None = None, limit: int = 100) -> Page:
+        """Return the wanted vehicles, a page at a time.
+
+        The order is that of the references, so it tells nothing about VINs and neither does a cursor.
         """
-        for name in filters.keys() - FILTERS:
-            raise errors.invalid(name, f"cannot be filtered by; use {', '.join(sorted(FILTERS))}")
         limit = max(1, min(limit, PAGE_LIMIT))
-        vehicles = await self._store.after(_position(cursor), limit + 1, filters, among)
+        vehicles = await self._store.after(_position(cursor), limit + 1, self._checked(wanted))
         more = len(vehicles) > limit
         return Page(vehicles[:limit], f"{vehicles[limit - 1].ref:x}" if more else None)
 
-    async def count(self) -> int:
-        """Return how many vehicles are registered."""
-        return await self._store.count()
+    async def list(self, cursor: str | None = None, limit: int = 100, **filters: str) -> Page:
+        """Return vehicles that match all filters (brand, model, kind, powertrain, region), as `find` does."""
+        return await self.find(Wanted(filters), cursor, limit)
+
+    def _checked(self, wanted: Wanted) -> Wanted:
+        for name in wanted.filters.keys() - FILTERS:
+            raise errors.invalid(name, f"cannot be filtered by; use {', '.join(sorted(FILTERS))}")
+        if wanted.state and wanted.state not in STATES:
+            raise errors.invalid("state", f"must be one of {', '.join(STATES)}")
+        fresh_from_us = self._clock.now_us() - SILENT_AFTER_US
+        return msgspec.structs.replace(wanted, words=wanted.words[:WORDS_LIMIT], fresh_from_us=fresh_from_us)
 
     async def update(self, id: str, **changes: str) -> Vehicle:
         """Change brand, model, powertrain, region or hardware; the id and the kind stay."""

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from rocade.core.errors import Unavailable
 from rocade.core.identifiers import VehicleRef
 from rocade.fabric.database.connection import DOWN
-from rocade.services.vehicles.model import Vehicle
+from rocade.services.vehicles.model import Vehicle, Wanted
 
 metadata = sa.MetaData()
 vehicle_table = sa.Table(
@@ -28,6 +28,10 @@ vehicle_table = sa.Table(
     ),
     *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("added_us", "changed_us")),
 )
+_twin_columns = {"ref": sa.BigInteger, "arrived_us": sa.BigInteger, "speed_kmh": sa.Double, "doubts": sa.SmallInteger}
+twin_table = sa.table("twin", *(sa.column(name, kind) for name, kind in _twin_columns.items()))
+"""What a list filters by; `twin` reads and writes it."""
+MOVING_KMH = 1.0
 _columns = [vehicle_table.c[name] for name in Vehicle.__struct_fields__]
 
 
@@ -50,17 +54,20 @@ class VehicleStore:
             vehicle_table.c.ref == sa.any_(sa.bindparam("refs", list(refs), ARRAY(sa.BigInteger)))
         )
 
-    async def after(
-        self, ref: int, limit: int, filters: Mapping[str, str], among: Sequence[int] | None = None
-    ) -> list[Vehicle]:
-        conditions = [vehicle_table.c.ref > ref, *(vehicle_table.c[name] == value for name, value in filters.items())]
-        if among is not None:
-            conditions.append(vehicle_table.c.ref == sa.any_(sa.bindparam("among", list(among), ARRAY(sa.BigInteger))))
-        return await self._select(sa.and_(*conditions), limit)
+    async def after(self, ref: int, limit: int, wanted: Wanted) -> list[Vehicle]:
+        return await self._select(sa.and_(vehicle_table.c.ref > ref, *_conditions(wanted)), limit)
 
-    async def count(self) -> int:
+    async def count(self, wanted: Wanted) -> int:
+        statement = sa.select(sa.func.count()).select_from(_joined).where(*_conditions(wanted))
         async with _transaction(self._engine) as connection:
-            return int((await connection.execute(sa.select(sa.func.count()).select_from(vehicle_table))).scalar_one())
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def models(self) -> list[tuple[str, str, str, int]]:
+        """Brand, kind and powertrain that occur, with how many vehicles are of them."""
+        of = [vehicle_table.c[name] for name in ("brand", "kind", "powertrain")]
+        statement = sa.select(*of, sa.func.count()).group_by(*of).order_by(*of)
+        async with _transaction(self._engine) as connection:
+            return [tuple(row) for row in await connection.execute(statement)]
 
     async def update(self, id: str, values: Mapping[str, str | int]) -> Vehicle | None:
         """Return the row as stored, None if there is none."""
@@ -70,9 +77,36 @@ class VehicleStore:
         return None if row is None else Vehicle(*row)
 
     async def _select(self, condition: sa.ColumnElement[Any], limit: int | None = None) -> list[Vehicle]:
-        statement = sa.select(*_columns).where(condition).order_by(vehicle_table.c.ref).limit(limit)
+        statement = (
+            sa.select(*_columns).select_from(_joined).where(condition).order_by(vehicle_table.c.ref).limit(limit)
+        )
         async with _transaction(self._engine) as connection:
             return [Vehicle(*row) for row in await connection.execute(statement)]
+
+
+_joined = vehicle_table.outerjoin(twin_table, twin_table.c.ref == vehicle_table.c.ref)
+
+
+def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+    """What the rows must be; words are looked for in number, brand, model and reference."""
+    of = vehicle_table.c
+    found: list[sa.ColumnElement[bool]] = [of[name] == value for name, value in wanted.filters.items()]
+    searched = [of.brand, of.model, sa.cast(of.ref, sa.Text), *([of.id] if wanted.is_id_searched else [])]
+    text = sa.func.concat_ws(" ", *searched)
+    found += [text.icontains(word, autoescape=True) for word in wanted.words]
+    seen_us, moves = sa.func.coalesce(twin_table.c.arrived_us, 0), twin_table.c.speed_kmh > MOVING_KMH
+    is_fresh = seen_us >= wanted.fresh_from_us
+    states: dict[str, sa.ColumnElement[bool]] = {
+        "": sa.true(),
+        "moving": sa.and_(is_fresh, moves),
+        "standing": sa.and_(is_fresh, sa.not_(sa.func.coalesce(moves, False))),
+        "doubtful": sa.func.coalesce(twin_table.c.doubts, 0) != 0,
+        "silent": sa.and_(seen_us > 0, sa.not_(is_fresh)),
+        "never": seen_us == 0,
+    }
+    if wanted.among is not None:
+        found.append(of.ref == sa.any_(sa.bindparam("among", list(wanted.among), ARRAY(sa.BigInteger))))
+    return [*found, states[wanted.state]]
 
 
 @asynccontextmanager

@@ -75,6 +75,8 @@ class Row(msgspec.Struct, frozen=True):
     longitude: float | None
     speed_kmh: float | None
     reported: bytes
+    doubts: int = 0
+    """Quality flags of all its latest values together."""
 
 
 def pack(slots: NDArray[Any], texts: Sequence[str]) -> bytes:
@@ -216,6 +218,19 @@ class Twins:
         slots["value"][texts] = np.arange(len(texts))
         return pack(slots, words)
 
+    def doubts(self, refs: Sequence[int]) -> list[int]:
+        """Quality flags of all of a vehicle's slots together. Cost: one numpy pass over the slots of these vehicles."""
+        held = [self._vehicles[ref] for ref in refs]
+        counts = np.fromiter((len(layout.signals) for _, layout in held), np.int64, len(held))
+        ends = np.cumsum(counts)
+        if not held or not ends[-1]:
+            return [0] * len(held)
+        starts = np.fromiter((start for start, _ in held), np.int64, len(held))
+        places = np.arange(ends[-1]) + np.repeat(starts - ends + counts, counts)
+        flags = np.append(self.slots["quality"][places], np.uint8(0))
+        found: list[int] = np.where(counts > 0, np.bitwise_or.reduceat(flags, ends - counts), 0).tolist()
+        return found
+
     def _extend(self, ref: int, signals: bytes) -> tuple[int, Ints]:
         """Give a vehicle slots for more signals, at a new place; the old one is not used again."""
         start, layout = self._vehicles[ref]
@@ -243,15 +258,16 @@ class Twins:
 
 
 _UPSERT = """
-    INSERT INTO twin AS t (ref, updated_us, arrived_us, skew_us, latitude, longitude, speed_kmh, reported)
+    INSERT INTO twin AS t (ref, updated_us, arrived_us, skew_us, latitude, longitude, speed_kmh, reported,
+                           doubts)
     SELECT ref, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, arrived_us, skew_us, latitude, longitude,
-           speed_kmh, reported
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::float8[], $5::float8[], $6::float8[], $7::bytea[])
-         AS u (ref, arrived_us, skew_us, latitude, longitude, speed_kmh, reported)
+           speed_kmh, reported, doubts
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::float8[], $5::float8[], $6::float8[], $7::bytea[],
+                $8::smallint[]) AS u (ref, arrived_us, skew_us, latitude, longitude, speed_kmh, reported, doubts)
     ON CONFLICT (ref) DO UPDATE SET updated_us = excluded.updated_us, arrived_us = excluded.arrived_us,
         skew_us = excluded.skew_us, latitude = coalesce(excluded.latitude, t.latitude),
         longitude = coalesce(excluded.longitude, t.longitude), speed_kmh = coalesce(excluded.speed_kmh, t.speed_kmh),
-        reported = excluded.reported"""
+        reported = excluded.reported, doubts = excluded.doubts"""
 _COLUMNS = "ref, updated_us, arrived_us, skew_us, latitude, longitude, speed_kmh"
 
 
@@ -271,6 +287,7 @@ class Position(msgspec.Struct, frozen=True):
     latitude: float | None
     longitude: float | None
     speed_kmh: float | None
+    doubts: int = 0
 
 
 class TwinStore:
@@ -295,6 +312,11 @@ class TwinStore:
         )
         return {row["ref"]: row["arrived_us"] for row in rows}
 
+    async def positions(self, refs: Iterable[int]) -> dict[int, Position]:
+        """Where these vehicles are and how; those that never sent are left out. Cost: one query."""
+        query = f"SELECT {_COLUMNS}, doubts FROM twin WHERE ref = ANY($1::bigint[]) AND arrived_us > 0"
+        return {row["ref"]: Position(*row) for row in await self._pool.fetch(query, list(refs))}
+
     async def changed_since(self, since_us: int, limit: int = 100_000) -> list[Position]:
         """Vehicles whose twin was written at or after `since_us` (database clock), oldest first.
 
@@ -302,7 +324,7 @@ class TwinStore:
         `updated_us` seen, and expect repeats. Cost: reads the whole table, 1 ms per 1,000 vehicles.
         """
         rows = await self._pool.fetch(
-            f"SELECT {_COLUMNS} FROM twin WHERE updated_us >= $1 ORDER BY updated_us LIMIT $2", since_us, limit
+            f"SELECT {_COLUMNS}, doubts FROM twin WHERE updated_us >= $1 ORDER BY updated_us LIMIT $2", since_us, limit
         )
         return [Position(*row) for row in rows]
 

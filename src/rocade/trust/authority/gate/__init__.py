@@ -1,7 +1,7 @@
 """One gate for every read and act: what may be done (`acts`), who asks (`Principal`), and the decision (`Gate`).
 
 The flow: whoever serves a request proves the caller (`Principal`), names an act, and calls `Gate.permit`; the gate asks the
-compiled consent table what ties him to the vehicle, and Cedar whether that is enough (`policies/rocade.cedar`). Refused is
+compiled consent table what ties him to the vehicle, and Cedar whether that is enough (`policies/*.cedar`). Refused is
 everything Cedar does not allow without an error. Source: docs/decisions/0032-gate.md.
 """
 

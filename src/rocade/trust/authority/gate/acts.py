@@ -1,7 +1,7 @@
 """The one table of everything that may be done: what is not here cannot be allowed.
 
 A route names its act (`opt=does(READ_TWIN)`), services ask with it, the Cedar schema is made from it. `by` puts an act into
-one group; who may do the acts of a group stands in `policies/rocade.cedar`, and nowhere else. Where a handler sees many
+one group; who may do the acts of a group stands in `policies/*.cedar`, and nowhere else. Where a handler sees many
 vehicles at once (lists, streams, ranges of many) its own act only opens the door: each vehicle is asked for apart.
 Every act that cannot be undone, or that could make somebody more powerful, needs a fresh passkey touch.
 """

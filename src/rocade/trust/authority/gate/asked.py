@@ -1,6 +1,6 @@
 """The question put to Cedar: kind of principal, act, and the attributes decisions depend on; and its schema.
 
-The schema is made from `acts.ACTS` and the fields of `Facts`, so that neither can be named wrongly in a policy: Cedar
+The schema is made from `acts.ACTS` and the fields of the facts, so that neither can be named wrongly in a policy: Cedar
 checks the policies against it at start, and every request against it before deciding.
 """
 
@@ -21,28 +21,44 @@ KINDS = {
     "nobody": "Nobody",
 }
 RESOURCES = {"nothing": "World", "region": "Region", "vehicle": "Vehicle", "account": "Account"}
+_BITS = {"*": data_classes.ALL} | {name: data_classes.bit(name) for name in data_classes.DATA_CLASSES}
 _TYPES = {str: "String", bool: "Bool", frozenset[str]: "Set<String>"}
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """Every attribute a policy may look at; Cedar calls it the context.
+    """The attributes every policy may look at; Cedar calls them the context.
 
-    `region`: where the principal was proven, `here`: the gate's own; `relation`, `granted`, `is_owned`: his right to the
-    vehicle; `wanted`: classes the act needs, * = at least one; `is_own`: the account asked for is his.
+    `region`: where the principal was proven, `here`: the gate's own.
     """
 
     region: str
     here: str
     means: str
     duties: frozenset[str]
-    purposes: frozenset[str]
+    touched: bool
+
+
+class VehicleFacts(Facts, frozen=True):
+    """Those of an act on a vehicle: the purpose, those of his token, and his right.
+
+    `wanted`: classes the act needs, * = at least one; `granted`: those of them he has, * = he has at least one.
+    """
+
     purpose: str
+    purposes: frozenset[str]
     relation: str
-    granted: frozenset[str]
     is_owned: bool
     wanted: frozenset[str]
-    touched: bool
+    granted: frozenset[str]
+
+
+class AccountFacts(Facts, frozen=True):
+    """Those of an act on an account. `is_own`: it is the caller's."""
+
     is_own: bool
+
+
+FACTS: dict[str, type[Facts]] = {"World": Facts, "Region": Facts, "Vehicle": VehicleFacts, "Account": AccountFacts}
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -64,32 +80,30 @@ def ask(
     touched: bool = False,
     is_own: bool = False,
 ) -> Asked:
-    facts = Facts(
-        region=principal.region,
-        here=here,
-        means=principal.means,
-        duties=principal.duties,
-        purposes=principal.purposes,
-        purpose=purpose,
-        relation=right.relation,
-        granted=frozenset(data_classes.names(right.classes)),
-        is_owned=right.is_owned,
-        wanted=frozenset(act.classes),
-        touched=touched,
-        is_own=is_own,
-    )
+    proven = (principal.region, here, principal.means, principal.duties, touched)
+    facts: Facts
+    if act.of == "vehicle":
+        granted = frozenset(name for name in act.classes if right.classes & _BITS[name])
+        right_of = (right.relation, right.is_owned, frozenset(act.classes), granted)
+        facts = VehicleFacts(*proven, purpose, principal.purposes, *right_of)
+    elif act.of == "account":
+        facts = AccountFacts(*proven, is_own)
+    else:
+        facts = Facts(*proven)
     return Asked(principal.kind, act.name, act.of, facts)
 
 
 def schema() -> str:
     """The Cedar schema of all acts, in Cedar's own notation."""
-    fields = ", ".join(f"{field.name}: {_TYPES[field.type]}" for field in msgspec.structs.fields(Facts))
     kinds = ", ".join(KINDS.values())
-    lines = [f"type Facts = {{ {fields} }};", f"entity {kinds};", f"entity {', '.join(RESOURCES.values())};"]
+    lines = [f"entity {kinds};", f"entity {', '.join(FACTS)};"]
+    for resource, facts in FACTS.items():
+        fields = ", ".join(f"{field.name}: {_TYPES[field.type]}" for field in msgspec.structs.fields(facts))
+        lines.append(f"type {resource}Facts = {{ {fields} }};")
     lines += [f'action "{name}"{_parents(parents)};' for name, parents in acts.GROUPS.items()]
     lines += [
         f'action "{act.name}"{_parents(acts.groups_of(act))} '
-        f"appliesTo {{ principal: [{kinds}], resource: [{RESOURCES[act.of]}], context: Facts }};"
+        f"appliesTo {{ principal: [{kinds}], resource: [{RESOURCES[act.of]}], context: {RESOURCES[act.of]}Facts }};"
         for act in acts.ACTS.values()
     ]
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ what Cedar allows with no error at all; an unknown act, a missing attribute, a f
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 
@@ -35,34 +36,42 @@ class Answer(msgspec.Struct, frozen=True):
 class Engine:
     """Policies and schema, parsed once. Raises: Misconfigured `gate.policies` if they do not fit each other."""
 
-    def __init__(self, policies: str | None = None) -> None:
-        text = policies if policies is not None else policy_text()
-        checked = cedarpy.validate_policies(text, schema())
-        if not checked.validation_passed:
-            raise Misconfigured("gate.policies", "; ".join(one.error for one in checked.errors))
-        self._policies = cedarpy.PolicySet.from_str(text)
+    def __init__(self, policies: Mapping[str, str] | None = None) -> None:
+        texts = policies if policies is not None else policy_texts()
         self._schema = cedarpy.Schema.from_str(schema())
         self._entities = cedarpy.Entities.from_json_str("[]", self._schema)
+        self._policies = {of: self._parse(texts["walls"] + texts[file]) for of, file in FILES.items()}
+
+    def _parse(self, text: str) -> cedarpy.PolicySet:
+        checked = cedarpy.validate_policies(text, self._schema)
+        if not checked.validation_passed:
+            raise Misconfigured("gate.policies", "; ".join(one.error for one in checked.errors))
+        return cedarpy.PolicySet.from_str(text)
 
     def decide(self, asked: Asked) -> Answer:
         """Ask Cedar. Never raises: what goes wrong is a refusal with its error."""
-        request = {
-            "principal": {"type": KINDS.get(asked.kind, "Unknown"), "id": "one"},
-            "action": {"type": "Action", "id": asked.act},
-            "resource": {"type": RESOURCES.get(asked.of, "Unknown"), "id": "one"},
-            "context": msgspec.json.encode(asked.facts).decode(),
-        }
         try:
-            result = cedarpy.is_authorized(request, self._policies, self._entities, self._schema)
+            request = {
+                "principal": {"type": KINDS[asked.kind], "id": "one"},
+                "action": {"type": "Action", "id": asked.act},
+                "resource": {"type": RESOURCES[asked.of], "id": "one"},
+                "context": msgspec.json.encode(asked.facts).decode(),
+            }
+            result = cedarpy.is_authorized(request, self._policies[asked.of], self._entities, self._schema)
         except Exception as error:
-            return Answer(is_allowed=False, errors=(type(error).__name__,))
+            return Answer(is_allowed=False, errors=(f"{type(error).__name__}: {error}",))
         told = result.diagnostics
         is_allowed = result.decision is cedarpy.Decision.Allow and not told.errors
         return Answer(is_allowed, tuple(sorted(told.id_annotations_by_reason.values())), tuple(told.errors))
 
 
-def policy_text() -> str:
-    return resources.files(__package__).joinpath("policies", "rocade.cedar").read_text()
+FILES = {"nothing": "region", "region": "region", "vehicle": "vehicle", "account": "account"}
+"""Which file decides on acts of what; `walls` stand around each."""
+
+
+def policy_texts() -> dict[str, str]:
+    folder = resources.files(__package__).joinpath("policies")
+    return {name: folder.joinpath(f"{name}.cedar").read_text() for name in ("walls", *dict.fromkeys(FILES.values()))}
 
 
 class Gate:

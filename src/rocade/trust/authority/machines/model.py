@@ -10,7 +10,7 @@ import msgspec
 
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
-from rocade.trust.authority.gate.model import Principal
+from rocade.trust.authority.gate import Principal, of_certificate
 
 TOKEN_LIFE_US = 300_000_000
 """Five minutes: the longest that anything goes on after it was taken away, if every push failed."""
@@ -39,21 +39,9 @@ def thumbprint(certificate: bytes) -> str:
     return base64.urlsafe_b64encode(sha256(certificate).digest()).rstrip(b"=").decode()
 
 
-def recipient_of(identity: Identity) -> str:
-    """How a consent names this party."""
-    return "operator" if identity.kind == "operator" else f"{identity.kind}:{identity.id}"
-
-
 def principal_of(identity: Identity, purposes: Iterable[str]) -> Principal:
-    """Whom a token proves."""
-    return Principal(
-        kind=identity.kind,
-        id=identity.uri,
-        recipient=recipient_of(identity),
-        means="token",
-        region=identity.region,
-        purposes=frozenset(purposes),
-    )
+    """Whom a token proves: its certificate's party, for these purposes; what needs a touch needs the certificate itself."""
+    return msgspec.structs.replace(of_certificate(identity), means="token", purposes=frozenset(purposes))
 
 
 def refuse(reason: str, message: str) -> Refused:
