@@ -42,6 +42,12 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_port: int = 8443
     pages_port: int = 8080
     """Loopback only, as http://localhost:<port>."""
+    public_url: str = ""
+    """Where people open the console away from this machine, e.g. https://rocade.example.org; empty = loopback only."""
+    public_port: int = 0
+    """Serve the console there ourselves, with the certificate below; 0 = a proxy forwards to pages_port."""
+    public_certificate: str = ""
+    public_key: str = ""
     pmtiles: str = ""
     """A PMTiles file with street maps; empty = country outlines."""
 
@@ -102,6 +108,11 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def operator(self) -> Path:
         return self.root / "operator"
+
+    @property
+    def console_url(self) -> str:
+        """Where people sign in; passkeys belong to it."""
+        return self.http.public_url.rstrip("/") or f"http://localhost:{self.http.pages_port}"
 
     @property
     def socket_directory(self) -> Path:

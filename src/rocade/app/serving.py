@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,19 +11,24 @@ import msgspec
 
 from rocade.app import explaining, tracing, wiring
 from rocade.app.chaos import SupervisorChaos
-from rocade.app.initialise import TOKENS
+from rocade.app.configuration import Configuration
 from rocade.console.application import Services, create_app
 from rocade.core import catalogue
+from rocade.core.errors import Misconfigured
 from rocade.doors.est import Door as EnrolmentDoor
-from rocade.doors.http import Access, Listeners, TokenFile, loopback_sockets, tcp_socket
+from rocade.doors.http import Access, Listeners, loopback_sockets, tcp_socket
 from rocade.fabric.history import connect
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
+from rocade.services.consent import ConsentTable
 from rocade.services.telemetry import Ledger
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority, DenySet, Region, renew_server
 from rocade.trust.authority.book import AuditBook
+from rocade.trust.authority.gate import Gate
+from rocade.trust.authority.machines import Place, Tokens
+from rocade.trust.authority.people import People, Site
 from rocade.trust.identity.directory import LiveIssuers, load_root
 from rocade.trust.identity.tls import ServerIdentity
 
@@ -38,9 +44,16 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     authority = Authority(region, parts.database, parts.audit, parts.clock, parts.random)
     history = connect(configuration.effective_history_url)
     registry = Registry(parts.database, parts.random, parts.clock)
-    tokens = TokenFile(configuration.root / TOKENS)
-    is_known = wiring.verifier(issuers, parts.clock, ("operator", "partner"), denied)
-    access = Access(lambda leaf, _at_us: is_known(leaf), denied.is_revoked, tokens, parts.audit, parts.clock)
+    is_known = wiring.verifier(issuers, parts.clock, ("operator", "partner", "dealer", "service"), denied)
+    site = Site.at(configuration.console_url)
+    people = People(parts.database, parts.audit, parts.clock, parts.random, site, configuration.region)
+    place = Place(configuration.trust_domain, configuration.region, f"https://{configuration.server_names[0]}:{configuration.http.api_port}")
+    tokens = await Tokens.open(parts.database, configuration.trust / "tokens", place, parts.audit, parts.clock, parts.random)
+    consented = await ConsentTable.open(parts.database, parts.clock)
+    gate = Gate(configuration.region, consented)
+    access = Access(
+        lambda leaf, _at_us: is_known(leaf), denied.is_revoked, gate, parts.audit, parts.clock, sessions=people, tokens=tokens
+    )
 
     async def database_answers() -> bool:
         return bool(await parts.database.pool.fetchval("SELECT 1"))
@@ -81,6 +94,9 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         api=[tcp_socket(settings.api_host, settings.api_port)],
         tls=server.context,
         pages=loopback_sockets(settings.pages_port),
+        public=[tcp_socket(settings.api_host, settings.public_port)] if settings.public_port else [],
+        public_tls=_public_tls(configuration) if settings.public_port else None,
+        public_host=site.host if settings.public_url else "",
     )
     door = EnrolmentDoor(enrolment, authority, denied, parts.audit, parts.clock)
     await door.start(configuration.est.host, configuration.est.port)
@@ -98,7 +114,26 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         with contextlib.suppress(Exception):
             await serving
         await part.end()
+        await tokens.close()
+        await consented.close()
         await history.close()
+
+
+def _public_tls(configuration: Configuration) -> ssl.SSLContext:
+    """TLS of the console's public address, with a certificate browsers know; nobody is asked for one here.
+
+    Raises: Misconfigured `http.tls.public`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    settings = configuration.http
+    try:
+        context.load_cert_chain(configuration.root / settings.public_certificate, configuration.root / settings.public_key)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured(
+            "http.tls.public", f"http.public_certificate and http.public_key cannot be read: {error}"
+        ) from error
+    return context
 
 
 def town_geojson() -> bytes:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from rocade.app.client import ApiClient
 from rocade.app.commands import Load, config_option, example
-from rocade.app.commands.tables import Table
 from rocade.core.errors import Misconfigured
 from rocade.core.identifiers import KINDS
 

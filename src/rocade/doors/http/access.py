@@ -300,7 +300,8 @@ def session_secret(scope: Any) -> str:
 def subject_of(scope: Any) -> str:
     """What a touch is bound to: method, path and query of the request, so an act that needs one carries nothing in its body."""
     query: str = scope["query_string"].decode("latin-1")
-    return f"{scope['method']} {scope['path']}{'?' + query if query else ''}"
+    path = str(scope["path"])
+    return f"{scope['method']} {path}{'?' + query if query else ''}"
 
 
 def peer_of(scope: Any) -> str:

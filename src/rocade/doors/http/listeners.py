@@ -1,4 +1,4 @@
-"""The two doors of one application: mutual TLS for the API, loopback http://localhost for the pages.
+"""The doors of one application: mutual TLS for the API, loopback http://localhost for the pages, and a public address.
 
 `Listeners.serve` runs both uvicorn servers in the running event loop until `stop()`; open streams are told to end
 (`app.state.closing`), requests in work are finished, the rest is cut after `DRAIN_S`. Signals belong to the caller.
@@ -11,6 +11,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
@@ -43,7 +44,9 @@ class _Server(uvicorn.Server):
 
 
 class Listeners:
-    """`api` = bound sockets served with the TLS context (client certificate required), `pages` = loopback sockets."""
+    """`api` = bound sockets served with the TLS context (client certificate required), `pages` = loopback sockets, `public`
+    = sockets of the console's public address with their own TLS context, which asks nobody for a certificate.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,9 @@ class Listeners:
         api: Sequence[socket.socket] = (),
         tls: ssl.SSLContext | None = None,
         pages: Sequence[socket.socket] = (),
+        public: Sequence[socket.socket] = (),
+        public_tls: ssl.SSLContext | None = None,
+        public_host: str = "",
     ) -> None:
         if api and (tls is None or tls.verify_mode is not ssl.CERT_REQUIRED):
             raise Misconfigured("http.tls.client_optional", "the API listener must require a client certificate")
@@ -61,11 +67,17 @@ class Listeners:
         self._tls = tls
         self._served: list[tuple[_Server, list[socket.socket]]] = []
         if api:
-            self._served.append((_server(Shell(app, "mtls", random, traffic), self._securing), list(api)))
+            shell = Shell(app, "mtls", random, traffic)
+            self._served.append((_server(shell, partial(self._securing, self._current_tls)), list(api)))
         if pages:
             self._served.append(
-                (_server(Shell(app, "loopback", random, traffic), PeerCertificateProtocol), list(pages))
+                (_server(Shell(app, "loopback", random, traffic, public_host), PeerCertificateProtocol), list(pages))
             )
+        if public:
+            if public_tls is None:
+                raise Misconfigured("http.tls.public", "set http.public_certificate and http.public_key")
+            shell = Shell(app, "public", random, traffic, public_host)
+            self._served.append((_server(shell, partial(self._securing, lambda: public_tls)), list(public)))
 
     async def serve(self) -> None:
         """Run until `stop()`; application start-up and shutdown hooks run around both listeners once."""
@@ -81,9 +93,9 @@ class Listeners:
         """Present another certificate to connections that come from now on; open ones stay as they are."""
         self._tls = context
 
-    def _securing(self, **arguments: Any) -> Securing:
+    def _securing(self, tls: Callable[[], ssl.SSLContext], **arguments: Any) -> Securing:
         access = cast("Access", self._app.state.access)
-        return Securing(self._current_tls, access.note_refusal, lambda: PeerCertificateProtocol(**arguments))
+        return Securing(tls, access.note_refusal, lambda: PeerCertificateProtocol(**arguments))
 
     def _current_tls(self) -> ssl.SSLContext:
         assert self._tls is not None

@@ -1,6 +1,6 @@
 """What surrounds every request, whichever handler answers: an ASGI middleware outside the framework.
 
-In order: give a request id; on the loopback listener refuse any Host but localhost (DNS rebinding) and any
+In order: give a request id; where people come refuse any Host but the console's own (DNS rebinding) and everywhere any
 state-changing request a foreign page could have sent; add the security headers; count and time by route template
 (never by path: paths carry references). Access lines go to the logger `rocade.http.access` without personal data.
 """
@@ -56,9 +56,13 @@ class Traffic:
 
 
 class Shell:
-    """Wraps the application for one listener: "mtls" or "loopback"."""
+    """Wraps the application for one listener: "mtls", "loopback" or "public".
 
-    def __init__(self, app: Any, listener: str, random: Random, traffic: Traffic) -> None:
+    `public_host`: the name in the console's public address, '' = none; a proxy in front of the loopback listener passes it on.
+    """
+
+    def __init__(self, app: Any, listener: str, random: Random, traffic: Traffic, public_host: str = "") -> None:
+        self._public_host = public_host
         self._app = app
         self._listener = listener
         self._random = random
@@ -86,8 +90,7 @@ class Shell:
             await send(message)
 
         try:
-            if self._listener == "loopback":
-                _check_loopback(scope)
+            self._check(scope)
             await self._app(scope, receive, send_with_headers)
         except Refused as refusal:
             await _send_problem(send_with_headers, refusal, request_id)
@@ -98,19 +101,32 @@ class Shell:
             self._traffic.note(scope["method"], template, status, took_s)
             _log.info("%s %s %d %.1f ms %s", scope["method"], template, status, took_s * 1e3, request_id)
 
+    def _check(self, scope: Any) -> None:
+        """Raises: Refused `access.host`, `access.cross_site`."""
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        origin = headers.get(b"origin", b"").decode("latin-1").lower()
+        site = headers.get(b"sec-fetch-site", b"same-origin")
+        if self._listener == "mtls":  # machines send no origin; a browser that holds a certificate does
+            if origin or site not in {b"same-origin", b"none"}:
+                raise Refused("access.cross_site", "this listener is for machines, not for pages")
+            return
+        name, _, port = host.partition(":")
+        is_public = bool(self._public_host) and name == self._public_host
+        is_local = self._listener == "loopback" and name == "localhost"
+        if not (is_public or is_local) or (port and not port.isdigit()):
+            raise Refused("access.host", "open this as http://localhost or by its public name, never by an address")
+        if is_public and self._listener == "loopback" and (peer := _forwarded_for(headers)):
+            scope["client"] = (peer, 0)
+        if scope["method"] in _SAFE_METHODS:
+            return
+        if origin != f"{'https' if is_public else 'http'}://{host}" or site != b"same-origin":
+            raise Refused("access.cross_site", "only Rocade's own page may ask for this")
 
-def _check_loopback(scope: Any) -> None:
-    """Raises: Refused `access.host`, `access.cross_site`."""
-    headers = dict(scope["headers"])
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    name, _, port = host.partition(":")
-    if name != "localhost" or (port and not port.isdigit()):
-        raise Refused("access.host", "open this as http://localhost, never by address or another name")
-    if scope["method"] in _SAFE_METHODS or headers.get(b"authorization"):
-        return
-    origin = headers.get(b"origin", b"").decode("latin-1").lower()
-    if origin != f"http://{host}" or headers.get(b"sec-fetch-site", b"same-origin") != b"same-origin":
-        raise Refused("access.cross_site", "only Rocade's own page may ask for this")
+
+def _forwarded_for(headers: dict[bytes, bytes]) -> str:
+    """The address the nearest proxy saw."""
+    return headers.get(b"x-forwarded-for", b"").decode("latin-1").rpartition(",")[2].strip()
 
 
 async def _send_problem(send: Any, refusal: Refused, request_id: str) -> None:

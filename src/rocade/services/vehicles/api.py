@@ -110,7 +110,9 @@ async def views(request: AnyRequest, vehicles: Sequence[Vehicle], twins: TwinSto
         for one in vehicles
     ]
     return [
-        view if is_operator or right_of(request, int(view.ref)).classes & IDENTITY else msgspec.structs.replace(view, id="")
+        view
+        if is_operator or right_of(request, int(view.ref)).classes & IDENTITY
+        else msgspec.structs.replace(view, id="")
         for view in shown
     ]
 
