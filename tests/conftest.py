@@ -22,6 +22,7 @@ PACKAGES = (
     "rocade.trust.authority.people",
     "rocade.trust.authority.machines",
     "rocade.services.vehicles",
+    "rocade.services.consent",
     "rocade.services.telemetry",
 )
 """Every package that owns tables; one without migrations is passed over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -37,9 +38,9 @@ def test_all_catalogues_have_the_same_keys_and_placeholders() -> None:
 def test_every_text_a_page_names_exists() -> None:
     root = resources.files("rocade.console")
     sources = [
-        *root.joinpath("templates").iterdir(),
+        *Path(str(root.joinpath("templates"))).rglob("*.html"),
         *(f for f in root.joinpath("static").iterdir() if f.name.endswith(".js")),
     ]
-    named = {key for file in sources for key in re.findall(r"\bt(?:\[|\()['\"]([a-z_.]+)['\"]", file.read_text())}
+    named = {key for file in sources for key in re.findall(r"\bt(?:\[|\()['\"]([a-z_.0-9]+)['\"]", file.read_text())}
     assert len(named) > 40
-    assert {key for key in named if not key.endswith(".")} <= languages.texts("en").keys()
+    assert {key for key in named if not key.endswith((".", "_"))} <= languages.texts("en").keys()

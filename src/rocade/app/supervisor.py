@@ -40,6 +40,7 @@ MIGRATED = (
     "rocade.trust.authority.people",
     "rocade.trust.authority.machines",
     "rocade.services.vehicles",
+    "rocade.services.consent",
     "rocade.services.telemetry",
 )
 """Every package that owns tables, in the order of the house."""

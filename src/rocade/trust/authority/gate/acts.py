@@ -100,6 +100,10 @@ ENROL_PARTY = _region("security", "enrolment.party", needs_touch=True)
 """A claim code for anything but a vehicle: whoever may make one of an operator holds every duty."""
 REVOKE = _region("security", "certificates.revoke", needs_touch=True)
 READ_CERTIFICATES = _region("security", "certificates.read")
+READ_CLIENTS = _region("security", "clients.read")
+CHANGE_CLIENTS = _region("security", "clients.change", needs_touch=True)
+"""Which machines may ask for access tokens, and for which purposes."""
+ROTATE_TOKEN_KEYS = _region("security", "token.rotate", needs_touch=True)
 READ_AUDIT = _region("security", "audit.read")
 VERIFY_AUDIT = _region("security", "audit.verify")
 READ_PEOPLE = _region("security", "people.read")

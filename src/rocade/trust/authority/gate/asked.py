@@ -25,27 +25,29 @@ _BITS = {"*": data_classes.ALL} | {name: data_classes.bit(name) for name in data
 _TYPES = {str: "String", bool: "Bool", frozenset[str]: "Set<String>"}
 
 
-class Facts(msgspec.Struct, frozen=True):
-    """The attributes every policy may look at; Cedar calls them the context.
-
-    `region`: where the principal was proven, `here`: the gate's own.
-    """
+class Proof(msgspec.Struct, frozen=True):
+    """The attributes of a principal. `region`: where he was proven."""
 
     region: str
-    here: str
     means: str
     duties: frozenset[str]
+    purposes: frozenset[str]
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """The attributes of every request; Cedar calls them its context. `here`: the gate's region."""
+
+    here: str
     touched: bool
 
 
 class VehicleFacts(Facts, frozen=True):
-    """Those of an act on a vehicle: the purpose, those of his token, and his right.
+    """Those of an act on a vehicle: the purpose, and his right.
 
     `wanted`: classes the act needs, * = at least one; `granted`: those of them he has, * = he has at least one.
     """
 
     purpose: str
-    purposes: frozenset[str]
     relation: str
     is_owned: bool
     wanted: frozenset[str]
@@ -65,6 +67,7 @@ class Asked(msgspec.Struct, frozen=True):
     """A whole question. Two that are equal get the same answer, so answers may be remembered by it."""
 
     kind: str
+    proof: Proof
     act: str
     of: str
     facts: Facts
@@ -80,26 +83,23 @@ def ask(
     touched: bool = False,
     is_own: bool = False,
 ) -> Asked:
-    proven = (principal.region, here, principal.means, principal.duties, touched)
     facts: Facts
     if act.of == "vehicle":
         granted = frozenset(name for name in act.classes if right.classes & _BITS[name])
-        right_of = (right.relation, right.is_owned, frozenset(act.classes), granted)
-        facts = VehicleFacts(*proven, purpose, principal.purposes, *right_of)
+        facts = VehicleFacts(here, touched, purpose, right.relation, right.is_owned, frozenset(act.classes), granted)
     elif act.of == "account":
-        facts = AccountFacts(*proven, is_own)
+        facts = AccountFacts(here, touched, is_own)
     else:
-        facts = Facts(*proven)
-    return Asked(principal.kind, act.name, act.of, facts)
+        facts = Facts(here, touched)
+    proof = Proof(principal.region, principal.means, principal.duties, principal.purposes)
+    return Asked(principal.kind, proof, act.name, act.of, facts)
 
 
 def schema() -> str:
     """The Cedar schema of all acts, in Cedar's own notation."""
     kinds = ", ".join(KINDS.values())
-    lines = [f"entity {kinds};", f"entity {', '.join(FACTS)};"]
-    for resource, facts in FACTS.items():
-        fields = ", ".join(f"{field.name}: {_TYPES[field.type]}" for field in msgspec.structs.fields(facts))
-        lines.append(f"type {resource}Facts = {{ {fields} }};")
+    lines = [f"entity {kinds} {_record(Proof)};", f"entity {', '.join(FACTS)};"]
+    lines += [f"type {resource}Facts = {_record(facts)};" for resource, facts in FACTS.items()]
     lines += [f'action "{name}"{_parents(parents)};' for name, parents in acts.GROUPS.items()]
     lines += [
         f'action "{act.name}"{_parents(acts.groups_of(act))} '
@@ -107,6 +107,10 @@ def schema() -> str:
         for act in acts.ACTS.values()
     ]
     return "\n".join(lines) + "\n"
+
+
+def _record(of: type[msgspec.Struct]) -> str:
+    return "{ " + ", ".join(f"{field.name}: {_TYPES[field.type]}" for field in msgspec.structs.fields(of)) + " }"
 
 
 def _parents(groups: tuple[str, ...]) -> str:

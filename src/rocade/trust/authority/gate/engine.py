@@ -18,7 +18,7 @@ import msgspec
 from rocade.core import data_classes
 from rocade.core.errors import Misconfigured, Refused
 from rocade.trust.authority.gate import acts
-from rocade.trust.authority.gate.asked import KINDS, RESOURCES, Asked, ask, schema
+from rocade.trust.authority.gate.asked import KINDS, RESOURCES, Asked, Proof, ask, schema
 from rocade.trust.authority.gate.model import Act, Permit, Principal, Right, Rights
 
 REMEMBERED = 16_384
@@ -39,7 +39,7 @@ class Engine:
     def __init__(self, policies: Mapping[str, str] | None = None) -> None:
         texts = policies if policies is not None else policy_texts()
         self._schema = cedarpy.Schema.from_str(schema())
-        self._entities = cedarpy.Entities.from_json_str("[]", self._schema)
+        self._entities = lru_cache(REMEMBERED)(self._parse_principal)
         self._policies = {of: self._parse(texts["walls"] + texts[file]) for of, file in FILES.items()}
 
     def _parse(self, text: str) -> cedarpy.PolicySet:
@@ -47,6 +47,11 @@ class Engine:
         if not checked.validation_passed:
             raise Misconfigured("gate.policies", "; ".join(one.error for one in checked.errors))
         return cedarpy.PolicySet.from_str(text)
+
+    def _parse_principal(self, kind: str, proof: Proof) -> cedarpy.Entities:
+        """A principal checked against the schema, with the hierarchy of acts that stands in it."""
+        one = {"uid": {"type": KINDS[kind], "id": "one"}, "attrs": proof, "parents": ()}
+        return cedarpy.Entities.from_json_str(msgspec.json.encode([one]).decode(), self._schema)
 
     def decide(self, asked: Asked) -> Answer:
         """Ask Cedar. Never raises: what goes wrong is a refusal with its error."""
@@ -57,7 +62,8 @@ class Engine:
                 "resource": {"type": RESOURCES[asked.of], "id": "one"},
                 "context": msgspec.json.encode(asked.facts).decode(),
             }
-            result = cedarpy.is_authorized(request, self._policies[asked.of], self._entities, self._schema)
+            entities = self._entities(asked.kind, asked.proof)
+            result = cedarpy.is_authorized(request, self._policies[asked.of], entities, self._schema)
         except Exception as error:
             return Answer(is_allowed=False, errors=(f"{type(error).__name__}: {error}",))
         told = result.diagnostics
@@ -72,6 +78,11 @@ FILES = {"nothing": "region", "region": "region", "vehicle": "vehicle", "account
 def policy_texts() -> dict[str, str]:
     folder = resources.files(__package__).joinpath("policies")
     return {name: folder.joinpath(f"{name}.cedar").read_text() for name in ("walls", *dict.fromkeys(FILES.values()))}
+
+
+def policy_text() -> str:
+    """All policies, for reading."""
+    return "\n".join(policy_texts().values())
 
 
 class Gate:

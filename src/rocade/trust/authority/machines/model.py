@@ -8,7 +8,6 @@ from hashlib import sha256
 
 import msgspec
 
-from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.trust.authority.gate import Principal, of_certificate
 
@@ -42,7 +41,3 @@ def thumbprint(certificate: bytes) -> str:
 def principal_of(identity: Identity, purposes: Iterable[str]) -> Principal:
     """Whom a token proves: its certificate's party, for these purposes; what needs a touch needs the certificate itself."""
     return msgspec.structs.replace(of_certificate(identity), means="token", purposes=frozenset(purposes))
-
-
-def refuse(reason: str, message: str) -> Refused:
-    return Refused(f"access.token.{reason}", message)

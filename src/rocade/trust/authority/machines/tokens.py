@@ -21,7 +21,7 @@ import msgspec
 from joserfc import jws
 from joserfc.errors import JoseError
 
-from rocade.core.errors import Misconfigured, Unavailable
+from rocade.core.errors import Misconfigured, Refused, Unavailable
 from rocade.core.identifiers import Identity
 from rocade.core.ports import Audit, AuditEntry, Clock, Random
 from rocade.fabric.database import Database
@@ -35,7 +35,6 @@ from rocade.trust.authority.machines.model import (
     TOKEN_LIFE_US,
     Place,
     principal_of,
-    refuse,
 )
 
 LIMIT_BYTES = 4096
@@ -130,10 +129,13 @@ class Tokens:
         """
         allowed = self.purposes_of(identity)
         if not allowed:
-            raise refuse("client", "this party is no registered client; an operator registers it (`rocade client add`)")
+            raise Refused(
+                "access.token.client",
+                "this party is no registered client; an operator registers it (`rocade client add`)",
+            )
         wanted = frozenset(purposes) or allowed
         if not wanted <= allowed:
-            raise refuse("purpose", "this client is not registered for every purpose it asks for")
+            raise Refused("access.token.purpose", "this client is not registered for every purpose it asks for")
         now_us = self._clock.now_us()
         name = f"{self._random.bits(96):024x}"
         words = " ".join(sorted(wanted))
@@ -169,7 +171,9 @@ class Tokens:
         Cost: 2 us for a token seen before, 0.1 ms for a new one, nearly all of it the signature.
         """
         if not thumbprint:
-            raise refuse("bare", "an access token is good only over mutual TLS with the certificate it was given to")
+            raise Refused(
+                "access.token.bare", "an access token is good only over mutual TLS with the certificate it was given to"
+            )
         known = self._known.get(token)
         if known is None:
             known = self._examine(token)
@@ -177,53 +181,55 @@ class Tokens:
                 self._known.pop(next(iter(self._known)))
             self._known[token] = known
         if known.thumbprint != thumbprint:
-            raise refuse("certificate", "this access token was given to another certificate")
+            raise Refused("access.token.certificate", "this access token was given to another certificate")
         if now_us < known.begins_us - EARLY_US:
-            raise refuse("early", "this access token is not valid yet; check the clocks")
+            raise Refused("access.token.early", "this access token is not valid yet; check the clocks")
         if now_us >= known.ends_us:
-            raise refuse("expired", "this access token has ended; ask /oauth/token for a new one")
+            raise Refused("access.token.expired", "this access token has ended; ask /oauth/token for a new one")
         return known.principal
 
     def _examine(self, token: str) -> _Known:
         """Everything about a token that its connection and the time do not change."""
         claims = self._verified(token)
         if claims.iss != self.place.url:
-            raise refuse("issuer", "this access token is of another issuer")
+            raise Refused("access.token.issuer", "this access token is of another issuer")
         if claims.aud != self.place.audience:
-            raise refuse("audience", "this access token is for another region")
+            raise Refused("access.token.audience", "this access token is for another region")
         if not claims.cnf.thumbprint:
-            raise refuse("unbound", "this access token is bound to no certificate")
+            raise Refused("access.token.unbound", "this access token is bound to no certificate")
         identity = Identity.parse(claims.sub)
         purposes = {word.removeprefix("purpose:") for word in claims.scope.split()}
         if not purposes or not purposes <= self.purposes_of(identity):
-            raise refuse("client", "this client may no longer ask for these purposes; ask for a new token")
+            raise Refused(
+                "access.token.client", "this client may no longer ask for these purposes; ask for a new token"
+            )
         begins_us, ends_us = max(claims.iat, claims.nbf) * 1_000_000, claims.exp * 1_000_000
         return _Known(principal_of(identity, purposes), claims.cnf.thumbprint, begins_us, ends_us)
 
     def _verified(self, token: str) -> _Claims:
         """The claims of a token that one of the region's keys signed."""
         if len(token) > LIMIT_BYTES or not token.isascii():
-            raise refuse("malformed", "this is no access token")
+            raise Refused("access.token.malformed", "this is no access token")
         try:
             signed = jws.extract_compact(token.encode())
             header = signed.headers()
             if header.get("alg") not in ALGORITHMS:
-                raise refuse("algorithm", "access tokens are signed with ES256 and nothing else")
+                raise Refused("access.token.algorithm", "access tokens are signed with ES256 and nothing else")
             if header.get("typ") != TYPE:
-                raise refuse("type", "this token is no access token")
+                raise Refused("access.token.type", "this token is no access token")
             key = self._key(header.get("kid"))
             if not jws.validate_compact(signed, key.pair, ALGORITHMS):
-                raise refuse("signature", "this region did not sign this access token")
+                raise Refused("access.token.signature", "this region did not sign this access token")
             return _decoder.decode(signed.payload)
         except (JoseError, msgspec.MsgspecError, ValueError, TypeError):  # what hostile bytes make the libraries raise
-            raise refuse("malformed", "this is no access token") from None
+            raise Refused("access.token.malformed", "this is no access token") from None
 
     def _key(self, kid: object) -> SigningKey:
         if key := self._ring.find(kid):
             return key
         if (self._clock.monotonic_s() - self._read_s) * 1_000_000 > HEARD_US:
             raise Unavailable("access.token.keys", "the region's keys could not be read for a while; try again")
-        raise refuse("key", "no key of this region has this access token's key id")
+        raise Refused("access.token.key", "no key of this region has this access token's key id")
 
     # --- keys -------------------------------------------------------------------------------------------------------
 

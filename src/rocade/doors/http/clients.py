@@ -1,0 +1,81 @@
+"""HTTP API of the register of machine clients, for operators: who may ask /oauth/token for which purposes.
+
+`POST /v1/clients?kind=partner&id=acme&purposes=insurance,research` registers or changes, `GET /v1/clients` lists,
+`DELETE /v1/clients?kind=partner&id=acme` drops. Each change is effective in every process within moments, on tokens given
+before as well, and audited by `trust.authority.machines.Clients`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import Request, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, SkipValidation
+
+from rocade.core.identifiers import Identity
+from rocade.doors.http.access import OPERATORS, caller_of
+from rocade.trust.authority.machines import Client, Clients, Tokens
+
+
+class ClientView(msgspec.Struct, frozen=True):
+    """A registered client."""
+
+    kind: str
+    id: str
+    purposes: tuple[str, ...]
+    added_us: int
+    added_by: str
+
+
+class ClientsView(msgspec.Struct, frozen=True):
+    """All registered clients."""
+
+    items: list[ClientView]
+
+
+def _view(client: Client) -> ClientView:
+    identity = Identity.parse(client.identity)
+    return ClientView(identity.kind, identity.id, client.purposes, client.added_us, client.added_by)
+
+
+def _identity(tokens: Tokens, kind: str, id: str) -> Identity:
+    """A party of this region.
+
+    Raises: Refused `trust.identity.malformed`.
+    """
+    return Identity.parse(Identity(tokens.place.trust_domain, tokens.place.region, kind, id).uri)
+
+
+@get("/v1/clients", opt={"audience": OPERATORS})
+async def listed(clients: NamedDependency[SkipValidation[Clients]]) -> ClientsView:
+    """Every machine that may ask for access tokens, and for which purposes."""
+    return ClientsView([_view(client) for client in await clients.all()])
+
+
+@post("/v1/clients", status_code=200, opt={"audience": OPERATORS})
+async def put(
+    request: Request,  # type: ignore[type-arg]  # the framework's three type variables say nothing here
+    clients: NamedDependency[SkipValidation[Clients]],
+    tokens: NamedDependency[SkipValidation[Tokens]],
+    kind: FromQuery[str],
+    id: FromQuery[str],
+    purposes: FromQuery[str],
+) -> ClientView:
+    """Register a client, or give it other purposes (words with commas between)."""
+    words = [word.strip() for word in purposes.split(",")]
+    return _view(await clients.put(_identity(tokens, kind, id), words, caller_of(request).actor))
+
+
+@delete("/v1/clients", status_code=204, opt={"audience": OPERATORS})
+async def drop(
+    request: Request,  # type: ignore[type-arg]  # as above
+    clients: NamedDependency[SkipValidation[Clients]],
+    tokens: NamedDependency[SkipValidation[Tokens]],
+    kind: FromQuery[str],
+    id: FromQuery[str],
+) -> None:
+    """Take a client off the register; its tokens are refused from then on."""
+    await clients.drop(_identity(tokens, kind, id), caller_of(request).actor)
+
+
+HANDLERS = [listed, put, drop]

@@ -1,0 +1,95 @@
+"""A settable clock, seeded chance and an audit log that only remembers."""
+
+from __future__ import annotations
+
+import random as chance
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from rocade.core.ports import AuditEntry
+from rocade.fabric.database import Database
+from rocade.services.consent import Consents, ConsentTable
+
+NOW_US = 1_780_000_000_000_000
+DAY_US = 86_400_000_000
+
+
+class SetClock:
+    """Stands still unless told."""
+
+    def __init__(self) -> None:
+        self.us = NOW_US
+        self.s = 0.0
+
+    def now_us(self) -> int:
+        return self.us
+
+    def monotonic_s(self) -> float:
+        return self.s
+
+
+class SeededRandom:
+    def __init__(self, seed: int = 3) -> None:
+        self._chance = chance.Random(seed)
+
+    def bits(self, count: int) -> int:
+        return self._chance.getrandbits(count)
+
+    def uniform(self) -> float:
+        return self._chance.random()
+
+
+class RememberedAudit:
+    def __init__(self) -> None:
+        self.entries: list[AuditEntry] = []
+
+    def note(self, entry: AuditEntry) -> None:
+        self.entries.append(entry)
+
+    async def record(self, entry: AuditEntry) -> None:
+        self.entries.append(entry)
+
+    def refusals(self) -> list[str]:
+        return [entry.reason for entry in self.entries if entry.outcome == "refused"]
+
+    def actions(self) -> list[str]:
+        return [entry.action for entry in self.entries if entry.outcome == "done"]
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def audit() -> RememberedAudit:
+    return RememberedAudit()
+
+
+@pytest.fixture
+def renewals() -> list[tuple[int, int, int]]:
+    """(old reference, new reference, instant) of every change of owner."""
+    return []
+
+
+@pytest.fixture
+def consents(
+    database: Database, audit: RememberedAudit, clock: SetClock, renewals: list[tuple[int, int, int]]
+) -> Consents:
+    random = SeededRandom()
+
+    async def renew(connection: Any, ref: int, at_us: int) -> int:
+        renewed = random.bits(63)
+        renewals.append((ref, renewed, at_us))
+        return renewed
+
+    return Consents(database, audit, clock, random, renew=renew)
+
+
+@pytest.fixture
+async def table(database: Database, clock: SetClock) -> AsyncIterator[ConsentTable]:
+    opened = await ConsentTable.open(database, clock)
+    yield opened
+    await opened.close()
