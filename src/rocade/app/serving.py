@@ -47,12 +47,24 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     is_known = wiring.verifier(issuers, parts.clock, ("operator", "partner", "dealer", "service"), denied)
     site = Site.at(configuration.console_url)
     people = People(parts.database, parts.audit, parts.clock, parts.random, site, configuration.region)
-    place = Place(configuration.trust_domain, configuration.region, f"https://{configuration.server_names[0]}:{configuration.http.api_port}")
-    tokens = await Tokens.open(parts.database, configuration.trust / "tokens", place, parts.audit, parts.clock, parts.random)
+    place = Place(
+        configuration.trust_domain,
+        configuration.region,
+        f"https://{configuration.server_names[0]}:{configuration.http.api_port}",
+    )
+    tokens = await Tokens.open(
+        parts.database, configuration.trust / "tokens", place, parts.audit, parts.clock, parts.random
+    )
     consented = await ConsentTable.open(parts.database, parts.clock)
     gate = Gate(configuration.region, consented)
     access = Access(
-        lambda leaf, _at_us: is_known(leaf), denied.is_revoked, gate, parts.audit, parts.clock, sessions=people, tokens=tokens
+        lambda leaf, _at_us: is_known(leaf),
+        denied.is_revoked,
+        gate,
+        parts.audit,
+        parts.clock,
+        sessions=people,
+        tokens=tokens,
     )
 
     async def database_answers() -> bool:
@@ -128,7 +140,9 @@ def _public_tls(configuration: Configuration) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     settings = configuration.http
     try:
-        context.load_cert_chain(configuration.root / settings.public_certificate, configuration.root / settings.public_key)
+        context.load_cert_chain(
+            configuration.root / settings.public_certificate, configuration.root / settings.public_key
+        )
     except (OSError, ssl.SSLError) as error:
         raise Misconfigured(
             "http.tls.public", f"http.public_certificate and http.public_key cannot be read: {error}"

@@ -13,7 +13,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, SkipValidation
 
 from rocade.core.identifiers import Identity
-from rocade.doors.http.access import OPERATORS, caller_of
+from rocade.doors.http.access import caller_of, does
+from rocade.trust.authority.gate import acts
 from rocade.trust.authority.machines import Client, Clients, Tokens
 
 
@@ -46,13 +47,13 @@ def _identity(tokens: Tokens, kind: str, id: str) -> Identity:
     return Identity.parse(Identity(tokens.place.trust_domain, tokens.place.region, kind, id).uri)
 
 
-@get("/v1/clients", opt={"audience": OPERATORS})
+@get("/v1/clients", opt=does(acts.READ_CERTIFICATES))
 async def listed(clients: NamedDependency[SkipValidation[Clients]]) -> ClientsView:
     """Every machine that may ask for access tokens, and for which purposes."""
     return ClientsView([_view(client) for client in await clients.all()])
 
 
-@post("/v1/clients", status_code=200, opt={"audience": OPERATORS})
+@post("/v1/clients", status_code=200, opt=does(acts.ENROL_PARTY))
 async def put(
     request: Request,  # type: ignore[type-arg]  # the framework's three type variables say nothing here
     clients: NamedDependency[SkipValidation[Clients]],
@@ -63,10 +64,10 @@ async def put(
 ) -> ClientView:
     """Register a client, or give it other purposes (words with commas between)."""
     words = [word.strip() for word in purposes.split(",")]
-    return _view(await clients.put(_identity(tokens, kind, id), words, caller_of(request).actor))
+    return _view(await clients.put(_identity(tokens, kind, id), words, caller_of(request).id))
 
 
-@delete("/v1/clients", status_code=204, opt={"audience": OPERATORS})
+@delete("/v1/clients", status_code=204, opt=does(acts.ENROL_PARTY))
 async def drop(
     request: Request,  # type: ignore[type-arg]  # as above
     clients: NamedDependency[SkipValidation[Clients]],
@@ -75,7 +76,7 @@ async def drop(
     id: FromQuery[str],
 ) -> None:
     """Take a client off the register; its tokens are refused from then on."""
-    await clients.drop(_identity(tokens, kind, id), caller_of(request).actor)
+    await clients.drop(_identity(tokens, kind, id), caller_of(request).id)
 
 
 HANDLERS = [listed, put, drop]

@@ -56,6 +56,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     spans: tuple[Span, ...]
     drivers: tuple[Span, ...]
 
+    @property
+    def parties(self) -> set[str]:
+        """Everybody it names."""
+        return {span[0] for span in self.spans}
+
 
 class ConsentTable:
     """Implements the gate's `Rights`. `Consents` writes; every process that decides opens one of these."""
@@ -64,6 +69,8 @@ class ConsentTable:
         self._database = database
         self._clock = clock
         self._entries: dict[int, Entry] = {}
+        self._named: dict[str, set[int]] = {}
+        """Vehicles whose entry names a party as owner, driver or recipient."""
         self._columns = Columns(self._entries)
         self._last_number = 0
         self._is_stale = False
@@ -152,6 +159,17 @@ class ConsentTable:
                 if why == purpose and from_us <= at_us < end_us and to in (principal.recipient, person):
                     return Right(relation, classes, id, is_owned=True)
         return Right(relation, 0, "", is_owned=True)
+
+    def refs(self, principal: Principal, purpose: str, at_us: int) -> list[int]:
+        """The owned vehicles he may see anything of, in order of reference."""
+        named = self._named.get(principal.recipient, set()) | self._named.get(principal.id, set())
+        return sorted(ref for ref in named if self.right(principal, ref, purpose, at_us).classes)
+
+    def hidden(self, recipient: str, purpose: str, classes: int, at_us: int) -> list[int]:
+        """The owned vehicles of which a recipient may not see all of `classes`, in order of reference."""
+        owned = np.fromiter(self._entries, np.int64, len(self._entries))
+        seen = self.masks(owned, recipient, purpose, at_us)
+        return sorted(owned[seen & classes != classes].tolist())
 
     def is_owned(self, ref: int) -> bool:
         """Whether this reference has, or had, an owner: looks at it are noted for him."""
@@ -252,9 +270,16 @@ class ConsentTable:
         grants = _by_ref(await store.live_grants(connection, now_us, asked))
         guests = _by_ref(await store.live_guests(connection, now_us, asked))
         made = {one.ref: entry_of(one, grants.get(one.ref, ()), guests.get(one.ref, ())) for one in owners}
+        for ref in self._entries.keys() if refs is None else refs:
+            if known := self._entries.get(ref):
+                for party in known.parties:
+                    self._named[party].discard(ref)
         for ref in (self._entries.keys() if refs is None else refs) - made.keys():
             self._entries.pop(ref, None)
         self._entries.update(made)
+        for ref, entry in made.items():
+            for party in entry.parties:
+                self._named.setdefault(party, set()).add(ref)
         self._columns.changed(refs)
         if refs is None:
             self._boundaries.clear()
