@@ -113,6 +113,11 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Path(tempfile.gettempdir()) / f"rocade-{os.getuid()}-{digest}"
 
     @property
+    def issuer(self) -> str:
+        """Where machines reach the API: the issuer of access tokens."""
+        return f"https://{self.server_names[0]}:{self.http.api_port}"
+
+    @property
     def effective_history_url(self) -> str:
         return self.history_url or f"chdb+unix://{self.socket_directory / 'store.sock'}"
 

@@ -23,6 +23,7 @@ from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority, DenySet, Region, renew_server
 from rocade.trust.authority.book import AuditBook
+from rocade.trust.authority.machines import Clients, Place, Tokens
 from rocade.trust.identity.directory import LiveIssuers, load_root
 from rocade.trust.identity.tls import ServerIdentity
 
@@ -39,6 +40,10 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     history = connect(configuration.effective_history_url)
     registry = Registry(parts.database, parts.random, parts.clock)
     tokens = TokenFile(configuration.root / TOKENS)
+    place = Place(configuration.trust_domain, configuration.region, configuration.issuer)
+    machines = await Tokens.open(
+        parts.database, configuration.trust / "tokens", place, parts.audit, parts.clock, parts.random
+    )
     is_known = wiring.verifier(issuers, parts.clock, ("operator", "partner"), denied)
     access = Access(lambda leaf, _at_us: is_known(leaf), denied.is_revoked, tokens, parts.audit, parts.clock)
 
@@ -63,6 +68,8 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             book=book,
             ready={"database": database_answers, "history": history_answers},
             ledger=Ledger(parts.database),
+            tokens=machines,
+            clients=Clients(parts.database, parts.audit, parts.clock),
             log=records,
             database=parts.database,
             history=history,
@@ -98,6 +105,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         with contextlib.suppress(Exception):
             await serving
         await part.end()
+        await machines.close()
         await history.close()
 
 

@@ -17,6 +17,8 @@ from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Audit, Clock, Random
 from rocade.doors.http import PAGES, Access, build, operations
+from rocade.doors.http import clients as machine_clients
+from rocade.doors.http import oauth as machine_access
 from rocade.doors.http import why as why_api
 from rocade.fabric.database import Database
 from rocade.fabric.history import History
@@ -28,6 +30,7 @@ from rocade.services.vehicles import Registry, enrolment
 from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority
+from rocade.trust.authority.machines import Clients, Tokens
 from rocade.trust.authority.why import OperatorsAndOwners, Why
 
 
@@ -57,6 +60,8 @@ class Services:
     town: bytes | None = None
     pmtiles: Path | None = None
     chaos: Chaos | None = None
+    tokens: Tokens | None = None
+    clients: Clients | None = None
     why: Why | None = None
 
 
@@ -73,6 +78,7 @@ def create_app(services: Services) -> Litestar:
         *why_api.HANDLERS,
         *vehicles_api.HANDLERS,
         *enrolment.HANDLERS,
+        *([*machine_access.HANDLERS, *machine_clients.HANDLERS] if services.tokens else ()),
         *telemetry_api.HANDLERS,
         *history_api.HANDLERS,
         pages.router([*pages.HANDLERS, *operator.HANDLERS]),
@@ -97,6 +103,8 @@ def create_app(services: Services) -> Litestar:
         "town": services.town,
         "pmtiles": services.pmtiles,
         "chaos": services.chaos,
+        "tokens": services.tokens,
+        "clients": services.clients,
         "why": services.why or Why({}, OperatorsAndOwners(), services.clock),
     }
     return build(handlers, dependencies, services.access, version=_version())
