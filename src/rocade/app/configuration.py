@@ -42,6 +42,8 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_port: int = 8443
     pages_port: int = 8080
     """Loopback only, as http://localhost:<port>."""
+    public_url: str = ""
+    """Where people reach the pages away from this machine, as https://NAME; passkeys belong to that name."""
     pmtiles: str = ""
     """A PMTiles file with street maps; empty = country outlines."""
 
@@ -116,6 +118,11 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def issuer(self) -> str:
         """Where machines reach the API: the issuer of access tokens."""
         return f"https://{self.server_names[0]}:{self.http.api_port}"
+
+    @property
+    def site(self) -> str:
+        """The one address people sign in at."""
+        return self.http.public_url or f"http://localhost:{self.http.pages_port}"
 
     @property
     def effective_history_url(self) -> str:

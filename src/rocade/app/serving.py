@@ -23,6 +23,7 @@ from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority, DenySet, Region, renew_server
 from rocade.trust.authority.book import AuditBook
+from rocade.trust.authority.people import People, Site
 from rocade.trust.authority.machines import Clients, Place, Tokens
 from rocade.trust.identity.directory import LiveIssuers, load_root
 from rocade.trust.identity.tls import ServerIdentity
@@ -67,6 +68,14 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             status=StatusBoard(parts.database, parts.clock),
             book=book,
             ready={"database": database_answers, "history": history_answers},
+            people=People(
+                parts.database,
+                parts.audit,
+                parts.clock,
+                parts.random,
+                Site.at(configuration.site),
+                configuration.region,
+            ),
             ledger=Ledger(parts.database),
             tokens=machines,
             clients=Clients(parts.database, parts.audit, parts.clock),

@@ -16,7 +16,7 @@ from rocade.console.chaos import Chaos
 from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Audit, Clock, Random
-from rocade.doors.http import PAGES, Access, build, operations
+from rocade.doors.http import PAGES, Access, build, operations, signin
 from rocade.doors.http import clients as machine_clients
 from rocade.doors.http import oauth as machine_access
 from rocade.doors.http import why as why_api
@@ -30,6 +30,7 @@ from rocade.services.vehicles import Registry, enrolment
 from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority
+from rocade.trust.authority.people import People
 from rocade.trust.authority.machines import Clients, Tokens
 from rocade.trust.authority.why import OperatorsAndOwners, Why
 
@@ -63,6 +64,7 @@ class Services:
     tokens: Tokens | None = None
     clients: Clients | None = None
     why: Why | None = None
+    people: People | None = None
 
 
 def create_app(services: Services) -> Litestar:
@@ -76,6 +78,7 @@ def create_app(services: Services) -> Litestar:
     handlers = [
         *operations.HANDLERS,
         *why_api.HANDLERS,
+        *(signin.HANDLERS if services.people else ()),
         *vehicles_api.HANDLERS,
         *enrolment.HANDLERS,
         *([*machine_access.HANDLERS, *machine_clients.HANDLERS] if services.tokens else ()),
@@ -105,6 +108,7 @@ def create_app(services: Services) -> Litestar:
         "chaos": services.chaos,
         "tokens": services.tokens,
         "clients": services.clients,
+        "people": services.people,
         "why": services.why or Why({}, OperatorsAndOwners(), services.clock),
     }
     return build(handlers, dependencies, services.access, version=_version())

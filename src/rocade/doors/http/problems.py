@@ -27,6 +27,9 @@ STATUS_BY_CODE = {
     "access.denied": 403,
     "access.cross_site": 403,
     "access.host": 421,
+    "people.session.missing": 401,
+    "people.invalid": 400,
+    "people.passkey.malformed": 400,
 }
 STATUS_BY_LAST_WORD = {
     "unknown": 404,
@@ -38,7 +41,7 @@ STATUS_BY_LAST_WORD = {
     "too_large": 413,
     "too_many": 413,
 }
-STATUS_BY_FIRST_WORD = {"trust": 403, "access": 403, "quota": 429}
+STATUS_BY_FIRST_WORD = {"trust": 403, "access": 403, "people": 403, "quota": 429}
 
 
 def status_of(error: RocadeError) -> int:
@@ -84,6 +87,8 @@ def _answer(request: Request[Any, Any, Any], status: int, code: str, detail: str
     headers = {"cache-control": "no-store"}
     if status == 503:
         headers["retry-after"] = str(RETRY_AFTER_S)
+    if "retry_after_s" in facts:
+        headers["retry-after"] = str(facts["retry_after_s"])
     if status == 401:
         headers["www-authenticate"] = 'Bearer realm="rocade"'
     body = document(status, code, detail, _request_id(request), **facts)
