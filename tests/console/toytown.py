@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -23,10 +24,11 @@ from rocade.agents.vehicle.simulation import town as simulation_town
 from rocade.console import Counts, Services, create_app
 from rocade.core import catalogue
 from rocade.core.errors import Refused
+from rocade.core.data_classes import ALL
 from rocade.core.identifiers import Identity, VehicleRef
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.core.signals import Quality
-from rocade.doors.http import Access, Listeners, TokenFile, loopback_sockets, new_token
+from rocade.doors.http import Access, Listeners, loopback_sockets
 from rocade.fabric.history import connect
 from rocade.fabric.log import Record
 from rocade.fabric.status import ProcessStatus
@@ -36,6 +38,7 @@ from rocade.services.telemetry.gaps import Numbers
 from rocade.services.telemetry.model import Quarantined, Unknown
 from rocade.services.vehicles import Page, Vehicle
 from rocade.services.vehicles.twin import Position, Twin, Value
+from rocade.trust.authority.gate import DUTIES, Gate, Principal, Right
 
 CENTRE = (simulation_town.LONGITUDE, simulation_town.LATITUDE)
 NO_HISTORY = connect("chdb+unix:///nowhere/store.sock")
@@ -270,13 +273,53 @@ class Proven:
         self.not_after_us = not_after_us
 
 
+SESSION = "a-session"
+"""The cookie of the one person signed in."""
+
+
+class Desk:
+    """Sessions of one operator with all duties."""
+
+    person = SimpleNamespace(name="Ada", id="person:000000000000000a")
+
+    def acting(self, act: str) -> Principal:
+        return Principal("person", self.person.id, "operator", "passkey", "eu", DUTIES)
+
+    async def session(self, secret: str) -> Desk | None:
+        return self if secret == SESSION else None
+
+    async def redeem_touch(self, session_secret: str, touch: str, act: str, subject: str) -> None:
+        if touch != f"{act} {subject}":
+            raise Refused("people.touch.unknown", "not this")
+
+
+class Unowned:
+    """The rights of a region in which nobody owns a vehicle yet."""
+
+    def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right:
+        return Right("none", self.mask(ref, principal.recipient, purpose, at_us))
+
+    def mask(self, ref: int, recipient: str, purpose: str, at_us: int) -> int:
+        return ALL if recipient == "operator" else 0
+
+    def refs(self, principal: Principal, purpose: str, at_us: int) -> list[int]:
+        return []
+
+    def hidden(self, recipient: str, purpose: str, classes: int, at_us: int) -> list[int]:
+        return []
+
+
+def sign_in(page: BrowserPage, address: str) -> None:
+    """Put the operator's session into a browser."""
+    page.context.add_cookies([{"name": "rocade_session", "value": SESSION, "url": address}])
+
+
 def services(toys: Toys, directory: Path, *, chaos: Plugs | None = None, **changes: Any) -> tuple[Services, str]:
-    """Services around the toys, and a valid operator token. A "certificate" is its kind's name as bytes."""
-    tokens = directory / "tokens"
-    token = new_token(tokens, SystemRandom(), toys.clock)
+    """Services around the toys, and the session of an operator. A "certificate" is its kind's name as bytes."""
     audit = Notes()
+    gate = Gate("eu", Unowned())
     access = Access(
-        lambda der, _at_us: Proven(der.decode()), lambda serial: serial == 13, TokenFile(tokens), audit, toys.clock
+        lambda der, _at_us: Proven(der.decode()), lambda serial: serial == 13, gate, audit, toys.clock, sessions=Desk()
     )
 
     async def fine() -> bool:
@@ -287,7 +330,7 @@ def services(toys: Toys, directory: Path, *, chaos: Plugs | None = None, **chang
         "registry": toys, "authority": toys, "twins": toys, "status": toys, "book": audit, "ledger": toys,
         "log": toys, "database": toys, "history": NO_HISTORY, "ready": {"database": fine}, "town": town(), "chaos": chaos,
     }  # fmt: skip
-    return Services(**{**made, **changes}), token
+    return Services(**{**made, **changes}), SESSION
 
 
 class Served:

@@ -14,7 +14,7 @@ import click
 
 from rocade import __version__
 from rocade.app import configuration as settings
-from rocade.app.commands import data, enrol, keys, region, road, why
+from rocade.app.commands import data, enrol, keys, machines, region, road, why
 from rocade.core.errors import RocadeError
 
 FIRST_DAY = """\b
@@ -64,5 +64,13 @@ def main(ctx: click.Context, config: Path | None) -> None:
     ctx.obj = lambda override=None: settings.load(override or config)
 
 
-for command in (*road.COMMANDS, *region.COMMANDS, *enrol.COMMANDS, *data.COMMANDS, *keys.COMMANDS, *why.COMMANDS):
+for command in (
+    *road.COMMANDS,
+    *region.COMMANDS,
+    *enrol.COMMANDS,
+    *data.COMMANDS,
+    *keys.COMMANDS,
+    *machines.COMMANDS,
+    *why.COMMANDS,
+):
     main.add_command(command)

@@ -7,6 +7,7 @@ as the errors they were.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rocade.app import operator
@@ -19,18 +20,21 @@ if TYPE_CHECKING:
 
 
 class ApiClient:
-    """Blocking client; use as a context manager. `address` overrides the port of this machine.
+    """Blocking client; use as a context manager. `address` overrides the port of this machine, `identity` the operator's.
 
     Raises: Misconfigured `app.operator.ended`.
     """
 
-    def __init__(self, configuration: Configuration, address: str | None = None) -> None:
+    def __init__(
+        self, configuration: Configuration, address: str | None = None, *, identity: Path | None = None
+    ) -> None:
         import httpx
 
-        operator.keep(configuration)
+        if identity is None:
+            operator.keep(configuration)
         self._client = httpx.Client(
             base_url=address or f"https://localhost:{configuration.http.api_port}",
-            verify=client_context(configuration.operator),
+            verify=client_context(identity or configuration.operator),
             timeout=httpx.Timeout(60, connect=5),
             trust_env=False,
         )
@@ -49,6 +53,13 @@ class ApiClient:
 
     def delete(self, path: str, **parameters: Any) -> Any:
         return self._call("DELETE", path, parameters)
+
+    def form(self, path: str, fields: dict[str, str]) -> Any:
+        """Post a form, as OAuth wants it."""
+        with _reachable():
+            response = self._client.post(path, data=fields)
+        _raise_problem(response)
+        return response.json()
 
     def _call(self, method: str, path: str, parameters: dict[str, Any]) -> Any:
         with _reachable():
@@ -108,4 +119,5 @@ def _raise_problem(response: httpx.Response) -> None:
     except ValueError:
         problem = {}
     family = Unavailable if response.status_code >= 500 else Refused
-    raise family(problem.get("code", "app.api.failed"), problem.get("detail") or f"HTTP {response.status_code}")
+    said = problem.get("detail") or problem.get("error_description") or f"HTTP {response.status_code}"
+    raise family(problem.get("code", "app.api.failed"), said)

@@ -110,11 +110,6 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.root / "operator"
 
     @property
-    def console_url(self) -> str:
-        """Where people sign in; passkeys belong to it."""
-        return self.http.public_url.rstrip("/") or f"http://localhost:{self.http.pages_port}"
-
-    @property
     def socket_directory(self) -> Path:
         """A private folder with a path short enough for a unix socket (107 bytes)."""
         run = self.root / "run"
@@ -122,6 +117,16 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return run
         digest = sha256(str(self.root.resolve()).encode()).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"rocade-{os.getuid()}-{digest}"
+
+    @property
+    def issuer(self) -> str:
+        """Where machines reach the API: the issuer of access tokens."""
+        return f"https://{self.server_names[0]}:{self.http.api_port}"
+
+    @property
+    def site(self) -> str:
+        """The one address people sign in at."""
+        return self.http.public_url or f"http://localhost:{self.http.pages_port}"
 
     @property
     def effective_history_url(self) -> str:

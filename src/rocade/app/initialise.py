@@ -14,6 +14,7 @@ import msgspec
 from rocade.app.configuration import Configuration, render
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
+from rocade.trust.authority.machines import create_wrapping
 from rocade.trust.authority.region import create_region, issue_directory
 
 
@@ -42,6 +43,7 @@ def create(
         names = tuple(dict.fromkeys((*server_names, *wanted.server_names)))
         configuration = msgspec.structs.replace(wanted, region=region, trust_domain=trust_domain, server_names=names)
         authority = create_region(building / "trust", region, trust_domain, clock, random)
+        create_wrapping(building / "trust" / "tokens", random)
         issue_directory(authority, building / "server", authority.identity("service", "server"), hosts=names)
         issue_directory(authority, building / "operator", authority.identity("operator", "first"))
         (building / "rocade.toml").write_text(render(configuration))

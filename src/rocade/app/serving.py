@@ -27,7 +27,7 @@ from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority, DenySet, Region, renew_server
 from rocade.trust.authority.book import AuditBook
 from rocade.trust.authority.gate import Gate
-from rocade.trust.authority.machines import Place, Tokens
+from rocade.trust.authority.machines import Clients, Place, Tokens
 from rocade.trust.authority.people import People, Site
 from rocade.trust.identity.directory import LiveIssuers, load_root
 from rocade.trust.identity.tls import ServerIdentity
@@ -45,14 +45,10 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     history = connect(configuration.effective_history_url)
     registry = Registry(parts.database, parts.random, parts.clock)
     is_known = wiring.verifier(issuers, parts.clock, ("operator", "partner", "dealer", "service"), denied)
-    site = Site.at(configuration.console_url)
+    site = Site.at(configuration.site)
     people = People(parts.database, parts.audit, parts.clock, parts.random, site, configuration.region)
-    place = Place(
-        configuration.trust_domain,
-        configuration.region,
-        f"https://{configuration.server_names[0]}:{configuration.http.api_port}",
-    )
-    tokens = await Tokens.open(
+    place = Place(configuration.trust_domain, configuration.region, configuration.issuer)
+    machines = await Tokens.open(
         parts.database, configuration.trust / "tokens", place, parts.audit, parts.clock, parts.random
     )
     consented = await ConsentTable.open(parts.database, parts.clock)
@@ -64,7 +60,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         parts.audit,
         parts.clock,
         sessions=people,
-        tokens=tokens,
+        tokens=machines,
     )
 
     async def database_answers() -> bool:
@@ -87,7 +83,10 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             status=StatusBoard(parts.database, parts.clock),
             book=book,
             ready={"database": database_answers, "history": history_answers},
+            people=people,
             ledger=Ledger(parts.database),
+            tokens=machines,
+            clients=Clients(parts.database, parts.audit, parts.clock),
             log=records,
             database=parts.database,
             history=history,
@@ -126,7 +125,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         with contextlib.suppress(Exception):
             await serving
         await part.end()
-        await tokens.close()
+        await machines.close()
         await consented.close()
         await history.close()
 

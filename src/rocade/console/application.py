@@ -16,7 +16,9 @@ from rocade.console.chaos import Chaos
 from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Audit, Clock, Random
-from rocade.doors.http import Access, build, does, operations
+from rocade.doors.http import Access, build, does, operations, signin
+from rocade.doors.http import clients as machine_clients
+from rocade.doors.http import oauth as machine_access
 from rocade.doors.http import why as why_api
 from rocade.fabric.database import Database
 from rocade.fabric.history import History
@@ -29,6 +31,8 @@ from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority
 from rocade.trust.authority.gate import acts
+from rocade.trust.authority.people import People
+from rocade.trust.authority.machines import Clients, Tokens
 from rocade.trust.authority.why import OperatorsAndOwners, Why
 
 
@@ -58,7 +62,10 @@ class Services:
     town: bytes | None = None
     pmtiles: Path | None = None
     chaos: Chaos | None = None
+    tokens: Tokens | None = None
+    clients: Clients | None = None
     why: Why | None = None
+    people: People | None = None
 
 
 def create_app(services: Services) -> Litestar:
@@ -72,8 +79,10 @@ def create_app(services: Services) -> Litestar:
     handlers = [
         *operations.HANDLERS,
         *why_api.HANDLERS,
+        *(signin.HANDLERS if services.people else ()),
         *vehicles_api.HANDLERS,
         *enrolment.HANDLERS,
+        *([*machine_access.HANDLERS, *machine_clients.HANDLERS] if services.tokens else ()),
         *telemetry_api.HANDLERS,
         *history_api.HANDLERS,
         pages.router([*pages.HANDLERS, *operator.HANDLERS]),
@@ -98,6 +107,9 @@ def create_app(services: Services) -> Litestar:
         "town": services.town,
         "pmtiles": services.pmtiles,
         "chaos": services.chaos,
+        "tokens": services.tokens,
+        "clients": services.clients,
+        "people": services.people,
         "why": services.why or Why({}, OperatorsAndOwners(), services.clock),
     }
     return build(handlers, dependencies, services.access, version=_version())

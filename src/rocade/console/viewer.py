@@ -10,7 +10,7 @@ from typing import cast
 
 import msgspec
 
-from rocade.doors.http import AnyRequest, session_of
+from rocade.doors.http import AnyRequest, signed_in
 from rocade.trust.authority.gate import Permit
 from rocade.trust.authority.people import Session
 
@@ -40,6 +40,6 @@ def viewer_of(request: AnyRequest) -> Viewer:
     permit = cast("dict[str, Permit]", request.scope).get("rocade.permit")
     if permit is None or permit.principal.kind == "nobody":
         return NOBODY
-    session = cast("Session | None", session_of(request))
+    session = cast("Session | None", signed_in(request))
     name = session.person.name if session else permit.principal.recipient
     return Viewer(name, permit.principal.is_person, permit.principal.duties)

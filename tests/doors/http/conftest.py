@@ -11,8 +11,10 @@ import httpx
 import pytest
 from litestar import Litestar, Request, get
 
+from rocade.core.data_classes import ALL
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
-from rocade.doors.http import EVERYBODY, OPERATORS, READERS, Access, Listeners, TokenFile, build, caller_of, tcp_socket
+from rocade.doors.http import Access, Listeners, build, caller_of, does, tcp_socket
+from rocade.trust.authority.gate import Gate, Principal, Right, acts
 from rocade.trust.authority.region import Region, create_region
 from rocade.trust.identity import tls
 from rocade.trust.identity.certificates import Verified, verify_leaf
@@ -35,36 +37,51 @@ class Notes:
         return [entry.reason for entry in self.entries]
 
 
-@get("/who", opt={"audience": READERS})
+@get("/who", opt=does(acts.LIST_SIGNALS))
 async def who(request: Request) -> str:
-    return caller_of(request).actor
+    return caller_of(request).id
 
 
-@get("/operators", opt={"audience": OPERATORS})
+@get("/operators", opt=does(acts.READ_STATUS))
 async def operators() -> str:
     return "welcome"
 
 
-@get("/open", opt={"audience": EVERYBODY})
+@get("/open", opt=does(acts.CHECK_HEALTH))
 async def everybody() -> str:
     return "open"
 
 
 @get("/forgotten")
 async def forgotten() -> str:
-    return "no audience named"
+    return "no act named"
+
+
+class Unowned:
+    """The rights of a region in which nobody owns a vehicle yet."""
+
+    def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right:
+        return Right("none", self.mask(ref, principal.recipient, purpose, at_us))
+
+    def mask(self, ref: int, recipient: str, purpose: str, at_us: int) -> int:
+        return ALL if recipient == "operator" else 0
+
+    def refs(self, principal: Principal, purpose: str, at_us: int) -> list[int]:
+        return []
+
+    def hidden(self, recipient: str, purpose: str, classes: int, at_us: int) -> list[int]:
+        return []
 
 
 class Stand:
-    """An application with three routes, one of them forgotten by whoever names audiences."""
+    """An application with three routes, one of them forgotten by whoever names acts."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.region: Region = create_region(directory / "region", "eu", "test.rocade", CLOCK, SystemRandom())
         self.audit = Notes()
         self.revoked: set[int] = set()
-        self.tokens = TokenFile(directory / "tokens")
-        access = Access(self._verify, self.revoked.__contains__, self.tokens, self.audit, CLOCK)
+        access = Access(self._verify, self.revoked.__contains__, Gate("eu", Unowned()), self.audit, CLOCK)
         self.app: Litestar = build([who, operators, everybody, forgotten], {}, access, version="0")
         self.context = self.server_context("api")
 

@@ -16,7 +16,7 @@ from rocade.doors.http.access import (
     refs_of,
     require,
     right_of,
-    session_of,
+    signed_in,
 )
 from rocade.doors.http.application import build
 from rocade.doors.http.listeners import Listeners, loopback_sockets, tcp_socket
@@ -35,6 +35,6 @@ __all__ = [
     "refs_of",
     "require",
     "right_of",
-    "session_of",
+    "signed_in",
     "tcp_socket",
 ]

@@ -12,7 +12,6 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qs
 
@@ -25,11 +24,10 @@ from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.http.peer import peer_certificate
+from rocade.doors.http.sessions import TOUCH, secret_of, subject_of
 from rocade.trust.authority.gate import Act, Gate, Permit, Principal, Right, nobody, of_certificate
 
 AnyRequest = Request[Any, Any, Any]
-SESSION_COOKIE = "rocade_session"
-TOUCH_HEADER = b"rocade-touch"
 _CACHED_CERTIFICATES = 1024
 
 
@@ -121,7 +119,7 @@ class Access:
             raise Refused(
                 "access.token.unbound", "a token works only over mutual TLS with the certificate it is bound to"
             )
-        if secret := session_secret(scope):
+        if secret := secret_of(scope):
             session = await self._sessions.session(secret) if self._sessions else None
             if session is None:
                 raise Refused("access.session", "you are signed out; sign in again")
@@ -198,10 +196,10 @@ class Access:
 
     async def _is_touched(self, scope: Any, act: Act) -> bool:
         """Whether a fresh passkey touch bound to exactly this request came with it; it is used up."""
-        touch = dict(scope["headers"]).get(TOUCH_HEADER, b"").decode("latin-1") if act.needs_touch else ""
+        touch = dict(scope["headers"]).get(TOUCH.encode(), b"").decode("latin-1") if act.needs_touch else ""
         if not touch or self._sessions is None:
             return False
-        await self._sessions.redeem_touch(session_secret(scope), touch, act.name, subject_of(scope))
+        await self._sessions.redeem_touch(secret_of(scope), touch, act.name, subject_of(scope))
         return True
 
     def right(self, principal: Principal, ref: int, purpose: str) -> Right:
@@ -250,7 +248,7 @@ async def require(connection: ASGIConnection[Any, Any, Any, Any], act: Act, ref:
     return await cast("Access", connection.app.state.access).admit(connection.scope, act, ref)
 
 
-def session_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Session | None:
+def signed_in(connection: ASGIConnection[Any, Any, Any, Any]) -> Session | None:
     """The signed-in person's session; None for machines and strangers."""
     return cast("Session | None", cast("dict[str, Any]", connection.scope).get("rocade.session"))
 
@@ -282,26 +280,6 @@ def note_look(connection: ASGIConnection[Any, Any, Any, Any], ref: int, right: R
     """Write down a look at a vehicle that the path did not name."""
     permit = msgspec.structs.replace(permit_of(connection), right=right)
     cast("Access", connection.app.state.access).note_look(permit, ref, list(signals))
-
-
-def session_secret(scope: Any) -> str:
-    """The session cookie, or ''."""
-    for name, value in scope["headers"]:
-        if name == b"cookie":
-            try:
-                jar = SimpleCookie(cast("bytes", value).decode("latin-1"))
-            except CookieError:
-                return ""
-            if SESSION_COOKIE in jar:
-                return jar[SESSION_COOKIE].value
-    return ""
-
-
-def subject_of(scope: Any) -> str:
-    """What a touch is bound to: method, path and query of the request, so an act that needs one carries nothing in its body."""
-    query: str = scope["query_string"].decode("latin-1")
-    path = str(scope["path"])
-    return f"{scope['method']} {path}{'?' + query if query else ''}"
 
 
 def peer_of(scope: Any) -> str:

@@ -1,7 +1,7 @@
 """HTTP API of the register of machine clients, for operators: who may ask /oauth/token for which purposes.
 
 `POST /v1/clients?kind=partner&id=acme&purposes=insurance,research` registers or changes, `GET /v1/clients` lists,
-`DELETE /v1/clients?kind=partner&id=acme` drops. Each change is effective in every process within moments, on tokens given
+`DELETE /v1/clients?kind=partner&id=acme` drops, `POST /v1/clients/keys` rotates the key that signs. Each change is effective in every process within moments, on tokens given
 before as well, and audited by `trust.authority.machines.Clients`.
 """
 
@@ -79,4 +79,20 @@ async def drop(
     await clients.drop(_identity(tokens, kind, id), caller_of(request).id)
 
 
-HANDLERS = [listed, put, drop]
+class KeyView(msgspec.Struct, frozen=True):
+    """The key that signs next."""
+
+    kid: str
+
+
+@post("/v1/clients/keys", opt=does(acts.ENROL_PARTY))
+async def rotate(
+    request: Request,  # type: ignore[type-arg]  # as above
+    tokens: NamedDependency[SkipValidation[Tokens]],
+    withdraw: FromQuery[bool] = False,
+) -> KeyView:
+    """Sign with a new key once every process has it; `withdraw` refuses everything signed so far, at once."""
+    return KeyView(await tokens.rotate(caller_of(request).actor, withdraw=withdraw))
+
+
+HANDLERS = [listed, put, drop, rotate]

@@ -28,6 +28,9 @@ STATUS_BY_CODE = {
     "gate.touch": 403,
     "access.cross_site": 403,
     "access.host": 421,
+    "people.session.missing": 401,
+    "people.invalid": 400,
+    "people.passkey.malformed": 400,
 }
 STATUS_BY_LAST_WORD = {
     "unknown": 404,
@@ -85,6 +88,8 @@ def _answer(request: Request[Any, Any, Any], status: int, code: str, detail: str
     headers = {"cache-control": "no-store"}
     if status == 503:
         headers["retry-after"] = str(RETRY_AFTER_S)
+    if "retry_after_s" in facts:
+        headers["retry-after"] = str(facts["retry_after_s"])
     if status == 401:
         headers["www-authenticate"] = 'Bearer realm="rocade"'
     body = document(status, code, detail, _request_id(request), **facts)

@@ -4,7 +4,18 @@
 decisions in memory that every read asks (`right`, `mask`, `masks`), `Looks` what the owner is shown of who looked.
 """
 
-from rocade.services.consent.model import FOREVER_US, PURPOSES, Conflict, Grant, Guest, Ownership, Transfer
+from rocade.services.consent.looks import Looks
+from rocade.services.consent.model import (
+    FOREVER_US,
+    PURPOSES,
+    Conflict,
+    Grant,
+    Guest,
+    Look,
+    LooksPage,
+    Ownership,
+    Transfer,
+)
 from rocade.services.consent.service import Consents
 from rocade.services.consent.table import ConsentTable
 
@@ -16,6 +27,9 @@ __all__ = [
     "Consents",
     "Grant",
     "Guest",
+    "Look",
+    "Looks",
+    "LooksPage",
     "Ownership",
     "Transfer",
 ]

@@ -122,6 +122,35 @@ class Transfer(msgspec.Struct, frozen=True):
     at_us: int
 
 
+class Look(msgspec.Struct, frozen=True):
+    """Somebody saw something of a vehicle, `times` times of one kind within a minute.
+
+    Shape: `actor` is who was proven, `recipient` as whom he asked; `what` the act's name; `signals` are ids, empty = all of
+    `classes` (mask); `grant` the consent or invitation it rested on, '' = he is the owner.
+    """
+
+    id: int
+    ref: int
+    minute_us: int
+    actor: str
+    recipient: str
+    purpose: str
+    what: str
+    classes: int
+    signals: list[int]
+    grant: str
+    first_us: int
+    last_us: int
+    times: int
+
+
+class LooksPage(msgspec.Struct, frozen=True):
+    """The newest first; `cursor` asks for what is older, None at the end."""
+
+    looks: list[Look]
+    cursor: str | None
+
+
 class CountLine(msgspec.Struct, frozen=True):
     """How many vehicles give one data class to one recipient for one purpose now."""
 

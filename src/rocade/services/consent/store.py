@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from rocade.services.consent.model import Claim, Conflict, Grant, Guest, Ownership
+from rocade.services.consent.model import Claim, Conflict, Grant, Guest, Look, Ownership
 
 CHANNEL = "consent_changed"
 _CHANGE_LOCK = 0x636F6E73656E74
@@ -20,6 +20,7 @@ def _columns(struct: type[Any]) -> str:
 
 _OWNER, _GRANT, _GUEST = _columns(Ownership), _columns(Grant), _columns(Guest)
 _CLAIM, _CONFLICT = _columns(Claim), _columns(Conflict)
+_LOOK = _columns(Look).replace("grant", '"grant"')
 
 
 async def lock_vehicle(connection: asyncpg.Connection, ref: int) -> None:
@@ -284,3 +285,40 @@ async def count_grants(connection: Any, now_us: int) -> list[tuple[str, str, int
 
 async def count_owned(connection: Any, now_us: int) -> int:
     return int(await connection.fetchval("SELECT count(*) FROM consent_owner WHERE until_us > $1", now_us))
+
+
+async def add_looks(connection: asyncpg.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Write looks by COPY, adding to those of the same kind and minute that another process or an earlier commit wrote.
+
+    Shape: a row is (kind, then a `Look` without its id). Rows go in one order everywhere, or two processes could wait for each
+    other.
+    """
+    names = ["kind", *Look.__struct_fields__[1:]]
+    quoted = f"kind, {_LOOK.removeprefix('id, ')}"
+    await connection.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS look_incoming (LIKE consent_look) ON COMMIT DELETE ROWS;"
+        " ALTER TABLE look_incoming ALTER COLUMN id DROP NOT NULL"
+    )
+    await connection.copy_records_to_table("look_incoming", records=rows, columns=names)
+    await connection.execute(
+        f"INSERT INTO consent_look AS l ({quoted}) SELECT {quoted} FROM look_incoming ORDER BY ref, minute_us, kind"
+        " ON CONFLICT (ref, minute_us, kind) DO UPDATE SET times = l.times + excluded.times,"
+        " first_us = least(l.first_us, excluded.first_us), last_us = greatest(l.last_us, excluded.last_us)"
+    )
+
+
+async def looks_of(
+    connection: Any, ref: int, since_us: int, before: tuple[int, int] | None, limit: int, without: str
+) -> list[Look]:
+    """Looks at a vehicle, the newest first, older than place `before` (minute, id), without those of one actor."""
+    rows = await connection.fetch(
+        f"SELECT {_LOOK} FROM consent_look WHERE ref = $1 AND minute_us >= $2 AND actor <> $6"
+        " AND ($3::bigint IS NULL OR (minute_us, id) < ($3, $4)) ORDER BY minute_us DESC, id DESC LIMIT $5",
+        ref, since_us - since_us % 60_000_000, *(before or (None, None)), limit, without,
+    )  # fmt: skip
+    return [Look(*row) for row in rows]
+
+
+async def look(connection: Any, id: int) -> Look | None:
+    row = await connection.fetchrow(f"SELECT {_LOOK} FROM consent_look WHERE id = $1", id)
+    return Look(*row) if row else None

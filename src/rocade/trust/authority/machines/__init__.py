@@ -4,8 +4,19 @@
 """
 
 from rocade.trust.authority.machines.clients import Clients
+from rocade.trust.authority.machines.keyring import create_wrapping
 from rocade.trust.authority.machines.model import CLIENT_KINDS, TOKEN_LIFE_US, Place, principal_of, thumbprint
 from rocade.trust.authority.machines.store import Client
 from rocade.trust.authority.machines.tokens import Tokens
 
-__all__ = ["CLIENT_KINDS", "TOKEN_LIFE_US", "Client", "Clients", "Place", "Tokens", "principal_of", "thumbprint"]
+__all__ = [
+    "CLIENT_KINDS",
+    "TOKEN_LIFE_US",
+    "Client",
+    "Clients",
+    "Place",
+    "Tokens",
+    "create_wrapping",
+    "principal_of",
+    "thumbprint",
+]

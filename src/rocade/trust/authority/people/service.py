@@ -74,6 +74,18 @@ class People:
             raise Refused("people.session.missing", "sign in first")
         await self.touches.redeem(session, touch, act, subject)
 
+    async def check_further(self, session: Session, touch: str, act: str) -> None:
+        """Who has a passkey touches it before he adds another one; the first one needs the link alone.
+
+        Raises: Refused `people.touch.*`.
+        """
+        if session.passkeys:
+            await self.touches.redeem(session, touch, act, "")
+
+    def new_browser(self) -> str:
+        """A secret that binds challenges to a browser nobody has signed in with yet."""
+        return self._parts.secret()
+
     async def link(self, person: str, reason: str, lifetime_s: float = RECOVERY_S, actor: str = LOCAL) -> str:
         """A one-time link for this person; see `Links.make`."""
         return await self.links.make(person, reason, lifetime_s, actor)

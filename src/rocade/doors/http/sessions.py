@@ -1,0 +1,74 @@
+"""A person's session as HTTP carries it: two cookies, the header of a touch, and who is meant by them.
+
+`rocade_session` holds the session's secret (HttpOnly, SameSite=Lax; Secure wherever the site is https). `rocade_browser` is
+a random value that binds the challenges of a sign-in to the browser that asked. `Rocade-Touch` carries a touch, good for
+one act on one subject: `subject_of` says what an address's subject is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import Cookie
+
+from rocade.core.errors import Refused
+from rocade.trust.authority.people import People, Session, Site
+
+SESSION, BROWSER = "rocade_session", "rocade_browser"
+TOUCH = "rocade-touch"
+SECRET_LIMIT = 128
+
+
+def secret_of(scope: Any, name: str = SESSION) -> str:
+    """The value of one of our cookies, '' where there is none."""
+    header = b"; ".join(value for key, value in scope["headers"] if key == b"cookie").decode("latin-1")
+    if name not in header:
+        return ""
+    try:
+        found = SimpleCookie(header).get(name)
+    except CookieError:
+        return ""
+    return found.value if found and len(found.value) <= SECRET_LIMIT else ""
+
+
+async def session_of(request: Request[Any, Any, Any], people: People) -> Session:
+    """Who is signed in.
+
+    Raises: Refused `people.session.missing`.
+    """
+    secret = secret_of(request.scope)
+    session = await people.session(secret) if secret else None
+    if session is None:
+        raise Refused("people.session.missing", "sign in first")
+    return session
+
+
+def subject_of(scope: Any) -> str:
+    """What a touch for a request is bound to besides its act: the vehicle, person or passkey in its path, and its query.
+
+    So an act that needs a touch carries nothing that matters in its body.
+    """
+    parameters: Mapping[str, Any] = scope["path_params"]
+    kinds = {"ref": "vehicle:", "person": "", "passkey": "passkey:"}
+    named = [f"{kind}{parameters[name]}" for name, kind in kinds.items() if name in parameters]
+    query = bytes(scope["query_string"]).decode("latin-1")
+    return f"{named[0] if named else ''}{'?' + query if query else ''}"
+
+
+def session_cookie(secret: str, site: Site) -> Cookie:
+    """Ends with the browser; the server's own limits end it before."""
+    return Cookie(key=SESSION, value=secret, path="/", httponly=True, samesite="lax", secure=site.is_https)
+
+
+def browser_cookie(secret: str, site: Site) -> Cookie:
+    return Cookie(key=BROWSER, value=secret, path="/", httponly=True, samesite="strict", secure=site.is_https)
+
+
+def no_cookie(site: Site) -> Cookie:
+    """Takes the session's secret out of the browser."""
+    return Cookie(
+        key=SESSION, value="", path="/", httponly=True, samesite="lax", secure=site.is_https, max_age=0,
+    )  # fmt: skip
