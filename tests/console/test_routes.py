@@ -10,10 +10,10 @@ import pytest
 import toytown
 
 from rocade.console import create_app
-from rocade.doors.http import Audience
+from rocade.trust.authority.gate import Act
 
-PAGES = {"/", "/vehicles", "/vehicles/{ref:int}", "/ingest", "/docs", "/language", "/texts/{file:str}", "/static", "/metrics"}
-"""What stands open on loopback, beside /live/* and /health/*; a route that is new here was thought about."""
+OPEN = ("/health/", "/v1/openapi.json", "/static", "/texts/", "/language", "/docs", "/v1/signin", "/signin", "/oauth/", "/.well-known/", "/v1/why", "/why")
+"""What stands open to everybody; a route that is new here was thought about."""
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[toytown.S
 
 
 @pytest.fixture(scope="module")
-def all_routes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, Audience | None]]:
+def all_routes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, Act | None]]:
     services, _ = toytown.services(toytown.Toys(1), tmp_path_factory.mktemp("walk"))
     return [
-        (method, route.path, handler.opt.get("audience"))
+        (method, route.path, handler.opt.get("act"))
         for route in create_app(services).routes
         for handler in route.route_handlers
         for method in sorted(handler.http_methods)
@@ -41,22 +41,21 @@ def concrete(path: str) -> str:
     return re.sub(r"\{\w+:\w+\}", "x", path)
 
 
-def test_every_route_names_its_audience(all_routes: list[tuple[str, str, Audience | None]]) -> None:
+def test_every_route_names_its_act(all_routes: list[tuple[str, str, Act | None]]) -> None:
     assert len(all_routes) > 25
-    assert [path for _, path, audience in all_routes if not audience] == []
+    assert [path for _, path, act in all_routes if act is None] == []
 
 
 def test_a_stranger_gets_a_problem_document_from_every_route_that_is_not_open(
-    all_routes: list[tuple[str, str, Audience | None]], served: tuple[toytown.Served, str, toytown.Toys]
+    all_routes: list[tuple[str, str, Act | None]], served: tuple[toytown.Served, str, toytown.Toys]
 ) -> None:
     address = served[0].address
     walked = 0
     with httpx.Client(base_url=address, headers={"origin": address}) as client:
-        for method, path, audience in all_routes:
-            assert audience is not None
-            if Audience.LOCAL in audience:
-                is_page = path in PAGES or path.startswith(("/live/", "/health/", "/v1/openapi.json", "/static/"))
-                assert is_page, f"{path} is open on loopback and was not expected to be"
+        for method, path, act in all_routes:
+            assert act is not None
+            if act.of == "nothing":
+                assert path.startswith(OPEN), f"{path} is open to everybody and was not expected to be"
                 continue
             answer = client.request(method, concrete(path))
             walked += 1
@@ -86,7 +85,7 @@ def test_what_goes_wrong_is_said_in_one_shape(
     served: tuple[toytown.Served, str, toytown.Toys], method: str, path: str, status: int, code: str
 ) -> None:
     running, token, _ = served
-    answer = httpx.request(method, running.address + path, headers={"authorization": f"Bearer {token}"})
+    answer = httpx.request(method, running.address + path, headers=toytown.signed_in(running.address))
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["status"]) == (status, code, status)
     assert answer.headers["content-type"] == "application/problem+json"
@@ -98,7 +97,7 @@ def test_a_failure_nobody_foresaw_shows_no_stack(served: tuple[toytown.Served, s
     running, token, toys = served
     toys.held_records["bad"] = None  # type: ignore[index, assignment]  # the fake breaks, as a bug would
     try:
-        answer = httpx.get(running.address + "/v1/quarantine", headers={"authorization": f"Bearer {token}"})
+        answer = httpx.get(running.address + "/v1/quarantine", headers=toytown.signed_in(running.address))
     finally:
         del toys.held_records["bad"]  # type: ignore[arg-type]
     assert answer.status_code == 500
@@ -130,7 +129,9 @@ FOREIGN = [
 def test_a_foreign_page_cannot_pull_the_plug(
     served: tuple[toytown.Served, str, toytown.Toys], headers: dict[str, str], status: int
 ) -> None:
-    answer = httpx.post(served[0].address + "/live/chaos", json={"act": "kill_store"}, headers=headers)
+    answer = httpx.post(
+        served[0].address + "/live/chaos", json={"act": "kill_store"}, headers={**headers, "cookie": f"rocade_session={toytown.SESSION}"}
+    )
     assert (answer.status_code, answer.json()["code"]) == (status, "access.cross_site")
 
 
@@ -148,7 +149,7 @@ def test_an_unchanged_twin_costs_no_body(served: tuple[toytown.Served, str, toyt
     ref = next(iter(toys.vehicles))
     toys.frozen_us = 1_000_000
     try:
-        with httpx.Client(base_url=running.address, headers={"authorization": f"Bearer {token}"}) as client:
+        with httpx.Client(base_url=running.address, headers=toytown.signed_in(running.address)) as client:
             first = client.get(f"/v1/vehicles/{ref}/twin")
             second = client.get(f"/v1/vehicles/{ref}/twin", headers={"if-none-match": first.headers["etag"]})
     finally:
@@ -170,7 +171,7 @@ def test_answers_do_not_wait_for_acknowledgements_of_the_network(
 def test_pages_of_vehicles_are_followed_by_cursor(served: tuple[toytown.Served, str, toytown.Toys]) -> None:
     running, token, toys = served
     seen, cursor = [], ""
-    with httpx.Client(base_url=running.address, headers={"authorization": f"Bearer {token}"}) as client:
+    with httpx.Client(base_url=running.address, headers=toytown.signed_in(running.address)) as client:
         while cursor is not None:
             page = client.get("/v1/vehicles", params={"limit": 2, **({"cursor": cursor} if cursor else {})}).json()
             seen += [item["ref"] for item in page["items"]]
@@ -183,7 +184,7 @@ def test_the_stream_sends_the_chosen_vehicle_and_resumes_by_its_event_id(
 ) -> None:
     running, token, toys = served
     ref = next(iter(toys.vehicles))
-    headers = {"authorization": f"Bearer {token}", "last-event-id": "1"}
+    headers = {**toytown.signed_in(running.address), "last-event-id": "1"}
     events: list[str] = []
     address = f"{running.address}/v1/stream?ref={ref}&signal=Vehicle.Speed"
     with httpx.stream("GET", address, headers=headers, timeout=5) as answer:
@@ -202,13 +203,13 @@ def test_quarantine_is_replayed_and_dropped_with_an_audit_entry_first(
     served: tuple[toytown.Served, str, toytown.Toys],
 ) -> None:
     running, token, toys = served
-    with httpx.Client(base_url=running.address, headers={"authorization": f"Bearer {token}"}) as client:
+    with httpx.Client(base_url=running.address, headers=toytown.signed_in(running.address)) as client:
         assert client.post("/v1/quarantine/1/replay").json()["state"] == "replayed"
-        assert client.delete("/v1/quarantine/2").json()["state"] == "dropped"
+        assert client.delete("/v1/quarantine/2", headers={"rocade-touch": "quarantine.drop number:2"}).json()["state"] == "dropped"
         tail = client.get("/v1/audit").json()["items"]
     assert [record.key for record in toys.appended] == [7]
     done = [(line["action"], line["subject"], line["actor"][:6]) for line in tail if line["outcome"] == "done"]
-    assert done[:2] == [("quarantine.drop", "quarantine:2", "token:"), ("quarantine.replay", "quarantine:1", "token:")]
+    assert done[:2] == [("quarantine.drop", "quarantine:2", "person"), ("quarantine.replay", "quarantine:1", "person")]
 
 
 def test_openapi_is_3_1_and_describes_the_api_routes(served: tuple[toytown.Served, str, toytown.Toys]) -> None:
@@ -221,7 +222,7 @@ def test_openapi_is_3_1_and_describes_the_api_routes(served: tuple[toytown.Serve
 def test_metrics_name_routes_and_never_vehicles(served: tuple[toytown.Served, str, toytown.Toys]) -> None:
     running, token, toys = served
     vehicle = next(iter(toys.vehicles.values()))
-    httpx.get(f"{running.address}/v1/vehicles/by-id/{vehicle.id}", headers={"authorization": f"Bearer {token}"})
+    httpx.get(f"{running.address}/v1/vehicles/by-id/{vehicle.id}", headers=toytown.signed_in(running.address))
     text = httpx.get(running.address + "/metrics").text
     assert 'route="/v1/vehicles/by-id/{id}"' in text
     assert 'rocade_gateway_refusals{role="gateway",process="gateway",key="batch.truncated"} 1' in text

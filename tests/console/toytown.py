@@ -23,8 +23,8 @@ from playwright.sync_api import Page as BrowserPage
 from rocade.agents.vehicle.simulation import town as simulation_town
 from rocade.console import Counts, Services, create_app
 from rocade.core import catalogue
-from rocade.core.errors import Refused
 from rocade.core.data_classes import ALL
+from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity, VehicleRef
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.core.signals import Quality
@@ -312,6 +312,11 @@ class Unowned:
 def sign_in(page: BrowserPage, address: str) -> None:
     """Put the operator's session into a browser."""
     page.context.add_cookies([{"name": "rocade_session", "value": SESSION, "url": address}])
+
+
+def signed_in(address: str) -> dict[str, str]:
+    """The headers of that person's browser, on the console's own page."""
+    return {"cookie": f"rocade_session={SESSION}", "origin": address}
 
 
 def services(toys: Toys, directory: Path, *, chaos: Plugs | None = None, **changes: Any) -> tuple[Services, str]:

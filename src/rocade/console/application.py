@@ -31,8 +31,8 @@ from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority
 from rocade.trust.authority.gate import acts
-from rocade.trust.authority.people import People
 from rocade.trust.authority.machines import Clients, Tokens
+from rocade.trust.authority.people import People
 from rocade.trust.authority.why import OperatorsAndOwners, Why
 
 

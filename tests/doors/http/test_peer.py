@@ -16,11 +16,11 @@ from rocade.trust.identity import tls
 CASES = [
     ("operator", "/who", 200, "spiffe://test.rocade/eu/operator/alice"),
     ("partner", "/who", 200, "spiffe://test.rocade/eu/partner/alice"),
-    ("partner", "/operators", 403, "access.denied"),
+    ("partner", "/operators", 403, "gate.denied"),
     ("operator", "/operators", 200, "welcome"),
-    ("operator", "/forgotten", 403, "access.denied"),
-    ("vehicle", "/who", 403, "access.denied"),
-    ("service", "/open", 403, "access.denied"),
+    ("operator", "/forgotten", 403, "gate.denied"),
+    ("vehicle", "/who", 403, "gate.denied"),
+    ("service", "/open", 403, "gate.denied"),
 ]
 
 

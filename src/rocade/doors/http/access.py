@@ -289,7 +289,7 @@ def peer_of(scope: Any) -> str:
 
 def _purpose(scope: Any, principal: Principal) -> str:
     """What the caller says he reads for, else what goes without saying: a token's only purpose, his own, operation."""
-    if asked := parse_qs(scope["query_string"].decode("latin-1")).get("purpose"):
+    if asked := parse_qs(str(scope["query_string"], "latin-1")).get("purpose"):
         return asked[-1]
     if len(principal.purposes) == 1:
         return next(iter(principal.purposes))
@@ -297,7 +297,7 @@ def _purpose(scope: Any, principal: Principal) -> str:
 
 
 def _asked_signals(scope: Any) -> list[str]:
-    return parse_qs(scope["query_string"].decode("latin-1")).get("signal", [])
+    return parse_qs(str(scope["query_string"], "latin-1")).get("signal", [])
 
 
 def _bearer(scope: Any) -> str:

@@ -92,7 +92,7 @@ async def rotate(
     withdraw: FromQuery[bool] = False,
 ) -> KeyView:
     """Sign with a new key once every process has it; `withdraw` refuses everything signed so far, at once."""
-    return KeyView(await tokens.rotate(caller_of(request).actor, withdraw=withdraw))
+    return KeyView(await tokens.rotate(caller_of(request).id, withdraw=withdraw))
 
 
 HANDLERS = [listed, put, drop, rotate]

@@ -47,15 +47,15 @@ async def session_of(request: Request[Any, Any, Any], people: People) -> Session
 
 
 def subject_of(scope: Any) -> str:
-    """What a touch for a request is bound to besides its act: the vehicle, person or passkey in its path, and its query.
+    """What a touch for a request is bound to besides its act: what its path names (`vehicle:7`, `number:2`), and its query.
 
     So an act that needs a touch carries nothing that matters in its body.
     """
     parameters: Mapping[str, Any] = scope["path_params"]
-    kinds = {"ref": "vehicle:", "person": "", "passkey": "passkey:"}
-    named = [f"{kind}{parameters[name]}" for name, kind in kinds.items() if name in parameters]
+    kinds = {"ref": "vehicle:", "person": ""}
+    named = " ".join(f"{kinds.get(name, f'{name}:')}{value}" for name, value in sorted(parameters.items()))
     query = bytes(scope["query_string"]).decode("latin-1")
-    return f"{named[0] if named else ''}{'?' + query if query else ''}"
+    return f"{named}{'?' + query if query else ''}"
 
 
 def session_cookie(secret: str, site: Site) -> Cookie:

@@ -23,7 +23,6 @@ from rocade.doors.http.sessions import (
     secret_of,
     session_cookie,
     session_of,
-    subject_of,
 )
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import Passkey, People, Person, Session

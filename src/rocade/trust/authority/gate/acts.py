@@ -71,7 +71,8 @@ FIND_VEHICLE = _region("known", "vehicles.find")
 WATCH_VEHICLES = _region("known", "vehicles.watch")
 READ_MANY = _region("known", "vehicles.history")
 READ_GROUND = _region("known", "ground.read")
-EXPLAIN = _region("known", "why.explain")
+EXPLAIN = _public("why.explain")
+"""Codes are explained to all, anything else to whom it concerns: the explainer asks the gate about the subject."""
 
 # Operators with any duty -----------------------------------------------------------------------------------------
 
