@@ -1,7 +1,7 @@
 """Where an access token may stand in a request: one `Authorization: Bearer` header, and nowhere else.
 
 A token in the address ends up in logs, histories and referrers, so one is refused even where it would not be needed.
-Source: RFC 6750 2.1, 2.3; FAPI 2.0 Security Profile 5.3.3.
+Source: RFC 6750 2.1, 2.3; FAPI 2.0 Security Profile, requirements for resource servers.
 """
 
 from __future__ import annotations
