@@ -23,8 +23,8 @@ from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority, DenySet, Region, renew_server
 from rocade.trust.authority.book import AuditBook
-from rocade.trust.authority.people import People, Site
 from rocade.trust.authority.machines import Clients, Place, Tokens
+from rocade.trust.authority.people import People, Site
 from rocade.trust.identity.directory import LiveIssuers, load_root
 from rocade.trust.identity.tls import ServerIdentity
 
@@ -85,7 +85,9 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             town=town_geojson(),
             pmtiles=Path(configuration.http.pmtiles) if configuration.http.pmtiles else None,
             chaos=SupervisorChaos(configuration) if SupervisorChaos.is_allowed(configuration) else None,
-            why=explaining.explainers(book=book, clock=parts.clock),
+            why=explaining.explainers(
+                database=parts.database, history=history, catalogue=catalogue.standard(), book=book, clock=parts.clock
+            ),
         )
     )
     if tracing.wanted():

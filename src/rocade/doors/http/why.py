@@ -11,8 +11,9 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, SkipValidation
 
-from rocade.doors.http.access import EVERYBODY, AnyRequest, Audience, caller_of
-from rocade.trust.authority.gate.model import Principal
+from rocade.core.identifiers import Identity
+from rocade.doors.http.access import EVERYBODY, AnyRequest, caller_of
+from rocade.trust.authority.gate import Principal, nobody, of_certificate
 from rocade.trust.authority.why import Answer, Why
 
 WhyDependency = NamedDependency[SkipValidation[Why]]
@@ -48,12 +49,10 @@ def view(answer: Answer) -> WhyView:
 
 def principal_of(request: AnyRequest) -> Principal:
     """Whom the guard admitted, in the gate's words."""
-    caller = caller_of(request)
-    if caller.audience is Audience.OPERATOR:
-        return Principal("operator", caller.actor, "operator", "certificate")
-    if caller.audience is Audience.PARTNER:
-        return Principal("partner", caller.actor, f"partner:{caller.actor.rpartition('/')[2]}", "certificate")
-    return Principal("nobody", caller.actor, "", "none")
+    actor = caller_of(request).actor
+    if actor.startswith("spiffe://"):
+        return of_certificate(Identity.parse(actor))
+    return nobody(actor)
 
 
 HANDLERS = [explain]

@@ -199,8 +199,8 @@ async def read_certificate(connection: asyncpg.Connection, serial: int) -> Certi
     )  # fmt: skip
     if row is None:
         return None
-    *fields, replaces = row
-    return CertificateRow(serial, *fields, int.from_bytes(replaces) if replaces else None)
+    replaces = int.from_bytes(row["replaces"]) if row["replaces"] else None
+    return CertificateRow(**{**row, "serial": serial, "replaces": replaces})
 
 
 async def read_revocation(connection: asyncpg.Connection, serial: int) -> tuple[str, int] | None:
@@ -235,8 +235,7 @@ async def read_claim(connection: asyncpg.Connection, first: bytes) -> ClaimRow |
     )  # fmt: skip
     if row is None:
         return None
-    *fields, serial = row
-    return ClaimRow(*fields, int.from_bytes(serial) if serial else None)
+    return ClaimRow(**{**row, "serial": int.from_bytes(row["serial"]) if row["serial"] else None})
 
 
 async def add_claim(
