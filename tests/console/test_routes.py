@@ -12,7 +12,20 @@ import toytown
 from rocade.console import create_app
 from rocade.trust.authority.gate import Act
 
-OPEN = ("/health/", "/v1/openapi.json", "/static", "/texts/", "/language", "/docs", "/v1/signin", "/signin", "/oauth/", "/.well-known/", "/v1/why", "/why")
+OPEN = (
+    "/health/",
+    "/v1/openapi.json",
+    "/static",
+    "/texts/",
+    "/language",
+    "/docs",
+    "/v1/signin",
+    "/signin",
+    "/oauth/",
+    "/.well-known/",
+    "/v1/why",
+    "/why",
+)
 """What stands open to everybody; a route that is new here was thought about."""
 
 
@@ -21,7 +34,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[toytown.S
     toys = toytown.Toys(5)
     services, token = toytown.services(toys, tmp_path_factory.mktemp("routes"))
     with toytown.Served(services) as running:
-        yield running, token, toys
+        yield running, _, toys
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +97,7 @@ PROBLEMS = [
 def test_what_goes_wrong_is_said_in_one_shape(
     served: tuple[toytown.Served, str, toytown.Toys], method: str, path: str, status: int, code: str
 ) -> None:
-    running, token, _ = served
+    running, _, _ = served
     answer = httpx.request(method, running.address + path, headers=toytown.signed_in(running.address))
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["status"]) == (status, code, status)
@@ -94,7 +107,7 @@ def test_what_goes_wrong_is_said_in_one_shape(
 
 
 def test_a_failure_nobody_foresaw_shows_no_stack(served: tuple[toytown.Served, str, toytown.Toys]) -> None:
-    running, token, toys = served
+    running, _, toys = served
     toys.held_records["bad"] = None  # type: ignore[index, assignment]  # the fake breaks, as a bug would
     try:
         answer = httpx.get(running.address + "/v1/quarantine", headers=toytown.signed_in(running.address))
@@ -130,7 +143,9 @@ def test_a_foreign_page_cannot_pull_the_plug(
     served: tuple[toytown.Served, str, toytown.Toys], headers: dict[str, str], status: int
 ) -> None:
     answer = httpx.post(
-        served[0].address + "/live/chaos", json={"act": "kill_store"}, headers={**headers, "cookie": f"rocade_session={toytown.SESSION}"}
+        served[0].address + "/live/chaos",
+        json={"act": "kill_store"},
+        headers={**headers, "cookie": f"rocade_session={toytown.SESSION}"},
     )
     assert (answer.status_code, answer.json()["code"]) == (status, "access.cross_site")
 
@@ -145,7 +160,7 @@ def test_every_answer_carries_the_security_headers(served: tuple[toytown.Served,
 
 
 def test_an_unchanged_twin_costs_no_body(served: tuple[toytown.Served, str, toytown.Toys]) -> None:
-    running, token, toys = served
+    running, _, toys = served
     ref = next(iter(toys.vehicles))
     toys.frozen_us = 1_000_000
     try:
@@ -169,7 +184,7 @@ def test_answers_do_not_wait_for_acknowledgements_of_the_network(
 
 
 def test_pages_of_vehicles_are_followed_by_cursor(served: tuple[toytown.Served, str, toytown.Toys]) -> None:
-    running, token, toys = served
+    running, _, toys = served
     seen, cursor = [], ""
     with httpx.Client(base_url=running.address, headers=toytown.signed_in(running.address)) as client:
         while cursor is not None:
@@ -182,7 +197,7 @@ def test_pages_of_vehicles_are_followed_by_cursor(served: tuple[toytown.Served, 
 def test_the_stream_sends_the_chosen_vehicle_and_resumes_by_its_event_id(
     served: tuple[toytown.Served, str, toytown.Toys],
 ) -> None:
-    running, token, toys = served
+    running, _, toys = served
     ref = next(iter(toys.vehicles))
     headers = {**toytown.signed_in(running.address), "last-event-id": "1"}
     events: list[str] = []
@@ -202,10 +217,13 @@ def test_the_stream_sends_the_chosen_vehicle_and_resumes_by_its_event_id(
 def test_quarantine_is_replayed_and_dropped_with_an_audit_entry_first(
     served: tuple[toytown.Served, str, toytown.Toys],
 ) -> None:
-    running, token, toys = served
+    running, _, toys = served
     with httpx.Client(base_url=running.address, headers=toytown.signed_in(running.address)) as client:
         assert client.post("/v1/quarantine/1/replay").json()["state"] == "replayed"
-        assert client.delete("/v1/quarantine/2", headers={"rocade-touch": "quarantine.drop number:2"}).json()["state"] == "dropped"
+        assert (
+            client.delete("/v1/quarantine/2", headers={"rocade-touch": "quarantine.drop number:2"}).json()["state"]
+            == "dropped"
+        )
         tail = client.get("/v1/audit").json()["items"]
     assert [record.key for record in toys.appended] == [7]
     done = [(line["action"], line["subject"], line["actor"][:6]) for line in tail if line["outcome"] == "done"]
@@ -220,7 +238,7 @@ def test_openapi_is_3_1_and_describes_the_api_routes(served: tuple[toytown.Serve
 
 
 def test_metrics_name_routes_and_never_vehicles(served: tuple[toytown.Served, str, toytown.Toys]) -> None:
-    running, token, toys = served
+    running, _, toys = served
     vehicle = next(iter(toys.vehicles.values()))
     httpx.get(f"{running.address}/v1/vehicles/by-id/{vehicle.id}", headers=toytown.signed_in(running.address))
     text = httpx.get(running.address + "/metrics").text

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Clock
+from rocade.fabric.database import Database
+from rocade.fabric.history import History
+from rocade.services.telemetry import explaining as telemetry
+from rocade.services.telemetry.ledger import Ledger
+from rocade.services.vehicles.twin import TwinStore
+from rocade.trust.authority import explaining as trust
 from rocade.trust.authority.book import AuditBook
-from rocade.trust.authority.explaining import Entries, Refusals
-from rocade.trust.authority.why import OperatorsAndOwners, Why
+from rocade.trust.authority.gate import Gate
+from rocade.trust.authority.gate.explaining import Acts, Policies
+from rocade.trust.authority.why import Why
 
 
-def explainers(*, book: AuditBook, clock: Clock) -> Why:
+def explainers(
+    *,
+    database: Database,
+    history: History,
+    catalogue: Catalogue,
+    book: AuditBook,
+    clock: Clock,
+    gate: Gate | None = None,
+) -> Why:
     """Everything this region can explain."""
+    ledger = Ledger(database)
     return Why(
         {
-            "request": Refusals(book),
-            "audit": Entries(book),
+            "request": trust.Refusals(book),
+            "audit": trust.Entries(book),
+            "certificate": trust.Certificates(database, book, clock),
+            "claim": trust.Claims(database, book, clock),
+            "policy": Policies(),
+            "act": Acts(),
+            "gap": telemetry.Gaps(ledger),
+            "quarantine": telemetry.Held(ledger),
+            "flag": telemetry.Flags(history, TwinStore(database), catalogue),
         },
-        OperatorsAndOwners(),
         clock,
+        gate,
     )

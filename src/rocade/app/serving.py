@@ -93,7 +93,10 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             town=town_geojson(),
             pmtiles=Path(configuration.http.pmtiles) if configuration.http.pmtiles else None,
             chaos=SupervisorChaos(configuration) if SupervisorChaos.is_allowed(configuration) else None,
-            why=explaining.explainers(book=book, clock=parts.clock),
+            why=explaining.explainers(
+                database=parts.database, history=history, catalogue=catalogue.standard(), book=book, clock=parts.clock,
+                gate=gate,
+            ),
         )
     )
     if tracing.wanted():

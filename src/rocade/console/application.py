@@ -33,7 +33,7 @@ from rocade.trust.authority import Authority
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.machines import Clients, Tokens
 from rocade.trust.authority.people import People
-from rocade.trust.authority.why import OperatorsAndOwners, Why
+from rocade.trust.authority.why import Why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def create_app(services: Services) -> Litestar:
         "tokens": services.tokens,
         "clients": services.clients,
         "people": services.people,
-        "why": services.why or Why({}, OperatorsAndOwners(), services.clock),
+        "why": services.why or Why({}, services.clock),
     }
     return build(handlers, dependencies, services.access, version=_version())
 

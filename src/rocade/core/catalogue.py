@@ -9,7 +9,7 @@ A name may mean the same thing in another unit (a VSS 4 odometer counts kilometr
 carries the factor and offset that turn the foreign value into the catalogue's unit.
 
 Refuses at load, naming file and entry (Misconfigured): an id or name given twice, an id outside its file's range, an
-unknown type or kind, a lower limit above the upper, an alias of an unknown signal or one that hides a signal.
+unknown type, kind or data class, a lower limit above the upper, an alias of an unknown signal or one that hides a signal.
 Source: docs/decisions/0025-signal-catalogue.md.
 """
 
@@ -25,6 +25,7 @@ from importlib.resources.abc import Traversable
 
 import msgspec
 
+from rocade.core.data_classes import DATA_CLASSES, class_of
 from rocade.core.errors import Misconfigured, Refused
 from rocade.core.signals import BRAND_SIGNALS_FROM, Signal, SignalId
 
@@ -96,6 +97,11 @@ class Catalogue:
                 "catalogue.signal.unknown", f"no signal has the id {signal_id} in this catalogue", signal=signal_id
             )
         return signal
+
+    def class_of(self, signal_id: int) -> str:
+        """The data class of a signal, `other` for an id of a newer catalogue than this one."""
+        found = self.get(signal_id)
+        return found.data_class if found else "other"
 
     def find(self, name: str, brand: str = "") -> Meaning | None:
         """Look a name up: the brand's own names first, then VSS 6.0, then names of earlier VSS versions."""
@@ -212,7 +218,10 @@ def _add(signals: dict[str, Signal], signal: Signal, ids: range) -> None:
         raise _invalid(file, signal.name, f"min {signal.min} lies above max {signal.max}")
     if signal.is_position and signal.datatype != "double":
         raise _invalid(file, signal.name, "a position must be double: float32 cannot hold 1e-7 degrees")
-    signals[signal.name] = signal
+    data_class = signal.data_class or class_of(signal.name)
+    if data_class not in DATA_CLASSES:
+        raise _invalid(file, signal.name, f"unknown data class {data_class!r}; known are {', '.join(DATA_CLASSES)}")
+    signals[signal.name] = msgspec.structs.replace(signal, data_class=data_class)
 
 
 def _brand_file(file: Traversable) -> _BrandFile:

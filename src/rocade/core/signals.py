@@ -48,6 +48,8 @@ class Signal(msgspec.Struct, frozen=True):
     """Values are usually exact multiples of 10**exponent in `unit`: the scale a packer tries first; None = unknown."""
     brand: str = ""
     allowed: tuple[str, ...] = ()
+    data_class: str = ""
+    """Whose consent it needs (`core.data_classes`); the catalogue fills in what its file leaves out."""
 
     @property
     def is_text(self) -> bool:

@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "trust/authority/people"))
 from authenticator import PRESENT, Authenticator, text
 
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
-from rocade.doors.http import Access, Listeners, TokenFile, build, loopback_sockets, signin
+from rocade.doors.http import Access, Listeners, build, loopback_sockets, signin
 from rocade.fabric.database import Database
+from rocade.trust.authority.gate import Gate
 from rocade.trust.authority.people import People, Person, Site
 
 MINUTE_US = 60_000_000
@@ -67,11 +68,15 @@ class Desk:
         secret = await self.people.link(person.id, "test", 60)
         return await answer(browser, "/v1/signin/link", secret=secret)
 
-    async def register(self, browser: httpx.AsyncClient, passkey: Authenticator, touch: str = "", **lies: Any) -> dict[str, Any]:
+    async def register(
+        self, browser: httpx.AsyncClient, passkey: Authenticator, touch: str = "", **lies: Any
+    ) -> dict[str, Any]:
         options = await answer(browser, "/v1/account/passkeys/options", touch)
         return await answer(browser, "/v1/account/passkeys", credential=passkey.create(options, **lies), name="Laptop")
 
-    async def sign_in(self, browser: httpx.AsyncClient, passkey: Authenticator | None = None, **lies: Any) -> dict[str, Any]:
+    async def sign_in(
+        self, browser: httpx.AsyncClient, passkey: Authenticator | None = None, **lies: Any
+    ) -> dict[str, Any]:
         options = await answer(browser, "/v1/signin/options")
         return await answer(browser, "/v1/signin", credential=(passkey or self.passkey).get(options, **lies))
 
@@ -92,7 +97,7 @@ async def desk(database: Database, tmp_path: Path) -> AsyncIterator[Desk]:
     sockets = loopback_sockets(0)
     address = f"http://localhost:{sockets[0].getsockname()[1]}"
     people = People(database, audit, clock, SystemRandom(), Site.at(address), "eu")
-    access = Access(lambda *_: None, lambda _: False, TokenFile(tmp_path / "none"), audit, clock)  # type: ignore[arg-type,return-value]
+    access = Access(lambda *_: None, lambda _: False, Gate("eu", Unowned()), audit, clock, sessions=people)  # type: ignore[arg-type,return-value]
     app = build(signin.HANDLERS, {"people": people}, access, version="0")
     async with serving(Listeners(app, SystemRandom(), pages=sockets)):
         made = Desk(people, address, clock, audit)
@@ -163,14 +168,18 @@ async def test_a_challenge_belongs_to_the_browser_that_asked(desk: Desk) -> None
     async with desk.browser() as one, desk.browser() as other:
         options = await answer(one, "/v1/signin/options")
         await answer(other, "/v1/signin/options")
-        assert (await answer(other, "/v1/signin", credential=desk.passkey.get(options)))["code"] == "people.challenge.foreign"
+        assert (await answer(other, "/v1/signin", credential=desk.passkey.get(options)))[
+            "code"
+        ] == "people.challenge.foreign"
 
 
 async def test_a_challenge_ends_after_two_minutes(desk: Desk) -> None:
     async with desk.browser() as browser:
         options = await answer(browser, "/v1/signin/options")
         desk.clock.ahead_us = 2 * MINUTE_US
-        assert (await answer(browser, "/v1/signin", credential=desk.passkey.get(options)))["code"] == "people.challenge.expired"
+        assert (await answer(browser, "/v1/signin", credential=desk.passkey.get(options)))[
+            "code"
+        ] == "people.challenge.expired"
 
 
 async def test_a_counter_that_goes_back_is_refused_as_a_copied_key(desk: Desk) -> None:

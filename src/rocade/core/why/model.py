@@ -22,18 +22,18 @@ class Fact(msgspec.Struct, frozen=True):
 
 
 class About(msgspec.Struct, frozen=True):
-    """Whom facts concern. Empty = they are the region's and for its operators alone.
+    """Whom facts concern: who may do one of `acts` may read them, for these are the acts of reading the same thing by itself.
 
-    Shape: `ref` is a vehicle (0 = none): who owned it at `at_us` may read, and whoever may read one of `classes` (a mask of
-    `core.data_classes`, 0 = the owner only); `parties` are ids of principals (`person:<hex>`, an identity URI, `peer:<address>`)
-    whose own business it is; `duty` is the operator's duty it takes ("" = any).
+    Shape: `acts` are names of the gate's table, none = nobody by that way; `ref` the vehicle it is about (0 = none), `classes` what
+    of it (a mask of `core.data_classes`, 0 = as the act says), `signals` which values are told: a look the owner sees;
+    `parties` are ids of principals (`person:<hex>`, an identity URI, `peer:<address>`) whose own business it is.
     """
 
+    acts: tuple[str, ...] = ()
     ref: int = 0
-    at_us: int = 0
     classes: int = 0
+    signals: tuple[int, ...] = ()
     parties: frozenset[str] = frozenset()
-    duty: str = ""
     is_public: bool = False
 
 

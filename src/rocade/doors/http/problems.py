@@ -2,8 +2,8 @@
 
 `why` is where the refusal is explained: by its request's id if the audit log took it, else by its code in general.
 
-Never a stack, never another party's identifier. The status of a refusal follows its code: an exact entry, else the
-code's last word, else its first, else 400. Unavailable is 503 with Retry-After, Corrupt and anything unforeseen 500.
+Never a stack, never another party's identifier. The status of a refusal follows its code: an exact entry, else one of
+its first two words, else its last word, else its first, else 400. Unavailable is 503 with Retry-After, Corrupt and anything unforeseen 500.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from rocade.core import request as request_in_hand
 from rocade.core.errors import Refused, RocadeError, Unavailable
 
 RETRY_AFTER_S = 2
+_INVALID = ', error="invalid_token"'
+"""What RFC 6750 3.1 wants beside the challenge when a token was shown."""
 _log = logging.getLogger("rocade.http")
 
 STATUS_BY_CODE = {
@@ -54,6 +56,7 @@ def status_of(error: RocadeError) -> int:
     words = error.code.split(".")
     return (
         STATUS_BY_CODE.get(error.code)
+        or STATUS_BY_CODE.get(".".join(words[:2]))
         or STATUS_BY_LAST_WORD.get(words[-1])
         or STATUS_BY_FIRST_WORD.get(words[0])
         or 400
@@ -91,7 +94,7 @@ def _answer(request: Request[Any, Any, Any], status: int, code: str, detail: str
     if "retry_after_s" in facts:
         headers["retry-after"] = str(facts["retry_after_s"])
     if status == 401:
-        headers["www-authenticate"] = 'Bearer realm="rocade"'
+        headers["www-authenticate"] = 'Bearer realm="rocade"' + _INVALID * code.startswith("access.token.")
     body = document(status, code, detail, _request_id(request), **facts)
     return Response(body, status_code=status, media_type="application/problem+json", headers=headers)
 

@@ -227,6 +227,13 @@ class Ledger:
         states = (await self.load_numbers([ref])).get(ref, [])
         return sorted(states, key=lambda state: -state.opened_us)
 
+    async def asks(self, ref: int, epoch: int) -> tuple[int, int]:
+        """How often the numbers missing of one epoch were asked for since one came, and when they are asked for next."""
+        row = await self._pool.fetchrow(
+            "SELECT asked, ask_at_us FROM telemetry_sequence WHERE ref = $1 AND epoch = $2", ref, epoch
+        )
+        return (row["asked"], row["ask_at_us"]) if row else (0, 0)
+
     async def list_held(self, ref: int | None = None, after: int = 0, limit: int = 100) -> list[Quarantined]:
         """Records in quarantine, oldest first, without their bodies."""
         rows = await self._pool.fetch(

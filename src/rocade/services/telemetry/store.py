@@ -86,6 +86,15 @@ async def series(history: History, vehicle: int, signal: int, from_us: int, unti
     )
 
 
+async def arrived(history: History, vehicle: int, signal: int, at_us: int) -> int | None:
+    """When the chunk arrived that holds a sample of this instant (to the second); None if there is none."""
+    table = await history.query(
+        f"SELECT arrived_us FROM {_NAME} WHERE {_WHERE} AND t0_us <= {{at:Int64}} ORDER BY t0_us DESC LIMIT 1",
+        {**_parameters([vehicle], [signal], at_us, at_us + 1), "at": at_us},
+    )
+    return int(table.column(0)[0].as_py()) if table.num_rows else None
+
+
 async def hourly(
     history: History,
     signals: Sequence[int],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,11 +11,39 @@ from cryptography import x509
 from rocade.core.ports import AuditEntry
 from rocade.fabric.database import Database
 from rocade.trust.authority import store
-from rocade.trust.authority.audit import Line
+from rocade.trust.authority.audit import Line, key_of
 from rocade.trust.authority.verification import Report, verify
 
+LOOK = 500
+LOOKED_THROUGH = 20_000
+"""Entries one look goes through; a rare act in a long log takes several."""
 NEAR_US = 2_000_000
 NEAR_ENTRIES = 4_000
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Which entries: by whom, about what, of which act (a code or how it begins), with which outcome; '' = any."""
+
+    actor: str = ""
+    subject: str = ""
+    action: str = ""
+    outcome: str = ""
+
+    def fits(self, entry: AuditEntry) -> bool:
+        return (
+            (not self.actor or entry.actor == self.actor)
+            and (not self.subject or entry.subject == self.subject)
+            and (not self.outcome or entry.outcome == self.outcome)
+            and (not self.action or entry.action == self.action or entry.action.startswith(f"{self.action}."))
+        )
+
+
+class Browsed(msgspec.Struct, frozen=True):
+    """`before`: where to go on, None at the beginning of the log; `until_us`: looking stopped there for now, None = page full or end."""
+
+    entries: list[tuple[int, AuditEntry]]
+    before: int | None
+    until_us: int | None
 
 
 class AuditBook:
@@ -32,6 +60,25 @@ class AuditBook:
             rows = await store.read_tail(connection, limit)
         decode = msgspec.json.Decoder(Line).decode
         return [(position, decode(body).entry) for position, body in rows]
+
+    async def browse(self, asked: Asked, before: int | None = None, limit: int = 50) -> Browsed:
+        """Entries that fit, newest first, from before a place on. Cost: reads at most `LOOKED_THROUGH` entries."""
+        decode = msgspec.json.Decoder(Line).decode
+        keys = [key_of(text) if text else None for text in (asked.subject, asked.actor)]
+        found: list[tuple[int, AuditEntry]] = []
+        place, looked = (1 << 63) - 1 if before is None else before, 0
+        async with self._database.pool.acquire() as connection:
+            while looked < LOOKED_THROUGH:
+                rows = await store.read_back(connection, place, LOOK, *keys)
+                for position, body in rows:
+                    place, looked = position, looked + 1
+                    if asked.fits(entry := decode(body).entry):
+                        found.append((position, entry))
+                        if len(found) == limit:
+                            return Browsed(found, place if place > 0 else None, None)
+                if len(rows) < LOOK:
+                    return Browsed(found, None, None)
+        return Browsed(found, place, decode(rows[-1][1]).entry.at_us)
 
     async def entry(self, position: int) -> AuditEntry | None:
         """What stands at this place."""
@@ -50,8 +97,8 @@ class AuditBook:
         async with self._database.pool.acquire() as connection:
             return await store.read_head_over(connection, position) or 0
 
-    async def find(self, action: str, subject: str, at_us: int) -> int | None:
-        """Place of the entry about this act, done at about this instant. Cost: one row for each halving of the log.
+    async def find(self, actions: Collection[str], subject: str, at_us: int) -> int | None:
+        """Place of the entry about one of these acts, done at about this instant. Cost: one row for each halving of the log.
 
         Entries stand in order of writing, which follows their instants within moments: looked for by bisection, then
         around the place.
@@ -68,7 +115,7 @@ class AuditBook:
                     high = middle
             for position, body in await store.read_slice(connection, low, NEAR_ENTRIES):
                 entry = msgspec.json.decode(body, type=Line).entry
-                if entry.action == action and entry.subject == subject:
+                if entry.action in actions and entry.subject == subject:
                     return position
         return None
 

@@ -29,11 +29,14 @@ async def read_tree(connection: asyncpg.Connection) -> Tree | None:
     return Tree(*row) if row else None
 
 
-async def add_entries(connection: asyncpg.Connection, first: int, bodies: Sequence[bytes], tree: Tree) -> None:
-    """Write entries from position `first` and the tree after them."""
+async def add_entries(
+    connection: asyncpg.Connection, first: int, bodies: Sequence[bytes], keys: Sequence[tuple[int, int]], tree: Tree
+) -> None:
+    """Write entries from position `first`, each with the keys of its subject and actor, and the tree after them."""
     if bodies:
-        rows = list(enumerate(bodies, first))
-        await connection.copy_records_to_table("audit_entry", records=rows, columns=["position", "body"])
+        rows = [(first + at, body, *key) for at, (body, key) in enumerate(zip(bodies, keys, strict=True))]
+        columns = ["position", "body", "subject_key", "actor_key"]
+        await connection.copy_records_to_table("audit_entry", records=rows, columns=columns)
     await connection.execute(
         "UPDATE audit_tree SET size = $1, edge = $2, head_size = $3, head_us = $4 WHERE id = 1",
         tree.size, tree.edge, tree.head_size, tree.head_us,
@@ -56,6 +59,20 @@ async def read_heads(connection: asyncpg.Connection) -> list[bytes]:
 async def read_tail(connection: asyncpg.Connection, limit: int) -> list[tuple[int, bytes]]:
     """The newest entries, newest first."""
     rows = await connection.fetch("SELECT position, body FROM audit_entry ORDER BY position DESC LIMIT $1", limit)
+    return [(row["position"], row["body"]) for row in rows]
+
+
+async def read_back(
+    connection: asyncpg.Connection, before: int, limit: int, subject_key: int | None, actor_key: int | None
+) -> list[tuple[int, bytes]]:
+    """Entries before this place, newest first; with these keys where keys are given."""
+    conditions, values = ["position < $1"], [before, limit]
+    for name, key in (("subject_key", subject_key), ("actor_key", actor_key)):
+        if key is not None:
+            values.append(key)
+            conditions.append(f"{name} = ${len(values)}")
+    query = f"SELECT position, body FROM audit_entry WHERE {' AND '.join(conditions)} ORDER BY position DESC LIMIT $2"
+    rows = await connection.fetch(query, *values)
     return [(row["position"], row["body"]) for row in rows]
 
 
@@ -172,6 +189,53 @@ async def certificate_end(connection: asyncpg.Connection, serial: int) -> tuple[
     """Identity and end of one certificate."""
     row = await connection.fetchrow("SELECT identity, not_after_us FROM certificate WHERE serial = $1", _octets(serial))
     return (row["identity"], row["not_after_us"]) if row else None
+
+
+async def read_certificate(connection: asyncpg.Connection, serial: int) -> CertificateRow | None:
+    """One issued certificate."""
+    row = await connection.fetchrow(
+        "SELECT identity, purpose, issuer_key_id, key_id, not_before_us, not_after_us, issued_us, replaces"
+        " FROM certificate WHERE serial = $1", _octets(serial),
+    )  # fmt: skip
+    if row is None:
+        return None
+    replaces = int.from_bytes(row["replaces"]) if row["replaces"] else None
+    return CertificateRow(**{**row, "serial": serial, "replaces": replaces})
+
+
+async def read_revocation(connection: asyncpg.Connection, serial: int) -> tuple[str, int] | None:
+    """Reason and instant of a certificate's revocation."""
+    row = await connection.fetchrow("SELECT reason, revoked_us FROM revocation WHERE serial = $1", _octets(serial))
+    return (row["reason"], row["revoked_us"]) if row else None
+
+
+async def read_successors(connection: asyncpg.Connection, serial: int) -> list[int]:
+    """Serials of the certificates that were given in place of this one, in order."""
+    rows = await connection.fetch(
+        "SELECT serial FROM certificate WHERE replaces = $1 ORDER BY issued_us LIMIT 8", _octets(serial)
+    )
+    return [int.from_bytes(row["serial"]) for row in rows]
+
+
+class ClaimRow(msgspec.Struct, frozen=True):
+    """A claim code as it stands; `serial` is of the certificate it gave."""
+
+    identity: str
+    made_us: int
+    expires_us: int
+    used_us: int | None
+    serial: int | None
+
+
+async def read_claim(connection: asyncpg.Connection, first: bytes) -> ClaimRow | None:
+    """The claim code whose hash begins with these bytes."""
+    row = await connection.fetchrow(
+        "SELECT identity, made_us, expires_us, used_us, serial FROM claim_code"
+        " WHERE code_hash >= $1 AND code_hash < $2", first, first + b"\xff" * 25,
+    )  # fmt: skip
+    if row is None:
+        return None
+    return ClaimRow(**{**row, "serial": int.from_bytes(row["serial"]) if row["serial"] else None})
 
 
 async def add_claim(

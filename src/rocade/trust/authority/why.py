@@ -1,34 +1,30 @@
-"""Why: whom may be told the chain of facts behind an id, and by which explainer.
+"""Why: who may be told the chain of facts behind an id, and by which explainer.
 
 Flow: a code is explained to everybody, in general -> the kind of an id (what stands before the first colon; 16 hexadecimal
 digits are a request) names its explainer, handed in at wiring -> the explainer's `About` says whom the facts concern ->
-the caller's own business, or the gate: the vehicle's owner of that time (a driver or recipient only for classes he may
-read), an operator whose duty it is. What is not there and what is not the asker's get the same answer, `why.unknown`.
-Source: docs/decisions/0036-why.md.
+the caller's own business, or the gate, asked for the act of reading the same thing by itself. What is not there and what
+is not the asker's get the same answer, `why.unknown`. Source: docs/decisions/0036-why.md.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from rocade.core import why
+from rocade.core import data_classes, why
 from rocade.core.errors import Refused
 from rocade.core.ports import Clock
 from rocade.core.why import About, Chain, Explainer
-from rocade.trust.authority.gate.model import Principal, Rights
+from rocade.trust.authority.gate import Gate, Permit, Principal, acts
 
 _REQUEST = re.compile(r"[0-9a-f]{16}")
 LONGEST_ID = 256
 
-
-class Judge(Protocol):
-    """The gate, as far as it is asked here."""
-
-    def may_read(self, principal: Principal, about: About, at_us: int) -> bool: ...
+type Noter = Callable[[Permit, int, str, tuple[int, ...], int], None]
+"""Notes a look: permit, vehicle, what was looked at, which signals, when (`services.consent.Looks.note`)."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -37,16 +33,22 @@ class Answer(msgspec.Struct, frozen=True):
     id: str
     language: str
     sentences: list[why.Sentence]
-    about: About
 
 
 class Why:
-    """All explainers of this process, by the kind of id they take."""
+    """All explainers of this process, by the kind of id they take. Without a gate only codes and one's own are told."""
 
-    def __init__(self, explainers: Mapping[str, Explainer], judge: Judge, clock: Clock) -> None:
+    def __init__(
+        self,
+        explainers: Mapping[str, Explainer],
+        clock: Clock,
+        gate: Gate | None = None,
+        note: Noter | None = None,
+    ) -> None:
         self._explainers = explainers
-        self._judge = judge
         self._clock = clock
+        self._gate = gate
+        self._note = note
 
     async def explain(self, id: str, language: str, principal: Principal) -> Answer:
         """The sentences behind an id or a code.
@@ -56,9 +58,9 @@ class Why:
         if language not in why.LANGUAGES:
             raise Refused("why.language", f"languages are {', '.join(why.LANGUAGES)}")
         chain = await self._chain(id.strip())
-        if chain is None or not self._is_for(principal, chain.about):
+        if chain is None or not self._is_told(chain, principal):
             raise why.unknown()
-        return Answer(chain.id, language, why.sentences(chain, language), chain.about)
+        return Answer(chain.id, language, why.sentences(chain, language))
 
     async def _chain(self, id: str) -> Chain | None:
         if why.is_code(id):
@@ -71,19 +73,31 @@ class Why:
             return None
         return await explainer.explain(rest)
 
-    def _is_for(self, principal: Principal, about: About) -> bool:
-        if about.is_public or principal.id in about.parties:
+    def _is_told(self, chain: Chain, principal: Principal) -> bool:
+        about = chain.about
+        if about.is_public or (principal.id in about.parties and principal.id):
             return True
-        return self._judge.may_read(principal, about, self._clock.now_us())
+        permit = self._permit(principal, about)
+        if permit is not None and about.signals and self._note is not None:
+            self._note(permit, about.ref, "why", about.signals, self._clock.now_us())
+        return permit is not None
+
+    def _permit(self, principal: Principal, about: About) -> Permit | None:
+        """The gate's permit for reading the same thing by itself, for the first purpose that opens it."""
+        now_us = self._clock.now_us()
+        if self._gate is None:
+            return None
+        for name in about.acts:
+            act = acts.ACTS[name]
+            if about.classes and act.of == "vehicle":
+                act = msgspec.structs.replace(act, classes=data_classes.names(about.classes))
+            for purpose in purposes_of(principal):
+                with contextlib.suppress(Refused):
+                    return self._gate.permit(principal, act, ref=about.ref or None, purpose=purpose, at_us=now_us)
+        return None
 
 
-class OperatorsAndOwners:
-    """Who may read facts: an operator whose duty it is; of a vehicle also whoever may read it, by the consent table."""
-
-    def __init__(self, rights: Rights | None = None) -> None:
-        self._rights = rights
-
-    def may_read(self, principal: Principal, about: About, at_us: int) -> bool:
-        if principal.kind == "operator":
-            return not principal.duties or not about.duty or about.duty in principal.duties
-        return False
+def purposes_of(principal: Principal) -> tuple[str, ...]:
+    """What a caller may look for: his own, the region's, or those of his token."""
+    own = ("own",) if principal.is_person else ()
+    return (*own, *(("operation", "support") if principal.duties else ()), *sorted(principal.purposes)) or ("",)

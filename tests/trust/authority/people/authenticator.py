@@ -33,7 +33,12 @@ class Authenticator:
         self.handle = b""
 
     def _client(self, kind: str, challenge: str, origin: str | None, **more: Any) -> bytes:
-        said = {"type": f"webauthn.{kind}", "challenge": challenge, "origin": origin or self.origin, "crossOrigin": False}
+        said = {
+            "type": f"webauthn.{kind}",
+            "challenge": challenge,
+            "origin": origin or self.origin,
+            "crossOrigin": False,
+        }
         return json.dumps({**said, **more}).encode()
 
     def _data(self, host: str, flags: int) -> bytes:
@@ -41,7 +46,9 @@ class Authenticator:
             self.counter += 1
         return sha256(host.encode()).digest() + bytes([flags]) + (self.counter or 0).to_bytes(4)
 
-    def create(self, options: dict[str, Any], *, origin: str | None = None, flags: int = PRESENT | VERIFIED) -> dict[str, Any]:
+    def create(
+        self, options: dict[str, Any], *, origin: str | None = None, flags: int = PRESENT | VERIFIED
+    ) -> dict[str, Any]:
         """What `navigator.credentials.create` answers, in JSON."""
         self.handle = octets(options["user"]["id"])
         public = self.key.public_key().public_numbers()
@@ -50,7 +57,9 @@ class Authenticator:
         data += bytes(16) + len(self.id).to_bytes(2) + self.id + cose
         attestation = cbor2.dumps({"fmt": "none", "attStmt": {}, "authData": data})
         client = self._client("create", options["challenge"], origin)
-        return self._credential(clientDataJSON=text(client), attestationObject=text(attestation), transports=["internal"])
+        return self._credential(
+            clientDataJSON=text(client), attestationObject=text(attestation), transports=["internal"]
+        )
 
     def get(
         self, options: dict[str, Any], *, origin: str | None = None, host: str = "", flags: int = PRESENT | VERIFIED,
@@ -61,7 +70,10 @@ class Authenticator:
         client = self._client("get", challenge or options["challenge"], origin, **client_says)
         signature = (key or self.key).sign(data + sha256(client).digest(), ec.ECDSA(hashes.SHA256()))
         return self._credential(
-            clientDataJSON=text(client), authenticatorData=text(data), signature=text(signature), userHandle=text(self.handle)
+            clientDataJSON=text(client),
+            authenticatorData=text(data),
+            signature=text(signature),
+            userHandle=text(self.handle),
         )
 
     def _credential(self, **response: Any) -> dict[str, Any]:

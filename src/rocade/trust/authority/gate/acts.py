@@ -62,6 +62,8 @@ SIGN_IN = _public("session.begin")
 REQUEST_TOKEN = _public("token.request")
 """The token door proves the client by its certificate and answers errors as OAuth does."""
 READ_TOKEN_KEYS = _public("token.keys")
+EXPLAIN = _public("why.explain")
+"""Codes are explained to all, to a refused stranger too; what else is told asks for the act of reading the thing itself."""
 
 # Anybody proven in this region -----------------------------------------------------------------------------------
 
@@ -71,8 +73,6 @@ FIND_VEHICLE = _region("known", "vehicles.find")
 WATCH_VEHICLES = _region("known", "vehicles.watch")
 READ_MANY = _region("known", "vehicles.history")
 READ_GROUND = _region("known", "ground.read")
-EXPLAIN = _public("why.explain")
-"""Codes are explained to all, anything else to whom it concerns: the explainer asks the gate about the subject."""
 
 # Operators with any duty -----------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ RELEASE = _region("release", "release.publish", needs_touch=True)
 
 # Looking at a vehicle --------------------------------------------------------------------------------------------
 
-OPEN_VEHICLE = _vehicle("look", "open", ANY)
+OPEN_VEHICLE = _vehicle("desk", "open", ANY)
 """A vehicle's page: brand and model, never its number."""
 READ_TWIN = _vehicle("look", "twin.read", ANY)
 READ_HISTORY = _vehicle("look", "history.read", ANY)

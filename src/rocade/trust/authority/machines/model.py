@@ -14,7 +14,7 @@ from rocade.trust.authority.gate import Principal, of_certificate
 TOKEN_LIFE_US = 300_000_000
 """Five minutes: the longest that anything goes on after it was taken away, if every push failed."""
 EARLY_US = 10_000_000
-"""How far another machine's clock may be ahead. Source: FAPI 2.0 Security Profile 5.3.2.1."""
+"""How far another machine's clock may be ahead. Source: FAPI 2.0 Security Profile, on clocks."""
 CLIENT_KINDS = ("partner", "dealer", "service")
 """Kinds that an operator may register; an operator's own certificate needs no registration."""
 OPERATOR_PURPOSES = frozenset({"operation", "support"})

@@ -1,0 +1,88 @@
+"""Papers: what operators are shown of certificates and claim codes; who is late to renew, what waits to be used.
+
+A party counts by its newest certificate of each purpose that is not revoked: what it renewed in time is not shown. It is
+late when more than three quarters of that certificate's life are over (programs renew after two thirds), ended when all
+of it is. Nothing is changed here; the acts are `Authority`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from rocade.core.errors import Refused
+from rocade.core.identifiers import KINDS
+from rocade.core.ports import Clock
+from rocade.fabric.database import Database
+from rocade.trust.authority.papers import store
+from rocade.trust.authority.papers.store import Asked, Code, Count, Paper
+
+STATES = ("late", "ended", "live", "revoked")
+DAY_US = 86_400_000_000
+ENDED_KEPT_US = 90 * DAY_US
+"""Parties whose last certificate ended longer ago are not shown any more."""
+PAGE_LIMIT = 500
+
+__all__ = ["STATES", "Code", "Count", "Paper", "Papers", "PapersPage"]
+
+
+class PapersPage(msgspec.Struct, frozen=True):
+    """`cursor` asks for the next page, None at the end."""
+
+    papers: Sequence[Paper]
+    cursor: str | None
+
+
+class Papers:
+    """Reads the authority's tables."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def certificates(
+        self, state: str = "late", kind: str = "", find: str = "", cursor: str = "", limit: int = 50
+    ) -> PapersPage:
+        """Certificates in this state, those that end first first; `find`: a part of the party's id.
+
+        Raises: Refused `trust.papers.asked`.
+        """
+        if state not in STATES or (kind and kind not in KINDS):
+            raise Refused("trust.papers.asked", f"state is one of {', '.join(STATES)}; kind one of {', '.join(KINDS)}")
+        limit, now_us = max(1, min(limit, PAGE_LIMIT)), self._clock.now_us()
+        asked = Asked(state, kind, find, now_us, now_us - ENDED_KEPT_US, *_position(cursor), limit + 1)
+        async with self._database.pool.acquire() as connection:
+            found = await store.papers(connection, asked)
+        last = found[limit - 1] if len(found) > limit else None
+        return PapersPage(found[:limit], f"{last.not_after_us}-{last.serial:x}" if last else None)
+
+    async def counts(self) -> list[Count]:
+        """How many parties of each kind have a certificate, and how many are late or ended."""
+        now_us = self._clock.now_us()
+        async with self._database.pool.acquire() as connection:
+            return await store.counts(connection, now_us, now_us - ENDED_KEPT_US)
+
+    async def of(self, identity: str) -> list[Paper]:
+        """All certificates of one party, newest first; ended and revoked ones too."""
+        async with self._database.pool.acquire() as connection:
+            return await store.of_identity(connection, identity, self._clock.now_us())
+
+    async def codes(self, limit: int = 50) -> list[Code]:
+        """Claim codes that were made, newest first: waiting, used, or ended unused."""
+        async with self._database.pool.acquire() as connection:
+            return await store.codes(connection, limit)
+
+
+def _position(cursor: str) -> tuple[int, int]:
+    """Raises: Refused `trust.papers.asked`."""
+    if not cursor:
+        return 0, 0
+    end, _, serial = cursor.partition("-")
+    try:
+        place = int(end), int(serial, 16)
+    except ValueError:
+        place = -1, -1
+    if not (0 <= place[0] < 1 << 63 and 0 <= place[1] < 1 << 160):
+        raise Refused("trust.papers.asked", "a cursor is what `next` said, unchanged")
+    return place

@@ -1,0 +1,122 @@
+"""SQL of papers: certificates as operators ask for them, and claim codes."""
+
+from __future__ import annotations
+
+import asyncpg
+import msgspec
+
+_STATE = """CASE WHEN r.serial IS NOT NULL THEN 'revoked' WHEN c.not_after_us <= {now} THEN 'ended'
+    WHEN {now} - c.not_before_us > (c.not_after_us - c.not_before_us) / 4 * 3 THEN 'late' ELSE 'live' END"""
+_NEWEST = """NOT EXISTS (SELECT 1 FROM certificate n LEFT JOIN revocation q ON q.serial = n.serial
+    WHERE n.identity = c.identity AND n.purpose = c.purpose AND n.not_after_us > c.not_after_us AND q.serial IS NULL)"""
+"""Nothing of the same party and purpose that is not revoked lasts longer."""
+_JOINED = "FROM certificate c LEFT JOIN revocation r ON r.serial = c.serial"
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Which certificates: a place to go on from is the end and serial of the last one seen."""
+
+    state: str
+    kind: str
+    find: str
+    now_us: int
+    ended_from_us: int
+    after_us: int
+    after_serial: int
+    limit: int
+
+
+class Paper(msgspec.Struct, frozen=True):
+    """One certificate. `identity`: the party's URI; `state`: live, late, ended, revoked; `reason`: why it was revoked."""
+
+    serial: int
+    identity: str
+    purpose: str
+    not_before_us: int
+    not_after_us: int
+    state: str
+    reason: str
+
+    @property
+    def kind(self) -> str:
+        return self.identity.split("/")[-2]
+
+    @property
+    def id(self) -> str:
+        return self.identity.split("/")[-1]
+
+
+class Count(msgspec.Struct, frozen=True):
+    """Parties of one kind by the state of their newest operational certificate."""
+
+    kind: str
+    live: int
+    late: int
+    ended: int
+
+
+class Code(msgspec.Struct, frozen=True):
+    """One claim code, of which only a hash is known. `used_us`: None = not yet."""
+
+    identity: str
+    made_us: int
+    expires_us: int
+    used_us: int | None
+
+    @property
+    def kind(self) -> str:
+        return self.identity.split("/")[-2]
+
+    @property
+    def id(self) -> str:
+        return self.identity.split("/")[-1]
+
+
+async def papers(connection: asyncpg.Connection, asked: Asked) -> list[Paper]:
+    is_revoked = asked.state == "revoked"
+    span = {"late": "c.not_after_us > $1", "live": "c.not_after_us > $1", "revoked": "c.not_after_us > $1"}
+    rows = await connection.fetch(
+        f"SELECT serial, identity, purpose, not_before_us, not_after_us, state, reason FROM ("
+        f" SELECT c.*, {_STATE.format(now='$1::bigint')} AS state, coalesce(r.reason, '') AS reason {_JOINED}"
+        f" WHERE {span.get(asked.state, 'c.not_after_us > $2 AND c.not_after_us <= $1')}"
+        f" AND $2 < $1 AND {'r.serial IS NOT NULL' if is_revoked else f'r.serial IS NULL AND {_NEWEST}'}"
+        f" AND ($3 = '' OR split_part(c.identity, '/', 5) = $3) AND strpos(lower(split_part(c.identity, '/', 6)), lower($4)) > 0"
+        f" AND (c.not_after_us, c.serial) > ($5, $6)) found"
+        f" WHERE state = $7 ORDER BY not_after_us, serial LIMIT $8",
+        asked.now_us, asked.ended_from_us, asked.kind, asked.find, asked.after_us, asked.after_serial.to_bytes(20),
+        asked.state, asked.limit,
+    )  # fmt: skip
+    return [_paper(row) for row in rows]
+
+
+async def of_identity(connection: asyncpg.Connection, identity: str, now_us: int) -> list[Paper]:
+    rows = await connection.fetch(
+        f"SELECT c.serial, c.identity, c.purpose, c.not_before_us, c.not_after_us,"
+        f" {_STATE.format(now='$2::bigint')} AS state, coalesce(r.reason, '') AS reason {_JOINED}"
+        f" WHERE c.identity = $1 ORDER BY c.not_after_us DESC",
+        identity, now_us,
+    )  # fmt: skip
+    return [_paper(row) for row in rows]
+
+
+async def counts(connection: asyncpg.Connection, now_us: int, ended_from_us: int) -> list[Count]:
+    rows = await connection.fetch(
+        f"SELECT kind, count(*) FILTER (WHERE state = 'live') live, count(*) FILTER (WHERE state = 'late') late,"
+        f" count(*) FILTER (WHERE state = 'ended') ended FROM ("
+        f" SELECT DISTINCT ON (c.identity) split_part(c.identity, '/', 5) AS kind, {_STATE.format(now='$1::bigint')} AS state"
+        f" {_JOINED} WHERE c.purpose = 'operational' AND r.serial IS NULL AND c.not_after_us > $2"
+        f" ORDER BY c.identity, c.not_after_us DESC) parties GROUP BY kind ORDER BY kind",
+        now_us, ended_from_us,
+    )  # fmt: skip
+    return [Count(*row) for row in rows]
+
+
+async def codes(connection: asyncpg.Connection, limit: int) -> list[Code]:
+    rows = await connection.fetch(
+        "SELECT identity, made_us, expires_us, used_us FROM claim_code ORDER BY made_us DESC LIMIT $1", limit
+    )
+    return [Code(*row) for row in rows]
+
+
+def _paper(row: asyncpg.Record) -> Paper:
+    return Paper(int.from_bytes(row["serial"]), *list(row)[1:])
