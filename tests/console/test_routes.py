@@ -34,7 +34,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[toytown.S
     toys = toytown.Toys(5)
     services, token = toytown.services(toys, tmp_path_factory.mktemp("routes"))
     with toytown.Served(services) as running:
-        yield running, _, toys
+        yield running, token, toys
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_a_stranger_gets_a_problem_document_from_every_route_that_is_not_open(
             walked += 1
             assert answer.status_code == 401, path
             assert answer.headers["content-type"] == "application/problem+json"
-            assert answer.json().keys() == {"type", "title", "status", "detail", "code", "request_id"}
+            assert answer.json().keys() == {"type", "title", "status", "detail", "code", "request_id", "why"}
             assert answer.json()["code"] == "access.missing"
     assert walked >= 14
 
@@ -241,7 +241,7 @@ def test_metrics_name_routes_and_never_vehicles(served: tuple[toytown.Served, st
     running, _, toys = served
     vehicle = next(iter(toys.vehicles.values()))
     httpx.get(f"{running.address}/v1/vehicles/by-id/{vehicle.id}", headers=toytown.signed_in(running.address))
-    text = httpx.get(running.address + "/metrics").text
+    text = httpx.get(running.address + "/metrics", headers=toytown.signed_in(running.address)).text
     assert 'route="/v1/vehicles/by-id/{id}"' in text
     assert 'rocade_gateway_refusals{role="gateway",process="gateway",key="batch.truncated"} 1' in text
     assert vehicle.id not in text

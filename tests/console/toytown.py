@@ -36,7 +36,7 @@ from rocade.services.telemetry import store
 from rocade.services.telemetry.chunks import FLOAT, Chunks
 from rocade.services.telemetry.gaps import Numbers
 from rocade.services.telemetry.model import Quarantined, Unknown
-from rocade.services.vehicles import Page, Vehicle
+from rocade.services.vehicles import Page, Vehicle, Wanted
 from rocade.services.vehicles.twin import Position, Twin, Value
 from rocade.trust.authority.gate import DUTIES, Gate, Principal, Right
 
@@ -114,6 +114,9 @@ class Toys:
         chosen = [v for v in self.vehicles.values() if all(getattr(v, k) == x for k, x in filters.items())]
         start = int(cursor or 0)
         return Page(chosen[start : start + limit], str(start + limit) if len(chosen) > start + limit else None)
+
+    async def find(self, wanted: Wanted, cursor: str | None = None, limit: int = 100) -> Page:
+        return await self.list(cursor, limit, **wanted.filters)
 
     async def latest(self, ref: int) -> Twin | None:
         if ref not in self.vehicles:

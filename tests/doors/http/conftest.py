@@ -81,7 +81,8 @@ class Stand:
         self.region: Region = create_region(directory / "region", "eu", "test.rocade", CLOCK, SystemRandom())
         self.audit = Notes()
         self.revoked: set[int] = set()
-        access = Access(self._verify, self.revoked.__contains__, Gate("eu", Unowned()), self.audit, CLOCK)
+        self.gate = Gate("eu", Unowned())
+        access = Access(self._verify, self.revoked.__contains__, self.gate, self.audit, CLOCK)
         self.app: Litestar = build([who, operators, everybody, forgotten], {}, access, version="0")
         self.context = self.server_context("api")
 

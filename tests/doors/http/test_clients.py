@@ -19,7 +19,7 @@ from rocade.trust.authority.machines import Clients, Place, Tokens
 async def registering(stand: Stand, database: Database, tmp_path: Path) -> AsyncIterator[Stand]:
     place = Place("test.rocade", "eu", "https://localhost:8443")
     tokens = await Tokens.open(database, tmp_path / "tokens", place, stand.audit, CLOCK, SystemRandom())
-    access = Access(stand._verify, stand.revoked.__contains__, stand.tokens, stand.audit, CLOCK)
+    access = Access(stand._verify, stand.revoked.__contains__, stand.gate, stand.audit, CLOCK, tokens=tokens)
     dependencies = {"tokens": tokens, "clients": Clients(database, stand.audit, CLOCK)}
     stand.app = build([*oauth.HANDLERS, *clients.HANDLERS], dependencies, access, version="0")
     yield stand

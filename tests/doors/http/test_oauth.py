@@ -27,7 +27,7 @@ async def tokens(stand: Stand, database: Database, tmp_path: Path) -> AsyncItera
     await clients.put(stand.region.identity("partner", "acme"), ["insurance", "research"], "test")
     place = Place("test.rocade", "eu", "https://localhost:8443")
     tokens = await Tokens.open(database, tmp_path / "tokens", place, stand.audit, CLOCK, SystemRandom())
-    access = Access(stand._verify, stand.revoked.__contains__, stand.tokens, stand.audit, CLOCK)
+    access = Access(stand._verify, stand.revoked.__contains__, stand.gate, stand.audit, CLOCK, tokens=tokens)
     stand.app = build([*oauth.HANDLERS], {"tokens": tokens}, access, version="0")
     yield tokens
     await tokens.close()
@@ -96,7 +96,7 @@ async def test_every_wrong_way_of_asking_has_its_error_and_a_note(stand: Stand, 
     assert "access.token.issue" not in {entry.action for entry in stand.audit.entries}
 
 
-@pytest.mark.parametrize(("kind", "status"), [("partner", 401), ("service", 403), ("vehicle", 403)])
+@pytest.mark.parametrize(("kind", "status"), [("partner", 401), ("service", 401), ("vehicle", 401)])
 async def test_who_is_no_client_gets_no_token(stand: Stand, tokens: Tokens, kind: str, status: int) -> None:
     async with stand.serve() as (_, address), stand.client(address, stand.identity(kind, "other")) as client:
         answer = await client.post("/oauth/token", data=GRANT)

@@ -17,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "trust/authority/people"))
 
 from authenticator import PRESENT, Authenticator, text
 
+from tests.doors.http.conftest import Unowned
+
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.doors.http import Access, Listeners, build, loopback_sockets, signin
 from rocade.fabric.database import Database
