@@ -11,14 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from rocade.core.errors import Misconfigured
-from rocade.fabric.database import EmbeddedPostgres, privilege
+from rocade.fabric.database import Database, EmbeddedPostgres, privilege
 from rocade.fabric.database.embedded import _wheel_binaries
 
 AS_NORMAL_USER = [] if os.geteuid() else privilege.NAMESPACE
@@ -30,6 +30,15 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="rocade-e-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+type Make = Callable[[Path], EmbeddedPostgres]
+
+
+@pytest.fixture
+def make(binaries: Path | None) -> Make:
+    """A server of this release over a home."""
+    return lambda home: EmbeddedPostgres(home, binaries=binaries)
 
 
 def query(url: str, statement: str) -> object:
@@ -53,12 +62,12 @@ def machine_state(home: Path) -> list[object]:
     return accounts + [(str(path), path.stat().st_mode, path.stat().st_uid) for path in home.parents]
 
 
-def test_no_account_is_made_and_no_permission_outside_the_home_changes(folder: Path) -> None:
+def test_no_account_is_made_and_no_permission_outside_the_home_changes(folder: Path, make: Make) -> None:
     home = folder / "private" / "deep" / "home"
     home.parent.mkdir(parents=True)
     (folder / "private").chmod(0o700)
     before = machine_state(home)
-    server = EmbeddedPostgres(home)
+    server = make(home)
     url = server.start()
     assert query(url, "SELECT 1") == 1
     assert machine_state(home) == before
@@ -67,8 +76,8 @@ def test_no_account_is_made_and_no_permission_outside_the_home_changes(folder: P
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
-def test_nobody_enters_without_the_password_and_nothing_listens_on_a_network(folder: Path) -> None:
-    server = EmbeddedPostgres(folder / "home")
+def test_nobody_enters_without_the_password_and_nothing_listens_on_a_network(folder: Path, make: Make) -> None:
+    server = make(folder / "home")
     url = server.start()
     try:
         rules = (folder / "home" / "data" / "pg_hba.conf").read_text().splitlines()
@@ -89,8 +98,8 @@ def test_nobody_enters_without_the_password_and_nothing_listens_on_a_network(fol
         server.stop()
 
 
-def test_a_home_deeper_than_a_socket_path_may_be_works(folder: Path) -> None:
-    server = EmbeddedPostgres(folder / ("x" * 100) / "home")
+def test_a_home_deeper_than_a_socket_path_may_be_works(folder: Path, make: Make) -> None:
+    server = make(folder / ("x" * 100) / "home")
     url = server.start()
     assert query(url, "SELECT 1") == 1
     sockets = Path(url.split("host=")[1].split("&")[0])
@@ -99,8 +108,8 @@ def test_a_home_deeper_than_a_socket_path_may_be_works(folder: Path) -> None:
     assert not sockets.exists()
 
 
-def test_a_second_start_over_a_running_one_is_refused(folder: Path) -> None:
-    first, second = EmbeddedPostgres(folder / "home"), EmbeddedPostgres(folder / "home")
+def test_a_second_start_over_a_running_one_is_refused(folder: Path, make: Make) -> None:
+    first, second = make(folder / "home"), make(folder / "home")
     url = first.start()
     with pytest.raises(Misconfigured, match=r"database\.running"):
         second.start()
@@ -110,8 +119,8 @@ def test_a_second_start_over_a_running_one_is_refused(folder: Path) -> None:
     second.stop()
 
 
-def test_what_was_committed_is_there_after_kill_9_and_a_restart(folder: Path) -> None:
-    server = EmbeddedPostgres(folder / "home")
+def test_what_was_committed_is_there_after_kill_9_and_a_restart(folder: Path, make: Make) -> None:
+    server = make(folder / "home")
     url = server.start()
     query(url, "CREATE TABLE kept AS SELECT 42 AS n")
     os.kill(postmaster(folder / "home"), signal.SIGKILL)
@@ -121,13 +130,13 @@ def test_what_was_committed_is_there_after_kill_9_and_a_restart(folder: Path) ->
     server.stop()
 
 
-def test_the_server_ends_when_its_owner_is_killed(folder: Path) -> None:
+def test_the_server_ends_when_its_owner_is_killed(folder: Path, make: Make, binaries: Path | None) -> None:
     home = folder / "home"
     program = f"""
 import time
-from pathlib import Path
+from pathlib import Path, PosixPath
 from rocade.fabric.database import EmbeddedPostgres
-server = EmbeddedPostgres(Path({str(home)!r}))
+server = EmbeddedPostgres(Path({str(home)!r}), binaries={binaries!r})
 print(server.start(), flush=True)
 time.sleep(60)
 """
@@ -140,18 +149,18 @@ time.sleep(60)
     while Path(f"/proc/{pid}").exists() and time.monotonic() < ends:
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()
-    successor = EmbeddedPostgres(home)
+    successor = make(home)
     assert query(successor.start(), "SELECT 1") == 1
     successor.stop()
 
 
-def test_a_normal_user_runs_it_directly(folder: Path) -> None:
+def test_a_normal_user_runs_it_directly(folder: Path, binaries: Path | None) -> None:
     program = f"""
 import os
-from pathlib import Path
+from pathlib import Path, PosixPath
 from rocade.fabric.database import EmbeddedPostgres, privilege
 assert os.geteuid() != 0
-server = EmbeddedPostgres(Path({str(folder / "home")!r}))
+server = EmbeddedPostgres(Path({str(folder / "home")!r}), binaries={binaries!r})
 server.start()
 assert privilege.choose(Path("/"), Path("/")).prefix == []
 server.stop()
@@ -163,13 +172,15 @@ server.stop()
 @pytest.mark.parametrize("is_readable", [True, False])
 def test_without_namespaces_root_runs_it_as_nobody(
     folder: Path,
+    binaries: Path | None,
     monkeypatch: pytest.MonkeyPatch,
     is_readable: bool,  # a column of the table
 ) -> None:
     monkeypatch.setattr(privilege, "NAMESPACE", ["false"])
-    package = _wheel_binaries().parents[1]
-    shutil.copytree(_wheel_binaries().parent, folder / "package" / "postgres", symlinks=True)
-    shutil.copytree(package.parent / privilege.LIBRARIES, folder / privilege.LIBRARIES)
+    package = (binaries or _wheel_binaries()).parents[1]
+    shutil.copytree((binaries or _wheel_binaries()).parent, folder / "package" / "postgres", symlinks=True)
+    if binaries is None:
+        shutil.copytree(package.parent / privilege.LIBRARIES, folder / privilege.LIBRARIES)
     (folder / "package").chmod(0o755 if is_readable else 0o700)
     accounts = machine_state(folder / "home")
     server = EmbeddedPostgres(folder / "home", binaries=folder / "package" / "postgres" / "bin")
@@ -183,9 +194,26 @@ def test_without_namespaces_root_runs_it_as_nobody(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 def test_where_nobody_cannot_work_either_the_error_names_the_way_out(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(privilege, "NAMESPACE", ["false"])
     folder.chmod(0o700)
     with pytest.raises(Misconfigured, match="ROCADE_DATABASE_URL"):
-        EmbeddedPostgres(folder / "inner" / "home").start()
+        make(folder / "inner" / "home").start()
+
+
+async def test_this_is_the_release_it_says(database: Database, release: str) -> None:
+    assert (await database.pool.fetchval("SHOW server_version")).split(".")[0] == release
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(os.geteuid() != 0, reason="this is the other user already")
+def test_all_of_this_package_passes_as_another_user_too(tmp_path: Path) -> None:
+    here = Path(__file__).parent
+    tests = ["-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}", str(here)]
+    done = subprocess.run(
+        [*privilege.NAMESPACE, sys.executable, "-m", "pytest", *tests],
+        cwd=here.parents[2], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from tests.conftest import PACKAGES
 
 from rocade.core.errors import Misconfigured, Unavailable
 from rocade.fabric.database import Database, migrate
@@ -40,8 +41,7 @@ def garage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("garage_service", None)
 
 
-ALL = ["rocade.fabric.log", "rocade.fabric.database", "rocade.trust.authority", "rocade.services.vehicles",
-       "rocade.services.telemetry", "garage_service"]  # fmt: skip
+ALL = [*PACKAGES, "garage_service"]
 
 
 async def test_a_new_package_joins_a_migrated_database(database: Database, garage: Path) -> None:

@@ -53,8 +53,9 @@ def choose(home: Path, binaries: Path) -> RunAs:
 
 def _readable_binaries(home: Path, binaries: Path) -> Path:
     """The binaries where `nobody` may read them; else a copy in the home, laid out as the wheel is (its libraries beside)."""
-    if _works([*SET_PRIVILEGES, str(binaries / "initdb"), "--version"]):
-        return binaries
+    program = str(binaries / "initdb")
+    if _works([*SET_PRIVILEGES, "test", "-x", program]) and _works([*SET_PRIVILEGES, program, "--version"]):
+        return binaries  # both: a program may start although it cannot find its own place afterwards
     installation, libraries = binaries.parent, binaries.parents[2] / LIBRARIES
     copy = home / "postgresql"
     if not copy.exists():

@@ -48,6 +48,19 @@ class Drivers(Acts):
             )  # fmt: skip
         return guest, shown(code)
 
+    async def invitation(self, code: str, person: str) -> Guest:
+        """What an invitation offers, before it is accepted.
+
+        Raises: Refused `consent.invitation.unknown`, `.used`, `.ended`, `.own`.
+        """
+        digest = hash_of(code)
+        guest = await store.guest_by_code(self.pool, digest)
+        reason = _unacceptable(guest, person, self.clock.now_us())
+        if guest is None or reason:
+            refusal = errors.invitation(reason)
+            raise self.note_refusal(person, "consent.invitation", reference("invitation", digest), refusal)
+        return guest
+
     async def accept(self, code: str, person: str) -> Guest:
         """Become a driver by an invitation, once. It takes the place of an earlier one of the same person.
 

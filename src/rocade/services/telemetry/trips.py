@@ -169,6 +169,13 @@ async def trips_of(
     rules: Rules = Rules(),  # noqa: B008
 ) -> list[Trip]:
     """Trips of a vehicle in a range. `signals` gives the ids of each of the `ROLES`. Cost: one query of the history."""
+    return find_trips(await series_of(history, vehicle, signals, from_us, until_us), rules)
+
+
+async def series_of(
+    history: History, vehicle: int, signals: Mapping[str, Sequence[int]], from_us: int, until_us: int
+) -> dict[str, Series]:
+    """Good samples by role, from the first of its signals that has any; roles without samples are left out."""
     wanted = [number for numbers in signals.values() for number in numbers]
     parts = defaultdict[int, list[Series]](list)
     async for _, signal, samples in store.samples(history, [vehicle], wanted, from_us, until_us):
@@ -179,7 +186,7 @@ async def trips_of(
             series[role] = Series(
                 *(np.concatenate([getattr(one, name) for one in known]) for name in ("time_us", "value"))
             )
-    return find_trips(series, rules)
+    return series
 
 
 def distance_km(latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> NDArray[np.float64]:

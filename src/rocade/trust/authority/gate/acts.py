@@ -94,6 +94,10 @@ READ_QUARANTINE = _region("support", "quarantine.read")
 REPLAY_QUARANTINED = _region("support", "quarantine.replay")
 DROP_QUARANTINED = _region("support", "quarantine.drop", needs_touch=True)
 PULL_PLUG = _region("support", "chaos.pull")
+FIND_PERSON = _region("support", "people.find")
+"""Names that contain some letters: whom the one at the desk means."""
+RECOVER_PERSON = _region("support", "people.recover", needs_touch=True)
+"""A new start for somebody who lost his passkeys; for an operator it takes the security duty besides (`people`)."""
 
 # The security duty -----------------------------------------------------------------------------------------------
 
@@ -111,7 +115,7 @@ READ_PEOPLE = _region("security", "people.read")
 ADD_PERSON = _region("security", "people.add", needs_touch=True)
 SET_DUTIES = _region("security", "people.duties", needs_touch=True)
 LINK_PERSON = _region("security", "people.link", needs_touch=True)
-"""A one-time sign-in link: recovery by a second person, and the way into somebody's account."""
+"""A one-time sign-in link for somebody who has no passkey yet."""
 END_PERSON = _region("security", "people.end", needs_touch=True)
 
 # The release duty ------------------------------------------------------------------------------------------------

@@ -105,11 +105,13 @@ class Gate:
         Raises: Refused `gate.denied` saying what was missing, `gate.touch` if a fresh touch of a passkey would do.
         """
         right, touched = Right(), touched and act.needs_touch
-        if act.of == "vehicle" and ref is not None:
+        if act.of == "vehicle":
+            if ref is None:
+                raise Refused("gate.denied", "this is an act on a vehicle: name one", act=act.name, missing="engine")
             right = self.right(principal, ref, purpose, at_us)
         is_own = account in {None, principal.id}
         answer = self._ask(principal, act, right, purpose, touched=touched, is_own=is_own)
-        if answer.is_allowed and not (act.of == "vehicle" and ref is None):
+        if answer.is_allowed:
             return Permit(principal, act, purpose, right, answer.policies)
         if not touched and self._ask(principal, act, right, purpose, touched=True, is_own=is_own).is_allowed:
             raise Refused("gate.touch", "touch your passkey to confirm this", act=act.name)

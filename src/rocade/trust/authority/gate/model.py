@@ -57,7 +57,8 @@ class Right(msgspec.Struct, frozen=True):
 
     `relation`: owner | former (owner of an ended time) | driver | none; `classes`: mask of `core.data_classes` he may see;
     `grant`: the consent or invitation it rests on, '' where it rests on none; `is_owned`: whether this reference's time
-    belongs to anybody, also to an owner who has left: what was his does not become the fleet's.
+    belongs to anybody, also to an owner who has left: what was his does not become the fleet's. Of one that nobody owns,
+    `classes` are those the region's operators may see (none while the table does not know what is true).
     """
 
     relation: str = "none"
