@@ -96,12 +96,7 @@ class Reading(msgspec.Struct, frozen=True):
 def visible(twin: Twin, catalogue: Catalogue, mask: int) -> dict[int, Value]:
     """The values of these data classes; a signal the catalogue does not know is of class other."""
     wanted = set(data_classes.names(mask))
-    return {number: value for number, value in twin.reported.items() if class_of(catalogue, number) in wanted}
-
-
-def class_of(catalogue: Catalogue, number: int) -> str:
-    known = catalogue.get(number)
-    return data_classes.class_of(known.name) if known else "other"
+    return {number: value for number, value in twin.reported.items() if catalogue.class_of(number) in wanted}
 
 
 def glance(ref: int, twin: Twin | None, catalogue: Catalogue, mask: int) -> Glance:
@@ -118,7 +113,8 @@ def glance(ref: int, twin: Twin | None, catalogue: Catalogue, mask: int) -> Glan
     switches = {name: bool(found) for name, signal in SWITCHES.items() if (found := first([signal])) is not None}
     if figures["latitude"] is None or figures["longitude"] is None:
         figures["latitude"] = figures["longitude"] = None
-    return Glance(str(ref), twin.arrived_us, **figures, **switches)
+    known = {"ref": str(ref), "seen_us": twin.arrived_us, **figures, **switches}
+    return msgspec.convert(known, Glance)
 
 
 def _number(value: float | bool | str | None, factor: float) -> float | None:
@@ -131,7 +127,7 @@ def readings(twin: Twin | None, catalogue: Catalogue, mask: int) -> list[Reading
     for number, one in (visible(twin, catalogue, mask) if twin else {}).items():
         known = catalogue.get(number)
         name, unit = (known.name, known.unit) if known else (f"signal.{number}", "")
-        group = data_classes.class_of(name) if known else "other"
+        group = catalogue.class_of(number)
         doubts = quality_names(one.quality)
         made.append(Reading(number, name, group, one.value, SYMBOLS.get(unit, unit), one.time_us, doubts))
     return sorted(made, key=lambda one: (data_classes.DATA_CLASSES.index(one.data_class), one.name))
