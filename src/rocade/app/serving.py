@@ -20,7 +20,7 @@ from rocade.doors.http import Access, Listeners, loopback_sockets, tcp_socket
 from rocade.fabric.history import connect
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
-from rocade.services.consent import ConsentTable
+from rocade.services.consent import Consents, ConsentTable, Looks
 from rocade.services.telemetry import Ledger
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
@@ -51,8 +51,11 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     machines = await Tokens.open(
         parts.database, configuration.trust / "tokens", place, parts.audit, parts.clock, parts.random
     )
-    consented = await ConsentTable.open(parts.database, parts.clock)
-    gate = Gate(configuration.region, consented)
+    rights = await ConsentTable.open(parts.database, parts.clock)
+    looks = Looks(parts.database, parts.audit, parts.clock)
+    ledger, twins = Ledger(parts.database), TwinStore(parts.database)
+    consents = Consents(parts.database, parts.audit, parts.clock, parts.random)
+    gate = Gate(configuration.region, rights)
     access = Access(
         lambda leaf, _at_us: is_known(leaf),
         denied.is_revoked,
@@ -61,6 +64,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         parts.clock,
         sessions=people,
         tokens=machines,
+        looks=looks,
     )
 
     async def database_answers() -> bool:
@@ -79,12 +83,15 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             catalogue=catalogue.standard(),
             registry=registry,
             authority=authority,
-            twins=TwinStore(parts.database),
+            twins=twins,
             status=StatusBoard(parts.database, parts.clock),
             book=book,
             ready={"database": database_answers, "history": history_answers},
             people=people,
-            ledger=Ledger(parts.database),
+            ledger=ledger,
+            consents=consents,
+            rights=rights,
+            looks=looks,
             tokens=machines,
             clients=Clients(parts.database, parts.audit, parts.clock),
             log=records,
@@ -129,7 +136,8 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             await serving
         await part.end()
         await machines.close()
-        await consented.close()
+        await looks.close()
+        await rights.close()
         await history.close()
 
 

@@ -7,31 +7,36 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from litestar import Litestar
 from litestar.static_files import create_static_files_router
 
 from rocade.console import live, operator, pages
+from rocade.console import signin as signin_pages
 from rocade.console.chaos import Chaos
 from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Audit, Clock, Random
-from rocade.doors.http import Access, build, does, operations, signin
+from rocade.doors.http import Access, build, does, operations, people_api, signin
 from rocade.doors.http import clients as machine_clients
 from rocade.doors.http import oauth as machine_access
+from rocade.doors.http import papers as papers_api
 from rocade.doors.http import why as why_api
 from rocade.fabric.database import Database
 from rocade.fabric.history import History
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
+from rocade.services.consent import Consents, Looks
 from rocade.services.telemetry import Ledger, history_api
 from rocade.services.telemetry import api as telemetry_api
 from rocade.services.vehicles import Registry, enrolment
 from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority
-from rocade.trust.authority.gate import acts
+from rocade.trust.authority.gate import Rights, acts
 from rocade.trust.authority.machines import Clients, Tokens
+from rocade.trust.authority.papers import Papers
 from rocade.trust.authority.people import People
 from rocade.trust.authority.why import Why
 
@@ -65,11 +70,16 @@ class Services:
     tokens: Tokens | None = None
     clients: Clients | None = None
     why: Why | None = None
+    consents: Consents | None = None
+    rights: Rights | None = None
+    looks: Looks | None = None
     people: People | None = None
+    desk: operator.Desk | None = None
 
 
 def create_app(services: Services) -> Litestar:
     """Put handlers, dependencies and access rules together; serve it with `doors.http.Listeners`."""
+    desk = services.desk or desk_of(services)
     static = create_static_files_router(
         path="/static",
         directories=[Path(str(resources.files(__package__).joinpath("static")))],
@@ -78,14 +88,15 @@ def create_app(services: Services) -> Litestar:
     )
     handlers = [
         *operations.HANDLERS,
+        *papers_api.HANDLERS,
         *why_api.HANDLERS,
-        *(signin.HANDLERS if services.people else ()),
+        *([*signin.HANDLERS, *people_api.HANDLERS] if services.people else ()),
         *vehicles_api.HANDLERS,
         *enrolment.HANDLERS,
         *([*machine_access.HANDLERS, *machine_clients.HANDLERS] if services.tokens else ()),
         *telemetry_api.HANDLERS,
         *history_api.HANDLERS,
-        pages.router([*pages.HANDLERS, *operator.HANDLERS]),
+        pages.router([*pages.HANDLERS, *operator.handlers(desk), *(signin_pages.HANDLERS if services.people else ())]),
         *live.HANDLERS,
         static,
     ]
@@ -107,12 +118,24 @@ def create_app(services: Services) -> Litestar:
         "town": services.town,
         "pmtiles": services.pmtiles,
         "chaos": services.chaos,
+        "consents": services.consents,
+        "rights": services.rights,
+        "looks": services.looks,
         "tokens": services.tokens,
         "clients": services.clients,
         "people": services.people,
+        "desk": desk,
+        "papers": desk.papers,
         "why": services.why or Why({}, services.clock),
     }
     return build(handlers, dependencies, services.access, version=_version())
+
+
+def desk_of(services: Services, **more: Any) -> operator.Desk:
+    """What the operator's pages ask, of what this process has."""
+    names = ("registry", "twins", "ledger", "log", "catalogue", "authority", "book", "audit", "clock", "people")
+    has = {name: getattr(services, name) for name in names}
+    return operator.Desk(**{**has, "papers": Papers(services.database, services.clock), **more})
 
 
 def _version() -> str:

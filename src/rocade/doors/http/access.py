@@ -9,9 +9,8 @@ Source: docs/decisions/0032-gate.md.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
-from collections.abc import Callable, Sequence
-from hashlib import sha256
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qs
 
@@ -20,12 +19,15 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from rocade.core import catalogue
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.core.ports import Audit, AuditEntry, Clock
+from rocade.doors.http.bearer import bearer_of
 from rocade.doors.http.peer import peer_certificate
 from rocade.doors.http.sessions import TOUCH, secret_of, subject_of
 from rocade.trust.authority.gate import Act, Gate, Permit, Principal, Right, nobody, of_certificate
+from rocade.trust.authority.machines import thumbprint
 
 AnyRequest = Request[Any, Any, Any]
 _CACHED_CERTIFICATES = 1024
@@ -69,7 +71,7 @@ class Tokens(Protocol):
 class Looks(Protocol):
     """The owner's record of who looked (`services.consent.Looks`)."""
 
-    def note(self, permit: Permit, ref: int, what: str, signals: list[str], at_us: int) -> None: ...
+    def note(self, permit: Permit, ref: int, what: str, signals: Iterable[int], at_us: int) -> None: ...
 
 
 class Access:
@@ -107,17 +109,17 @@ class Access:
         Raises: Refused with the certificate check's own code, `trust.certificate.expired`, `trust.certificate.revoked`,
         `access.token.*`, `access.session` (ended or never was).
         """
-        token = _bearer(scope)
+        token = bearer_of(scope)
         if der := peer_certificate(scope):
-            principal, thumbprint = self._by_certificate(der)
+            principal, thumb = self._by_certificate(der)
             if not token:
                 return principal
             if self._tokens is None:
                 raise Refused("access.token.refused", "no tokens are taken here")
-            return self._tokens.check(token, thumbprint, self._clock.now_us())
+            return self._tokens.check(token, thumb, self._clock.now_us())
         if token:
             raise Refused(
-                "access.token.unbound", "a token works only over mutual TLS with the certificate it is bound to"
+                "access.token.bare", "an access token is good only over mutual TLS with the certificate it was given to"
             )
         if secret := secret_of(scope):
             session = await self._sessions.session(secret) if self._sessions else None
@@ -134,14 +136,13 @@ class Access:
             proof = self._verify(der, now_us)
             if len(self._proofs) >= _CACHED_CERTIFICATES:
                 self._proofs.pop(next(iter(self._proofs)))
-            thumbprint = urlsafe_b64encode(sha256(der).digest()).rstrip(b"=").decode()
-            known = self._proofs[der] = proof, of_certificate(proof.identity), thumbprint
-        proof, principal, thumbprint = known
+            known = self._proofs[der] = proof, of_certificate(proof.identity), thumbprint(der)
+        proof, principal, thumb = known
         if now_us >= proof.not_after_us:
             raise Refused("trust.certificate.expired", "the client certificate has expired; renew it")
         if self._is_revoked(proof.serial):
             raise Refused("trust.certificate.revoked", "the client certificate was revoked; enrol again")
-        return principal, thumbprint
+        return principal, thumb
 
     async def admit(self, scope: Any, act: Act, ref: int | None = None) -> Permit:
         """The permit for one request; a refusal is audited.
@@ -202,6 +203,14 @@ class Access:
         await self._sessions.redeem_touch(secret_of(scope), touch, act.name, subject_of(scope))
         return True
 
+    def would_allow(self, principal: Principal, act: Act, ref: int | None, purpose: str) -> bool:
+        """Whether the gate would allow this now, if need be after a touch. For what is offered; nothing is audited."""
+        try:
+            self.gate.permit(principal, act, ref=ref, purpose=purpose, at_us=self._clock.now_us())
+        except Refused as refusal:
+            return refusal.code == "gate.touch"
+        return True
+
     def right(self, principal: Principal, ref: int, purpose: str) -> Right:
         return self.gate.rights.right(principal, ref, purpose, self._clock.now_us())
 
@@ -211,9 +220,11 @@ class Access:
     def hidden(self, principal: Principal, purpose: str, classes: int) -> list[int]:
         return self.gate.rights.hidden(principal.recipient, purpose, classes, self._clock.now_us())
 
-    def note_look(self, permit: Permit, ref: int, signals: list[str]) -> None:
+    def note_look(self, permit: Permit, ref: int, signals: Sequence[str]) -> None:
+        """`signals`: names or numbers; what is neither is refused later, by whoever answers."""
         if self._looks is not None:
-            self._looks.note(permit, ref, permit.act.name, signals, self._clock.now_us())
+            numbers = [number for one in signals if (number := _signal_number(one))]
+            self._looks.note(permit, ref, permit.act.name, numbers, self._clock.now_us())
 
     def note_refusal(
         self, actor: str, code: str, act: Act | None = None, ref: int | None = None, request_id: str = ""
@@ -279,7 +290,7 @@ def hidden_from(connection: ASGIConnection[Any, Any, Any, Any], classes: int) ->
 def note_look(connection: ASGIConnection[Any, Any, Any, Any], ref: int, right: Right, signals: Sequence[str]) -> None:
     """Write down a look at a vehicle that the path did not name."""
     permit = msgspec.structs.replace(permit_of(connection), right=right)
-    cast("Access", connection.app.state.access).note_look(permit, ref, list(signals))
+    cast("Access", connection.app.state.access).note_look(permit, ref, signals)
 
 
 def peer_of(scope: Any) -> str:
@@ -300,8 +311,12 @@ def _asked_signals(scope: Any) -> list[str]:
     return parse_qs(str(scope["query_string"], "latin-1")).get("signal", [])
 
 
-def _bearer(scope: Any) -> str:
-    for name, value in scope["headers"]:
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            return cast("bytes", value[7:]).decode("latin-1").strip()
-    return ""
+@lru_cache(4096)
+def _signal_number(name: str) -> int:
+    """The number of a signal by name or number, 0 if there is none such."""
+    if name.isdigit():
+        return int(name)
+    try:
+        return int(catalogue.standard().by_name(name).id)
+    except Refused:
+        return 0
