@@ -48,7 +48,7 @@ async def token(
         certificate = peer_certificate(request.scope)
         if certificate is None:
             raise Refused("access.token.bare", "clients prove themselves by certificate over mutual TLS, nothing else")
-        identity = Identity.parse(caller_of(request).id)
+        identity = Identity.parse((await request.app.state.access.identify(request.scope, acts.REQUEST_TOKEN)).id)
         purposes = _purposes(_form(request, await request.body()), identity)
         issued = await tokens.issue(identity, thumbprint(certificate), purposes)
     except Refused as refusal:
@@ -106,6 +106,8 @@ def _purposes(form: dict[str, str], identity: Identity) -> list[str]:
 
 def _refused(refusal: Refused, request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     error, status = _ERRORS.get(refusal.code, ("invalid_request", 400))
+    if refusal.code.startswith("trust.certificate."):
+        error, status = "invalid_client", 401
     request.app.state.access.note_refusal(caller_of(request).id, refusal.code)
     body = {
         "error": error,
