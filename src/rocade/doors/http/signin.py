@@ -16,14 +16,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, SkipValidation
 
 from rocade.doors.http.access import does, peer_of
-from rocade.doors.http.sessions import (
-    BROWSER,
-    browser_cookie,
-    no_cookie,
-    secret_of,
-    session_cookie,
-    session_of,
-)
+from rocade.doors.http.sessions import BROWSER, TOUCH, browser_cookie, no_cookie, secret_of, session_cookie, session_of
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import Passkey, People, Person, Session
 
@@ -51,7 +44,7 @@ class OneTimeLink(msgspec.Struct, frozen=True):
 
 
 class TouchFor(msgspec.Struct, frozen=True):
-    """`subject`: `vehicle:<ref>`, `person:<hex>`, `passkey:<number>` or ''."""
+    """`subject`: what the act's address names, as `sessions.subject_of` says it."""
 
     act: str
     subject: str = ""
@@ -269,8 +262,7 @@ async def remove_passkey(
     passkey: FromPath[str],
 ) -> Response[dict[str, int]]:
     """End a passkey and the sessions opened with it. Needs a touch; never the last one."""
-    session = await touched_session(request, people, acts.DROP_PASSKEY.name)
-    await people.passkeys.remove(session, number_of(passkey))
+    await people.passkeys.remove(await session_of(request, people), number_of(passkey))
     return _answer({"ended": 1})
 
 
@@ -300,15 +292,7 @@ async def verify_touch(
 
 
 def touch_of(request: Request[Any, Any, Any]) -> str:
-    return request.headers.get("rocade-touch", "")
-
-
-async def touched_session(request: Request[Any, Any, Any], people: People, act: str) -> Session:
-    """Who is signed in and has touched his passkey for this act on this address's subject.
-
-    Raises: Refused `people.session.missing`, `people.touch.*`.
-    """
-    return await session_of(request, people)
+    return request.headers.get(TOUCH, "")
 
 
 def number_of(text: str) -> int:

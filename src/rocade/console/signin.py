@@ -1,0 +1,64 @@
+"""The pages of people: sign in, arrive by a one-time link, one's own account. What they ask for: `doors.http.signin`.
+
+A link's page shows a button and does nothing by itself, so that programs which open links to look at them use none up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, SkipValidation
+from litestar.response import Redirect
+
+from rocade.console.pages import render
+from rocade.doors.http import AnyRequest, does
+from rocade.doors.http.access import peer_of
+from rocade.doors.http.sessions import no_cookie, secret_of, session_of
+from rocade.doors.http.signin import account_view, home_of
+from rocade.trust.authority.gate import acts
+from rocade.trust.authority.people import People
+
+_OPT = does(acts.SIGN_IN)
+
+
+@get("/signin", opt=_OPT, include_in_schema=False)
+async def show_sign_in(request: AnyRequest, back: FromQuery[str] = "") -> Response[str]:
+    data = {"back": local(back)}
+    return render(request, "signin.html", "signin", data, back=data["back"], providers=())
+
+
+@get("/signin/link/{secret:str}", opt=_OPT, include_in_schema=False)
+async def show_link(
+    request: AnyRequest, secret: FromPath[str], people: NamedDependency[SkipValidation[People]]
+) -> Response[str]:
+    person = await people.links.whose(secret, peer_of(request.scope))
+    data = {"secret": secret if person else "", "back": ""}
+    return render(request, "link.html", "signin", data, person=person)
+
+
+@get("/account", opt=does(acts.READ_ACCOUNT), include_in_schema=False)
+async def show_account(request: AnyRequest, people: NamedDependency[SkipValidation[People]]) -> Response[str]:
+    session = await session_of(request, people)
+    account = await account_view(people, session)
+    data = {"passkeys": len(account.passkeys), "home": home_of(session.person, 1)}
+    return render(request, "account.html", "account", data, account=account, providers=())
+
+
+@post("/signout", opt=does(acts.SIGN_OUT), include_in_schema=False)
+async def sign_out(request: AnyRequest, people: NamedDependency[SkipValidation[People]]) -> Redirect:
+    """End this browser's session, if there is one, and show the sign-in page."""
+    secret = secret_of(request.scope)
+    if secret and (session := await people.session(secret)):
+        await people.sessions.end(session)
+    return Redirect("/signin", cookies=[no_cookie(people.site)], status_code=303)
+
+
+def local(address: str) -> str:
+    """The address of a page of ours, or ''."""
+    is_ours = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+    return address if is_ours else ""
+
+
+HANDLERS: list[Any] = [show_sign_in, show_link, show_account, sign_out]
