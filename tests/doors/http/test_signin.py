@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 sys.path.insert(0, str(Path(__file__).parents[2] / "trust/authority/people"))
 
 from authenticator import PRESENT, Authenticator, text
-
 from tests.doors.http.conftest import Unowned
 
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom

@@ -39,12 +39,17 @@ class Links:
             await parts.record(actor, "people.link.make", person, reason=reason)
         return secret
 
-    async def whose(self, secret: str) -> Person | None:
-        """Whom a link would let in, without using it; None if nobody."""
+    async def whose(self, secret: str, peer: str) -> Person | None:
+        """Whom a link would let in, without using it; None if nobody.
+
+        Raises: Refused `quota.sign_in`.
+        """
+        self._failures.check(peer)
         async with store.transaction(self._parts.database) as connection:
             now_us = self._parts.clock.now_us()
             link = await store.read_link(connection, hash_of(secret))
             if link is None or link.used_us is not None or now_us >= link.until_us:
+                self._failures.count(peer)
                 return None
             return await store.read_person(connection, link.person, now_us)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from rocade.core.errors import Refused
 from rocade.core.ports import Audit, Clock, Random
 from rocade.fabric.database import Database
+from rocade.trust.authority.gate.model import Principal
 from rocade.trust.authority.people import store
 from rocade.trust.authority.people.challenges import Challenges
 from rocade.trust.authority.people.links import Links, require
@@ -122,6 +123,11 @@ class People:
             raise Refused("people.unknown", "there is no such person")
         return found
 
+    async def find(self, name: str, limit: int = 20) -> list[Person]:
+        """People who have access and whose name contains these letters, small or capital."""
+        async with store.transaction(self._parts.database) as connection:
+            return await store.find_people(connection, name.strip(), limit, self._parts.clock.now_us())
+
     async def list(self, after: str = "", limit: int = 100) -> list[Person]:
         """People in the order of their random numbers, beyond `after`."""
         number = person_number(after) if after else 0
@@ -148,45 +154,45 @@ class People:
 
     # --- a second person's acts
 
-    async def recover(self, by: Session, person: str) -> str:
+    async def recover(self, by: Principal, person: str) -> str:
         """Give somebody who lost his passkeys a new start: they end, his sessions too; the one-time link to hand over.
 
         Raises: Refused `people.self`, `people.duty.missing`, `people.unknown`, `people.ended`.
         """
         parts, number, secret = self._parts, person_number(person), self._parts.secret()
         try:
-            if by.person.id == person:
+            if by.id == person:
                 raise Refused("people.self", "nobody recovers himself; ask a second person")
             async with store.transaction(parts.database) as connection:
                 now_us = parts.clock.now_us()
                 lost = require(await store.read_person(connection, number, now_us, lock=True))
-                self._check_duty(by, "security" if lost.is_operator else "support", "people.recover")
+                self._check_duty(by, "security" if lost.is_operator else "support")
                 passkeys = await store.end_passkeys(connection, number, now_us)
                 sessions = await store.end_sessions(connection, number, now_us)
                 await store.end_links(connection, number, now_us)
                 await store.drop_accounts(connection, number)
                 until_us = now_us + int(RECOVERY_S * 1e6)
                 await store.add_link(connection, hash_of(secret), number, "recovery", now_us, until_us)
-                await parts.record(by.person.id, "people.recover", person, passkeys=passkeys, sessions=sessions)
+                await parts.record(by.id, "people.recover", person, passkeys=passkeys, sessions=sessions)
         except Refused as refusal:
-            parts.note(by.person.id, "people.recover", person, refusal.code)
+            parts.note(by.id, "people.recover", person, refusal.code)
             raise
         self.sessions.forget()
         return secret
 
-    async def invite(self, by: Session, person: str) -> str:
+    async def invite(self, by: Principal, person: str) -> str:
         """A new one-time link for somebody who has no passkey yet; who has one is recovered, which he notices.
 
         Raises: Refused `people.self`, `people.passkey.exists`, `people.duty.missing`.
         """
-        if by.person.id == person:
+        if by.id == person:
             raise Refused("people.self", "nobody invites himself; ask a second person")
-        self._check_duty(by, "security" if (await self.by_id(person)).is_operator else "support", "people.link")
+        self._check_duty(by, "security" if (await self.by_id(person)).is_operator else "support")
         if await self.passkeys.list(person):
             raise Refused("people.passkey.exists", "this person has a passkey; recover the access instead")
-        return await self.link(person, "invitation", RECOVERY_S, by.person.id)
+        return await self.link(person, "invitation", RECOVERY_S, by.id)
 
-    async def lend(self, by: Session, person: str, duty: str, scope: str, until_us: int) -> Duty:
+    async def lend(self, by: Principal, person: str, duty: str, scope: str, until_us: int) -> Duty:
         """Give a duty, or the part of it that `scope` names, until a date; at most a year.
 
         Raises: Refused `people.self`, `people.duty.missing`, `people.invalid`, `people.unknown`, `people.ended`.
@@ -197,15 +203,15 @@ class People:
             check_duty(duty, scope, until_us, now_us)
             if until_us > now_us + LOAN_LIMIT_US:
                 raise Refused("people.invalid", "a duty is lent for a year at most", field="until_us")
-            if by.person.id == person:
+            if by.id == person:
                 raise Refused("people.self", "nobody gives himself a duty; ask a second person")
-            self._check_duty(by, "security", "people.duty.lend")
-            lent = Duty(parts.number(), duty, scope, by.person.id, until_us)
+            self._check_duty(by, "security")
+            lent = Duty(parts.number(), duty, scope, by.id, until_us)
             async with store.transaction(parts.database) as connection:
                 require(await store.read_person(connection, number, now_us, lock=True))
                 await store.add_duty(connection, number, lent, now_us)
                 await parts.record(
-                    by.person.id,
+                    by.id,
                     "people.duty.lend",
                     person,
                     duty=duty,
@@ -214,27 +220,43 @@ class People:
                     number=lent.number,
                 )
         except Refused as refusal:
-            parts.note(by.person.id, "people.duty.lend", person, refusal.code)
+            parts.note(by.id, "people.duty.lend", person, refusal.code)
             raise
         self.sessions.forget()
         return lent
 
-    async def take_back(self, by: Session, person: str, number: int) -> None:
+    async def take_back(self, by: Principal, person: str, number: int) -> None:
         """End a duty now.
 
         Raises: Refused `people.self`, `people.duty.missing`, `people.duty.unknown`.
         """
         parts = self._parts
-        if by.person.id == person:
+        if by.id == person:
             raise Refused("people.self", "nobody changes his own duties; ask a second person")
-        self._check_duty(by, "security", "people.duty.end")
+        self._check_duty(by, "security")
         async with store.transaction(parts.database) as connection:
             duty = await store.end_duty(connection, person_number(person), number, parts.clock.now_us())
             if duty is None:
                 raise Refused("people.duty.unknown", "this person holds no such duty")
-            await parts.record(by.person.id, "people.duty.end", person, duty=duty, number=number)
+            await parts.record(by.id, "people.duty.end", person, duty=duty, number=number)
         self.sessions.forget()
 
-    def _check_duty(self, by: Session, duty: str, act: str) -> None:
-        if by.means != "passkey" or duty not in by.acting(act).duties:
+    async def enlist(self, by: Principal, name: str, organisation: str, language: str) -> Person:
+        """Add somebody, without duties.
+
+        Raises: Refused `people.duty.missing`, `people.invalid`.
+        """
+        self._check_duty(by, "security")
+        return await self.add(name, (), organisation, language, by.id)
+
+    async def dismiss(self, by: Principal, person: str) -> None:
+        """End somebody's access; see `end`.
+
+        Raises: Refused `people.duty.missing`, `people.self`, `people.unknown`, `people.ended`.
+        """
+        self._check_duty(by, "security")
+        await self.end(person, by.id)
+
+    def _check_duty(self, by: Principal, duty: str) -> None:
+        if by.means not in {"passkey", "certificate"} or duty not in by.duties:
             raise Refused("people.duty.missing", f"this needs an operator with the {duty} duty and a passkey")

@@ -71,6 +71,15 @@ async def read_people(connection: asyncpg.Connection, after: int, limit: int, no
     return [_person(row) for row in rows]
 
 
+async def find_people(connection: asyncpg.Connection, name: str, limit: int, now_us: int) -> list[Person]:
+    rows = await connection.fetch(
+        f"SELECT {_PERSON} FROM person p WHERE p.ended_us IS NULL AND strpos(lower(p.name), lower($2)) > 0"
+        " ORDER BY p.name, p.id LIMIT $3",
+        now_us, name, limit,
+    )  # fmt: skip
+    return [_person(row) for row in rows]
+
+
 async def rename_person(connection: asyncpg.Connection, id: int, name: str, language: str) -> None:
     await connection.execute("UPDATE person SET name = $2, language = $3 WHERE id = $1", id, name, language)
 

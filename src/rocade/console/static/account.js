@@ -1,0 +1,63 @@
+// The sign-in page, the page of a one-time link, and one's own account: which button does what.
+import { say } from "./kit.js";
+import { page, t } from "./live.js";
+import { ask, excuse, register, signIn, touch } from "./passkey.js";
+
+/** Run one act of a button: once at a time, what goes wrong is said. */
+async function run(button, work) {
+  button.disabled = true;
+  try {
+    await work();
+  } catch (error) {
+    console.info(error);
+    say(excuse(error), "bad", error.code ?? "");
+  }
+  button.disabled = false;
+}
+
+const ACTS = {
+  async "sign-in"() {
+    const { next } = await signIn();
+    location.assign(page.back || next);
+  },
+  async link() {
+    const { next } = await ask("/v1/signin/link", { secret: page.secret });
+    location.assign(next);
+  },
+  async add(_, form) {
+    const name = form.elements.name.value.trim() || t("account.passkey");
+    const proof = page.passkeys ? await touch("account.passkey.add") : "";
+    await register(name, proof);
+    location.assign(page.passkeys ? "/account" : page.home);
+  },
+  async rename(_, form) {
+    await ask(`/v1/account/passkeys/${form.dataset.passkey}`, { name: form.elements.name.value }, { method: "PATCH" });
+    location.reload();
+  },
+  async remove({ dataset: { passkey } }) {
+    const proof = await touch("account.passkey.drop", `passkey:${passkey}`);
+    await ask(`/v1/account/passkeys/${passkey}`, undefined, { method: "DELETE", touch: proof });
+    location.reload();
+  },
+  async end({ dataset: { session } }) {
+    await ask(`/v1/account/sessions/${session}`, undefined, { method: "DELETE" });
+    location.reload();
+  },
+  async everywhere() {
+    await ask("/v1/signout/everywhere", {});
+    location.assign("/signin");
+  },
+};
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-act]");
+  if (button) run(button, () => ACTS[button.dataset.act](button));
+});
+document.addEventListener("submit", (event) => {
+  if (!event.target.dataset.act) return;
+  event.preventDefault();
+  run(event.submitter, () => ACTS[event.target.dataset.act](event.submitter, event.target));
+});
+if (!window.PublicKeyCredential) {
+  document.getElementById("no-passkeys")?.removeAttribute("hidden");
+}

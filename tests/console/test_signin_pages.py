@@ -1,0 +1,252 @@
+"""Sign-in in a real Chromium with a virtual authenticator: first passkey, second, loss and recovery, sign out everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, CDPSession, Route, expect
+from playwright.sync_api import Page as BrowserPage
+from toytown import Notes, Proven, Served, Toys, Unowned, services, sockets
+
+from rocade.core.ports import SystemClock, SystemRandom
+from rocade.doors.http import Access
+from rocade.fabric.database import Database
+from rocade.trust.authority.gate import Gate
+from rocade.trust.authority.people import People, Person, Site
+
+
+class House:
+    """The console with people on a real database; `do` runs something of theirs in a loop of its own."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._database = self.do(Database.connect(url))
+        self.audit = Notes()
+        bound = sockets(0)
+        site = Site.at(f"http://localhost:{bound[0].getsockname()[1]}")
+        self.people = People(self._database, self.audit, SystemClock(), SystemRandom(), site, "eu")
+        served = People(Lazy(url), self.audit, SystemClock(), SystemRandom(), site, "eu")  # type: ignore[arg-type]
+        gate = Gate("eu", Unowned())
+        access = Access(lambda *_: Proven("nobody"), lambda _: False, gate, self.audit, SystemClock(), sessions=served)
+        built, _ = services(Toys(3), directory, people=served, access=access)
+        self.served = Served(built, bound)
+
+    def do[T](self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+    def link(self, person: Person) -> str:
+        return f"{self.served.address}/signin/link/{self.do(self.people.link(person.id, 'test', 600))}"
+
+    def close(self) -> None:
+        self.do(self._database.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+
+class Lazy:
+    """A database whose pool is opened by the loop that serves, at its first use."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._opened: asyncio.Task[Database] | None = None
+
+    @property
+    def pool(self) -> Lazy:
+        return self
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        if self._opened is None:
+            self._opened = asyncio.create_task(Database.connect(self._url, 2))
+        async with (await self._opened).pool.acquire() as connection:
+            yield connection
+
+
+@pytest.fixture
+def house(database_url: str, tmp_path: Path) -> Iterator[House]:
+    made = House(database_url, tmp_path)
+    with made.served:
+        yield made
+    made.close()
+
+
+class Device:
+    """A browser on a device that has one passkey store."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.context: BrowserContext = browser.new_context(locale="en-GB")
+        self.page: BrowserPage = self.context.new_page()
+        self.page.set_default_timeout(15_000)
+        self._cdp: CDPSession = self.context.new_cdp_session(self.page)
+        self._cdp.send("WebAuthn.enable")
+        self.authenticator = self.plug()
+
+    def plug(self, *, transport: str = "internal") -> str:
+        options = {
+            "protocol": "ctap2", "transport": transport, "hasResidentKey": True, "hasUserVerification": True,
+            "isUserVerified": True, "automaticPresenceSimulation": True,
+        }  # fmt: skip
+        return str(self._cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options})["authenticatorId"])
+
+    def unplug(self) -> None:
+        self._cdp.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": self.authenticator})
+
+    def verify_user(self, is_verified: bool) -> None:
+        self._cdp.send(
+            "WebAuthn.setUserVerified", {"authenticatorId": self.authenticator, "isUserVerified": is_verified}
+        )
+
+    def credentials(self) -> list[dict[str, Any]]:
+        found = self._cdp.send("WebAuthn.getCredentials", {"authenticatorId": self.authenticator})
+        return list(found["credentials"])
+
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def enter(self, link: str) -> None:
+        self.page.goto(link)
+        self.press("Go on")
+        self.page.wait_for_url("**/account")
+
+    def register(self, name: str) -> None:
+        self.page.locator("form[data-act=add] input").fill(name)
+        self.press("Add a passkey")
+
+
+@pytest.fixture
+def device(browser: Browser) -> Iterator[Callable[[], Device]]:
+    made: list[Device] = []
+
+    def make() -> Device:
+        made.append(Device(browser))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.context.close()
+
+
+def test_a_persons_way_from_the_first_link_to_signing_out_everywhere(
+    house: House, device: Callable[[], Device]
+) -> None:
+    ada = house.do(house.people.add("Ada Lovelace"))
+    laptop = device()
+    laptop.enter(house.link(ada))
+    expect(laptop.page.get_by_text("You came in by a link")).to_be_visible()
+    laptop.register("Laptop")
+    laptop.page.wait_for_url("**/my")
+    assert len(laptop.credentials()) == 1
+
+    laptop.page.goto(f"{house.served.address}/account")
+    expect(laptop.page.locator(".keys").first).to_contain_text("Laptop")
+    laptop.press("Sign out everywhere")
+    laptop.page.get_by_role("dialog").get_by_role("button", name="Sign out everywhere").click()
+    laptop.page.wait_for_url("**/signin")
+    laptop.page.goto(f"{house.served.address}/account")
+    laptop.page.wait_for_url("**/signin?back=/account")
+
+    laptop.press("Sign in with a passkey")
+    laptop.page.wait_for_url("**/account")
+    expect(laptop.page.get_by_text("this browser")).to_be_visible()
+
+
+def test_a_second_passkey_takes_a_touch_of_the_first_and_lets_in_alone(
+    house: House, device: Callable[[], Device]
+) -> None:
+    ada = house.do(house.people.add("Ada Lovelace"))
+    laptop = device()
+    laptop.enter(house.link(ada))
+    laptop.register("Laptop")
+    laptop.page.wait_for_url("**/my")
+    laptop.page.goto(f"{house.served.address}/account")
+    held: list[Route] = []
+    laptop.page.route("**/v1/account/passkeys/options", lambda route: held.append(route))  # noqa: PLW0108 - the library marks what it is given
+    with laptop.page.expect_request("**/v1/account/passkeys/options"):
+        laptop.register("Key ring")
+    laptop.unplug()
+    laptop.authenticator = laptop.plug(transport="usb")
+    held[0].continue_()
+    expect(laptop.page.locator(".keys").first).to_contain_text("Key ring")
+    names = [one.name for one in house.do(house.people.passkeys.list(ada.id))]
+    assert names == ["Laptop", "Key ring"]
+    assert [entry.facts for entry in house.audit.entries if entry.action == "people.touch"] == [
+        {"act": "account.passkey.add"}
+    ]
+
+    laptop.page.get_by_role("button", name="Remove: Laptop").click()
+    laptop.page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(laptop.page.locator(".keys").first).not_to_contain_text("Laptop")
+    laptop.page.locator(".account summary").click()
+    laptop.page.locator(".account").get_by_role("button", name="Sign out").click()
+    laptop.page.wait_for_url("**/signin")
+    laptop.press("Sign in with a passkey")
+    laptop.page.wait_for_url("**/my")
+    assert [one.name for one in house.do(house.people.passkeys.list(ada.id))] == ["Key ring"]
+
+
+def test_who_lost_the_passkey_is_recovered_by_a_second_person_and_the_old_one_ends(
+    house: House, device: Callable[[], Device]
+) -> None:
+    ada = house.do(house.people.add("Ada Lovelace"))
+    grace = house.do(house.people.add("Grace Hopper", duties=("support",)))
+    laptop, desk = device(), device()
+    laptop.enter(house.link(ada))
+    laptop.register("Laptop")
+    laptop.page.wait_for_url("**/my")
+    desk.enter(house.link(grace))
+    desk.register("Desk")
+    desk.page.wait_for_url("**/")
+
+    secret = desk.page.evaluate(
+        """async (person) => {
+          const { ask, touch } = await import("/static/passkey.js");
+          const proof = await touch("people.recover", person);
+          return (await ask(`/v1/people/${person}/recovery`, {}, { touch: proof })).secret;
+        }""",
+        ada.id,
+    )
+    laptop.page.goto(f"{house.served.address}/account")
+    laptop.page.wait_for_url("**/signin?back=/account")
+    laptop.press("Sign in with a passkey")
+    expect(laptop.page.get_by_text("This passkey was removed or replaced")).to_be_visible()
+
+    phone = device()
+    phone.enter(f"{house.served.address}/signin/link/{secret}")
+    phone.register("Phone")
+    phone.page.wait_for_url("**/my")
+    assert [one.name for one in house.do(house.people.passkeys.list(ada.id))] == ["Phone"]
+
+
+def test_a_device_that_does_not_verify_its_user_gets_nowhere(house: House, device: Callable[[], Device]) -> None:
+    ada = house.do(house.people.add("Ada Lovelace"))
+    laptop = device()
+    laptop.enter(house.link(ada))
+    laptop.register("Laptop")
+    laptop.page.wait_for_url("**/my")
+    laptop.context.clear_cookies()
+    laptop.page.goto(f"{house.served.address}/signin")
+    laptop.verify_user(False)
+    laptop.press("Sign in with a passkey")
+    expect(laptop.page.get_by_text("Nothing was confirmed")).to_be_visible()
+    assert laptop.page.url.endswith("/signin")
+
+
+def test_a_used_link_says_so_and_opens_nothing(house: House, device: Callable[[], Device]) -> None:
+    ada = house.do(house.people.add("Ada Lovelace"))
+    link = house.link(ada)
+    laptop, other = device(), device()
+    other.page.goto(link)
+    expect(other.page.get_by_text("Welcome, Ada Lovelace")).to_be_visible()
+    laptop.enter(link)
+    other.press("Go on")
+    expect(other.page.get_by_text("This link was used already")).to_be_visible()
+    other.page.reload()
+    expect(other.page.get_by_role("heading", name="This link opens nothing")).to_be_visible()
