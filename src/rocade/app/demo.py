@@ -13,7 +13,7 @@ import itertools
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from rocade.agents.vehicle.convoy import Ledger, Order, Seat, Totals
 from rocade.agents.vehicle.simulation.fleet import draw_models
 from rocade.agents.vehicle.simulation.models import Model
 from rocade.app import configuration as settings
-from rocade.app import initialise, logs
+from rocade.app import demo_people, initialise, logs
 from rocade.app.account import Account
 from rocade.app.demo_view import View
 from rocade.app.roles import stop_event
@@ -86,6 +86,7 @@ class _Demo:
         self.ledger: Ledger | None = None
         self.account: Account | None = None
         self.refs: dict[str, int] = {}
+        self.links: Mapping[str, str] = {}
         self.gaps: GapLedger | None = None
         self.began_us = 0
         self._next_cut = 0
@@ -107,7 +108,9 @@ class _Demo:
                 with self.screen.status(f"enrolling {self.vehicles} vehicles ..."):
                     seats = await self._enrol(configuration, database)
                 async with self._convoy(configuration, seats), self._accounting(configuration, database):
-                    view = View(self.screen, configuration, time.monotonic() - began_s, with_chaos=self.with_chaos)
+                    view = View(
+                        self.screen, configuration, self.links, time.monotonic() - began_s, with_chaos=self.with_chaos
+                    )
                     await self._drive(view, StatusBoard(database, SystemClock()), supervisor, stopping)
                     summary = await self._settle(configuration, view)
             finally:
@@ -167,14 +170,15 @@ class _Demo:
                 )  # fmt: skip
         self.refs = {seat.vehicle_id: known[seat.vehicle_id].ref for seat in seats}
         fresh = [seat for seat in seats if not _is_usable(Path(seat.identity))]
+        audit = AuditLog(database, configuration.trust / "audit", clock)
         if fresh:
-            audit = AuditLog(database, configuration.trust / "audit", clock)
             region = Region(configuration.trust, clock, random)
             authority = Authority(region, database, audit, clock, random)
             identities = [region.identity("vehicle", seat.vehicle_id) for seat in fresh]
             for seat, credential in zip(fresh, await authority.provision(identities, "service:demo"), strict=True):
                 credential.write(Path(seat.identity))
-            await audit.close()
+        self.links = await demo_people.settle(configuration, database, audit, _garage(seats, models, self.refs))
+        await audit.close()
         return tuple(seats)
 
     @contextlib.asynccontextmanager
@@ -345,6 +349,14 @@ class _Demo:
 
 
 _POWERTRAIN = {"hybrid": "plug_in_hybrid", "assisted": "electric", "muscle": "none"}
+
+
+def _garage(seats: Sequence[Seat], models: Sequence[Model], refs: Mapping[str, int]) -> list[int]:
+    """The owner's vehicles: one of each powertrain there is, at most four, in the order of the fleet."""
+    chosen: dict[str, int] = {}
+    for seat, model in zip(seats, models, strict=True):
+        chosen.setdefault(model.powertrain, refs[seat.vehicle_id])
+    return list(chosen.values())[:4]
 
 
 def _vehicle_id(model: Model, number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from shutil import which
 from typing import Self
@@ -18,7 +19,15 @@ from rocade.fabric.status import ProcessStatus
 
 
 class View:
-    def __init__(self, screen: Console, configuration: Configuration, started_s: float, *, with_chaos: bool) -> None:
+    def __init__(
+        self,
+        screen: Console,
+        configuration: Configuration,
+        links: Mapping[str, str],
+        started_s: float,
+        *,
+        with_chaos: bool,
+    ) -> None:
         self._screen = screen
         self._live = Live(console=screen, refresh_per_second=2, transient=False)
         self._before: Totals | None = None
@@ -28,8 +37,11 @@ class View:
         self.twin_p99_ms = 0.0
         address = f"http://localhost:{configuration.http.pages_port}"
         directory = configuration.root
-        screen.print(f"\n  [bold]Rocade is running[/] (in {started_s:.1f} s): open the live map and click a vehicle\n")
-        screen.print(f"    [bold cyan]{address}[/]\n")
+        screen.print(f"\n  [bold]Rocade is running[/] (in {started_s:.1f} s) at [bold cyan]{address}[/]\n")
+        screen.print("  open one of these (each works once) and click a vehicle on the live map:", style="dim")
+        for role, link in links.items():
+            screen.print(f"    {role:<9} [bold cyan]{link}[/]", soft_wrap=True)
+        screen.print()
         screen.print("  three commands to try in another terminal:", style="dim")
         for command in ("vehicles", "status", "audit verify"):
             screen.print(f"    {program()} {command} --config {shown(directory)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,60 @@
+"""The demo's people: an operator, an owner with vehicles of her own, a driver she invited; a one-time link for each.
+
+Made at the first start and found again by name at later ones; links are fresh at every start. What the owner has agreed to
+differs from vehicle to vehicle, so that the operator's map and the owner's pages have something to tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rocade.app.configuration import Configuration
+from rocade.core import data_classes
+from rocade.core.errors import Refused
+from rocade.core.ports import Audit, SystemClock, SystemRandom
+from rocade.fabric.database import Database
+from rocade.services.consent import Consents
+from rocade.trust.authority.people import DUTIES, People, Person, Site
+
+LINK_S = 8 * 3600.0
+DAY_US = 86_400_000_000
+ROLES = {"operator": "Olivia", "owner": "Ada", "driver": "Dan"}
+LIVE = data_classes.mask(("location", "driving", "energy", "condition"))
+
+
+async def settle(
+    configuration: Configuration, database: Database, audit: Audit, owned: Sequence[int]
+) -> Mapping[str, str]:
+    """Address of a one-time link by role. `owned`: references of the owner's vehicles, at least one."""
+    clock, random = SystemClock(), SystemRandom()
+    people = People(database, audit, clock, random, Site.at(configuration.site), configuration.region)
+    consents = Consents(database, audit, clock, random)
+    known = {person.name: person for person in await people.list()}
+    cast: dict[str, Person] = {}
+    for role, name in ROLES.items():
+        duties = sorted(DUTIES) if role == "operator" else ()
+        cast[role] = known.get(name) or await people.add(name, duties, actor="service:demo")
+    owner, driver = cast["owner"].id, cast["driver"].id
+    for place, ref in enumerate(owned):
+        try:
+            await consents.own(ref, owner, "service:demo")
+        except Refused:  # hers since an earlier start
+            continue
+        if place % 2 == 0:
+            await consents.grant(ref, owner, "operator", "operation", LIVE)
+        if place == 0:
+            until_us = clock.now_us() + 30 * DAY_US
+            await consents.grant(
+                ref,
+                owner,
+                "partner:insurer",
+                "insurance",
+                data_classes.mask(("driving", "condition")),
+                until_us=until_us,
+            )
+            _, code = await consents.invite(ref, owner, LIVE, until_us)
+            await consents.accept(code, driver)
+    return {
+        role: f"{configuration.site}/signin/link/{await people.link(person.id, 'demo', LINK_S)}"
+        for role, person in cast.items()
+    }
