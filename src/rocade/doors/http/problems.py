@@ -25,6 +25,7 @@ _log = logging.getLogger("rocade.http")
 
 STATUS_BY_CODE = {
     "access.missing": 401,
+    "access.token": 401,
     "access.session": 401,
     "gate.denied": 403,
     "gate.touch": 403,
