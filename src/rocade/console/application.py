@@ -12,7 +12,7 @@ from typing import Any
 from litestar import Litestar
 from litestar.static_files import create_static_files_router
 
-from rocade.console import live, operator, pages
+from rocade.console import live, my, operator, pages
 from rocade.console import signin as signin_pages
 from rocade.console.chaos import Chaos
 from rocade.console.feed import Feed
@@ -74,6 +74,7 @@ class Services:
     rights: Rights | None = None
     looks: Looks | None = None
     people: People | None = None
+    mine: my.Mine | None = None
     desk: operator.Desk | None = None
 
 
@@ -97,6 +98,7 @@ def create_app(services: Services) -> Litestar:
         *telemetry_api.HANDLERS,
         *history_api.HANDLERS,
         pages.router([*pages.HANDLERS, *operator.handlers(desk), *(signin_pages.HANDLERS if services.people else ())]),
+        *([pages.router(my.HANDLERS)] if services.mine else ()),
         *live.HANDLERS,
         static,
     ]
@@ -124,6 +126,7 @@ def create_app(services: Services) -> Litestar:
         "tokens": services.tokens,
         "clients": services.clients,
         "people": services.people,
+        "mine": services.mine,
         "desk": desk,
         "papers": desk.papers,
         "why": services.why or Why({}, services.clock),
