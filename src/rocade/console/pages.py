@@ -7,7 +7,7 @@ starts from; what moves comes from `live`. How to write one: docs/console.md. A 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
@@ -22,9 +22,9 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
 from rocade.console import languages, reference
-from rocade.console.viewer import Viewer, viewer_of
+from rocade.console.viewer import Viewer, may, viewer_of
 from rocade.doors.http import AnyRequest, does, problems
-from rocade.trust.authority.gate import acts
+from rocade.trust.authority.gate import Act, acts
 
 HTMX = msgspec.json.encode(
     {
@@ -43,25 +43,24 @@ HTMX = msgspec.json.encode(
 ).decode()
 """No style or script of htmx's own in the page, nothing of a page kept in the browser's storage, errors shown."""
 
-LINKS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "operator": (
-        ("map", "/"),
-        ("vehicles", "/vehicles"),
-        ("enrolment", "/enrolment"),
-        ("consents", "/consents"),
-        ("people", "/people"),
-    ),
-    "owner": (("my", "/my"),),
-    "nobody": (),
-}
-MORE = (
-    ("ingest", "/ingest"),
-    ("quarantine", "/quarantine"),
-    ("certificates", "/certificates"),
-    ("audit", "/audit"),
-    ("api", "/docs"),
+type Link = tuple[str, str, Act]
+LINKS: tuple[Link, ...] = (
+    ("map", "/", acts.WATCH_FLEET),
+    ("vehicles", "/vehicles", acts.WATCH_FLEET),
+    ("enrolment", "/enrolment", acts.READ_ENROLMENTS),
+    ("consents", "/consents", acts.READ_CONSENTS),
+    ("people", "/people", acts.READ_PEOPLE),
+    ("my", "/my", acts.MY_VEHICLES),
 )
-"""Behind "Operation", operators only."""
+"""The bar: page, address, and the act its route asks for; who may not do it is not shown the link."""
+MORE: tuple[Link, ...] = (
+    ("ingest", "/ingest", acts.READ_STATUS),
+    ("quarantine", "/quarantine", acts.READ_QUARANTINE),
+    ("certificates", "/certificates", acts.READ_CERTIFICATES),
+    ("audit", "/audit", acts.READ_AUDIT),
+    ("api", "/docs", acts.READ_STATUS),
+)
+"""Behind "Operation"."""
 HOME = {"operator": "/", "owner": "/my", "nobody": "/"}
 
 
@@ -127,20 +126,27 @@ def _filled(request: AnyRequest, template: str, page: str, **values: Any) -> str
         htmx=_Safe(HTMX),
         viewer=viewer,
         nav=_navigation(request, viewer),
+        may=lambda name: may(request, acts.ACTS[name]),
+        words=lambda section, keys, prefix="": _words_of(languages.texts(language), section, keys, prefix),
         **values,
     )  # fmt: skip
 
 
+def _words_of(texts: Mapping[str, str], section: str, keys: Iterable[str], prefix: str) -> list[tuple[str, str]]:
+    """Keys with their texts, for selects; a key without a text stands for itself."""
+    return [(key, texts.get(f"{section}.{prefix}{key}", key)) for key in keys]
+
+
 def _navigation(request: AnyRequest, viewer: Viewer) -> dict[str, Any]:
-    links = LINKS[viewer.role]
-    if viewer.is_operator and viewer.is_person:
-        links = (*links, *LINKS["owner"])
-    more = MORE if viewer.is_operator else ()
     has = {route.path for route in request.app.routes}
+
+    def open_to_him(links: tuple[Link, ...]) -> list[tuple[str, str]]:
+        return [(key, address) for key, address, act in links if address in has and may(request, act)]
+
     return {
         "home": HOME[viewer.role],
-        "links": [link for link in links if link[1] in has],
-        "more": [link for link in more if link[1] in has],
+        "links": open_to_him(LINKS),
+        "more": open_to_him(MORE),
         "signin": "/signin" in has and not viewer.name,
     }
 

@@ -10,8 +10,8 @@ from typing import cast
 
 import msgspec
 
-from rocade.doors.http import AnyRequest, signed_in
-from rocade.trust.authority.gate import Permit
+from rocade.doors.http import Access, AnyRequest, signed_in
+from rocade.trust.authority.gate import Act, Permit
 from rocade.trust.authority.people import Session
 
 
@@ -43,3 +43,15 @@ def viewer_of(request: AnyRequest) -> Viewer:
     session = cast("Session | None", signed_in(request))
     name = session.person.name if session else permit.principal.recipient
     return Viewer(name, permit.principal.is_person, permit.principal.duties)
+
+
+def may(request: AnyRequest, act: Act, ref: int | None = None) -> bool:
+    """Whether to offer this: what the gate would allow him, if need be after a touch of his passkey."""
+    permit = cast("dict[str, Permit]", request.scope).get("rocade.permit")
+    if permit is None or permit.principal.kind == "nobody":
+        return False
+    access = cast("Access", request.app.state.access)
+    session = cast("Session | None", signed_in(request))
+    principal = session.acting(act.name) if session else permit.principal
+    purpose = permit.purpose or ("operation" if principal.duties else "own")
+    return access.would_allow(principal, act, ref, purpose)

@@ -1,7 +1,25 @@
-"""The operator's pages: the fleet on a map and in a list, one vehicle, ingestion, and the region's papers."""
+"""The operator's pages: the fleet on a map and in a list, one vehicle, ingestion, and the region's papers and people.
 
-from rocade.console.operator import fleet, vehicle
+`handlers(desk)` gives those that this process can serve: consents and people only where they are.
+"""
 
-HANDLERS = [*fleet.HANDLERS, *vehicle.HANDLERS]
+from __future__ import annotations
 
-__all__ = ["HANDLERS"]
+from typing import Any
+
+from rocade.console.operator import audit, certificates, consents, enrolment, fleet, people, quarantine, vehicle
+from rocade.console.operator.desk import Desk
+
+__all__ = ["Desk", "handlers"]
+
+
+def handlers(desk: Desk) -> list[Any]:
+    found = [
+        *fleet.HANDLERS,
+        *vehicle.HANDLERS,
+        *certificates.HANDLERS,
+        *enrolment.HANDLERS,
+        *quarantine.HANDLERS,
+        *audit.HANDLERS,
+    ]
+    return [*found, *(consents.HANDLERS if desk.consents else ()), *(people.HANDLERS if desk.people else ())]

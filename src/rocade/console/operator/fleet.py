@@ -1,17 +1,23 @@
-"""The fleet: on the live map, in a list, and how it comes in."""
+"""The fleet: on the live map, in a list with search and filters, and how it comes in."""
 
 from __future__ import annotations
+
+from urllib.parse import urlencode
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, SkipValidation
 
 from rocade.console.chaos import ACTS, Chaos
+from rocade.console.operator.desk import DeskDependency, lines_of
 from rocade.console.pages import render
+from rocade.console.viewer import may
 from rocade.core.catalogue import Catalogue
-from rocade.doors.http import AnyRequest, does
-from rocade.services.vehicles import Registry
+from rocade.doors.http import AnyRequest, does, right_of
+from rocade.services.vehicles import STATES, Wanted
 from rocade.trust.authority.gate import acts
+
+PAGE = 50
 
 
 def brand_titles(catalogue: Catalogue) -> dict[str, str]:
@@ -27,25 +33,48 @@ async def show_map(
     chaos: NamedDependency[SkipValidation[Chaos | None]],
 ) -> Response[str]:
     data = {"town": town is not None, "pmtiles": pmtiles is not None, "brands": brand_titles(catalogue)}
-    return render(request, "map.html", "map", data, chaos=ACTS if chaos else (), pmtiles=data["pmtiles"])
+    plugs = ACTS if chaos and may(request, acts.PULL_PLUG) else ()
+    return render(request, "map.html", "map", data, chaos=plugs, pmtiles=data["pmtiles"])
 
 
-@get("/vehicles", opt=does(acts.READ_REGISTRY), include_in_schema=False)
+@get("/vehicles", opt=does(acts.WATCH_FLEET), include_in_schema=False)
 async def show_vehicles(
     request: AnyRequest,
-    registry: NamedDependency[SkipValidation[Registry]],
-    catalogue: NamedDependency[SkipValidation[Catalogue]],
+    desk: DeskDependency,
+    find: FromQuery[str] = "",
+    brand: FromQuery[str] = "",
+    kind: FromQuery[str] = "",
+    powertrain: FromQuery[str] = "",
+    vehicle_state: FromQuery[str] = "",
     cursor: FromQuery[str | None] = None,
 ) -> Response[str]:
-    listed = await registry.list(cursor, 100)
+    """Numbers are searched and shown only for those who may read the registry."""
+    with_ids = may(request, acts.READ_REGISTRY)
+    filters = {"brand": brand, "kind": kind, "powertrain": powertrain}
+    filters = {name: value for name, value in filters.items() if value}
+    wanted = Wanted(filters, tuple(find.split()), vehicle_state, is_id_searched=with_ids)
+    page = await desk.registry.find(wanted, cursor, PAGE)
+    models = await desk.registry.models()
+    query = {"find": find, **filters, "vehicle_state": vehicle_state}
+    asked = urlencode({name: value for name, value in query.items() if value})
     return render(
         request,
         "vehicles.html",
         "vehicles",
         {},
-        vehicles=listed.vehicles,
-        next=listed.cursor,
-        brands=brand_titles(catalogue),
+        lines=await lines_of(desk, page.vehicles, lambda ref: right_of(request, ref).classes, with_ids=with_ids),
+        found=await desk.registry.count(wanted),
+        all=sum(count for *_, count in models),
+        with_ids=with_ids,
+        asked=query,
+        choices={
+            "brand": sorted((one, brand_titles(desk.catalogue).get(one, one)) for one in {line[0] for line in models}),
+            "kind": sorted({line[1] for line in models}),
+            "powertrain": sorted({line[2] for line in models}),
+        },
+        states=STATES,
+        next=f"/vehicles?{asked}{'&' if asked else ''}cursor={page.cursor}" if page.cursor else "",
+        first=f"/vehicles?{asked}" if cursor else "",
     )
 
 

@@ -38,6 +38,8 @@ document.addEventListener("click", (event) => {
   if (opener) document.getElementById(opener.dataset.opens)?.showModal();
   event.target.closest?.("[data-dismiss]")?.closest(".notice")?.remove();
   if (event.target.matches?.("dialog")) event.target.close(); // on the backdrop
+  const copier = event.target.closest?.("[data-copies]");
+  if (copier) navigator.clipboard.writeText(document.getElementById(copier.dataset.copies).textContent.trim()).then(() => say(copier.dataset.done, "good"));
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;

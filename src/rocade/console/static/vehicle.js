@@ -7,6 +7,7 @@ import { boundsOf, fetchTown, style, tripLayer } from "./ground.js";
 const by = (id) => document.getElementById(id);
 const PALETTE = ["--accent", "#e0572b", "#0d9488", "#9333ea", "#d4a106", "#db2777"];
 const chosen = new Set(JSON.parse(sessionStorage.getItem("signals") ?? "[]"));
+const may = page.may;
 let hours = 1, zoomed = null, values = [], filter = "", newest = 0, shownTrips = "";
 
 // ---- latest values -----------------------------------------------------------------------------------------------
@@ -22,20 +23,17 @@ function shorten(name) {
 }
 function row(value) {
   if (rows.has(value.signal)) return rows.get(value.signal);
-  const made = element("tr", { className: "pick", tabIndex: 0 }, element("td", {}, ...shorten(value.name)), element("td", { className: "number" }), element("td", { className: "path", textContent: value.symbol }), element("td"), element("td", { className: "wide path" }));
-  made.setAttribute("aria-selected", String(chosen.has(value.signal)));
+  const name = may.history ? element("button", { type: "button", className: "row" }, ...shorten(value.name)) : element("span", {}, ...shorten(value.name));
+  const made = element("tr", { className: "pick" }, element("td", {}, name), element("td", { className: "number" }), element("td", { className: "path", textContent: value.symbol }), element("td"), element("td", { className: "wide path" }));
   const toggle = () => {
-    chosen.has(value.signal) ? chosen.delete(value.signal) : chosen.add(value.signal);
-    sessionStorage.setItem("signals", JSON.stringify([...chosen]));
-    mark(); draw();
+    choose(value.signal, !chosen.has(value.signal));
   };
-  made.addEventListener("click", toggle);
-  made.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); toggle(); } });
+  if (may.history) made.addEventListener("click", toggle);
   rows.set(value.signal, made);
   return made;
 }
 function mark() {
-  for (const [signal, made] of rows) { made.classList.toggle("chosen", chosen.has(signal)); made.setAttribute("aria-selected", String(chosen.has(signal))); }
+  for (const [signal, made] of rows) { made.classList.toggle("chosen", chosen.has(signal)); made.querySelector("button")?.setAttribute("aria-pressed", String(chosen.has(signal))); }
 }
 function showTwin(twin) {
   const isFirst = !values.length;
@@ -48,6 +46,7 @@ function showTwin(twin) {
     if (quality.dataset.stamp !== stamp) { quality.dataset.stamp = stamp; quality.replaceChildren(pill(value.quality)); }
     time.textContent = age(value.time_us);
   }
+  showFlags(); offer();
   by("fresh").textContent = twin.time_us ? age(twin.time_us) : t("live.waiting");
   arrange();
   if (isFirst && values.length) {
@@ -63,7 +62,60 @@ function arrange() {
   const wanted = values.filter((value) => !filter || `${value.name} ${value.symbol}`.toLowerCase().includes(filter)).map((value) => rows.get(value.signal));
   if (by("twin").children.length !== wanted.length || wanted.some((made, index) => by("twin").children[index] !== made)) by("twin").replaceChildren(...wanted);
 }
-by("filter").addEventListener("input", () => { filter = by("filter").value.toLowerCase(); arrange(); });
+by("filter")?.addEventListener("input", () => { filter = by("filter").value.toLowerCase(); arrange(); });
+
+// ---- what is doubtful, and why --------------------------------------------------------------------------------------
+const why = (id) => element("a", { className: "why", href: `/why/${id}`, textContent: t("vehicle.why") });
+let shownFlags = "";
+function showFlags() {
+  const doubtful = values.filter((value) => value.quality.length);
+  const stamp = doubtful.map((value) => `${value.signal} ${value.quality} ${value.time_us}`).join();
+  if (stamp === shownFlags) return;
+  shownFlags = stamp;
+  by("flags").replaceChildren(doubtful.length ? table([[t("vehicle.signal")], [t("vehicle.quality")], [t("op_vehicle.flags_since"), "wide"]], doubtful.map((value) => element("tr", {},
+    element("td", { textContent: value.name.split(".").slice(-2).join(".") }), element("td", {}, pill(value.quality), " ", why(`flag:${page.ref}:${value.signal}:${value.time_us}`)),
+    element("td", { className: "wide path", textContent: age(value.changed_us) })))) : element("p", { className: "none", textContent: t("op_vehicle.flags_none") }));
+}
+
+// ---- any signal, any period ------------------------------------------------------------------------------------------
+let offered = 0;
+function offer() {
+  if (!may.history || offered === values.length) return;
+  offered = values.length;
+  by("signals").replaceChildren(...values.filter((value) => typeof value.value !== "string").map((value) => element("option", { value: value.name })));
+}
+by("signal-add")?.addEventListener("input", () => {
+  const found = values.find((value) => value.name === by("signal-add").value);
+  if (!found) return;
+  by("signal-add").value = "";
+  choose(found.signal, true);
+});
+function choose(signal, isChosen) {
+  isChosen ? chosen.add(signal) : chosen.delete(signal);
+  sessionStorage.setItem("signals", JSON.stringify([...chosen]));
+  mark(); draw();
+}
+const local = (us) => { const at = new Date(us / 1000); return new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16); };
+function showPeriod() {
+  if (document.activeElement?.closest("#period")) return;
+  const [from, until] = span();
+  by("from").value = from > 0 ? local(from) : "";
+  by("until").value = local(until);
+}
+by("period")?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const [from, until] = [by("from"), by("until")].map((input) => new Date(input.value).getTime() * 1000);
+  if (from < until) zoomTo(from, until);
+});
+function zoomTo(from, until) { zoomed = [from, until]; pressHours(-1); draw(); }
+const MOVES = { earlier: [-.5, -.5], later: [.5, .5], nearer: [.25, -.25], wider: [-.5, .5] };
+document.querySelectorAll("[data-move]").forEach((button) => button.addEventListener("click", () => {
+  let [from, until] = span();
+  if (from <= 0) from = until - 3.15e13; // "all" has no beginning of its own
+  const [first, last] = MOVES[button.dataset.move].map((part) => part * (until - from));
+  zoomTo(from + first, Math.max(until + last, from + first + 1e6));
+}));
+const pressHours = (chosenHours) => document.querySelectorAll("[data-hours]").forEach((other) => other.setAttribute("aria-pressed", String(Number(other.dataset.hours) === chosenHours)));
 
 // ---- curves ------------------------------------------------------------------------------------------------------
 const charts = new Map();
@@ -73,6 +125,8 @@ function span() {
   return hours ? [now - hours * 3.6e9, now] : [0, now];
 }
 async function draw() {
+  if (!may.history) return;
+  showPeriod();
   const shown = [...chosen].filter((signal) => values.some((value) => value.signal === signal && typeof value.value !== "string"));
   for (const [signal, chart] of charts) if (!shown.includes(signal)) { chart.box.remove(); charts.delete(signal); }
   if (!shown.length) return;
@@ -83,12 +137,18 @@ async function draw() {
   const range = hours || zoomed ? [answer.from_us / 1e6, answer.until_us / 1e6] : null;
   answer.curves.forEach((curve, index) => plot(curve, index, range));
 }
+function closer(curve) {
+  const button = element("button", { type: "button", className: "icon close", textContent: "×" });
+  button.setAttribute("aria-label", `${t("op_vehicle.removed")} ${curve.name}`);
+  button.addEventListener("click", () => choose(curve.signal, false));
+  return button;
+}
 function plot(curve, index, range) {
   const colour = PALETTE[index % PALETTE.length].startsWith("--") ? css(PALETTE[index % PALETTE.length]) : PALETTE[index % PALETTE.length];
   const data = [curve.times_s, curve.high, curve.low, curve.mean];
   let chart = charts.get(curve.signal);
   if (!chart) {
-    const box = element("div", { className: "chart" }, element("h3", {}, curve.name.split(".").slice(1).join("."), element("span", { textContent: curve.symbol })), element("p", { className: "none", textContent: t("vehicle.no_history"), hidden: true }));
+    const box = element("div", { className: "chart" }, element("h3", {}, curve.name.split(".").slice(1).join("."), element("span", { textContent: curve.symbol }), closer(curve)), element("p", { className: "none", textContent: t("vehicle.no_history"), hidden: true }));
     by("charts").append(box);
     chart = { box, range: null };
     const axis = { stroke: css("--soft"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line"), width: 1 }, font: "11px Inter, sans-serif" };
@@ -100,11 +160,11 @@ function plot(curve, index, range) {
       series: [{ label: t("vehicle.time"), value: (_, at) => at == null ? "–" : clock(at * 1e6) }, line({ label: "max", stroke: `${colour}55`, width: 1 }), line({ label: "min", stroke: `${colour}55`, width: 1 }), line({ label: "mean", stroke: colour, width: 1.8 })],
       hooks: { setSelect: [(plot) => {
         if (plot.select.width < 4) return;
-        zoomed = [plot.posToVal(plot.select.left, "x") * 1e6, plot.posToVal(plot.select.left + plot.select.width, "x") * 1e6];
-        plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false); draw();
+        const [from, until] = [0, plot.select.width].map((more) => plot.posToVal(plot.select.left + more, "x") * 1e6);
+        plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false); zoomTo(from, until);
       }] },
     }, data, box);
-    chart.plot.over.addEventListener("dblclick", () => { zoomed = null; draw(); });
+    chart.plot.over.addEventListener("dblclick", () => { zoomed = null; pressHours(hours); draw(); });
     charts.set(curve.signal, chart);
   }
   chart.range = range;
@@ -113,7 +173,7 @@ function plot(curve, index, range) {
 }
 document.querySelectorAll("[data-hours]").forEach((button) => button.addEventListener("click", () => {
   hours = Number(button.dataset.hours); zoomed = null;
-  document.querySelectorAll("[data-hours]").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+  pressHours(hours);
   draw();
 }));
 addEventListener("resize", () => { for (const { plot, box } of charts.values()) plot.setSize({ width: box.clientWidth, height: 190 }); });
@@ -122,7 +182,7 @@ setInterval(() => { if (hours === 1 && !zoomed && !document.hidden) draw(); }, 5
 
 // ---- trips and gaps ----------------------------------------------------------------------------------------------
 function table(heads, lines) {
-  return element("table", {}, element("thead", {}, element("tr", {}, ...heads.map(([text, className]) => element("th", { textContent: text, className: className ?? "" })))), element("tbody", {}, ...lines));
+  return element("table", {}, element("thead", {}, element("tr", {}, ...heads.map(([text, className]) => element("th", { scope: "col", textContent: text, className: className ?? "" })))), element("tbody", {}, ...lines));
 }
 const minutes = (us) => new Intl.NumberFormat(document.documentElement.lang, { style: "unit", unit: "minute", unitDisplay: "short", maximumFractionDigits: 0 }).format(Math.max(1, us / 6e7));
 async function showTrips() {
@@ -157,12 +217,13 @@ async function showTrack(trip) {
 async function showGaps() {
   const { items } = await fetchJson(`/live/vehicles/${page.ref}/gaps`);
   if (!items.length) { by("gaps").replaceChildren(element("p", { className: "none", textContent: t("vehicle.no_gaps") })); return; }
-  by("gaps").replaceChildren(table([[t("vehicle.epoch")], [t("vehicle.missing"), "number"], [t("vehicle.state")]], items.map((gap) => element("tr", {}, element("td", { className: "mono", textContent: gap.epoch.slice(0, 8) }), element("td", { className: "number", textContent: gap.first === gap.last ? number(gap.first) : `${number(gap.first)} – ${number(gap.last)}` }), element("td", {}, element("span", { className: "pill doubt", textContent: t(`gap.${gap.state}`) }))))));
+  by("gaps").replaceChildren(table([[t("vehicle.epoch")], [t("vehicle.missing"), "number"], [t("vehicle.state")]], items.map((gap) => element("tr", {}, element("td", { className: "mono", textContent: gap.epoch.slice(0, 8) }), element("td", { className: "number", textContent: gap.first === gap.last ? number(gap.first) : `${number(gap.first)} – ${number(gap.last)}` }), element("td", {}, element("span", { className: "pill doubt", textContent: t(`gap.${gap.state}`) }), " ", why(`gap:${page.ref}:${gap.epoch}:${gap.first}`))))));
 }
 
 light("wait");
-listen(`/live/vehicles/${page.ref}`, { twin: showTwin });
+if (may.twin) listen(`/live/vehicles/${page.ref}`, { twin: showTwin });
 const quietly = (work) => work().catch((error) => console.warn(error.message));
-quietly(showGaps);
-setTimeout(() => quietly(showTrips), 1200);
-setInterval(() => { if (!document.hidden) { quietly(showGaps); quietly(showTrips); } }, 15000);
+const gaps = () => may.gaps && quietly(showGaps), trips = () => may.trips && quietly(showTrips);
+gaps();
+setTimeout(trips, 1200);
+setInterval(() => { if (!document.hidden) { gaps(); trips(); } }, 15000);

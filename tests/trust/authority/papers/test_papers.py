@@ -89,6 +89,9 @@ async def test_all_certificates_of_one_party_and_the_codes_that_wait(papers: Pap
         (10, "revoked", "stolen"),
         (9, "late", ""),
     ]
+    assert (await papers.party(10)).id == "LOSTNEW"
+    with pytest.raises(Refused, match=r"trust\.papers\.unknown"):
+        await papers.party(11)
     assert [(code.kind, code.id, code.used_us) for code in await papers.codes()] == [("dealer", "d-1", None)]
 
 

@@ -117,6 +117,8 @@ SET_DUTIES = _region("security", "people.duties", needs_touch=True)
 LINK_PERSON = _region("security", "people.link", needs_touch=True)
 """A one-time sign-in link for somebody who has no passkey yet."""
 END_PERSON = _region("security", "people.end", needs_touch=True)
+SETTLE_CONFLICT = _region("security", "ownership.settle", needs_touch=True)
+"""Two people claim one vehicle. Support may hand out a code for it, but whose it is another duty decides."""
 
 # The release duty ------------------------------------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ INVITE = _vehicle("own", "guests.invite")
 END_GUEST = _vehicle("own", "guests.end")
 TRANSFER = _vehicle("own", "transfer", needs_touch=True)
 GIVE_VEHICLE = _vehicle("give", "give")
-"""A claim code by which a person becomes the owner of a vehicle that has none."""
+"""A claim code: its bearer becomes the owner of a vehicle that has none, or opens a conflict about one that has."""
 
 # Accounts --------------------------------------------------------------------------------------------------------
 

@@ -63,6 +63,17 @@ class Papers:
         async with self._database.pool.acquire() as connection:
             return await store.counts(connection, now_us, now_us - ENDED_KEPT_US)
 
+    async def party(self, serial: int) -> Paper:
+        """The certificate with this serial number, for whose it is.
+
+        Raises: Refused `trust.papers.unknown`.
+        """
+        async with self._database.pool.acquire() as connection:
+            found = await store.of_serial(connection, serial, self._clock.now_us())
+        if found is None:
+            raise Refused("trust.papers.unknown", "no certificate with this serial number was issued here")
+        return found
+
     async def of(self, identity: str) -> list[Paper]:
         """All certificates of one party, newest first; ended and revoked ones too."""
         async with self._database.pool.acquire() as connection:

@@ -13,6 +13,11 @@ _NEWEST = """NOT EXISTS (SELECT 1 FROM certificate n LEFT JOIN revocation q ON q
 _JOINED = "FROM certificate c LEFT JOIN revocation r ON r.serial = c.serial"
 
 
+_ONE = f"""SELECT c.serial, c.identity, c.purpose, c.not_before_us, c.not_after_us,
+    {_STATE.format(now="$2::bigint")} AS state, coalesce(r.reason, '') AS reason {_JOINED}
+    WHERE c.{{by}} = $1 ORDER BY c.not_after_us DESC"""
+
+
 class Asked(msgspec.Struct, frozen=True):
     """Which certificates: a place to go on from is the end and serial of the last one seen."""
 
@@ -89,13 +94,13 @@ async def papers(connection: asyncpg.Connection, asked: Asked) -> list[Paper]:
     return [_paper(row) for row in rows]
 
 
+async def of_serial(connection: asyncpg.Connection, serial: int, now_us: int) -> Paper | None:
+    row = await connection.fetchrow(_ONE.format(by="serial"), serial.to_bytes(20), now_us)
+    return _paper(row) if row else None
+
+
 async def of_identity(connection: asyncpg.Connection, identity: str, now_us: int) -> list[Paper]:
-    rows = await connection.fetch(
-        f"SELECT c.serial, c.identity, c.purpose, c.not_before_us, c.not_after_us,"
-        f" {_STATE.format(now='$2::bigint')} AS state, coalesce(r.reason, '') AS reason {_JOINED}"
-        f" WHERE c.identity = $1 ORDER BY c.not_after_us DESC",
-        identity, now_us,
-    )  # fmt: skip
+    rows = await connection.fetch(_ONE.format(by="identity"), identity, now_us)
     return [_paper(row) for row in rows]
 
 

@@ -1,0 +1,87 @@
+"""People: who signs in here; inviting, recovering and ending them. Rules and refusals: `trust.authority.people`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from litestar import Response, get, post
+from litestar.params import FromPath, FromQuery, URLEncodedBody
+
+from rocade.console import languages
+from rocade.console.operator.desk import Desk, DeskDependency, qr
+from rocade.console.pages import fragment, language_of, render
+from rocade.doors.http import AnyRequest, caller_of, does
+from rocade.trust.authority.gate import acts
+from rocade.trust.authority.people import People
+
+PAGE = 100
+DUTIES = ("support", "security", "release")
+
+
+class Invited(msgspec.Struct, frozen=True):
+    name: str
+    duties: Annotated[list[str] | str, "one or several"] = []
+    organisation: str = ""
+    language: str = "en"
+
+
+@get("/people", opt=does(acts.READ_PEOPLE), include_in_schema=False)
+async def show_people(request: AnyRequest, desk: DeskDependency, after: FromQuery[str] = "") -> Response[str]:
+    found, texts = await _people(desk).list(after, PAGE + 1), languages.texts(language_of(request))
+    return render(
+        request,
+        "operator/people.html",
+        "people",
+        {},
+        people=found[:PAGE],
+        me=caller_of(request).id,
+        choices=[(code, languages.texts(code)["name"]) for code in languages.CODES],
+        duty_words=[(duty, texts[f"op_crew.duty_{duty}"], texts[f"op_crew.duty_{duty}_text"]) for duty in DUTIES],
+        next=f"/people?after={found[PAGE - 1].id}" if len(found) > PAGE else "",
+        first="/people" if after else "",
+        add=acts.ADD_PERSON.name,
+    )
+
+
+@post("/people", opt=does(acts.ADD_PERSON), include_in_schema=False, status_code=200)
+async def invite(request: AnyRequest, desk: DeskDependency, data: URLEncodedBody[Invited]) -> Response[str]:
+    """Add somebody and make the one-time link for the first sign-in."""
+    people, actor = _people(desk), caller_of(request).id
+    duties = [data.duties] if isinstance(data.duties, str) else data.duties
+    person = await people.add(data.name, duties, data.organisation, data.language, actor)
+    return _link(request, people, person.name, await people.link(person.id, "invitation", actor=actor))
+
+
+@get("/people/{person:str}/{act:str}", opt=does(acts.READ_PEOPLE), include_in_schema=False)
+async def ask(request: AnyRequest, desk: DeskDependency, person: FromPath[str], act: FromPath[str]) -> Response[str]:
+    """The form inside the dialog: recover or end."""
+    name = (await _people(desk).by_id(person)).name
+    needed = {"recover": acts.LINK_PERSON, "end": acts.END_PERSON}
+    return fragment(request, "operator/person_act.html", id=person, name=name, what=act, act=needed[act].name)
+
+
+@post("/people/{person:str}/recover", opt=does(acts.LINK_PERSON), include_in_schema=False, status_code=200)
+async def recover(request: AnyRequest, desk: DeskDependency, person: FromPath[str]) -> Response[str]:
+    people = _people(desk)
+    secret = await people.recover(caller_of(request), person)
+    return _link(request, people, (await people.by_id(person)).name, secret)
+
+
+@post("/people/{person:str}/end", opt=does(acts.END_PERSON), include_in_schema=False, status_code=200)
+async def end(request: AnyRequest, desk: DeskDependency, person: FromPath[str]) -> Response[str]:
+    await _people(desk).end(person, caller_of(request).id)
+    return fragment(request, "operator/person_ended.html")
+
+
+def _link(request: AnyRequest, people: People, name: str, secret: str) -> Response[str]:
+    address = f"{people.site.origin}/signin/link/{secret}"
+    return fragment(request, "operator/link.html", name=name, address=address, picture=qr(address))
+
+
+def _people(desk: Desk) -> People:
+    assert desk.people is not None, "these pages are served only where people sign in"
+    return desk.people
+
+
+HANDLERS = [show_people, invite, ask, recover, end]
