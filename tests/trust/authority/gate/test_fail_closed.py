@@ -90,7 +90,10 @@ ATTACKS = {
     "a former owner who transfers": (OWNER, acts.TRANSFER, Right("former", data_classes.ALL, "", is_owned=True), "own"),
     "a recipient of everything who reads who looked": (STAFF, acts.READ_LOOKS, ALL, "support"),
     "an operator at an owned vehicle": (STAFF, acts.READ_TWIN, Right(is_owned=True), "operation"),
-    "an operator who gives away an owned vehicle": (STAFF, acts.GIVE_VEHICLE, Right(is_owned=True), "operation"),
+    "an owner who hands out a code as support does": (OWNER, acts.GIVE_VEHICLE, OWNED, "own"),
+    "support that settles whose a vehicle is": (
+        changed(STAFF, duties=frozenset({"support"})), acts.SETTLE_CONFLICT, ALL, "operation",
+    ),
     "an operator at the fleet's vehicle for another purpose": (STAFF, acts.READ_TWIN, Right("none", 127), "insurance"),
     "an operator at the fleet's vehicle while the table is stale": (STAFF, acts.READ_TWIN, Right("none", 0), "support"),
     "a link session that revokes": (changed(STAFF, means="link"), acts.REVOKE, ALL, "operation"),

@@ -57,7 +57,7 @@ def oracle(who: Principal, act: Act, right: Right, purpose: str, touched: bool, 
         return True
     if tie == "former" and (is_look or act.by == "mine"):
         return True
-    if "support" in duties and (act.by == "desk" or (act.by == "give" and not right.is_owned)):
+    if "support" in duties and act.by in {"desk", "give"}:
         return True
     if act.name in {"vehicle.erase", "vehicle.erasure.plan"}:
         return "security" in duties and not right.is_owned
