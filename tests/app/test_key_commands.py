@@ -19,6 +19,7 @@ from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import EmbeddedPostgres
 from rocade.trust.authority.region import Region as Keys
 from rocade.trust.identity.directory import load_identity, load_issuers, load_leaf
+from rocade.trust.identity.tls import client_context
 
 PARTIES = [
     *((kind, f"some-{kind}", ()) for kind in KINDS if kind != "vehicle"),
@@ -135,18 +136,40 @@ def test_an_operator_certificate_that_has_ended_locks_nobody_out(region: Region)
     assert ("trust.provision", True) in {(one["action"], one["actor"].startswith("local:uid-")) for one in told}
 
 
-def test_tokens_open_the_api_until_they_are_dropped(region: Region) -> None:
-    token = region.rocade("token", "new").strip()
-    name = token.split("_")[1]
-    assert name in region.rocade("token", "list")
-    assert token.split("_", 2)[2] not in (region.directory / "operator-tokens").read_text()
-    address = f"http://localhost:{region.configuration.http.pages_port}/v1/vehicles"
+def asked(region: Region, identity: Path, token: str) -> httpx.Response:
+    """The list of vehicles, over mutual TLS with a token."""
+    address = f"https://localhost:{region.configuration.http.api_port}/v1/vehicles"
     bearer = {"authorization": f"Bearer {token}"}
-    assert httpx.get(address, headers=bearer, trust_env=False).status_code == 200
-    region.rocade("token", "drop", name)
-    assert name not in region.rocade("token", "list")
-    assert httpx.get(address, headers=bearer, trust_env=False).json()["code"] == "access.token"
-    region.rocade("token", "drop", name, code=1, says="[access.token.unknown]")
+    return httpx.get(address, headers=bearer, verify=client_context(identity), trust_env=False)
+
+
+def test_a_registered_partner_gets_tokens_until_it_is_dropped(region: Region, tmp_path: Path) -> None:
+    acme = region.enrol("acme", tmp_path / "acme", "--kind", "partner")
+    region.rocade("access-token", "--identity", acme, code=1, says="[access.token.client]")
+    region.rocade("client", "add", "--id", "acme", "--purpose", "insurance", "--purpose", "research")
+    assert "insurance research" in region.rocade("client", "list")
+    region.rocade("access-token", "--identity", acme, "--purpose", "traffic", code=1, says="[access.token.purpose]")
+    token = region.rocade("access-token", "--identity", acme, "--purpose", "insurance").strip()
+    assert asked(region, acme, token).status_code == 200
+    assert asked(region, region.directory / "operator", token).json()["code"] == "access.token.certificate"
+    region.rocade("client", "rotate")
+    assert asked(region, acme, token).status_code == 200
+    region.rocade("client", "drop", "--id", "acme")
+    deadline = time.monotonic() + 5
+    while asked(region, acme, token).status_code == 200 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert asked(region, acme, token).json()["code"] == "access.token.client"
+    region.rocade("client", "drop", "--id", "acme", code=1, says="[access.client.unknown]")
+
+
+def test_the_operators_own_token_works_for_scripts_and_a_leaked_key_ends_it(region: Region) -> None:
+    own = region.directory / "operator"
+    token = region.rocade("access-token").strip()
+    assert asked(region, own, token).status_code == 200
+    region.rocade("client", "rotate", "--withdraw", answer="n\n", code=1, says="Refuse every access token")
+    assert asked(region, own, token).status_code == 200
+    region.rocade("client", "rotate", "--withdraw", "--yes")
+    assert asked(region, own, token).json()["code"] == "access.token.key"
 
 
 def test_status_shows_every_process_alive(region: Region, car: Car) -> None:

@@ -91,7 +91,7 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> Region:
 
 
 def test_init_makes_a_region_once(silent: Region) -> None:
-    assert "operator token (shown only now): rocade_" in silent.said
+    assert "region eu is ready in" in silent.said
     assert (silent.directory / "trust/root/key.pem").stat().st_mode & 0o777 == 0o600
     rocade("init", silent.directory, "--region", "eu", code=1, says="is not empty; a region is never overwritten")
 
