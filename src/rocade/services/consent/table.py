@@ -78,6 +78,7 @@ class ConsentTable:
         self._boundaries: list[tuple[int, int]] = []
         self._watchers: list[Watcher] = []
         self._wake = asyncio.Event()
+        self._reading = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -180,6 +181,15 @@ class ConsentTable:
         is_open = recipient == REGION and purpose in REGION_PURPOSES and not self._is_stale
         return data_classes.ALL if is_open else 0
 
+    async def refresh(self) -> None:
+        """Take in now what changed, so that whoever just acted sees it in his next answer.
+
+        Raises: what the database raises when it is down; the table is as it was then.
+        """
+        async with self._database.pool.acquire() as connection:
+            changed = await self._read(connection)
+        self._tell(changed)
+
     # --- following ----------------------------------------------------------------------------------------------------
 
     def watch(self, callback: Watcher) -> Callable[[], None]:
@@ -240,7 +250,11 @@ class ConsentTable:
                 self._tell(frozenset(self._entries))
 
     async def _read(self, connection: asyncpg.Connection) -> Set[int]:
-        """Take in what changed; vehicles whose entry is another now."""
+        """Take in what changed, one reader at a time; vehicles whose entry is another now."""
+        async with self._reading:
+            return await self._read_alone(connection)
+
+    async def _read_alone(self, connection: asyncpg.Connection) -> Set[int]:
         low, high = await store.change_bounds(connection)
         if high < self._last_number or low > self._last_number + 1:
             before = frozenset(self._entries)
