@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 from litestar import get
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, SkipValidation
+from litestar.params import FromQuery, QueryParameter, SkipValidation
 
 from rocade.doors.http.access import does
 from rocade.trust.authority.gate import acts
@@ -45,7 +47,7 @@ class CertificatesView(msgspec.Struct, frozen=True):
 @get("/v1/certificates", opt=does(acts.READ_CERTIFICATES))
 async def list_certificates(
     papers: PapersDependency,
-    state: FromQuery[str] = "late",
+    paper_state: Annotated[str, QueryParameter(name="state")] = "late",
     kind: FromQuery[str] = "",
     find: FromQuery[str] = "",
     cursor: FromQuery[str] = "",
@@ -55,7 +57,7 @@ async def list_certificates(
 
     A party is shown by the newest certificate it may use: what was renewed in time is not listed.
     """
-    page = await papers.certificates(state, kind, find, cursor, limit)
+    page = await papers.certificates(paper_state, kind, find, cursor, limit)
     counts = [CountView(one.kind, one.live, one.late, one.ended) for one in await papers.counts()]
     return CertificatesView([_view(one) for one in page.papers], page.cursor, counts)
 
