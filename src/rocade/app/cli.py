@@ -14,7 +14,7 @@ import click
 
 from rocade import __version__
 from rocade.app import configuration as settings
-from rocade.app.commands import data, enrol, keys, machines, region, road, why
+from rocade.app.commands import data, enrol, keys, machines, people, region, road, why
 from rocade.core.errors import RocadeError
 
 FIRST_DAY = """\b
@@ -71,6 +71,7 @@ for command in (
     *data.COMMANDS,
     *keys.COMMANDS,
     *machines.COMMANDS,
+    *people.COMMANDS,
     *why.COMMANDS,
 ):
     main.add_command(command)
