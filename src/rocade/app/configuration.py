@@ -52,6 +52,17 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A PMTiles file with street maps; empty = country outlines."""
 
 
+class OpenId(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An external OpenID Connect provider people may sign in with; `issuer` '' = none."""
+
+    issuer: str = ""
+    client_id: str = ""
+    secret_file: str = ""
+    """A file with the client's secret, relative to DIR; empty = a public client (PKCE alone)."""
+    name: str = "OpenID"
+    """What the button on the sign-in page says."""
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str = ""
     """Empty = tables in the database; `nats://host:port[,host:port]` = NATS JetStream."""
@@ -89,6 +100,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mqtt: Mqtt = Mqtt()
     est: Est = Est()
     http: Http = Http()
+    openid: OpenId = OpenId()
     log: Log = Log()
     worker: Worker = Worker()
     retention: tuple[RetentionRule, ...] = (RetentionRule(),)
@@ -173,7 +185,7 @@ def render(configuration: Configuration) -> str:
         '# database_url = ""   # empty = embedded PostgreSQL; or postgresql://user:password@host/database',
         '# history_url = ""    # empty = embedded ClickHouse; or http(s)://user:password@host:8123/database',
     ]
-    for name in ("mqtt", "est", "http", "log", "worker"):
+    for name in ("mqtt", "est", "http", "openid", "log", "worker"):
         lines.append(f"\n[{name}]")
         section, defaults = getattr(configuration, name), getattr(Configuration("r", "t"), name)
         for field in section.__struct_fields__:

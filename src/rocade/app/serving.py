@@ -17,6 +17,7 @@ from rocade.core import catalogue
 from rocade.core.errors import Misconfigured
 from rocade.doors.est import Door as EnrolmentDoor
 from rocade.doors.http import Access, Listeners, loopback_sockets, tcp_socket
+from rocade.doors.http import openid as openid_door
 from rocade.fabric.history import connect
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
@@ -88,6 +89,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             book=book,
             ready={"database": database_answers, "history": history_answers},
             people=people,
+            openid=_openid(configuration, site),
             ledger=ledger,
             consents=consents,
             rights=rights,
@@ -139,6 +141,22 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         await looks.close()
         await rights.close()
         await history.close()
+
+
+def _openid(configuration: Configuration, site: Site) -> openid_door.Provider | None:
+    """The external provider people may sign in with, where one is configured.
+
+    Raises: Misconfigured `people.openid.address`, `app.openid.secret`.
+    """
+    wanted = configuration.openid
+    if not wanted.issuer:
+        return None
+    try:
+        secret = (configuration.root / wanted.secret_file).read_text().strip() if wanted.secret_file else ""
+    except OSError as error:
+        raise Misconfigured("app.openid.secret", f"openid.secret_file cannot be read: {error.strerror}") from error
+    settings = openid_door.Settings(wanted.issuer, wanted.client_id, secret, wanted.name)
+    return openid_door.Provider(settings, site.origin)
 
 
 def _public_tls(configuration: Configuration) -> ssl.SSLContext:

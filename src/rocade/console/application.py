@@ -18,7 +18,7 @@ from rocade.console.chaos import Chaos
 from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Audit, Clock, Random
-from rocade.doors.http import Access, build, does, operations, people_api, signin
+from rocade.doors.http import Access, build, does, openid, operations, people_api, signin
 from rocade.doors.http import clients as machine_clients
 from rocade.doors.http import oauth as machine_access
 from rocade.doors.http import papers as papers_api
@@ -74,6 +74,7 @@ class Services:
     rights: Rights | None = None
     looks: Looks | None = None
     people: People | None = None
+    openid: openid.Provider | None = None
     mine: my.Mine | None = None
     desk: operator.Desk | None = None
 
@@ -92,6 +93,7 @@ def create_app(services: Services) -> Litestar:
         *papers_api.HANDLERS,
         *why_api.HANDLERS,
         *([*signin.HANDLERS, *people_api.HANDLERS] if services.people else ()),
+        *(openid.HANDLERS if services.openid else ()),
         *vehicles_api.HANDLERS,
         *enrolment.HANDLERS,
         *([*machine_access.HANDLERS, *machine_clients.HANDLERS] if services.tokens else ()),
@@ -126,6 +128,7 @@ def create_app(services: Services) -> Litestar:
         "tokens": services.tokens,
         "clients": services.clients,
         "people": services.people,
+        "openid": services.openid,
         "mine": services.mine,
         "desk": desk,
         "papers": desk.papers,

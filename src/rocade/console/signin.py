@@ -15,18 +15,21 @@ from litestar.response import Redirect
 from rocade.console.pages import render
 from rocade.doors.http import AnyRequest, does
 from rocade.doors.http.access import peer_of
+from rocade.doors.http.openid import Provider, local
 from rocade.doors.http.sessions import no_cookie, secret_of, session_of
 from rocade.doors.http.signin import account_view, home_of
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import People
 
+type OpenId = NamedDependency[SkipValidation[Provider | None]]
+
 _OPT = does(acts.SIGN_IN)
 
 
 @get("/signin", opt=_OPT, include_in_schema=False)
-async def show_sign_in(request: AnyRequest, back: FromQuery[str] = "") -> Response[str]:
+async def show_sign_in(request: AnyRequest, openid: OpenId, back: FromQuery[str] = "") -> Response[str]:
     data = {"back": local(back)}
-    return render(request, "signin.html", "signin", data, back=data["back"], providers=())
+    return render(request, "signin.html", "signin", data, back=data["back"], providers=names(openid))
 
 
 @get("/signin/link/{secret:str}", opt=_OPT, include_in_schema=False)
@@ -39,11 +42,13 @@ async def show_link(
 
 
 @get("/account", opt=does(acts.READ_ACCOUNT), include_in_schema=False)
-async def show_account(request: AnyRequest, people: NamedDependency[SkipValidation[People]]) -> Response[str]:
+async def show_account(
+    request: AnyRequest, people: NamedDependency[SkipValidation[People]], openid: OpenId
+) -> Response[str]:
     session = await session_of(request, people)
     account = await account_view(people, session)
     data = {"passkeys": len(account.passkeys), "home": home_of(session.person, 1)}
-    return render(request, "account.html", "account", data, account=account, providers=())
+    return render(request, "account.html", "account", data, account=account, providers=names(openid))
 
 
 @post("/signout", opt=does(acts.SIGN_OUT), include_in_schema=False)
@@ -55,10 +60,8 @@ async def sign_out(request: AnyRequest, people: NamedDependency[SkipValidation[P
     return Redirect("/signin", cookies=[no_cookie(people.site)], status_code=303)
 
 
-def local(address: str) -> str:
-    """The address of a page of ours, or ''."""
-    is_ours = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
-    return address if is_ours else ""
+def names(openid: Provider | None) -> tuple[str, ...]:
+    return (openid.settings.name,) if openid else ()
 
 
 HANDLERS: list[Any] = [show_sign_in, show_link, show_account, sign_out]

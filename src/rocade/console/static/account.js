@@ -30,6 +30,10 @@ const ACTS = {
     await register(name, proof);
     location.assign(page.passkeys ? "/account" : page.home);
   },
+  async connect() {
+    const proof = page.passkeys ? await touch("account.passkey.add") : "";
+    location.assign((await ask("/v1/account/openid", undefined, { touch: proof })).location);
+  },
   async rename(_, form) {
     await ask(`/v1/account/passkeys/${form.dataset.passkey}`, { name: form.elements.name.value }, { method: "PATCH" });
     location.reload();

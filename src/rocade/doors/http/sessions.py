@@ -64,7 +64,8 @@ def session_cookie(secret: str, site: Site) -> Cookie:
 
 
 def browser_cookie(secret: str, site: Site) -> Cookie:
-    return Cookie(key=BROWSER, value=secret, path="/", httponly=True, samesite="strict", secure=site.is_https)
+    """Lax, not strict: it must come along when an external provider sends the browser back."""
+    return Cookie(key=BROWSER, value=secret, path="/", httponly=True, samesite="lax", secure=site.is_https)
 
 
 def no_cookie(site: Site) -> Cookie:

@@ -39,9 +39,16 @@ class Passkeys:
 
     async def sign_in_options(self, browser: str, peer: str) -> Options:
         """What the browser's authenticator is asked; `browser` is the secret this browser was given."""
+        self.begin(peer)
+        return ceremonies.sign_in_options(self._parts.site, await self._challenges.draw(SIGN_IN, browser), [])
+
+    def begin(self, peer: str) -> None:
+        """Count an attempt to sign in that begins, by whatever means.
+
+        Raises: Refused `quota.sign_in`.
+        """
         self._beginnings.check(peer)
         self._beginnings.count(peer)
-        return ceremonies.sign_in_options(self._parts.site, await self._challenges.draw(SIGN_IN, browser), [])
 
     async def sign_in(self, browser: str, credential: Options, peer: str) -> tuple[str, Person]:
         """The secret of a new session, and whose it is.

@@ -29,6 +29,7 @@ from rocade.trust.authority.people.model import (
     person_id,
     person_number,
 )
+from rocade.trust.authority.people.openid import Accounts
 from rocade.trust.authority.people.parts import Parts, hash_of
 from rocade.trust.authority.people.passkeys import Passkeys
 from rocade.trust.authority.people.sessions import Sessions
@@ -50,6 +51,7 @@ class People:
         self.sessions = Sessions(parts)
         self.passkeys = Passkeys(parts, self.challenges, self.sessions)
         self.links = Links(parts, self.sessions, self.passkeys.failures)
+        self.accounts = Accounts(parts, self.challenges, self.sessions)
         self.touches = Touches(parts, self.challenges, self.passkeys)
 
     @property
