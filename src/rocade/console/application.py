@@ -139,7 +139,8 @@ def create_app(services: Services) -> Litestar:
 
 def desk_of(services: Services, **more: Any) -> operator.Desk:
     """What the operator's pages ask, of what this process has."""
-    names = ("registry", "twins", "ledger", "log", "catalogue", "authority", "book", "audit", "clock", "people")
+    names = ("registry", "twins", "ledger", "log", "catalogue", "authority", "book", "audit", "clock")
+    names += ("consents", "looks", "people")
     has = {name: getattr(services, name) for name in names}
     return operator.Desk(**{**has, "papers": Papers(services.database, services.clock), **more})
 

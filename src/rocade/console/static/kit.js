@@ -77,7 +77,12 @@ document.addEventListener("htmx:afterRequest", (event) => { // done: the dialog 
   const dialog = event.detail.elt.closest("dialog");
   if (dialog && !("stays" in dialog.dataset)) dialog.close();
 });
-document.addEventListener("htmx:load", (event) => { word(event.detail.elt); follow(event.detail.elt); });
+document.addEventListener("htmx:load", (event) => { word(event.detail.elt); follow(event.detail.elt); reach(event.detail.elt); });
+
+/** What scrolls is reached by keyboard. */
+function reach(root) {
+  for (const node of root.querySelectorAll(".scroll:not([tabindex])")) { node.tabIndex = 0; node.setAttribute("role", node.getAttribute("role") ?? "group"); }
+}
 
 // ---- pieces that follow events: <div data-listen="/live/…" data-event="changed" hx-get="…" hx-trigger="changed"> ----
 function follow(root) {
@@ -90,6 +95,7 @@ function follow(root) {
 }
 
 word();
+reach(document);
 follow(document.body);
 setInterval(() => word(), 30_000);
 export { language };

@@ -1,0 +1,150 @@
+"""The household in its city: operators with their duties, a fleet in every state, papers, quarantine, an audit log.
+
+Everything on real engines: a real region signs the certificates, the audit log is the real one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import asyncpg
+import numpy as np
+import pytest
+import toytown
+from cryptography import x509
+from household import Household
+
+from rocade.console import Services
+from rocade.core import catalogue
+from rocade.core.data_classes import mask
+from rocade.core.errors import Refused
+from rocade.core.identifiers import Identity
+from rocade.core.ports import AuditEntry
+from rocade.core.signals import Quality
+from rocade.services.telemetry import Ledger
+from rocade.services.telemetry.model import BAD_BATCH, Held
+from rocade.services.vehicles.twin import FLOAT, SLOT, Row, pack, upsert_many
+from rocade.trust.authority import AuditLog, Authority, Region, create_region
+from rocade.trust.authority import store as authority_store
+from rocade.trust.authority.book import AuditBook
+
+MINUTE_US, DAY_US = 60_000_000, 86_400_000_000
+FLEET = (("renault", "Twizy"), ("peugeot", "e-208"), ("citroen", "ë-C4"), ("hyundai", "Kona"), ("opel", "Corsa"))
+STATES = ("moving", "standing", "silent", "doubtful", "never")
+
+
+class City(Household):
+    """`cars["fleet-0"]` ... are the fleet's own; Ada holds all duties, Ben support alone."""
+
+    fleet = 60
+
+    def _services(self) -> Services:
+        built = super()._services()
+        return replace(built, consents=self.consents, looks=self.looks, authority=self.authority, book=self.book)
+
+    async def _furnish(self) -> None:
+        await super()._furnish()
+        directory = self._directory / "trust"
+        create_region(directory, "eu", "rocade.test", self.clock, self.random)
+        self.log = AuditLog(self.database, directory / "audit", self.clock)
+        self.authority = Authority(
+            Region(directory, self.clock, self.random), self.database, self.log, self.clock, self.random
+        )
+        root = x509.load_pem_x509_certificate((directory / "trust.pem").read_bytes())
+        self.book = AuditBook(self.database, directory / "audit", root)
+        for name, duties in (
+            ("Ada", ("support", "security", "release")),
+            ("Ben", ("support",)),
+            ("Chloé Lefebvre-Martin", ()),
+        ):
+            self.persons[name] = (await self.people.add(name, duties)).id
+        await self.people.end((await self.people.add("Nur")).id, self.persons["Ada"])
+        await self._make_fleet()
+        await self._make_papers()
+        await self._make_quarantine()
+        await self._make_consents()
+
+    async def _make_fleet(self) -> None:
+        names, now_us = catalogue.standard(), self.clock.now_us()
+        signals = sorted(int(names.by_name(one).id) for one in ("Vehicle.Speed", "Vehicle.TraveledDistance"))
+        rows = []
+        for number in range(self.fleet):
+            brand, model = FLEET[number % len(FLEET)]
+            car = await self.registry.add(f"VF3CTYZZZ{number:08d}", "car", brand, model, "electric", "eu")
+            self.cars[f"fleet-{number}"] = car
+            state = STATES[number % len(STATES)]
+            if state == "never":
+                continue
+            slots = np.zeros(2, SLOT)
+            slots["signal"], slots["form"] = signals, FLOAT
+            slots["value"] = np.array([23.5 if state == "moving" else 0.0, 12_345_678.0]).view(np.int64)
+            slots["time_us"] = slots["changed_us"] = now_us
+            slots["quality"][1] = Quality.STUCK if state == "doubtful" else 0
+            seen_us = now_us - (40 * MINUTE_US if state == "silent" else 0)
+            east, north = toytown._at(1.2, number)
+            speed = 23.5 if state == "moving" else 0.0
+            rows.append(Row(int(car.ref), seen_us, 0, north, east, speed, pack(slots, ()), int(slots["quality"][1])))
+        async with self.database.pool.acquire() as connection, connection.transaction():
+            await upsert_many(connection, rows)
+
+    async def _make_papers(self) -> None:
+        now_us = self.clock.now_us()
+
+        def paper(serial: int, party: str, begun_days: int, ends_days: int) -> authority_store.CertificateRow:
+            kind, _, id = party.partition("/")
+            begun_us = now_us - begun_days * DAY_US
+            uri = Identity("rocade.test", "eu", kind, id).uri
+            return authority_store.CertificateRow(
+                serial, uri, "operational", b"k", b"k", begun_us, now_us + ends_days * DAY_US, begun_us
+            )
+
+        late = self.cars["fleet-0"].id
+        async with self.database.pool.acquire() as connection, connection.transaction():
+            rows = [paper(0xABC1, f"vehicle/{late}", 52, 8), paper(0xABC2, "partner/assur-nord", 6, 1),
+                    paper(0xABC3, "dealer/garage-ronville", 9, -2), paper(0xABC4, "partner/voltaire-charge", 1, 6),
+                    paper(0xABC5, "service/metrics", 3, 4)]  # fmt: skip
+            await authority_store.add_certificates(connection, rows)
+            await authority_store.add_revocations(connection, [(0xABC5, now_us + DAY_US)], "key", now_us)
+        await self.authority.claim(Identity("rocade.test", "eu", "dealer", "garage-du-port"), self.persons["Ada"])
+        ref = int(self.cars["fleet-0"].ref)
+        for number in range(3):
+            await self.log.record(
+                AuditEntry(now_us + number, self.persons["Ada"], "telemetry.history.read", f"vehicle:{ref}")
+            )
+        refused = AuditEntry(
+            now_us, "peer:192.0.2.7", "http.access", "http", "refused", "access.missing", {"route": "/v1"}
+        )
+        await self.log.record(refused)
+
+    async def _make_quarantine(self) -> None:
+        now_us, ref = self.clock.now_us(), int(self.cars["fleet-0"].ref)
+        async with self.database.pool.acquire() as connection, connection.transaction():
+            held = [Held(ref, now_us, BAD_BATCH, "sequence.far_ahead", "4,000,000 numbers ahead", b"body" * 9)] * 3
+            await Ledger(self.database).hold(connection, held)
+
+    async def _make_consents(self) -> None:
+        lea = self.persons["Léa"]
+        for name, recipient, purpose, classes in (
+            ("e208", "operator", "operation", ("location", "driving", "energy")),
+            ("e208", "partner:assur-nord", "insurance", ("driving",)),
+            ("c3", "dealer:garage-ronville", "maintenance", ("condition",)),
+        ):
+            await self.consents.grant(self.ref(name), lea, recipient, purpose, mask(classes))
+        code = await self.consents.hand_out(self.ref("c3"), self.persons["Ada"])
+        with pytest.raises(Refused, match="conflict"):
+            await self.consents.claim(code, self.persons["Max"])
+
+
+def fresh_database(postgres_url: str, template: str, name: str) -> str:
+    """URL of a new migrated database of this name."""
+
+    async def make() -> None:
+        connection = await asyncpg.connect(postgres_url)
+        try:
+            await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        finally:
+            await connection.close()
+
+    toytown.run(make())
+    return postgres_url.replace("@/rocade?", f"@/{name}?")
