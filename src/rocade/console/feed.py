@@ -88,6 +88,7 @@ class Feed:
         """Ask the twin once; a database that is away for a moment only delays the picture."""
         try:
             changed = await self._twins.changed_since(self._newest_us - OVERLAP_US)
+            changed = [one for one in changed if self._classes(one.ref) & LOCATION]
             unknown = [VehicleRef(one.ref) for one in changed if one.ref not in self._index]
             found = await self._registry.by_refs(unknown) if unknown else {}
         except Exception:
@@ -109,10 +110,8 @@ class Feed:
             self._newest_us = max(self._newest_us, one.updated_us)
             if one.longitude is None or one.latitude is None or one.ref not in self._index:
                 continue
-            classes = self._classes(one.ref)
-            if not classes & LOCATION:
-                continue
-            speed = -1.0 if one.speed_kmh is None or not classes & DRIVING else round(one.speed_kmh, 1)
+            is_speed_seen = one.speed_kmh is not None and self._classes(one.ref) & DRIVING
+            speed = round(one.speed_kmh or 0.0, 1) if is_speed_seen else -1.0
             place = (round(one.longitude, 6), round(one.latitude, 6), speed)
             if self._places.get(one.ref) != place:
                 self._places[one.ref] = place

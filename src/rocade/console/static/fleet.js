@@ -148,6 +148,14 @@ export class FleetLayer {
     this.dirtyData = true;
   }
 
+  /** Take a vehicle off the map: its place may not be shown any more. */
+  remove(index) {
+    const o = index * STRIDE;
+    this.data[o + 5] = 0; this.data[o + 11] = 1;
+    if (this.chosen === index) this.chosen = -1;
+    this.dirtyData = true;
+  }
+
   isPlaced(index) { return index < this.count && this.data[index * STRIDE + 5] > 0; }
   isShown(index) { return this.isPlaced(index) && this.data[index * STRIDE + 11] === 0; }
 

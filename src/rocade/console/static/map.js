@@ -67,7 +67,7 @@ document.querySelectorAll("[data-by]").forEach((button) => button.addEventListen
 const SLICE = 80;
 let waiting = [], working = 0;
 
-function take({ vehicles: fresh, moves }) {
+function take({ vehicles: fresh, moves, gone }) {
   for (const vehicle of fresh) { indexOf.set(vehicle[0], vehicles.length); vehicles.push(vehicle); }
   if (fresh.length) {
     applyMoves(waiting); applyMoves(moves);
@@ -76,6 +76,11 @@ function take({ vehicles: fresh, moves }) {
   } else {
     waiting = waiting.length ? waiting.concat(moves) : moves;
     working ||= requestAnimationFrame(work);
+  }
+  for (const index of gone) {
+    waiting = waiting.filter((_, at) => waiting[at - (at % 4)] !== index);
+    fleet.remove(index);
+    if (vehicles[index][0] === chosenRef) choose(-1);
   }
   if (!isFitted && fleet.count) { isFitted = true; if (!isInside()) fit(); }
 }
