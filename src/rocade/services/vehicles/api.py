@@ -7,6 +7,7 @@ registry's own answers; logs and metrics name routes by their template, so that 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
@@ -16,7 +17,7 @@ from litestar.params import FromPath, FromQuery, SkipValidation
 from litestar.response import Stream
 
 from rocade.core.catalogue import Catalogue
-from rocade.core.data_classes import bit, class_of
+from rocade.core.data_classes import bit
 from rocade.core.errors import Refused
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock
@@ -97,6 +98,8 @@ QUALITY_NAMES = {flag.value: (flag.name or "").lower() for flag in Quality}
 
 def quality_names(quality: int) -> list[str]:
     """Each doubt by name."""
+    if not quality:
+        return []
     return [name for bit, name in QUALITY_NAMES.items() if quality & bit]
 
 
@@ -195,21 +198,28 @@ def twin_view(twin: Twin, catalogue: Catalogue, classes: int) -> TwinView:
     """The twin with names, units and quality in words, in order of name; of these data classes (mask) only."""
     signals = []
     for number, value in twin.reported.items():
-        known = catalogue.get(number)
-        name, unit = (known.name, known.unit) if known else (f"signal.{number}", "")
-        if not classes & bit(class_of(name)):
+        name, unit, symbol, of_class = _words(catalogue, number)
+        if not classes & of_class:
             continue
         doubts = quality_names(value.quality)
-        symbol = SYMBOLS.get(unit, unit)
         signals.append(SignalView(number, name, value.value, unit, symbol, doubts, value.time_us, value.changed_us))
     signals.sort(key=lambda signal: signal.name)
     newest_us = max((signal.time_us for signal in signals), default=None)
     desired = {
         known.name: value
         for number, value in twin.desired.items()
-        if (known := catalogue.get(number)) and classes & bit(class_of(known.name))
+        if (known := catalogue.get(number)) and classes & bit(known.data_class)
     }
     return TwinView(str(twin.ref), twin.updated_us, newest_us, twin.skew_us, signals, desired)
+
+
+@functools.lru_cache(8_192)
+def _words(catalogue: Catalogue, number: int) -> tuple[str, str, str, int]:
+    """Name, unit and its symbol, and data class (bit) of a signal; one that nobody has described is of class other."""
+    known = catalogue.get(number)
+    if known is None:
+        return f"signal.{number}", "", "", bit("other")
+    return known.name, known.unit, SYMBOLS.get(known.unit, known.unit), bit(known.data_class)
 
 
 @get("/v1/stream", opt=does(acts.WATCH_VEHICLES))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rocade.core.errors import Corrupt
 from rocade.fabric.database import Database
+from rocade.fabric.database.gathering import Gathering
 
 type Ints = NDArray[np.int64]
 
@@ -39,7 +40,7 @@ INTEGER, FLOAT, TEXT, BOOLEAN = range(4)
 NEVER_US = -(1 << 63)
 MAX_SIGNALS = 4096
 """Of one vehicle's twin; what comes beyond lives in history only."""
-_COUNT = struct.Struct("<I")
+_COUNT, _INTEGER, _FLOAT = struct.Struct("<I"), struct.Struct("<q"), struct.Struct("<d")
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -104,22 +105,18 @@ def values_of(row: bytes) -> dict[int, Value]:
     """The reported values of a packed row by signal id."""
     slots, texts = unpack(row)
     return {
-        int(slot["signal"]): Value(
-            _value(slot, texts), *map(int, (slot["time_us"], slot["quality"], slot["changed_us"]))
-        )
-        for slot in slots
+        signal: Value(_value(form, value, exponent, texts), time_us, quality, changed_us)
+        for time_us, value, changed_us, signal, form, exponent, quality, _ in slots.tolist()
     }
 
 
-def _value(slot: Any, texts: Sequence[str]) -> float | bool | str:
-    form, value, exponent = int(slot["form"]), int(slot["value"]), int(slot["exponent"])
-    if form == TEXT:
-        return texts[value]
+def _value(form: int, value: int, exponent: int, texts: Sequence[str]) -> float | bool | str:
+    if form == INTEGER:
+        return value / 10.0**-exponent if exponent < 0 else value * 10.0**exponent
     if form == FLOAT:
-        return float(np.int64(value).view(np.float64))
-    if form == BOOLEAN:
-        return bool(value)
-    return value / 10.0**-exponent if exponent < 0 else value * 10.0**exponent
+        number: float = _FLOAT.unpack(_INTEGER.pack(value))[0]
+        return number
+    return texts[value] if form == TEXT else bool(value)
 
 
 class _Layout:
@@ -295,15 +292,19 @@ class TwinStore:
 
     def __init__(self, database: Database) -> None:
         self._pool = database.pool
+        self._rows: Gathering[int, Any] = Gathering(self._latest)
 
     async def latest(self, ref: int) -> Twin | None:
-        """Everything known of a vehicle now; None if it never sent anything."""
-        row = await self._pool.fetchrow(f"SELECT {_COLUMNS}, reported, desired FROM twin WHERE ref = $1", ref)
+        """Everything known of a vehicle now; None if it never sent anything. Those who ask at once share a query."""
+        row = await self._rows.get(ref)
         if row is None:
             return None
-        plain = {**row, "reported": values_of(row["reported"])}
-        plain["desired"] = msgspec.msgpack.decode(row["desired"]) if row["desired"] else {}
-        return Twin(**plain)
+        desired = msgspec.msgpack.decode(row["desired"]) if row["desired"] else {}
+        return Twin(**{**row, "reported": values_of(row["reported"]), "desired": desired})
+
+    async def _latest(self, refs: list[int]) -> dict[int, Any]:
+        query = f"SELECT {_COLUMNS}, reported, desired FROM twin WHERE ref = ANY($1::bigint[])"
+        return {row["ref"]: row for row in await self._pool.fetch(query, refs)}
 
     async def seen(self, refs: Iterable[int]) -> dict[int, int]:
         """When the last batch of these vehicles arrived, microseconds; those that never sent are left out. Cost: one query."""
