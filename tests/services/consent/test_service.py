@@ -13,7 +13,7 @@ from rocade.core.data_classes import ALL, mask
 from rocade.core.errors import Misconfigured, Refused
 from rocade.fabric.database import Database
 from rocade.services.consent import FOREVER_US, Consents, Transfer, store
-from rocade.services.consent.model import CLAIM_LIFE_US, GRANT_LIMIT, GUEST_LIMIT, INVITATION_LIFE_US
+from rocade.services.consent.model import CLAIM_LIFE_US, GRANT_LIMIT, GUEST_LIMIT, HANDOVER_US, INVITATION_LIFE_US
 
 ANA, BEN, CLEO = "person:a1", "person:b2", "person:c3"
 CAR, VAN = 4_000_000_000_000_000_001, 4_000_000_000_000_000_002
@@ -263,7 +263,7 @@ async def test_a_change_of_owner_ends_what_the_former_allowed_and_takes_nothing_
     sale = await owned.sell(CAR, ANA)
     clock.us += DAY_US
     done = await owned.claim(sale, BEN)
-    at_us = clock.us
+    at_us = clock.us + HANDOVER_US
     assert renewals == [(CAR, done.ref, at_us)]
     assert (done.former_ref, done.at_us) == (CAR, at_us)
     assert [(one.ref, one.until_us) for one in await owned.owned_by(ANA)] == [(CAR, at_us)]
@@ -272,10 +272,10 @@ async def test_a_change_of_owner_ends_what_the_former_allowed_and_takes_nothing_
     ]
     ended = await owned.find_grant(grant.id)
     assert ended is not None
-    assert (ended.end_us, ended.why_ended) == (at_us, "owner_changed")
+    assert (ended.end_us, ended.why_ended) == (clock.us, "owner_changed")
     gone = await owned.find_guest(guest.id)
     assert gone is not None
-    assert (gone.end_us, gone.why_ended) == (at_us, "owner_changed")
+    assert (gone.end_us, gone.why_ended) == (clock.us, "owner_changed")
     assert await owned.drives(CLEO) == []
     assert await owned.grants(done.ref) == []
     assert await owned.guests(done.ref) == []
@@ -352,7 +352,7 @@ async def test_support_settles_for_the_claimant_by_a_change_of_owner(owned: Cons
     (left,) = await owned.conflicts()
     assert (left.id, left.ref, left.holder, left.claimant) == (second.id, done.ref, BEN, CLEO)
     await owned.settle(left.id, for_claimant=True, actor="person:5")
-    assert [one.until_us for one in await owned.owned_by(BEN)] == [NOW_US]
+    assert [one.until_us for one in await owned.owned_by(BEN)] == [NOW_US + HANDOVER_US]
     assert len(await owned.owned_by(CLEO)) == 1
     assert len(renewals) == 2
 
@@ -371,7 +371,7 @@ async def test_a_code_used_by_the_buyer_and_shown_by_another_is_a_conflict_over_
 async def test_a_vehicle_given_back_is_the_regions_under_a_new_reference(owned: Consents, renewals: list[Any]) -> None:
     done = await owned.give_back(CAR, ANA)
     assert await owned.owner(done.ref) is None
-    assert [one.until_us for one in await owned.owned_by(ANA)] == [NOW_US]
+    assert [one.until_us for one in await owned.owned_by(ANA)] == [NOW_US + HANDOVER_US]
     code = await owned.hand_out(done.ref, "operator")
     assert (await owned.claim(code, BEN)).ref == done.ref
     assert len(renewals) == 1

@@ -16,6 +16,7 @@ from rocade.core.errors import Refused
 from rocade.fabric.database import Database
 from rocade.services.consent import FOREVER_US, Consents, ConsentTable, columns
 from rocade.services.consent import table as module
+from rocade.services.consent.model import HANDOVER_US
 from rocade.trust.authority.gate.model import Principal, Right
 
 ANA, BEN, CLEO = "person:a1", "person:b2", "person:c3"
@@ -92,7 +93,9 @@ async def test_a_change_of_owner_splits_the_time(consents: Consents, table: Cons
     clock.us += DAY_US
     done = await consents.claim(await consents.sell(CAR, ANA), BEN)
     await table.refresh()
-    now_us = clock.us
+    assert table.right(person(ANA), CAR, "own", clock.us).relation == "owner"
+    now_us = done.at_us
+    assert now_us == clock.us + HANDOVER_US
     assert table.right(person(ANA), CAR, "own", now_us) == Right("former", ALL, "", is_owned=True)
     assert table.right(person(BEN), CAR, "own", now_us) == Right("none", 0, "", is_owned=True)
     assert table.right(person(BEN), done.ref, "own", now_us) == Right("owner", ALL, "", is_owned=True)
@@ -214,7 +217,7 @@ class Plain:
                 row[4] = min(row[4], at_us)  # type: ignore[type-var]
 
     def mask(self, ref: int, to: str, purpose: str, at_us: int) -> int:
-        if ref not in self.owner or at_us < self.owner[ref][1]:
+        if ref not in self.owner:
             return ALL if to == "operator" and purpose in ("operation", "support") else 0
         if purpose == "own" and self.owner[ref][0] == to:
             return ALL

@@ -15,7 +15,7 @@ from rocade.core.ports import Audit, AuditEntry, Clock, Random
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
 from rocade.services.consent import errors, store
-from rocade.services.consent.model import Ownership
+from rocade.services.consent.model import FOREVER_US, Ownership
 
 CODE_SYMBOLS = 25
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -58,10 +58,10 @@ class Acts:
         """Write into the audit log what this transaction is about to do."""
         await self._audit.record(AuditEntry(at_us, actor, action, subject, facts=dict(facts)))
 
-    async def check_owner(self, connection: Any, ref: int, person: str, now_us: int) -> Ownership:
-        """Raises: Refused `consent.owner.missing`."""
+    async def check_owner(self, connection: Any, ref: int, person: str) -> Ownership:
+        """Raises: Refused `consent.owner.missing`, from the moment of a sale on, though it takes effect a little later."""
         owner = await store.owner(connection, ref)
-        if owner is None or owner.person != person or owner.until_us <= now_us:
+        if owner is None or owner.person != person or owner.until_us != FOREVER_US:
             raise errors.not_owner()
         return owner
 

@@ -31,8 +31,7 @@ class Column(msgspec.Struct):
     classes: Ints
     most: int
     owned: Ints
-    """References with an owner, sorted, and since when."""
-    since_us: Ints
+    """References that have, or had, an owner; sorted."""
     changed: set[int]
 
 
@@ -53,14 +52,14 @@ class Columns:
                 del self._columns[key]
 
     def masks(self, refs: Ints, recipient: str, purpose: str, at_us: int, unowned: int) -> Ints:
-        """Classes per reference; `unowned` for a vehicle without owner at that instant."""
+        """Classes per reference; `unowned` for a vehicle without owner."""
         column = self._columns.get((recipient, purpose)) or self._make(recipient, purpose)
         found = np.zeros(len(refs), np.int64)
         if unowned:
             place = np.minimum(np.searchsorted(column.owned, refs), max(len(column.owned) - 1, 0))
             is_owned = np.zeros(len(refs), np.bool_)
             if len(column.owned):
-                is_owned = (column.owned[place] == refs) & (column.since_us[place] <= at_us)
+                is_owned = column.owned[place] == refs
             found[~is_owned] = unowned
         if len(column.ref):
             first = np.searchsorted(column.ref, refs)
@@ -75,7 +74,7 @@ class Columns:
 
     def _one(self, ref: int, recipient: str, purpose: str, at_us: int, unowned: int) -> int:
         entry = self._entries.get(ref)
-        if entry is None or at_us < entry.since_us:
+        if entry is None:
             return unowned
         spans = entry.spans
         return next((s[4] for s in spans if s[0] == recipient and s[1] == purpose and s[2] <= at_us < s[3]), 0)
@@ -83,11 +82,10 @@ class Columns:
     def _make(self, recipient: str, purpose: str) -> Column:
         rows = np.array(list(self._rows(recipient, purpose)), np.int64).reshape(-1, 4)
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
-        owned = np.array(sorted((ref, entry.since_us) for ref, entry in self._entries.items()), np.int64).reshape(-1, 2)
+        owned = np.sort(np.fromiter(self._entries, np.int64, len(self._entries)))
         most = int(np.unique(rows[:, 0], return_counts=True)[1].max(initial=0))
         ref, from_us, end_us, classes = np.ascontiguousarray(rows.T)
-        owned_ref, since_us = np.ascontiguousarray(owned.T)
-        column = Column(ref, from_us, end_us, classes, most, owned_ref, since_us, set())
+        column = Column(ref, from_us, end_us, classes, most, owned, set())
         if len(self._columns) >= KEPT:
             self._columns.pop(next(iter(self._columns)))
         self._columns[recipient, purpose] = column

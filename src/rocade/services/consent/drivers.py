@@ -34,7 +34,7 @@ class Drivers(Acts):
             begin_us = now_us if from_us is None else max(from_us, now_us)
             check_classes(classes)
             check_period(begin_us, until_us, now_us, GUEST_LONGEST_US)
-            await self.check_owner(connection, ref, person, now_us)
+            await self.check_owner(connection, ref, person)
             live = await store.guests_of(connection, ref, now_us)
             if sum(one.is_open(now_us) for one in live) >= GUEST_LIMIT:
                 raise errors.too_many("drivers", GUEST_LIMIT)
@@ -94,7 +94,7 @@ class Drivers(Acts):
             now_us = self.clock.now_us()
             guest = await store.guest(connection, id)
             if guest is None or guest.ref != ref or guest.person != person:
-                await self.check_owner(connection, ref, person, now_us)
+                await self.check_owner(connection, ref, person)
             if guest is None or guest.ref != ref or guest.end_us <= now_us:
                 raise errors.guest_unknown()
             await store.end_guest(connection, id, now_us, "ended")

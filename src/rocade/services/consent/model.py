@@ -27,6 +27,8 @@ GRANT_LIMIT = 100
 GUEST_LIMIT = 20
 INVITATION_LIFE_US = 7 * 86_400_000_000
 CLAIM_LIFE_US = 30 * 86_400_000_000
+HANDOVER_US = 2_000_000
+"""A change of owner takes effect this long after it is made: every process knows of it before the first record of the new time."""
 GUEST_LONGEST_US = 366 * 86_400_000_000
 """A delegation always has an end; it can be given again."""
 

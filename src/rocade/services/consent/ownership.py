@@ -3,7 +3,7 @@
 A code that an operator handed out makes its bearer the first owner; one that the owner gave at a sale makes him the next.
 Any other claim of an owned vehicle opens a conflict, which support settles having seen papers; until then nothing changes
 hands. A change of owner gives the vehicle a new reference by `renew`, handed in by the app: registry, counting of batches
-and open connections follow it in the same transaction. The vehicle's certificate stays its own; consents, drivers,
+and open connections follow it, decided in the same transaction and in effect `HANDOVER_US` later. The vehicle's certificate stays its own; consents, drivers,
 invitations and unused codes end; what was stays under the old reference, the former owner's.
 """
 
@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from rocade.core.errors import Misconfigured
+from rocade.core.errors import Misconfigured, Unavailable
 from rocade.core.ports import Audit, Clock, Random
 from rocade.fabric.database import Database
 from rocade.services.consent import errors, store
 from rocade.services.consent.acting import Acts, hash_of, reference, shown
-from rocade.services.consent.model import CLAIM_LIFE_US, Claim, Conflict, Ownership, Transfer, check_person
+from rocade.services.consent.model import CLAIM_LIFE_US, HANDOVER_US, Claim, Conflict, Ownership, Transfer, check_person
 
 type Renew = Callable[[Any, int, int], Awaitable[int]]
 """`await renew(connection, ref, at_us)`: in this transaction, give the vehicle a new reference from `at_us` on; return it."""
@@ -78,7 +78,7 @@ class Owners(Acts):
         async with self.acting(actor, "consent.code", ref) as connection:
             now_us = self.clock.now_us()
             if giver:
-                await self._check_may_leave(connection, ref, giver, now_us)
+                await self._check_may_leave(connection, ref, giver)
             await store.add_claim(connection, hash_of(code), Claim(ref, giver, now_us, now_us + life_us))
             await self.record("consent.code", actor, f"vehicle:{ref}", now_us, code=reference("claim", hash_of(code)))
         return shown(code)
@@ -90,7 +90,7 @@ class Owners(Acts):
         """
         async with self.acting(person, "consent.keep", ref) as connection:
             now_us = self.clock.now_us()
-            await self.check_owner(connection, ref, person, now_us)
+            await self.check_owner(connection, ref, person)
             dropped = await store.drop_claims(connection, ref)
             await self.record("consent.keep", person, f"vehicle:{ref}", now_us, codes=dropped)
         return dropped
@@ -153,17 +153,22 @@ class Owners(Acts):
             return Transfer(ref, ref, now_us)
         if self._renew is None:
             raise Misconfigured("consent.renewal.unset", "nothing that renews references was handed to Consents")
+        at_us = now_us + HANDOVER_US
         await store.drop_claims(connection, ref)
         grants, guests = await store.end_all(connection, ref, now_us, "owner_changed")
-        await store.end_owner(connection, ref, now_us)
+        await store.end_owner(connection, ref, at_us)
         await self.record("consent.transfer", actor, f"vehicle:{ref}", now_us, grants=grants, guests=guests)
-        renewed = await self._renew(connection, ref, now_us)
+        renewed = await self._renew(connection, ref, at_us)
         if person:
-            await store.add_owner(connection, renewed, person, now_us)
+            await store.add_owner(connection, renewed, person, at_us)
             await self.record("consent.own", actor, f"vehicle:{renewed}", now_us, owner=person)
         await store.follow_vehicle(connection, ref, renewed, person)
         await store.note_change(connection, [renewed], now_us)
-        return Transfer(renewed, ref, now_us)
+        if (
+            self.clock.now_us() >= at_us
+        ):  # records of the new time may have been taken in by somebody who could not know
+            raise Unavailable("consent.transfer.slow", "the database is too slow now; nothing has changed, try again")
+        return Transfer(renewed, ref, at_us)
 
     async def give_back(self, ref: int, person: str) -> Transfer:
         """The owner gives the vehicle up to the region: a new reference that nobody owns.
@@ -172,11 +177,11 @@ class Owners(Acts):
         """
         async with self.acting(person, "consent.give_back", ref) as connection:
             now_us = self.clock.now_us()
-            owner = await self._check_may_leave(connection, ref, person, now_us)
+            owner = await self._check_may_leave(connection, ref, person)
             return await self._change_owner(connection, ref, owner, "", person, now_us)
 
-    async def _check_may_leave(self, connection: Any, ref: int, person: str, now_us: int) -> Ownership:
-        owner = await self.check_owner(connection, ref, person, now_us)
+    async def _check_may_leave(self, connection: Any, ref: int, person: str) -> Ownership:
+        owner = await self.check_owner(connection, ref, person)
         if await store.open_conflicts(connection, ref):
             raise errors.is_disputed()
         return owner

@@ -43,7 +43,7 @@ class Consents(Owners, Drivers):
             begin_us = now_us if from_us is None else max(from_us, now_us)
             check_terms(person, recipient, purpose, classes)
             check_period(begin_us, until_us, now_us)
-            await self.check_owner(connection, ref, person, now_us)
+            await self.check_owner(connection, ref, person)
             live = await store.grants_of(connection, ref, now_us)
             same = [one for one in live if (one.recipient, one.purpose) == (recipient, purpose)]
             replaced = [one for one in same if one.end_us > begin_us]
@@ -94,7 +94,7 @@ class Consents(Owners, Drivers):
         return msgspec.structs.replace(ended, ended_us=now_us, why_ended="withdrawn")
 
     async def _live_grant(self, connection: Any, ref: int, person: str, id: str, now_us: int) -> Grant:
-        await self.check_owner(connection, ref, person, now_us)
+        await self.check_owner(connection, ref, person)
         found = await store.grant(connection, id)
         if found is None or found.ref != ref or found.end_us <= now_us:
             raise errors.grant_unknown()

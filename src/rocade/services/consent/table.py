@@ -51,7 +51,6 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     """What is agreed on one vehicle. `until_us` ends the ownership; the former owner still sees what was his."""
 
     owner: str
-    since_us: int
     until_us: int
     spans: tuple[Span, ...]
     drivers: tuple[Span, ...]
@@ -119,7 +118,7 @@ class ConsentTable:
     def mask(self, ref: int, recipient: str, purpose: str, at_us: int) -> int:
         """Classes (mask) of `ref` that a recipient may see for a purpose at an instant."""
         entry = self._entries.get(ref)
-        if entry is None or at_us < entry.since_us:
+        if entry is None:
             return self._unowned(recipient, purpose)
         if self._is_stale and recipient != entry.owner:
             return 0
@@ -139,7 +138,7 @@ class ConsentTable:
     def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right:
         """What ties a principal to a vehicle for a purpose at an instant."""
         entry = self._entries.get(ref)
-        if entry is None or at_us < entry.since_us:
+        if entry is None:
             return Right("none", self._unowned(principal.recipient, purpose), "", is_owned=False)
         person = principal.id if principal.is_person else ""
         if person and person == entry.owner:
@@ -316,8 +315,8 @@ def entry_of(owner: Ownership, grants: Iterable[Grant], guests: Iterable[Guest])
     """Compile one vehicle: the owner first, for he asks most."""
     drivers = tuple((one.person, OWN, one.from_us, one.end_us, one.classes, one.id) for one in guests)
     given = tuple((one.recipient, one.purpose, one.from_us, one.end_us, one.classes, one.id) for one in grants)
-    himself = (owner.person, OWN, owner.since_us, FOREVER_US, data_classes.ALL, "")
-    return Entry(owner.person, owner.since_us, owner.until_us, (himself, *drivers, *given), drivers)
+    himself = (owner.person, OWN, 0, FOREVER_US, data_classes.ALL, "")
+    return Entry(owner.person, owner.until_us, (himself, *drivers, *given), drivers)
 
 
 def boundaries(entry: Entry, now_us: int) -> set[int]:
