@@ -38,6 +38,8 @@ class Est(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    processes: int = 1
+    """API processes of `--role all`; they share the ports."""
     api_host: str = "0.0.0.0"
     api_port: int = 8443
     pages_port: int = 8080

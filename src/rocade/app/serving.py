@@ -111,18 +111,19 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     if tracing.wanted():
         app.state.traffic = tracing.TracedTraffic(tracing.open_spans("api"))
     settings = configuration.http
+    shared = settings.processes > 1
     listeners = Listeners(
         app,
         parts.random,
-        api=[tcp_socket(settings.api_host, settings.api_port)],
+        api=[tcp_socket(settings.api_host, settings.api_port, shared=shared)],
         tls=server.context,
-        pages=loopback_sockets(settings.pages_port),
-        public=[tcp_socket(settings.api_host, settings.public_port)] if settings.public_port else [],
+        pages=loopback_sockets(settings.pages_port, shared=shared),
+        public=[tcp_socket(settings.api_host, settings.public_port, shared=shared)] if settings.public_port else [],
         public_tls=_public_tls(configuration) if settings.public_port else None,
         public_host=site.host if settings.public_url else "",
     )
     door = EnrolmentDoor(enrolment, authority, denied, parts.audit, parts.clock)
-    await door.start(configuration.est.host, configuration.est.port)
+    await door.start(configuration.est.host, configuration.est.port, shared=shared)
 
     part = wiring.Part(parts.database, parts.clock, lambda: {"enrolment_port": configuration.est.port})
     serving = part.spawn(listeners.serve(), "http")

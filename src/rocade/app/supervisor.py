@@ -199,7 +199,7 @@ class Supervisor:
         for role in roles:
             if role == "store" and not configuration.owns_store:
                 continue
-            count = configuration.worker.processes if role == "worker" else 1
+            count = {"worker": configuration.worker.processes, "api": configuration.http.processes}.get(role, 1)
             self.processes += [
                 RoleProcess(configuration, role, number, self.database_url, self._program) for number in range(count)
             ]

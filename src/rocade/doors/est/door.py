@@ -58,9 +58,9 @@ class Door:
         self._open: dict[asyncio.Task[None], str] = {}
         self._server: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; `identity` must have been made with client="optional"."""
-        self._server = await asyncio.start_server(self._serve, host, port)
+    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
+        """Listen, on a port `shared` with other processes or alone; `identity` must have been made with client="optional"."""
+        self._server = await asyncio.start_server(self._serve, host, port, reuse_port=shared)
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 

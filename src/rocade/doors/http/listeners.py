@@ -107,8 +107,9 @@ class Listeners:
             server.should_exit = True
 
 
-def tcp_socket(host: str, port: int) -> socket.socket:
-    """A bound TCP socket; port 0 lets the system choose.
+def tcp_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A bound TCP socket; port 0 lets the system choose. `shared` with other processes of this user, among whom the system
+    spreads the connections.
 
     Raises: Misconfigured `http.port.taken`.
     """
@@ -116,6 +117,8 @@ def tcp_socket(host: str, port: int) -> socket.socket:
     # the protocol is named because asyncio sets TCP_NODELAY only then: without it each answer waits 40 ms for an ACK
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if family is socket.AF_INET6:
         bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     try:
@@ -128,11 +131,11 @@ def tcp_socket(host: str, port: int) -> socket.socket:
     return bound
 
 
-def loopback_sockets(port: int) -> list[socket.socket]:
+def loopback_sockets(port: int, *, shared: bool = False) -> list[socket.socket]:
     """127.0.0.1 and, where the machine has it, ::1, on the same port: both are what `localhost` may mean."""
-    sockets = [tcp_socket("127.0.0.1", port)]
+    sockets = [tcp_socket("127.0.0.1", port, shared=shared)]
     with contextlib.suppress(OSError, Misconfigured):
-        sockets.append(tcp_socket("::1", sockets[0].getsockname()[1]))
+        sockets.append(tcp_socket("::1", sockets[0].getsockname()[1], shared=shared))
     return sockets
 
 
