@@ -6,7 +6,6 @@ One thread serves the whole console over a real PostgreSQL and a real history st
 from __future__ import annotations
 
 import asyncio
-
 import threading
 from collections.abc import Coroutine
 from pathlib import Path

@@ -21,7 +21,7 @@ from rocade.console.my.frame import DAY_US, MineDependency, car_of, figure, mask
 from rocade.core.errors import Refused
 from rocade.doors.http import AnyRequest, does
 from rocade.services.telemetry.history_api import trips_between
-from rocade.services.telemetry.trips import EMPTY, ROLES, Series, Trip, series_of
+from rocade.services.telemetry.trips import EMPTY, ROLES, Series, Trip, series_of, speed_from
 from rocade.trust.authority.gate import acts
 
 LONGEST_DAYS = 31
@@ -128,7 +128,7 @@ async def show_ride(
 
 def ride_of(series: dict[str, Series]) -> Ride:
     """Thin and put together what is drawn; see `Ride`."""
-    speed = series.get("speed", EMPTY)
+    speed = series.get("speed") or speed_from(series.get("latitude", EMPTY), series.get("longitude", EMPTY))
     level_of = next((name for name in ("charge", "tank") if name in series), "")
     north, east = series.get("latitude", EMPTY), series.get("longitude", EMPTY)
     time_us, at_north, at_east = np.intersect1d(north.time_us, east.time_us, return_indices=True)

@@ -1,5 +1,5 @@
 // On every page of owners and drivers: follows the vehicle's rights, empties the page when they end, copies and shares codes.
-import { page, t } from "./live.js";
+import { light, page, t } from "./live.js";
 import { say, word } from "./kit.js";
 
 const source = { now: null };
@@ -38,11 +38,12 @@ async function reopen(address) { // the stream was refused or broke: find out wh
 
 export function follow(address) {
   const opened = source.now = new EventSource(address);
+  opened.addEventListener("open", () => light("live"));
   for (const name of handlers.keys()) opened.addEventListener(name, receive(name));
   opened.addEventListener("rights", (event) => changed(JSON.parse(event.data)));
   opened.addEventListener("ended", (event) => empty(JSON.parse(event.data).code.startsWith("gate.") ? "ended" : "signed-out"));
   opened.addEventListener("list", () => location.reload());
-  opened.addEventListener("error", () => { if (opened.readyState === EventSource.CLOSED && source.now === opened) reopen(address); });
+  opened.addEventListener("error", () => { light("lost"); if (opened.readyState === EventSource.CLOSED && source.now === opened) reopen(address); });
   addEventListener("pagehide", () => opened.close());
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 }

@@ -105,7 +105,7 @@ def find_trips(series: Mapping[str, Series], rules: Rules = Rules()) -> list[Tri
     latitude, longitude = series.get("latitude", EMPTY), series.get("longitude", EMPTY)
     speed_kmh = series.get("speed", EMPTY)
     if not len(speed_kmh.time_us):
-        speed_kmh = _speed_from(latitude, longitude)
+        speed_kmh = speed_from(latitude, longitude)
     time_us, speed = speed_kmh.time_us, speed_kmh.value
     moving = np.flatnonzero(speed >= rules.start_kmh)
     if not len(moving):
@@ -196,7 +196,7 @@ def distance_km(latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -
     return np.asarray(2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(half, 0, 1))))
 
 
-def _speed_from(latitude: Series, longitude: Series) -> Series:
+def speed_from(latitude: Series, longitude: Series) -> Series:
     """Speed from one changed position to the next, standing at the instant of the earlier one."""
     time_us, ours, theirs = np.intersect1d(latitude.time_us, longitude.time_us, return_indices=True)
     if len(time_us) < 2:
