@@ -101,6 +101,7 @@ def create_app(services: Services) -> Litestar:
         *history_api.HANDLERS,
         pages.router([*pages.HANDLERS, *operator.handlers(desk), *(signin_pages.HANDLERS if services.people else ())]),
         *([pages.router(my.HANDLERS)] if services.mine else ()),
+        *([pages.router(openid.REDIRECTS)] if services.openid else ()),
         *live.HANDLERS,
         static,
     ]

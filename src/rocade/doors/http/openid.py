@@ -205,12 +205,10 @@ async def come_back(
     request: Request,  # type: ignore[type-arg]  # as above
     people: NamedDependency[SkipValidation[People]],
     openid: NamedDependency[SkipValidation[Provider]],
-    state: FromQuery[str] = "",
-    code: FromQuery[str] = "",
-    iss: FromQuery[str] = "",
 ) -> Redirect:
     """The provider sent the browser back: finish the sign-in, or the connecting."""
     peer, issuer = peer_of(request.scope), openid.settings.issuer
+    state, code, iss = (request.query_params.get(name, "") for name in ("state", "code", "iss"))
     people.passkeys.failures.check(peer)
     session = await _session(request, people)
     try:
@@ -237,4 +235,6 @@ def local(address: str) -> str:
     return address if is_ours else ""
 
 
-HANDLERS = [begin, connect, come_back]
+REDIRECTS = [begin, come_back]
+"""Steps a browser walks through: their errors are shown as pages."""
+HANDLERS = [connect]
