@@ -32,6 +32,7 @@ from rocade.services.telemetry import Ledger, history_api
 from rocade.services.telemetry import api as telemetry_api
 from rocade.services.vehicles import Registry, enrolment
 from rocade.services.vehicles import api as vehicles_api
+from rocade.services.vehicles.changes import Changes
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority
 from rocade.trust.authority.gate import Rights, acts
@@ -112,6 +113,7 @@ def create_app(services: Services) -> Litestar:
         "registry": services.registry,
         "authority": services.authority,
         "twins": services.twins,
+        "changes": Changes(services.twins),
         "status": services.status,
         "book": services.book,
         "ready": services.ready,

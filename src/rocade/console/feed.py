@@ -21,7 +21,8 @@ from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Clock
 from rocade.doors.http.streams import ALIVE, event
 from rocade.services.vehicles import Registry, Vehicle
-from rocade.services.vehicles.api import DRIVING, LOCATION, OVERLAP_US
+from rocade.services.vehicles.api import DRIVING, LOCATION
+from rocade.services.vehicles.changes import OVERLAP_US
 from rocade.services.vehicles.twin import Position, TwinStore
 from rocade.trust.authority.gate import Rights
 

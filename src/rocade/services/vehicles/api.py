@@ -25,6 +25,7 @@ from rocade.core.signals import Quality
 from rocade.doors.http import AnyRequest, caller_of, does, note_look, permit_of, refs_of, right_of
 from rocade.doors.http.streams import ALIVE, event, events, pause
 from rocade.services.vehicles import errors
+from rocade.services.vehicles.changes import OVERLAP_US, Changes
 from rocade.services.vehicles.model import Vehicle, Wanted
 from rocade.services.vehicles.service import Registry
 from rocade.services.vehicles.twin import Position, Twin, TwinStore
@@ -32,8 +33,6 @@ from rocade.trust.authority.gate import acts
 
 IDENTITY, LOCATION, DRIVING = bit("identity"), bit("location"), bit("driving")
 STREAMED_VEHICLES = 100
-OVERLAP_US = 2_000_000
-"""Twins are asked for again from this long before the newest seen: a row shows a moment after it was stamped."""
 
 RegistryDependency = NamedDependency[SkipValidation[Registry]]
 TwinDependency = NamedDependency[SkipValidation[TwinStore]]
@@ -229,6 +228,7 @@ async def stream(
     catalogue: CatalogueDependency,
     audit: NamedDependency[SkipValidation[Audit]],
     clock: NamedDependency[SkipValidation[Clock]],
+    changes: NamedDependency[SkipValidation[Changes]],
     ref: FromQuery[list[int] | None] = None,
     signal: FromQuery[list[str] | None] = None,
 ) -> Stream:
@@ -252,12 +252,13 @@ async def stream(
             raise errors.unseen(one)
         note_look(request, one, right, signal or ())
         audit.note(AuditEntry(clock.now_us(), caller_of(request).id, "vehicles.stream", f"vehicle:{one}"))
-    return events(request, _changes(request, twins, catalogue, refs, signals, start_us))
+    return events(request, _changes(request, twins, changes, catalogue, refs, signals, start_us))
 
 
 async def _changes(
     request: AnyRequest,
     twins: TwinStore,
+    changes: Changes,
     catalogue: Catalogue,
     refs: frozenset[int],
     signals: frozenset[int],
@@ -266,28 +267,29 @@ async def _changes(
     """What changed since `since_us`, for as long as somebody reads; what he may see is asked anew each second."""
     closing: asyncio.Event = request.app.state.closing
     sent: dict[int, int] = {}
-    open_refs = set(refs)
-    while not closing.is_set():
-        for ref in [one for one in open_refs if not right_of(request, one).classes]:
-            open_refs.discard(ref)
-            yield event("ended", msgspec.json.encode({"ref": str(ref), "code": "gate.denied"}))
-        if refs and not open_refs:
-            return
-        for position in await twins.changed_since(max(0, since_us - OVERLAP_US)):
-            if (refs and position.ref not in open_refs) or sent.get(position.ref) == position.updated_us:
-                continue
-            sent[position.ref] = position.updated_us
-            since_us = max(since_us, position.updated_us)
-            number, classes = str(since_us), right_of(request, position.ref).classes
-            if position.longitude is not None and classes & LOCATION:
-                yield event("position", msgspec.json.encode(_position(position, classes)), number)
-            if refs and (twin := await twins.latest(position.ref)):
-                if signals:
-                    chosen = {key: value for key, value in twin.reported.items() if key in signals}
-                    twin = msgspec.structs.replace(twin, reported=chosen)
-                yield event("twin", msgspec.json.encode(twin_view(twin, catalogue, classes)), number)
-        yield ALIVE
-        await pause(closing)
+    open_refs, from_us = set(refs), since_us - OVERLAP_US
+    async with changes.listening():
+        while not closing.is_set():
+            for ref in [one for one in open_refs if not right_of(request, one).classes]:
+                open_refs.discard(ref)
+                yield event("ended", msgspec.json.encode({"ref": str(ref), "code": "gate.denied"}))
+            if refs and not open_refs:
+                return
+            for position in changes.of(open_refs) if refs else changes.since(since_us - OVERLAP_US):
+                if position.updated_us < from_us or sent.get(position.ref) == position.updated_us:
+                    continue
+                sent[position.ref] = position.updated_us
+                since_us = max(since_us, position.updated_us)
+                number, classes = str(since_us), right_of(request, position.ref).classes
+                if position.longitude is not None and classes & LOCATION:
+                    yield event("position", msgspec.json.encode(_position(position, classes)), number)
+                if refs and (twin := await twins.latest(position.ref)):
+                    if signals:
+                        chosen = {key: value for key, value in twin.reported.items() if key in signals}
+                        twin = msgspec.structs.replace(twin, reported=chosen)
+                    yield event("twin", msgspec.json.encode(twin_view(twin, catalogue, classes)), number)
+            yield ALIVE
+            await pause(closing)
 
 
 def _position(one: Position, classes: int) -> dict[str, str | int | float | None]:
