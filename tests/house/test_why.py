@@ -129,12 +129,13 @@ def facts_used() -> dict[str, set[str]]:
                 key = lists().text_of(node.args[0])
                 values = node.args[1] if len(node.args) > 1 else None
                 names = (
-                    {str(ast.literal_eval(name)) for name in values.keys if name}
-                    if isinstance(values, ast.Dict)
+                    {str(ast.literal_eval(name)) for name in values.keys if name is not None}
+                    if isinstance(values, ast.Dict) and all(values.keys)
                     else set()
                 )
-                if key and not key.startswith("code."):
-                    found.setdefault(key, set()).update(names)
+                for one in re.split(r" or (?![^<]*>)", key or ""):
+                    if one and not one.startswith("code."):
+                        found.setdefault(one, set()).update(names)
     return found
 
 

@@ -6,6 +6,8 @@ from rocade.core.catalogue import Catalogue
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
 from rocade.fabric.history import History
+from rocade.services.consent import Consents, Looks
+from rocade.services.consent import explaining as consent
 from rocade.services.telemetry import explaining as telemetry
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.vehicles.twin import TwinStore
@@ -23,7 +25,9 @@ def explainers(
     catalogue: Catalogue,
     book: AuditBook,
     clock: Clock,
-    gate: Gate | None = None,
+    gate: Gate,
+    consents: Consents,
+    looks: Looks,
 ) -> Why:
     """Everything this region can explain."""
     ledger = Ledger(database)
@@ -35,10 +39,16 @@ def explainers(
             "claim": trust.Claims(database, book, clock),
             "policy": Policies(),
             "act": Acts(),
+            "grant": consent.Grants(consents, book.find, clock),
+            "guest": consent.Guests(consents, book.find, clock),
+            "conflict": consent.Conflicts(consents, book.find),
+            "look": consent.Seen(looks, catalogue, book.find),
+            "vehicle": consent.Vehicles(consents, book.find, clock),
             "gap": telemetry.Gaps(ledger),
             "quarantine": telemetry.Held(ledger),
             "flag": telemetry.Flags(history, TwinStore(database), catalogue),
         },
         clock,
         gate,
+        looks.note,
     )

@@ -55,7 +55,9 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     rights = await ConsentTable.open(parts.database, parts.clock)
     looks = Looks(parts.database, parts.audit, parts.clock)
     ledger, twins = Ledger(parts.database), TwinStore(parts.database)
-    consents = Consents(parts.database, parts.audit, parts.clock, parts.random)
+    handover = Handover(parts.database, history, registry, twins, ledger, parts.audit, parts.clock)
+    consents = Consents(parts.database, parts.audit, parts.clock, parts.random, renew=handover.renew)
+    handover.renamed = consents.renamed
     gate = Gate(configuration.region, rights)
     access = Access(
         lambda leaf, _at_us: is_known(leaf),
@@ -103,8 +105,14 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             pmtiles=Path(configuration.http.pmtiles) if configuration.http.pmtiles else None,
             chaos=SupervisorChaos(configuration) if SupervisorChaos.is_allowed(configuration) else None,
             why=explaining.explainers(
-                database=parts.database, history=history, catalogue=catalogue.standard(), book=book, clock=parts.clock,
+                database=parts.database,
+                history=history,
+                catalogue=catalogue.standard(),
+                book=book,
+                clock=parts.clock,
                 gate=gate,
+                consents=consents,
+                looks=looks,
             ),
         )
     )

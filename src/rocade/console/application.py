@@ -14,6 +14,7 @@ from litestar.static_files import create_static_files_router
 
 from rocade.console import live, my, operator, pages
 from rocade.console import signin as signin_pages
+from rocade.console import why as why_pages
 from rocade.console.chaos import Chaos
 from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
@@ -100,7 +101,14 @@ def create_app(services: Services) -> Litestar:
         *([*machine_access.HANDLERS, *machine_clients.HANDLERS] if services.tokens else ()),
         *telemetry_api.HANDLERS,
         *history_api.HANDLERS,
-        pages.router([*pages.HANDLERS, *operator.handlers(desk), *(signin_pages.HANDLERS if services.people else ())]),
+        pages.router(
+            [
+                *pages.HANDLERS,
+                *why_pages.HANDLERS,
+                *operator.handlers(desk),
+                *(signin_pages.HANDLERS if services.people else ()),
+            ]
+        ),
         *([pages.router(my.HANDLERS)] if services.mine else ()),
         *([pages.router(openid.REDIRECTS)] if services.openid else ()),
         *live.HANDLERS,
@@ -122,6 +130,7 @@ def create_app(services: Services) -> Litestar:
         "log": services.log,
         "database": services.database,
         "history": services.history,
+        "handover": handover_of(services),
         "town": services.town,
         "pmtiles": services.pmtiles,
         "chaos": services.chaos,
@@ -138,6 +147,13 @@ def create_app(services: Services) -> Litestar:
         "why": services.why or Why({}, services.clock),
     }
     return build(handlers, dependencies, services.access, version=_version())
+
+
+def handover_of(services: Services) -> Handover:
+    """What gives vehicles new references."""
+    names = ("database", "history", "registry", "twins", "ledger", "audit", "clock")
+    has = {name: getattr(services, name) for name in names}
+    return Handover(**has, renamed=services.consents.renamed if services.consents else None)
 
 
 def desk_of(services: Services, **more: Any) -> operator.Desk:

@@ -26,7 +26,7 @@ class About(msgspec.Struct, frozen=True):
 
     Shape: `acts` are names of the gate's table, none = nobody by that way; `ref` the vehicle it is about (0 = none), `classes` what
     of it (a mask of `core.data_classes`, 0 = as the act says), `signals` which values are told: a look the owner sees;
-    `parties` are ids of principals (`person:<hex>`, an identity URI, `peer:<address>`) whose own business it is.
+    `parties` are ids of principals (`person:<hex>`, an identity URI, `peer:<address>`) whose own business it is; `recipients` the same as a consent names them (`partner:<id>`).
     """
 
     acts: tuple[str, ...] = ()
@@ -34,6 +34,7 @@ class About(msgspec.Struct, frozen=True):
     classes: int = 0
     signals: tuple[int, ...] = ()
     parties: frozenset[str] = frozenset()
+    recipients: frozenset[str] = frozenset()
     is_public: bool = False
 
 

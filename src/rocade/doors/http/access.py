@@ -159,7 +159,8 @@ class Access:
                 self.note_look(permit, ref, _asked_signals(scope))
             return permit
         except Refused as refusal:
-            self.note_refusal(principal.id, refusal.code, act, ref, scope.get("rocade.request_id", ""))
+            missing = str(refusal.facts.get("missing", ""))
+            self.note_refusal(principal.id, refusal.code, act, ref, scope.get("rocade.request_id", ""), missing)
             raise
 
     async def recheck(self, scope: Any, act: Act, ref: int | None = None) -> None:
@@ -227,12 +228,20 @@ class Access:
             self._looks.note(permit, ref, permit.act.name, numbers, self._clock.now_us())
 
     def note_refusal(
-        self, actor: str, code: str, act: Act | None = None, ref: int | None = None, request_id: str = ""
+        self,
+        actor: str,
+        code: str,
+        act: Act | None = None,
+        ref: int | None = None,
+        request_id: str = "",
+        missing: str = "",
     ) -> None:
         """Audit a refused handshake or request; nothing the peer claimed is repeated."""
         facts: dict[str, str | int | float] = {"request": request_id} if request_id else {}
         if act is not None:
             facts["act"] = act.name
+        if missing:
+            facts["missing"] = missing
         subject = f"vehicle:{ref}" if ref is not None else "http"
         self._audit.note(AuditEntry(self._clock.now_us(), actor, "http.access", subject, "refused", code, facts))
 

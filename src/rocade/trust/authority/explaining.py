@@ -20,9 +20,10 @@ from rocade.trust.authority.gate.acts import READ_AUDIT, READ_CERTIFICATES, READ
 
 _HEX = re.compile(r"[0-9a-f]{16}")
 _SERIAL = re.compile(r"[0-9a-f]{1,40}")
-_ASKABLE = re.compile(r"(?:certificate|vehicle|quarantine|grant|invitation|claim|person|look|policy):\S+")
+_ASKABLE = re.compile(r"(?:certificate|vehicle|quarantine|claim|look|policy):\S+|(?:grant|guest|conflict)-[0-9a-f]{16}")
 _REF = re.compile(r"\d{1,19}", re.ASCII)
 LONGEST_POSITION = 18
+LOOK = "consent.look"
 _KNOWN = frozenset({"request", "act", "missing", "purpose", "more"})
 _MISSING = frozenset(
     {"engine", "proof", "region", "purpose", "passkey", "duty", "known", "operators", "account", "ownership", "token",
@@ -196,10 +197,11 @@ def askable(text: str) -> str:
 def about(entry: AuditEntry) -> About:
     """An entry concerns who acted, the account or vehicle it was done to, and the keepers of the log.
 
-    Refusals do not concern a vehicle's owner: they would tell him of others.
+    Of a vehicle its owner is told looks, and what the region did; not what other persons tried or did, nor refusals.
     """
     kind, _, name = entry.subject.partition(":")
     parties = {entry.actor, entry.subject} if kind == "person" else {entry.actor}
-    is_vehicle = kind == "vehicle" and bool(_REF.fullmatch(name)) and entry.outcome != "refused"
+    is_told = entry.outcome != "refused" and (entry.action == LOOK or not entry.actor.startswith("person:"))
+    is_vehicle = kind == "vehicle" and bool(_REF.fullmatch(name)) and is_told
     acts = (READ_AUDIT.name, READ_LOOKS.name) if is_vehicle else (READ_AUDIT.name,)
     return About(acts, int(name) if is_vehicle else 0, parties=frozenset(parties))

@@ -1,7 +1,7 @@
 """Why: who may be told the chain of facts behind an id, and by which explainer.
 
-Flow: a code is explained to everybody, in general -> the kind of an id (what stands before the first colon; 16 hexadecimal
-digits are a request) names its explainer, handed in at wiring -> the explainer's `About` says whom the facts concern ->
+Flow: a code is explained to everybody, in general -> the kind of an id (its first word; 16 hexadecimal digits are a
+request) names its explainer, handed in at wiring -> the explainer's `About` says whom the facts concern ->
 the caller's own business, or the gate, asked for the act of reading the same thing by itself. What is not there and what
 is not the asker's get the same answer, `why.unknown`. Source: docs/decisions/0036-why.md.
 """
@@ -21,6 +21,7 @@ from rocade.core.why import About, Chain, Explainer
 from rocade.trust.authority.gate import Gate, Permit, Principal, acts
 
 _REQUEST = re.compile(r"[0-9a-f]{16}")
+_KIND = re.compile(r"([a-z]+)[:-](.+)")
 LONGEST_ID = 256
 
 type Noter = Callable[[Permit, int, str, tuple[int, ...], int], None]
@@ -67,15 +68,14 @@ class Why:
             return Chain(id, why.code_facts(id), About(is_public=True))
         if _REQUEST.fullmatch(id):
             id = f"request:{id}"
-        kind, colon, rest = id.partition(":")
-        explainer = self._explainers.get(kind)
-        if explainer is None or not colon or len(id) > LONGEST_ID:
-            return None
-        return await explainer.explain(rest)
+        found = _KIND.fullmatch(id) if len(id) <= LONGEST_ID else None
+        explainer = self._explainers.get(found[1]) if found else None
+        return await explainer.explain(found[2]) if found and explainer else None
 
     def _is_told(self, chain: Chain, principal: Principal) -> bool:
         about = chain.about
-        if about.is_public or (principal.id in about.parties and principal.id):
+        is_his = principal.id in about.parties or principal.recipient in about.recipients
+        if about.is_public or is_his:
             return True
         permit = self._permit(principal, about)
         if permit is not None and about.signals and self._note is not None:
