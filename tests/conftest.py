@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,12 @@ import asyncpg
 import pytest
 
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
+
+sys.path.insert(0, str(Path(__file__).parent / "house"))
+
+from leaks import watching
+
+__all__ = ["watching"]
 
 PACKAGES = (
     "rocade.fabric.database",

@@ -1,0 +1,301 @@
+"""A whole region's API, wired as it runs, and everybody who could stand before it.
+
+Real: the API role of `app.wiring` over PostgreSQL and a history store, its three listeners, mutual TLS, certificates, access
+tokens, sessions, ownership, consents, invitations. Three vehicles: `owned` (Odile's; she granted `energy` to a driver, an
+insurer, a workshop), `fleet` (nobody's) and `sold` (Félix's time, which ended: he sold it to Odile). Nothing is moved or
+sent: this is about who may ask. Use as a context manager; `roles` by name, `routes` from the application itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import asyncpg
+import httpx
+import msgspec
+import numpy as np
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificate
+from litestar import Litestar
+
+from rocade.app import configuration as settings
+from rocade.app import initialise, serving, wiring
+from rocade.core import catalogue, data_classes
+from rocade.core.identifiers import Identity
+from rocade.core.ports import SystemClock, SystemRandom
+from rocade.fabric.history import connect
+from rocade.services.consent import FOREVER_US, Consents
+from rocade.services.telemetry import store
+from rocade.services.telemetry.chunks import FLOAT, Chunks
+from rocade.services.vehicles.twin import FLOAT as TWIN_FLOAT
+from rocade.services.vehicles.twin import SLOT, Row, pack, upsert_many
+from rocade.trust.authority.gate import Act
+from rocade.trust.authority.machines.model import thumbprint
+from rocade.trust.authority.people import store as people_store
+from rocade.trust.authority.region import Region, create_region, issue_directory
+from rocade.trust.identity import tls
+
+CLOCK, RANDOM = SystemClock(), SystemRandom()
+ENERGY = data_classes.mask(["energy"])
+START_S = 60
+
+
+class Route(msgspec.Struct, frozen=True):
+    method: str
+    path: str
+    act: Act | None
+    is_page: bool
+
+
+class Role(msgspec.Struct):
+    """How one caller comes: as a machine with a certificate (and token), or as a person with a session's cookie."""
+
+    name: str
+    client: httpx.Client
+    person: str = ""
+    means: str = ""
+    purpose: str = ""
+
+
+class Crossroads:
+    def __init__(self, directory: Path, database_url: str, history_url: str) -> None:
+        self._directory, self._history_url = directory, history_url
+        with ExitStack() as held:
+            free = [held.enter_context(socket.socket()) for _ in range(3)]
+            for one in free:
+                one.bind(("127.0.0.1", 0))
+            est, api, pages = (one.getsockname()[1] for one in free)
+        template = settings.Configuration(
+            "eu", "rocade.test",
+            est=settings.Est(host="127.0.0.1", port=est),
+            http=settings.Http(api_host="127.0.0.1", api_port=api, pages_port=pages),
+        )  # fmt: skip
+        initialise.create(directory / "region", "eu", "rocade.test", template=template)
+        self.configuration = msgspec.structs.replace(
+            settings.load(directory / "region"), database_url=database_url, history_url=history_url
+        )
+        self.pages, self.api = f"http://localhost:{pages}", f"https://localhost:{api}"
+        self.roles: dict[str, Role] = {}
+        self.vehicles: dict[str, int] = {}
+        self._ready, self._over = threading.Event(), asyncio.Event()
+        self._fault: BaseException | None = None
+
+    def __enter__(self) -> Crossroads:
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(START_S), "the region did not start"
+        if self._fault:
+            raise self._fault
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for role in self.roles.values():
+            role.client.close()
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(30)
+
+    def call[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine where the region runs."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._fault = error
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        made: list[tuple[serving.Services, Litestar]] = []
+        real = serving.create_app
+
+        def remember(services: serving.Services) -> Litestar:
+            made.append((services, app := real(services)))
+            return app
+
+        with mock.patch.object(serving, "create_app", remember):
+            async with wiring.api(self.configuration):
+                self.services, self.app = made[0]
+                await self._furnish()
+                self._ready.set()
+                await self._over.wait()
+
+    @cached_property
+    def routes(self) -> list[Route]:
+        """Every route of the application, but the framework's own OPTIONS."""
+        return [
+            Route(method, route.path, handler.opt.get("act"), not handler.include_in_schema)
+            for route in self.app.routes
+            for handler in route.route_handlers
+            for method in sorted(handler.http_methods)
+            if method != "OPTIONS"
+        ]
+
+    # --- who and what there is ----------------------------------------------------------------------------------------
+
+    async def _furnish(self) -> None:
+        services = self.services
+        people, consents, clients = services.people, services.consents, services.clients
+        assert people and consents
+        assert clients
+        names: dict[str, tuple[str, tuple[str, ...]]] = {
+            "owner": ("", ()), "other owner": ("", ()), "former owner": ("", ()), "driver": ("", ()),
+            "ended driver": ("", ()), "dealer's employee": ("dealer:garage", ()), "support": ("", ("support",)),
+            "security": ("", ("security",)), "release": ("", ("release",)),
+        }  # fmt: skip
+        self.persons = {
+            name: (await people.add(f"Crossroads {name.title()}", duties, organisation)).id
+            for name, (organisation, duties) in names.items()
+        }
+        self.victim = (await people.add("Crossroads Victim")).id
+        await self._give_vehicles()
+        for kind, name, purposes in (("partner", "assur", ["insurance"]), ("dealer", "stranger", ["maintenance"])):
+            await clients.put(Identity("rocade.test", "eu", kind, name), purposes, "test")
+        await self._open_doors()
+
+    async def _give_vehicles(self) -> None:
+        consents, persons = self.services.consents, self.persons
+        assert consents
+        vins = {"owned": "VF1CRSSRDADS00001", "others": "VF1CRSSRDADS00002", "fleet": "VF1CRSSRDADS00003",
+                "sold": "VF1CRSSRDADS00004"}  # fmt: skip
+        for name, vin in vins.items():
+            made = await self.services.registry.add(vin, "car", "peugeot", "e-208", "electric", "eu")
+            self.vehicles[name] = int(made.ref)
+            await self._say(int(made.ref))
+        self.vins = vins
+        await consents.own(self.vehicles["owned"], persons["owner"])
+        await consents.own(self.vehicles["others"], persons["other owner"])
+        await consents.own(self.vehicles["sold"], persons["former owner"])
+        seller = Consents(self.services.database, self.services.audit, CLOCK, RANDOM, renew=self._renew)
+        await seller.claim(await seller.sell(self.vehicles["sold"], persons["former owner"]), persons["owner"])
+        owned, owner = self.vehicles["owned"], persons["owner"]
+        await consents.grant(owned, owner, "partner:assur", "insurance", ENERGY)
+        await consents.grant(owned, owner, "dealer:garage", "maintenance", ENERGY)
+        self.guests: dict[str, str] = {}
+        for name in ("driver", "ended driver"):
+            guest, code = await consents.invite(owned, owner, ENERGY, CLOCK.now_us() + 86_400_000_000)
+            await consents.accept(code, persons[name])
+            self.guests[name] = guest.id
+        await consents.end(owned, owner, self.guests["ended driver"])
+        self.others_grant = await consents.grant(
+            self.vehicles["others"], persons["other owner"], "partner:assur", "insurance", ENERGY, until_us=FOREVER_US
+        )
+
+    async def _renew(self, connection: Any, ref: int, _at_us: int) -> int:
+        renewed = int(self.services.registry.draw_ref())
+        await connection.execute("UPDATE vehicle SET ref = $2 WHERE ref = $1", ref, renewed)
+        return renewed
+
+    async def _say(self, ref: int) -> None:
+        """A vehicle's latest values and one minute of history, of two classes."""
+        names, now_us = catalogue.standard(), CLOCK.now_us()
+        said = {"Vehicle.Speed": 42.0, "Vehicle.CurrentLocation.Latitude": 48.5, "Vehicle.CurrentLocation.Longitude": 1.5,
+                "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed": 74.5}  # fmt: skip
+        slots = np.zeros(len(said), SLOT)
+        slots["signal"] = [int(names.by_name(one).id) for one in said]
+        slots["value"] = np.array(list(said.values()), np.float64).view(np.int64)
+        slots["time_us"] = slots["changed_us"] = now_us
+        slots["form"] = TWIN_FLOAT
+        slots.sort(order="signal")
+        async with self.services.database.pool.acquire() as connection, connection.transaction():
+            await upsert_many(connection, [Row(ref, now_us, 0, 48.5, 1.5, 42.0, pack(slots, ()))])
+        history = connect(self._history_url)
+        await store.ensure(history)
+        for name, value in said.items():
+            await store.insert(history, _minute(ref, int(names.by_name(name).id), now_us, value), f"{ref}-{name}")
+        await history.close()
+
+    async def _open_doors(self) -> None:
+        for name, person in self.persons.items():
+            purpose = "maintenance" if name == "dealer's employee" else ""
+            await self._person(name, person, "passkey", purpose)
+        await self._person("owner by link", self.persons["owner"], "link")
+        await self._person("security by link", self.persons["security"], "link")
+        self.roles["nobody"] = Role("nobody", self._page_client())
+        authority = Region(self.configuration.trust, CLOCK, RANDOM)
+        self._machine("command line", self.configuration.operator)
+        for kind, name in (("partner", "assur"), ("dealer", "stranger"), ("service", "monitor")):
+            issue_directory(authority, self._directory / name, authority.identity(kind, name))
+        self._machine("monitor", self._directory / "monitor")
+        self._machine("partner, certificate alone", self._directory / "assur", purpose="insurance")
+        await self._token("partner", "partner", "assur", "insurance")
+        await self._token("dealer without consent", "dealer", "stranger", "maintenance")
+        abroad = create_region(self._directory / "abroad", "cn", "rocade.test", CLOCK, RANDOM)
+        issue_directory(abroad, self._directory / "foreigner", abroad.identity("partner", "assur"))
+
+    async def _person(self, name: str, person: str, means: str, purpose: str = "") -> None:
+        client = self._page_client()
+        self.roles[name] = Role(name, client, person, means, purpose)
+        client.cookies.set("rocade_session", await self._secret(person, means))
+
+    async def _secret(self, person: str, means: str) -> str:
+        people = self.services.people
+        assert people
+        found = await people.by_id(person)
+        async with people_store.transaction(self.services.database) as connection:
+            return await people.sessions.open(connection, found, means)
+
+    def renew(self, role: Role) -> None:
+        """Fresh sessions for a person whose last request may have ended all of his."""
+        for one in self.roles.values() if role.person else ():
+            if one.person == role.person:
+                one.client.cookies.set("rocade_session", self.call(self._secret(one.person, one.means)))
+
+    def _page_client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.pages, headers={"origin": self.pages}, timeout=30, trust_env=False)
+
+    def _machine(self, name: str, directory: Path, purpose: str = "") -> httpx.Client:
+        verify: ssl.SSLContext = tls.client_context(directory)
+        client = httpx.Client(base_url=self.api, verify=verify, timeout=30, trust_env=False)
+        self.roles[name] = Role(name, client, purpose=purpose)
+        return client
+
+    async def _token(self, name: str, kind: str, id: str, purpose: str) -> None:
+        tokens = self.services.tokens
+        assert tokens
+        directory = self._directory / id
+        leaf = load_pem_x509_certificate((directory / "certificate.pem").read_bytes()).public_bytes(Encoding.DER)
+        identity = Identity("rocade.test", "eu", kind, id)
+        await asyncio.sleep(1.2)  # clients are pushed to the tokens' table
+        token = await tokens.issue(identity, thumbprint(leaf), [purpose])
+        self._machine(name, directory).headers["authorization"] = f"Bearer {token}"
+
+    def foreigner(self) -> httpx.Client:
+        """A partner of another region, with that region's good certificate."""
+        context = tls.client_context(self._directory / "foreigner")
+        context.load_verify_locations(self.configuration.trust / "trust.pem")
+        return httpx.Client(base_url=self.api, verify=context, timeout=10, trust_env=False)
+
+
+def _minute(ref: int, signal: int, end_us: int, value: float) -> Chunks:
+    one = np.ones(1, np.int64)
+    return Chunks(
+        vehicle=one.astype(np.uint64) * ref, signal=one.astype(np.uint32) * signal, arrived_us=one * end_us,
+        start_us=one * (end_us - 60_000_000), step_us=one * 1_000_000, rows=one * 60, kind=np.array([FLOAT], np.uint8),
+        exponent=np.zeros(1, np.int8), ints=np.zeros(0, np.int64), floats=np.full(60, value),
+        doubt_at=np.zeros(0, np.int64), doubt_flags=np.zeros(0, np.uint8),
+    )  # fmt: skip
+
+
+def copied(server_url: str, template: str, name: str = "crossroads") -> str:
+    """URL of a database of its own, copied from the migrated one."""
+
+    async def make() -> None:
+        connection = await asyncpg.connect(server_url)
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, make()).result()
+    return server_url.replace("@/rocade?", f"@/{name}?")
