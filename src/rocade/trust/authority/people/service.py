@@ -168,7 +168,7 @@ class People:
             async with store.transaction(parts.database) as connection:
                 now_us = parts.clock.now_us()
                 lost = require(await store.read_person(connection, number, now_us, lock=True))
-                self._check_duty(by, "security" if lost.is_operator else "support")
+                self._check_duty(by, "security", *([] if lost.is_operator else ["support"]))
                 passkeys = await store.end_passkeys(connection, number, now_us)
                 sessions = await store.end_sessions(connection, number, now_us)
                 await store.end_links(connection, number, now_us)
@@ -189,7 +189,7 @@ class People:
         """
         if by.id == person:
             raise Refused("people.self", "nobody invites himself; ask a second person")
-        self._check_duty(by, "security" if (await self.by_id(person)).is_operator else "support")
+        self._check_duty(by, "security", *([] if (await self.by_id(person)).is_operator else ["support"]))
         if await self.passkeys.list(person):
             raise Refused("people.passkey.exists", "this person has a passkey; recover the access instead")
         return await self.link(person, "invitation", RECOVERY_S, by.id)
@@ -259,6 +259,9 @@ class People:
         self._check_duty(by, "security")
         await self.end(person, by.id)
 
-    def _check_duty(self, by: Principal, duty: str) -> None:
-        if by.means not in {"passkey", "certificate"} or duty not in by.duties:
-            raise Refused("people.duty.missing", f"this needs an operator with the {duty} duty and a passkey")
+    def _check_duty(self, by: Principal, *duties: str) -> None:
+        """One of these will do."""
+        if by.means not in {"passkey", "certificate"} or not by.duties & set(duties):
+            raise Refused(
+                "people.duty.missing", f"this needs an operator with the duty {' or '.join(duties)}, and a passkey"
+            )
