@@ -21,7 +21,7 @@ from rocade.console.my.frame import (
     car_of,
     class_choices,
     day_text,
-    day_us,
+    last_moment_us,
     name_of,
     piece,
     qr,
@@ -105,7 +105,7 @@ async def _drivers(request: AnyRequest, mine: Mine, guests: Sequence[Guest], *, 
 async def invite(request: AnyRequest, ref: FromPath[int], mine: MineDependency) -> Response[str]:
     """The answer shows the code and its link, once."""
     form = await request.form()
-    until_us = min(day_us(form.get("until", "")) + DAY_US, mine.clock.now_us() + LONGEST_DAYS * DAY_US)
+    until_us = min(last_moment_us(form, "until"), mine.clock.now_us() + LONGEST_DAYS * DAY_US)
     classes = data_classes.mask(form.getall("classes", []))
     guest, code = await mine.consents.invite(ref, permit_of(request).principal.id, classes, until_us)
     link = f"{mine.people.site.origin}/my/invitations/{code}"

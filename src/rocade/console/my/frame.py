@@ -7,6 +7,7 @@ Every handler names its act, the guard asks the gate; `permit_of(request).right`
 from __future__ import annotations
 
 import functools
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 import segno
 from litestar import Response
+from litestar.datastructures import FormMultiDict
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
@@ -187,6 +189,16 @@ async def version(mine: Mine, ref: int) -> str:
 def day_text(us: int) -> str:
     """A date as <input type=date> takes it (UTC)."""
     return datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%d")
+
+
+def last_moment_us(form: FormMultiDict, name: str) -> int:
+    """The last second of a date in a form, in the time zone the page's script says (`zone`: minutes behind UTC).
+
+    Raises: Refused `console.date`.
+    """
+    zone = str(form.get("zone", "0"))
+    behind = int(zone) if re.fullmatch(r"-?\d{1,3}", zone) else 0
+    return day_us(str(form.get(name, ""))) + DAY_US + behind * 60_000_000 - 1_000_000
 
 
 def day_us(text: str) -> int:

@@ -45,7 +45,7 @@ async def list_looks(
     request: AnyRequest,
     ref: FromPath[int],
     mine: MineDependency,
-    show: str = "others",
+    show: FromQuery[str] = "others",
     before: FromQuery[str | None] = None,
 ) -> Response[str]:
     """`show`: others | you | all; `before`: the cursor of a list."""

@@ -23,7 +23,7 @@ from rocade.console.my.frame import (
     car_of,
     class_choices,
     day_text,
-    day_us,
+    last_moment_us,
     name_of,
     piece,
     show,
@@ -233,7 +233,7 @@ async def narrow(
     form = await request.form()
     until = form.get("until", "")
     classes = data_classes.mask(form.getall("classes", []))
-    until_us = day_us(until) + DAY_US if until else None
+    until_us = last_moment_us(form, "until") if until else None
     try:
         found = next((one for one in await mine.consents.grants(ref, True) if one.id == grant_id), None)
         if found and until_us and day_text(found.end_us) == until:

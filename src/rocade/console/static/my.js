@@ -8,16 +8,23 @@ const handlers = new Map();
 export const on = (name, handle) => { handlers.set(name, handle); source.now?.addEventListener(name, receive(name)); };
 const receive = (name) => (event) => handlers.get(name)?.(JSON.parse(event.data));
 
-/** What was shown is gone from the page, not only covered. */
-function empty(which) {
+/** What was shown is gone from the page, not only covered. An act of this page that ends its own right (erasing) is let finish. */
+async function empty(which) {
   source.now?.close();
   source.now = null;
+  while (acting) await new Promise((done) => setTimeout(done, 100));
+  if (document.querySelector("[data-done]")) return;
   document.getElementById("sheet").replaceChildren(document.getElementById(which).content.cloneNode(true));
   document.title = "Rocade";
   document.getElementById("notices").replaceChildren();
   document.getElementById("content").focus();
   dispatchEvent(new Event("emptied"));
 }
+
+document.addEventListener("htmx:configRequest", (event) => { if (event.detail.verb !== "get") event.detail.parameters.zone = new Date().getTimezoneOffset(); }); // dates of forms end here, not in Greenwich
+let acting = 0;
+document.addEventListener("htmx:beforeRequest", (event) => { acting += Number(event.detail.requestConfig.verb !== "get"); });
+document.addEventListener("htmx:afterRequest", (event) => { acting -= Number(event.detail.requestConfig.verb !== "get"); });
 
 /** Consents or drivers are others than this page shows: fetch its board anew and say so, unless it was this page's own act. */
 async function changed({ version }) {
