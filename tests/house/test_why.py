@@ -19,6 +19,7 @@ from rocade.trust.identity import tls
 from rocade.wire.batch import CODES
 
 ROOT = Path(__file__).resolve().parents[2]
+MQTT_ACTIONS = {"mqtt.connect", "mqtt.connection", "mqtt.publish", "mqtt.subscribe"}
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 
@@ -50,6 +51,8 @@ def codes() -> set[str]:
         "http.unforeseen",
         "http.status.*",
     }
+    door = "".join(file.read_text("utf-8") for file in (ROOT / "src/rocade/doors/mqtt").glob("*.py"))
+    found |= {*re.findall(r'"(mqtt\.[a-z_]+)"', door)} - MQTT_ACTIONS | {"worker.failed"}
     return found | {*CODES} | {f"audit.{what}" for what in ("altered", "dropped", "reordered", "truncated")}
 
 
