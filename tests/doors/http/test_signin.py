@@ -4,118 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.doors.http.signing_in import MINUTE_US, Desk, answer, desk
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "trust/authority/people"))
 
 from authenticator import PRESENT, Authenticator, text
-from tests.doors.http.conftest import Unowned
 
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
-from rocade.doors.http import Access, Listeners, build, loopback_sockets, signin
-from rocade.fabric.database import Database
-from rocade.trust.authority.gate import Gate
-from rocade.trust.authority.people import People, Person, Site
-
-MINUTE_US = 60_000_000
-
-
-class TurnedClock(SystemClock):
-    """The real clock, turned forward at will."""
-
-    ahead_us = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
-
-    def monotonic_s(self) -> float:
-        return super().monotonic_s() + self.ahead_us / 1e6
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    def last(self) -> tuple[str, str, str]:
-        entry = self.entries[-1]
-        return entry.action, entry.outcome, entry.reason
-
-
-class Desk:
-    """The sign-in door of a region with one person who has one passkey."""
-
-    def __init__(self, people: People, address: str, clock: TurnedClock, audit: Notes) -> None:
-        self.people, self.address, self.clock, self.audit = people, address, clock, audit
-        self.passkey = Authenticator(address)
-        self.person: Person
-
-    def browser(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.address, headers={"origin": self.address}, trust_env=False)
-
-    async def enter(self, browser: httpx.AsyncClient, person: Person) -> dict[str, Any]:
-        secret = await self.people.link(person.id, "test", 60)
-        return await answer(browser, "/v1/signin/link", secret=secret)
-
-    async def register(
-        self, browser: httpx.AsyncClient, passkey: Authenticator, touch: str = "", **lies: Any
-    ) -> dict[str, Any]:
-        options = await answer(browser, "/v1/account/passkeys/options", touch)
-        return await answer(browser, "/v1/account/passkeys", credential=passkey.create(options, **lies), name="Laptop")
-
-    async def sign_in(
-        self, browser: httpx.AsyncClient, passkey: Authenticator | None = None, **lies: Any
-    ) -> dict[str, Any]:
-        options = await answer(browser, "/v1/signin/options")
-        return await answer(browser, "/v1/signin", credential=(passkey or self.passkey).get(options, **lies))
-
-    async def touch(self, browser: httpx.AsyncClient, act: str, subject: str = "") -> str:
-        options = await answer(browser, "/v1/touches/options", act=act, subject=subject)
-        return str((await answer(browser, "/v1/touches", credential=self.passkey.get(options)))["touch"])
-
-
-async def answer(browser: httpx.AsyncClient, path: str, touch: str = "", **body: Any) -> dict[str, Any]:
-    """The document of an answer, whether it is what was asked for or a problem."""
-    found = await browser.post(path, json=body, headers={"rocade-touch": touch} if touch else {})
-    return {"http": found.status_code, **found.json()}
-
-
-@pytest.fixture
-async def desk(database: Database, tmp_path: Path) -> AsyncIterator[Desk]:
-    clock, audit = TurnedClock(), Notes()
-    sockets = loopback_sockets(0)
-    address = f"http://localhost:{sockets[0].getsockname()[1]}"
-    people = People(database, audit, clock, SystemRandom(), Site.at(address), "eu")
-    access = Access(lambda *_: None, lambda _: False, Gate("eu", Unowned()), audit, clock, sessions=people)  # type: ignore[arg-type,return-value]
-    app = build(signin.HANDLERS, {"people": people}, access, version="0")
-    async with serving(Listeners(app, SystemRandom(), pages=sockets)):
-        made = Desk(people, address, clock, audit)
-        made.person = await people.add("Ada")
-        async with made.browser() as browser:
-            assert (await made.enter(browser, made.person))["next"] == "/account"
-            assert (await made.register(browser, made.passkey))["http"] == 200
-        yield made
-
-
-@asynccontextmanager
-async def serving(listeners: Listeners) -> AsyncIterator[None]:
-    running = asyncio.create_task(listeners.serve())
-    await asyncio.wait_for(listeners.started(), 10)
-    yield
-    listeners.stop()
-    await asyncio.wait_for(running, 10)
+__all__ = ["desk"]
 
 
 async def test_a_passkey_signs_in_without_any_name_typed(desk: Desk) -> None:
@@ -213,3 +114,20 @@ async def test_too_many_wrong_answers_are_made_to_wait(desk: Desk) -> None:
         assert 0 < int(found.headers["retry-after"]) <= 600
         desk.clock.ahead_us = 10 * MINUTE_US
         assert (await desk.sign_in(browser))["http"] == 200
+
+
+async def test_signing_out_everywhere_ends_open_streams_within_two_seconds(desk: Desk) -> None:
+    async with desk.browser() as one, desk.browser() as other:
+        await desk.sign_in(one)
+        await desk.sign_in(other)
+        async with one.stream("GET", "/ticks") as stream:
+            lines = stream.aiter_lines()
+            await anext(lines)
+            assert (await answer(other, "/v1/signout/everywhere"))["ended"] == 3
+            began_s = asyncio.get_running_loop().time()
+            seen = [line async for line in lines]
+        assert asyncio.get_running_loop().time() - began_s <= 2
+        assert seen[-3] == "event: ended"
+        assert "access.session" in seen[-2]
+        assert (await one.get("/v1/account")).status_code == 401
+        assert (await other.get("/v1/account")).status_code == 401

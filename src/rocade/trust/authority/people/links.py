@@ -9,7 +9,7 @@ from __future__ import annotations
 from rocade.core.errors import Refused
 from rocade.trust.authority.people import store
 from rocade.trust.authority.people.limits import Limit
-from rocade.trust.authority.people.model import SECOND_US, Person, person_number
+from rocade.trust.authority.people.model import SECOND_US, Person, person_number, require
 from rocade.trust.authority.people.parts import Parts, hash_of
 from rocade.trust.authority.people.sessions import Sessions
 
@@ -84,12 +84,3 @@ def _usable(link: store.Link | None, now_us: int) -> store.Link:
     if now_us >= link.until_us:
         raise Refused("people.link.expired", "this link has expired; ask for a new one")
     return link
-
-
-def require(person: Person | None) -> Person:
-    """Raises: Refused `people.unknown`, `people.ended`."""
-    if person is None:
-        raise Refused("people.unknown", "there is no such person")
-    if person.ended_us is not None:
-        raise Refused("people.ended", "this person has no access here any more")
-    return person

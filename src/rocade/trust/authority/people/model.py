@@ -135,6 +135,15 @@ def person_number(id: str) -> int:
     return int(match[1], 16)
 
 
+def require(person: Person | None) -> Person:
+    """Raises: Refused `people.unknown`, `people.ended`."""
+    if person is None:
+        raise Refused("people.unknown", "there is no such person")
+    if person.ended_us is not None:
+        raise Refused("people.ended", "this person has no access here any more")
+    return person
+
+
 def check_person(name: str, organisation: str, language: str) -> None:
     """Raises: Refused `people.invalid`."""
     if not 1 <= len(name.strip()) <= NAME_LIMIT or not name.isprintable():

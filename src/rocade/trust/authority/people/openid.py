@@ -22,8 +22,7 @@ from joserfc.jwk import KeySet
 from rocade.core.errors import Refused
 from rocade.trust.authority.people import store
 from rocade.trust.authority.people.challenges import Challenges
-from rocade.trust.authority.people.links import require
-from rocade.trust.authority.people.model import SECOND_US, Person, Session, person_number
+from rocade.trust.authority.people.model import SECOND_US, Person, Session, person_number, require
 from rocade.trust.authority.people.parts import Parts
 from rocade.trust.authority.people.sessions import Sessions
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
+from rocade.core.errors import Refused
 from rocade.core.ports import Audit, AuditEntry, Clock, Random
 from rocade.fabric.database import Database
 from rocade.trust.authority.people.model import Site
@@ -35,6 +38,15 @@ class Parts:
     def note(self, actor: str, action: str, subject: str, reason: str) -> None:
         """Write down a refusal."""
         self.audit.note(AuditEntry(self.clock.now_us(), actor, action, subject, "refused", reason))
+
+    @contextlib.contextmanager
+    def noting(self, actor: str, action: str, subject: str) -> Iterator[None]:
+        """Write down what is refused inside."""
+        try:
+            yield
+        except Refused as refusal:
+            self.note(actor, action, subject, refusal.code)
+            raise
 
     async def record(self, actor: str, action: str, subject: str, **facts: str | int | float) -> None:
         """Write down an act before it counts."""

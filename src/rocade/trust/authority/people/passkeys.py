@@ -14,7 +14,7 @@ from rocade.trust.authority.people import ceremonies, store
 from rocade.trust.authority.people.ceremonies import Options
 from rocade.trust.authority.people.challenges import Challenges
 from rocade.trust.authority.people.limits import BEGINNINGS, FAILURES, Limit
-from rocade.trust.authority.people.model import NAME_LIMIT, Passkey, Person, Session, person_number
+from rocade.trust.authority.people.model import NAME_LIMIT, Passkey, Person, Session, person_number, require
 from rocade.trust.authority.people.parts import Parts
 from rocade.trust.authority.people.sessions import Sessions
 
@@ -65,9 +65,7 @@ class Passkeys:
                 now_us = self._parts.clock.now_us()
                 sign_count = self.proven(answer, passkey)
                 assert passkey is not None
-                person = await store.read_person(connection, person_number(passkey.person), now_us)
-                if person is None or person.ended_us is not None:
-                    raise Refused("people.ended", "this person has no access here any more")
+                person = require(await store.read_person(connection, person_number(passkey.person), now_us))
                 await store.use_passkey(connection, passkey.number, sign_count, now_us)
                 secret = await self._sessions.open(connection, person, "passkey", passkey.number)
                 await self._parts.record(person.id, "people.sign_in", f"passkey:{passkey.number:x}")
@@ -91,11 +89,8 @@ class Passkeys:
         return sign_count
 
     def _check_attempts(self, peer: str) -> None:
-        try:
+        with self._parts.noting(peer, "people.sign_in", "people"):
             self.failures.check(peer)
-        except Refused as refusal:
-            self._parts.note(peer, "people.sign_in", "people", refusal.code)
-            raise
 
     def refused(self, refusal: Refused, action: str, peer: str, person: str) -> None:
         """Count and audit a wrong answer, by address and, where a passkey names one, by person."""
@@ -122,15 +117,13 @@ class Passkeys:
         """
         parts, number = self._parts, person_number(session.person.id)
         check_name(name)
-        try:
+        with parts.noting(session.person.id, "people.passkey.add", session.person.id):
             answer = ceremonies.parse_registration(credential)
             await self._challenges.take(answer.challenge, REGISTER, browser, number)
             proven = ceremonies.verify_registration(parts.site, answer)
             async with store.transaction(parts.database) as connection:
                 now_us = parts.clock.now_us()
-                person = await store.read_person(connection, number, now_us, lock=True)
-                if person is None or person.ended_us is not None:
-                    raise Refused("people.ended", "this person has no access here any more")
+                person = require(await store.read_person(connection, number, now_us, lock=True))
                 self._check_may_register(session, len(await store.read_passkeys(connection, number)))
                 passkey = Passkey(
                     parts.number(), proven.credential_id, person.id, proven.public_key, proven.sign_count, name.strip(),
@@ -138,12 +131,10 @@ class Passkeys:
                 )  # fmt: skip
                 if not await store.add_passkey(connection, passkey):
                     raise Refused("people.passkey.exists", "this passkey is registered already")
-                await store.end_sessions(connection, number, now_us, number=session.number)
+                if not await store.end_sessions(connection, number, now_us, number=session.number):
+                    raise Refused("people.session.missing", "you were signed out meanwhile; sign in first")
                 secret = await self._sessions.open(connection, person, "passkey", passkey.number)
                 await parts.record(person.id, "people.passkey.add", f"passkey:{passkey.number:x}")
-        except Refused as refusal:
-            parts.note(session.person.id, "people.passkey.add", session.person.id, refusal.code)
-            raise
         self._sessions.forget()
         return secret, passkey
 

@@ -17,9 +17,10 @@ from rocade.fabric.database import Database
 from rocade.trust.authority.gate.model import Principal
 from rocade.trust.authority.people import store
 from rocade.trust.authority.people.challenges import Challenges
-from rocade.trust.authority.people.links import Links, require
+from rocade.trust.authority.people.links import Links
 from rocade.trust.authority.people.model import (
     DAY_US,
+    SECOND_US,
     Duty,
     Person,
     Session,
@@ -28,6 +29,7 @@ from rocade.trust.authority.people.model import (
     check_person,
     person_id,
     person_number,
+    require,
 )
 from rocade.trust.authority.people.openid import Accounts
 from rocade.trust.authority.people.parts import Parts, hash_of
@@ -142,7 +144,7 @@ class People:
         Raises: Refused `people.unknown`, `people.ended`, `people.self`.
         """
         if person == actor:
-            raise Refused("people.self", "nobody ends his own access; ask a second person")
+            raise Refused("people.self", "nobody does this for himself; ask a second person")
         parts, number = self._parts, person_number(person)
         async with store.transaction(parts.database) as connection:
             now_us = parts.clock.now_us()
@@ -162,37 +164,33 @@ class People:
         Raises: Refused `people.self`, `people.duty.missing`, `people.unknown`, `people.ended`.
         """
         parts, number, secret = self._parts, person_number(person), self._parts.secret()
-        try:
-            if by.id == person:
-                raise Refused("people.self", "nobody recovers himself; ask a second person")
+        with parts.noting(by.id, "people.recover", person):
+            _check_other(by, person)
             async with store.transaction(parts.database) as connection:
                 now_us = parts.clock.now_us()
                 lost = require(await store.read_person(connection, number, now_us, lock=True))
-                self._check_duty(by, "security", *([] if lost.is_operator else ["support"]))
+                _check_duty(by, *_desk_duties(lost))
                 passkeys = await store.end_passkeys(connection, number, now_us)
                 sessions = await store.end_sessions(connection, number, now_us)
                 await store.end_links(connection, number, now_us)
                 await store.drop_accounts(connection, number)
-                until_us = now_us + int(RECOVERY_S * 1e6)
+                until_us = now_us + int(RECOVERY_S * SECOND_US)
                 await store.add_link(connection, hash_of(secret), number, "recovery", now_us, until_us)
                 await parts.record(by.id, "people.recover", person, passkeys=passkeys, sessions=sessions)
-        except Refused as refusal:
-            parts.note(by.id, "people.recover", person, refusal.code)
-            raise
         self.sessions.forget()
         return secret
 
     async def invite(self, by: Principal, person: str) -> str:
         """A new one-time link for somebody who has no passkey yet; who has one is recovered, which he notices.
 
-        Raises: Refused `people.self`, `people.passkey.exists`, `people.duty.missing`.
+        Raises: Refused `people.self`, `people.passkey.exists`, `people.duty.missing`, `people.unknown`.
         """
-        if by.id == person:
-            raise Refused("people.self", "nobody invites himself; ask a second person")
-        self._check_duty(by, "security", *([] if (await self.by_id(person)).is_operator else ["support"]))
-        if await self.passkeys.list(person):
-            raise Refused("people.passkey.exists", "this person has a passkey; recover the access instead")
-        return await self.link(person, "invitation", RECOVERY_S, by.id)
+        with self._parts.noting(by.id, "people.link.make", person):
+            _check_other(by, person)
+            _check_duty(by, *_desk_duties(await self.by_id(person)))
+            if await self.passkeys.list(person):
+                raise Refused("people.passkey.exists", "this person has a passkey; recover the access instead")
+            return await self.link(person, "invitation", RECOVERY_S, by.id)
 
     async def lend(self, by: Principal, person: str, duty: str, scope: str, until_us: int) -> Duty:
         """Give a duty, or the part of it that `scope` names, until a date; at most a year.
@@ -201,29 +199,18 @@ class People:
         """
         parts, number = self._parts, person_number(person)
         now_us = parts.clock.now_us()
-        try:
+        with parts.noting(by.id, "people.duty.lend", person):
             check_duty(duty, scope, until_us, now_us)
             if until_us > now_us + LOAN_LIMIT_US:
                 raise Refused("people.invalid", "a duty is lent for a year at most", field="until_us")
-            if by.id == person:
-                raise Refused("people.self", "nobody gives himself a duty; ask a second person")
-            self._check_duty(by, "security")
+            _check_other(by, person)
+            _check_duty(by, "security")
             lent = Duty(parts.number(), duty, scope, by.id, until_us)
+            facts: dict[str, str | int] = {"duty": duty, "scope": scope, "until_us": until_us, "number": lent.number}
             async with store.transaction(parts.database) as connection:
                 require(await store.read_person(connection, number, now_us, lock=True))
                 await store.add_duty(connection, number, lent, now_us)
-                await parts.record(
-                    by.id,
-                    "people.duty.lend",
-                    person,
-                    duty=duty,
-                    scope=scope,
-                    until_us=until_us,
-                    number=lent.number,
-                )
-        except Refused as refusal:
-            parts.note(by.id, "people.duty.lend", person, refusal.code)
-            raise
+                await parts.record(by.id, "people.duty.lend", person, **facts)
         self.sessions.forget()
         return lent
 
@@ -233,14 +220,14 @@ class People:
         Raises: Refused `people.self`, `people.duty.missing`, `people.duty.unknown`.
         """
         parts = self._parts
-        if by.id == person:
-            raise Refused("people.self", "nobody changes his own duties; ask a second person")
-        self._check_duty(by, "security")
-        async with store.transaction(parts.database) as connection:
-            duty = await store.end_duty(connection, person_number(person), number, parts.clock.now_us())
-            if duty is None:
-                raise Refused("people.duty.unknown", "this person holds no such duty")
-            await parts.record(by.id, "people.duty.end", person, duty=duty, number=number)
+        with parts.noting(by.id, "people.duty.end", person):
+            _check_other(by, person)
+            _check_duty(by, "security")
+            async with store.transaction(parts.database) as connection:
+                duty = await store.end_duty(connection, person_number(person), number, parts.clock.now_us())
+                if duty is None:
+                    raise Refused("people.duty.unknown", "this person holds no such duty")
+                await parts.record(by.id, "people.duty.end", person, duty=duty, number=number)
         self.sessions.forget()
 
     async def enlist(self, by: Principal, name: str, organisation: str, language: str) -> Person:
@@ -248,20 +235,36 @@ class People:
 
         Raises: Refused `people.duty.missing`, `people.invalid`.
         """
-        self._check_duty(by, "security")
-        return await self.add(name, (), organisation, language, by.id)
+        with self._parts.noting(by.id, "people.add", "people"):
+            _check_duty(by, "security")
+            return await self.add(name, (), organisation, language, by.id)
 
     async def dismiss(self, by: Principal, person: str) -> None:
         """End somebody's access; see `end`.
 
         Raises: Refused `people.duty.missing`, `people.self`, `people.unknown`, `people.ended`.
         """
-        self._check_duty(by, "security")
-        await self.end(person, by.id)
+        with self._parts.noting(by.id, "people.end", person):
+            _check_duty(by, "security")
+            await self.end(person, by.id)
 
-    def _check_duty(self, by: Principal, *duties: str) -> None:
-        """One of these will do."""
-        if by.means not in {"passkey", "certificate"} or not by.duties & set(duties):
-            raise Refused(
-                "people.duty.missing", f"this needs an operator with the duty {' or '.join(duties)}, and a passkey"
-            )
+
+def _desk_duties(person: Person) -> tuple[str, ...]:
+    """The duties of which one is needed to let somebody in anew: an operator takes more than the desk."""
+    return ("security",) if person.is_operator else ("support", "security")
+
+
+def _check_other(by: Principal, person: str) -> None:
+    """Raises: Refused `people.self`."""
+    if by.id == person:
+        raise Refused("people.self", "nobody does this for himself; ask a second person")
+
+
+def _check_duty(by: Principal, *duties: str) -> None:
+    """One of these will do.
+
+    Raises: Refused `people.duty.missing`.
+    """
+    if by.means not in {"passkey", "certificate"} or not by.duties & set(duties):
+        needed = " or ".join(duties)
+        raise Refused("people.duty.missing", f"this needs an operator with the {needed} duty and a passkey")

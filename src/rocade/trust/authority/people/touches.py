@@ -78,11 +78,8 @@ class Touches:
         async with store.transaction(parts.database) as connection:
             now_us = parts.clock.now_us()
             found = await store.use_touch(connection, hash_of(touch), now_us)
-        try:
+        with parts.noting(session.person.id, "people.touch", session.person.id):
             _check(found, session, act, subject, now_us)
-        except Refused as refusal:
-            parts.note(session.person.id, "people.touch", session.person.id, refusal.code)
-            raise
 
 
 def _check(found: store.Touch | None, session: Session, act: str, subject: str, now_us: int) -> None:
