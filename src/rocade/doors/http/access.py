@@ -213,10 +213,10 @@ class Access:
         return True
 
     def right(self, principal: Principal, ref: int, purpose: str) -> Right:
-        return self.gate.rights.right(principal, ref, purpose, self._clock.now_us())
+        return self.gate.right(principal, ref, purpose, self._clock.now_us())
 
     def refs(self, principal: Principal, purpose: str) -> list[int]:
-        return self.gate.rights.refs(principal, purpose, self._clock.now_us())
+        return self.gate.refs(principal, purpose, self._clock.now_us())
 
     def hidden(self, principal: Principal, purpose: str, classes: int) -> list[int]:
         return self.gate.rights.hidden(principal.recipient, purpose, classes, self._clock.now_us())

@@ -35,6 +35,9 @@ class Fixed:
             raise self.fault
         return self.answer
 
+    def refs(self, principal: Principal, purpose: str, at_us: int) -> list[int]:
+        return [1, 2]
+
 
 def changed(principal: Principal, **values: object) -> Principal:
     return msgspec.structs.replace(principal, **values)
@@ -117,6 +120,25 @@ def test_an_attack_is_refused_touched_or_not(attack: str, engine: Engine) -> Non
         with pytest.raises(Refused) as refusal:
             Gate("eu", Fixed(right), engine).permit(principal, act, ref=1, purpose=purpose, at_us=0, touched=touched)
         assert refusal.value.code == "gate.denied"
+
+
+SEVERAL = {
+    "a token for the purpose": (TOKEN, "insurance", True),
+    "a certificate without a token": (PARTNER, "insurance", False),
+    "a token for another purpose": (TOKEN, "research", False),
+    "a person": (changed(STAFF, duties=frozenset()), "insurance", True),
+    "a person of another region": (changed(OWNER, region="cn"), "insurance", False),
+    "a service": (of_certificate(Identity("rocade.test", "eu", "service", "s")), "insurance", False),
+    "nobody": (nobody("peer:1"), "insurance", False),
+}
+
+
+@pytest.mark.parametrize("who", SEVERAL)
+def test_what_is_asked_of_several_vehicles_passes_the_same_gate(who: str, engine: Engine) -> None:
+    principal, purpose, may = SEVERAL[who]
+    gate = Gate("eu", Fixed(ALL), engine)
+    assert bool(gate.right(principal, 1, purpose, 0).classes) is may
+    assert bool(gate.refs(principal, purpose, 0)) is may
 
 
 def test_a_gate_without_a_region_lets_nobody_in_but_to_what_is_public(engine: Engine) -> None:

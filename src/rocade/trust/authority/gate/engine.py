@@ -94,7 +94,17 @@ class Gate:
         self._decide = lru_cache(REMEMBERED)((engine or Engine()).decide)
 
     def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right:
-        return self.rights.right(principal, ref, purpose, at_us)
+        """What somebody may see of one of several vehicles: what the table says where a policy lets him look, else no class."""
+        right = self.rights.right(principal, ref, purpose, at_us)
+        if right.classes and not self._ask(principal, acts.READ_TWIN, right, purpose).is_allowed:
+            return msgspec.structs.replace(right, classes=0, grant="")
+        return right
+
+    def refs(self, principal: Principal, purpose: str, at_us: int) -> list[int]:
+        """The owned vehicles somebody may see anything of; none where no consent could let him look (no token, no region)."""
+        granted = Right("none", data_classes.ALL, is_owned=True)
+        may_look = self._ask(principal, acts.READ_TWIN, granted, purpose).is_allowed
+        return self.rights.refs(principal, purpose, at_us) if may_look else []
 
     def permit(
         self, principal: Principal, act: Act, *, ref: int | None = None, purpose: str, at_us: int, touched: bool = False,
@@ -108,7 +118,7 @@ class Gate:
         if act.of == "vehicle":
             if ref is None:
                 raise Refused("gate.denied", "this is an act on a vehicle: name one", act=act.name, missing="engine")
-            right = self.right(principal, ref, purpose, at_us)
+            right = self.rights.right(principal, ref, purpose, at_us)
         is_own = account in {None, principal.id}
         answer = self._ask(principal, act, right, purpose, touched=touched, is_own=is_own)
         if answer.is_allowed:
@@ -119,7 +129,7 @@ class Gate:
         raise Refused("gate.denied", f"this is not open to you: {missing} is missing", act=act.name, missing=missing)
 
     def _ask(
-        self, principal: Principal, act: Act, right: Right, purpose: str, *, touched: bool, is_own: bool
+        self, principal: Principal, act: Act, right: Right, purpose: str, *, touched: bool = False, is_own: bool = False
     ) -> Answer:
         answer = self._decide(ask(principal, act, right, self._region, purpose, touched=touched, is_own=is_own))
         if answer.errors:
