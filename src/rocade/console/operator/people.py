@@ -11,6 +11,7 @@ from litestar.params import FromPath, FromQuery, URLEncodedBody
 from rocade.console import languages
 from rocade.console.operator.desk import Desk, DeskDependency, qr
 from rocade.console.pages import fragment, language_of, render
+from rocade.core.errors import Refused
 from rocade.doors.http import AnyRequest, caller_of, does
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import People
@@ -56,8 +57,10 @@ async def invite(request: AnyRequest, desk: DeskDependency, data: URLEncodedBody
 @get("/people/{person:str}/{act:str}", opt=does(acts.READ_PEOPLE), include_in_schema=False)
 async def ask(request: AnyRequest, desk: DeskDependency, person: FromPath[str], act: FromPath[str]) -> Response[str]:
     """The form inside the dialog: recover or end."""
-    name = (await _people(desk).by_id(person)).name
     needed = {"recover": acts.LINK_PERSON, "end": acts.END_PERSON}
+    if act not in needed:
+        raise Refused("http.path.unknown", "there is no such page")
+    name = (await _people(desk).by_id(person)).name
     return fragment(request, "operator/person_act.html", id=person, name=name, what=act, act=needed[act].name)
 
 
@@ -70,7 +73,7 @@ async def recover(request: AnyRequest, desk: DeskDependency, person: FromPath[st
 
 @post("/people/{person:str}/end", opt=does(acts.END_PERSON), include_in_schema=False, status_code=200)
 async def end(request: AnyRequest, desk: DeskDependency, person: FromPath[str]) -> Response[str]:
-    await _people(desk).end(person, caller_of(request).id)
+    await _people(desk).dismiss(caller_of(request), person)
     return fragment(request, "operator/person_ended.html")
 
 
