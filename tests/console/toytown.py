@@ -181,8 +181,11 @@ class Toys:
     def draw_ref(self) -> int:
         return 99
 
-    async def renew_ref(self, id: str, _ref: int | None = None) -> None:
-        self.steps.append(("reference", id))
+    async def renew_ref(self, _connection: Any, ref: int, _renewed: int) -> None:
+        self.steps.append(("reference", self.vehicles[VehicleRef(ref)].id))
+
+    async def rename(self, _connection: Any, ref: int, renewed: int) -> None:
+        pass
 
     async def read(self) -> list[ProcessStatus]:
         now_us = self.clock.now_us()

@@ -22,7 +22,7 @@ from rocade.fabric.history import connect
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
 from rocade.services.consent import Consents, ConsentTable, Looks
-from rocade.services.telemetry import Ledger
+from rocade.services.telemetry import Handover, Ledger
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority, DenySet, Region, renew_server

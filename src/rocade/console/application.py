@@ -29,7 +29,7 @@ from rocade.fabric.history import History
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
 from rocade.services.consent import Consents, Looks
-from rocade.services.telemetry import Ledger, history_api
+from rocade.services.telemetry import Handover, Ledger, history_api
 from rocade.services.telemetry import api as telemetry_api
 from rocade.services.vehicles import Registry, enrolment
 from rocade.services.vehicles import api as vehicles_api

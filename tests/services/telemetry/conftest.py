@@ -20,7 +20,7 @@ from rocade.fabric.database import Database, Leases
 from rocade.fabric.history import History, connect
 from rocade.fabric.history.store import serve
 from rocade.fabric.log.postgres import PostgresLog
-from rocade.services.telemetry import Ledger, TelemetryIntake, Worker, store
+from rocade.services.telemetry import Handover, Ledger, TelemetryIntake, Worker, store
 from rocade.services.telemetry.worker import Settings
 from rocade.services.vehicles import Registry, Vehicle
 from rocade.services.vehicles.twin import TwinStore
@@ -89,6 +89,7 @@ class Road:
         self.registry = Registry(database, self.random, self.clock)
         self.log = PostgresLog(database)
         self.ledger, self.twins = Ledger(database), TwinStore(database)
+        self.handover = Handover(database, history, self.registry, self.twins, self.ledger, self.audit, self.clock)
         self.intake = TelemetryIntake(
             registry=self.registry,
             records=self.log,
@@ -110,6 +111,12 @@ class Road:
     async def add_vehicle(self) -> Vehicle:
         self._serial += 1
         return await self.registry.add(f"MOPED-{self._serial:05}", "moped", "peugeot", "Kisbee", "electric", "eu")
+
+    async def renew(self, vehicle: Vehicle) -> Vehicle:
+        """The same vehicle under a new reference."""
+        async with self.database.pool.acquire() as connection, connection.transaction():
+            await self.registry.renew_ref(connection, vehicle.ref, self.registry.draw_ref())
+        return await self.registry.resolve(vehicle.id)
 
     async def connect(self, vehicle: Vehicle, protocol: int = 5) -> Any:
         identity = Identity("rocade.test", "eu", "vehicle", vehicle.id)

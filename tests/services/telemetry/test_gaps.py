@@ -162,7 +162,7 @@ async def test_a_connection_follows_its_vehicle_to_the_new_reference_after_erasu
     async with road.database.pool.acquire() as connection, connection.transaction():
         await road.ledger.erase(connection, vehicle.ref, 1)
     await road.ledger.settled(1)
-    renewed = await road.registry.renew_ref(vehicle.id)
+    renewed = await road.renew(vehicle)
     asker = Asker(intake=road.intake, ledger=road.ledger, records=road.log, sender=Door(), clock=road.clock)
     await asker.ask_due()
     assert list(road.intake.connected) == [renewed.ref] != [vehicle.ref]

@@ -57,9 +57,8 @@ async def test_an_added_vehicle_is_found_by_id_and_by_reference(registry: Regist
 
 async def test_a_reference_is_random_and_not_derived_from_the_vin(database: Database) -> None:
     first = await Registry(database, SeededRandom(1), FixedClock()).add(VIN, "car", "peugeot", "208", "petrol", "eu")
-    renewed = await Registry(database, SeededRandom(2), FixedClock()).renew_ref(VIN)
-    assert first.ref != renewed.ref
-    assert renewed.ref == SeededRandom(2).bits(63)
+    assert first.ref == SeededRandom(1).bits(63)
+    assert Registry(database, SeededRandom(2), FixedClock()).draw_ref() == SeededRandom(2).bits(63)
 
 
 async def test_the_same_id_twice_is_refused(registry: Registry) -> None:
@@ -107,11 +106,15 @@ async def test_a_change_is_stored_and_a_broken_one_refused(registry: Registry) -
         await registry.update(VIN, kind="van")
 
 
-async def test_after_erasure_the_old_reference_names_nobody(registry: Registry) -> None:
+async def test_a_renewed_vehicles_old_reference_names_nobody(registry: Registry, database: Database) -> None:
     old = await add_car(registry)
-    new = await registry.renew_ref(VIN)
-    assert new.ref != old.ref
-    assert (await registry.resolve(VIN)).ref == new.ref
+    renewed = registry.draw_ref()
+    async with database.pool.acquire() as connection, connection.transaction():
+        await registry.renew_ref(connection, old.ref, renewed)
+        with pytest.raises(Refused, match=r"vehicles\.unknown"):
+            await registry.renew_ref(connection, old.ref, registry.draw_ref())
+    assert renewed != old.ref
+    assert (await registry.resolve(VIN)).ref == renewed
     with pytest.raises(Refused, match=r"vehicles\.unknown"):
         await registry.by_ref(old.ref)
 
@@ -149,7 +152,7 @@ async def test_light_vehicles_have_free_serials(registry: Registry, kind: str) -
         await registry.add("a/b", kind, "lune", "Trail", "electric", "eu")
 
 
-@pytest.mark.parametrize("call", ["resolve", "renew_ref", "update"])
+@pytest.mark.parametrize("call", ["resolve", "update"])
 async def test_an_unknown_vehicle_is_refused_without_repeating_its_id(registry: Registry, call: str) -> None:
     with pytest.raises(Refused) as refused:
         await getattr(registry, call)(VIN)

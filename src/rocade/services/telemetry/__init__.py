@@ -5,10 +5,11 @@ history exactly once, `Asker` asks vehicles for missing numbers, `Ledger` and `q
 """
 
 from rocade.services.telemetry import quarantine
+from rocade.services.telemetry.handover import Handover
 from rocade.services.telemetry.intake import Quota, TelemetryIntake
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.telemetry.quality import Rules
 from rocade.services.telemetry.resend import Asker
 from rocade.services.telemetry.worker import Worker
 
-__all__ = ["Asker", "Ledger", "Quota", "Rules", "TelemetryIntake", "Worker", "quarantine"]
+__all__ = ["Asker", "Handover", "Ledger", "Quota", "Rules", "TelemetryIntake", "Worker", "quarantine"]

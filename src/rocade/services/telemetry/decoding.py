@@ -1,7 +1,7 @@
 """Records of the log -> values with their quality, the twin's changes and history chunks: a pure function of the
 records and of the committed state, so that a block repeated after a crash gives the same rows again.
 
-Flow: JSON becomes binary -> decode many batches in one pass -> numbers (duplicates leave, new epochs are noted) ->
+Flow: JSON becomes binary -> another owner's time leaves (`apportioning`) -> decode many batches in one pass -> numbers (duplicates leave, new epochs are noted) ->
 samples in time order -> quality -> twin slots -> chunks for history, short ones joined.
 A record that fails leaves with its reason (quarantine) and the others go on. No wall clock is read here: arrival stands
 in the record.
@@ -22,6 +22,7 @@ from rocade.core.signals import Quality
 from rocade.fabric.log import Record
 from rocade.services.telemetry import chunks as history
 from rocade.services.telemetry import gaps, joining
+from rocade.services.telemetry.apportioning import Renewals, apportion
 from rocade.services.telemetry.model import BAD_BATCH, BATCH, JSON, UNNAMED_FROM, Held, Unknown, unnamed_id
 from rocade.services.telemetry.quality import Doubts, Floats, Ints, Prior, Rules, Spread, assess, spread_of
 from rocade.services.vehicles import twin
@@ -69,6 +70,10 @@ class Outcome:
     opened: list[gaps.Opened] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
     unknown: list[Unknown] = field(default_factory=list)
+    forwarded: list[Record] = field(default_factory=list)
+    """Records of another owner's time, for the log again."""
+    renewals: Renewals = field(default_factory=Renewals)
+    """Changes of owner that were known when this block was taken apart."""
     batches: int = 0
     points: int = 0
     duplicates: int = 0
@@ -78,7 +83,9 @@ class Outcome:
     """When each record arrived."""
 
 
-def digest(records: Sequence[Record], state: State, erased: frozenset[int] = frozenset()) -> Outcome:
+def digest(
+    records: Sequence[Record], state: State, erased: frozenset[int] = frozenset(), renewals: Renewals | None = None
+) -> Outcome:
     """Process one block; `state` moves on with it. Every vehicle of the block must be loaded in `state`."""
     outcome = Outcome()
     names: dict[int, str] = {}
@@ -90,6 +97,8 @@ def digest(records: Sequence[Record], state: State, erased: frozenset[int] = fro
             kept.append(record)
         else:
             _add_other(record, state, kept, outcome, names)
+    if renewals:
+        kept, outcome.forwarded = apportion(kept, renewals)
     seen: dict[int, tuple[int, int]] = {}
     short: list[history.Chunks] = []
     for part, decoded in _passes(kept, state, outcome):

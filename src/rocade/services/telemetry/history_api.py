@@ -25,16 +25,14 @@ from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.core.signals import Signal
 from rocade.doors.http import AnyRequest, caller_of, does, hidden_from, note_look, permit_of, right_of
-from rocade.fabric.database import Database
 from rocade.fabric.history import History
 from rocade.services.telemetry import export, store
 from rocade.services.telemetry.chunks import DAY_US, HOUR_US, Samples
 from rocade.services.telemetry.footprint import points_by_vehicle
-from rocade.services.telemetry.ledger import Ledger
+from rocade.services.telemetry.handover import Handover
 from rocade.services.telemetry.resampling import Buckets, Resampler
 from rocade.services.telemetry.trips import ROLES, Trip, trips_of
-from rocade.services.vehicles import Registry, Vehicle
-from rocade.services.vehicles.twin import TwinStore
+from rocade.services.vehicles import Registry
 from rocade.trust.authority.gate import acts
 
 HistoryDependency = NamedDependency[SkipValidation[History]]
@@ -360,55 +358,18 @@ class ErasureView(msgspec.Struct, frozen=True):
 async def erase(
     request: AnyRequest,
     ref: FromPath[int],
-    database: NamedDependency[SkipValidation[Database]],
     history: HistoryDependency,
-    registry: RegistryDependency,
-    twins: NamedDependency[SkipValidation[TwinStore]],
-    ledger: NamedDependency[SkipValidation[Ledger]],
-    audit: AuditDependency,
-    clock: ClockDependency,
+    handover: NamedDependency[SkipValidation[Handover]],
     dry_run: FromQuery[bool] = False,
 ) -> ErasureView:
     """Remove a vehicle's readable data from twin, numbers, quarantine and history for good; it gets a new reference.
 
-    Recorded in the audit log before it is done.
+    A former owner removes those of his time. Recorded in the audit log before it is done.
     """
-    vehicle = await registry.by_ref(VehicleRef(ref))
     points = (await points_by_vehicle(history, [ref])).get(ref, 0)
-    if dry_run:
-        return ErasureView(str(ref), points, is_done=False)
-    now_us = clock.now_us()
-    await audit.record(AuditEntry(now_us, caller_of(request).id, "telemetry.erase", f"vehicle:{ref}"))
-    await forget(vehicle, now_us, database, history, registry, twins, ledger)
-    return ErasureView(str(ref), points, is_done=True)
-
-
-async def forget(
-    vehicle: Vehicle,
-    at_us: int,
-    database: Database,
-    history: History,
-    registry: Registry,
-    twins: TwinStore,
-    ledger: Ledger,
-) -> None:
-    """Erase what is stored of a vehicle and give it a new reference, which its open connections follow.
-
-    Records still on their way under the old reference are not stored any more. The new reference goes on counting where
-    the old one stood, so that what was erased is not asked for again. The reference changes last: until then the same
-    call can be repeated, whatever broke it off.
-    """
-    ref, renewed = vehicle.ref, registry.draw_ref()
-    async with database.pool.acquire() as connection, connection.transaction():
-        await ledger.hand_over(connection, ref, renewed)
-        await ledger.erase(connection, ref, at_us)
-    await ledger.settled()
-    async with database.pool.acquire() as connection, connection.transaction():
-        await ledger.hand_over(connection, ref, renewed)  # a block that was under way may have written again
-        await ledger.erase(connection, ref, at_us)
-        await twins.erase(connection, ref)
-    await store.erase_vehicle(history, ref)
-    await registry.renew_ref(vehicle.id, renewed)
+    if not dry_run:
+        await handover.erase(ref, caller_of(request).id)
+    return ErasureView(str(ref), points, is_done=not dry_run)
 
 
 HANDLERS = [read_history, read_many, read_trips, read_fleet, erase]

@@ -128,9 +128,9 @@ class TelemetryIntake:
         if isinstance(context, Context) and self.connected.get(context.ref) is context:
             del self.connected[context.ref]
 
-    async def follow(self, erased: frozenset[int]) -> None:
-        """Give connections of vehicles that were erased their vehicle's new reference."""
-        for ref in erased & self.connected.keys():
+    async def follow(self, gone: frozenset[int]) -> None:
+        """Give connections of vehicles that were erased or changed hands their vehicle's new reference."""
+        for ref in gone & self.connected.keys():
             context = self.connected.pop(ref)
             self._lookup.forget(context.vehicle_id)
             vehicle = await self._lookup.vehicle(context.vehicle_id)

@@ -19,6 +19,7 @@ from rocade.core.errors import Unavailable
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
 from rocade.fabric.log import Limits
+from rocade.services.telemetry.apportioning import Renewal, Renewals
 from rocade.services.telemetry.gaps import MAX_ASKS, Numbers, Row, unpacked
 from rocade.services.telemetry.model import DROPPED, HELD, REPLAYED, Held, Quarantined, Unknown
 
@@ -162,6 +163,48 @@ class Ledger:
         for table in ("telemetry_sequence", "telemetry_quarantine"):
             await connection.execute(f"DELETE FROM {table} WHERE ref = $1", ref)
         await connection.execute("UPDATE telemetry_unknown_signal SET ref = 0 WHERE ref = $1", ref)
+
+    async def renewals(self, refs: Iterable[int]) -> Renewals:
+        """Changes of owner that concern records of these references."""
+        rows = await self._pool.fetch(
+            "SELECT ref, renewed, at_us FROM telemetry_renewal"
+            " WHERE ref = ANY($1::bigint[]) OR renewed = ANY($1::bigint[])",
+            list(refs),
+        )
+        return Renewals([Renewal(*row) for row in rows])
+
+    async def gone(self, refs: Iterable[int], now_us: int) -> frozenset[int]:
+        """Those of these references under which nothing new belongs any more: erased, or its owner has changed."""
+        rows = await self._pool.fetch(
+            "SELECT ref FROM telemetry_erased WHERE ref = ANY($1::bigint[])"
+            " UNION SELECT ref FROM telemetry_renewal WHERE ref = ANY($1::bigint[]) AND at_us <= $2",
+            list(refs),
+            now_us,
+        )
+        return frozenset(row["ref"] for row in rows)
+
+    async def renew(self, connection: Any, ref: int, renewed: int, at_us: int) -> None:
+        """Let the vehicle known as `ref` go on as `renewed` from `at_us` on, counting where it stands.
+
+        The rows of its numbers are locked first: a worker's block commits before (then its numbers are copied) or after
+        (then it finds the renewal in `check_renewals` and begins again).
+        """
+        await connection.execute("INSERT INTO telemetry_renewal VALUES ($1, $2, $3)", ref, renewed, at_us)
+        await connection.execute("SELECT 1 FROM telemetry_sequence WHERE ref = $1 FOR UPDATE", ref)
+        await self.hand_over(connection, ref, renewed)
+
+    async def check_renewals(self, connection: Any, refs: Iterable[int], known: Renewals) -> None:
+        """Last thing in a block's transaction: no vehicle of it has changed hands unknown to whoever took it apart.
+
+        Raises: Unavailable `telemetry.block.renewed`.
+        """
+        asked = [ref for ref in refs if ref not in known.ending]
+        if await connection.fetchval("SELECT 1 FROM telemetry_renewal WHERE ref = ANY($1::bigint[]) LIMIT 1", asked):
+            raise Unavailable("telemetry.block.renewed", "a vehicle of this block has changed hands; take it in again")
+
+    async def rename(self, connection: Any, ref: int, renewed: int) -> None:
+        """After an erasure: what a former owner's time left on the way goes past the new reference as it did past the old."""
+        await connection.execute("UPDATE telemetry_renewal SET renewed = $2 WHERE renewed = $1", ref, renewed)
 
     async def hand_over(self, connection: Any, ref: int, renewed: int) -> None:
         """Let `renewed` count on where `ref` stands: same open epoch, same highest number, nothing missing."""

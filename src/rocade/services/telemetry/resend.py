@@ -1,6 +1,6 @@
 """Asks vehicles for numbers that are missing, through the door they are connected to.
 
-Flow, every few seconds: connections of erased vehicles get the new reference -> gaps of connected vehicles that are due -> left out if the worker has not yet processed the
+Flow, every few seconds: connections of erased and sold vehicles get the new reference -> gaps of connected vehicles that are due -> left out if the worker has not yet processed the
 newest publish we took from that vehicle (the missing number may be in it: an acknowledged number is never asked again)
 -> `down/resend` {"epoch": "<16 hex digits>", "ranges": [[from, to], ...]} -> ask again later, ever more rarely.
 """
@@ -54,7 +54,7 @@ class Asker:
         """Send every request that is due now; returns how many."""
         if not self._intake.connected:
             return 0
-        await self._intake.follow(await self._ledger.erased())
+        await self._intake.follow(await self._ledger.gone(self._intake.connected, self._clock.now_us()))
         oldest_us = (await self._log.lag(GROUP, STREAM)).oldest_arrived_us
         due = await self._ledger.due(list(self._intake.connected), self._clock.now_us())
         asks = []

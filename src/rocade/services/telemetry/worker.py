@@ -29,6 +29,7 @@ from rocade.fabric.database import Database, Leases
 from rocade.fabric.database.connection import DOWN
 from rocade.fabric.history import History
 from rocade.fabric.log import Log, Record
+from rocade.services.telemetry.apportioning import Renewals
 from rocade.services.telemetry.chunks import TABLE
 from rocade.services.telemetry.decoding import Outcome, State, digest
 from rocade.services.telemetry.ledger import Intent, Ledger
@@ -169,32 +170,37 @@ class Worker:
 
     async def _digest(self, records: list[Record], storing: asyncio.Task[None] | None = None) -> Outcome:
         erased = await self._ledger.erased()
+        renewals = await self._ledger.renewals({record.key for record in records})
         if self._state.twins.is_worn:
             await _settled(storing)
             self._state.clear()
-        await self._load(self._state, records)
+        await self._load(self._state, records, renewals)
         try:
-            return await asyncio.to_thread(digest, records, self._state, erased)
+            outcome = await asyncio.to_thread(digest, records, self._state, erased, renewals)
         except Exception:
             log.exception("a block failed; looking for the record that did it")
             await _settled(storing)  # what is read from the database below must hold the block before this one
-            return await self._digest_without_poison(records, erased)
+            outcome = await self._digest_without_poison(records, erased, renewals)
+        outcome.renewals = renewals
+        return outcome
 
-    async def _digest_without_poison(self, records: list[Record], erased: frozenset[int]) -> Outcome:
+    async def _digest_without_poison(
+        self, records: list[Record], erased: frozenset[int], renewals: Renewals
+    ) -> Outcome:
         """Try every record by itself; hold those that fail, process the others together."""
         good, held = [], []
         for record in records:
             scratch = State(self._catalogue)
-            await self._load(scratch, [record])
+            await self._load(scratch, [record], renewals)
             try:
-                await asyncio.to_thread(digest, [record], scratch, erased)
+                await asyncio.to_thread(digest, [record], scratch, erased, renewals)
                 good.append(record)
             except Exception as error:
                 held.append(_failed(record, error))
         self._state.clear()
-        await self._load(self._state, good)
+        await self._load(self._state, good, renewals)
         try:
-            outcome = await asyncio.to_thread(digest, good, self._state, erased)
+            outcome = await asyncio.to_thread(digest, good, self._state, erased, renewals)
         except Exception as error:
             log.exception("the block fails although each record passes; all of it is held")
             self._state.clear()
@@ -202,7 +208,7 @@ class Worker:
         outcome.held += held
         return outcome
 
-    async def _load(self, state: State, records: list[Record]) -> None:
+    async def _load(self, state: State, records: list[Record], renewals: Renewals) -> None:
         """Read what the database has on vehicles that `state` does not know yet."""
         refs = state.unknown_of({record.key for record in records})
         if refs:
@@ -213,11 +219,14 @@ class Worker:
                 state.twins.load(ref, rows.get(ref))
         named = {VehicleRef(record.key) for record in records if record.kind == JSON} - state.brands.keys()
         if named:
-            found = await self._registry.by_refs(named)
-            state.brands.update({ref: found[ref].brand if ref in found else "" for ref in named})
+            now = {ref: VehicleRef(renewals.now(ref)) for ref in named}
+            found = await self._registry.by_refs(now.values())
+            state.brands.update({ref: found[now[ref]].brand if now[ref] in found else "" for ref in named})
 
     async def _store(self, intent: Intent, outcome: Outcome) -> None:
-        """History first (harmless to repeat), then everything else in one transaction."""
+        """What goes elsewhere and history first (harmless to repeat), then everything else in one transaction."""
+        if outcome.forwarded:
+            await self._log.append(STREAM, outcome.forwarded)
         if outcome.rows:
             await self._history.insert(TABLE.name, pa.concat_tables(outcome.rows), intent.token)
         async with self._transaction() as connection:
@@ -230,6 +239,7 @@ class Worker:
             await self._ledger.report_unknown(connection, outcome.unknown)
             for hook in self._hooks:
                 await hook(connection, outcome)
+            await self._ledger.check_renewals(connection, {row[0] for row in outcome.numbers}, outcome.renewals)
         self._note(outcome)
 
     @asynccontextmanager

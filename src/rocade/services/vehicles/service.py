@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -118,12 +119,16 @@ class Registry:
         return await self._stored(id, {**changes, "changed_us": now_us})
 
     def draw_ref(self) -> VehicleRef:
-        """A reference nobody has, for `renew_ref`, where something must stand under it before."""
+        """A reference nobody has, for `renew_ref`."""
         return new_vehicle_ref(self._random)
 
-    async def renew_ref(self, id: str, ref: VehicleRef | None = None) -> Vehicle:
-        """Give the vehicle a new reference: the old one names nobody from now on (erasure, change of owner)."""
-        return await self._stored(id, {"ref": ref or self.draw_ref(), "changed_us": self._clock.now_us()})
+    async def renew_ref(self, connection: Any, ref: VehicleRef, renewed: VehicleRef) -> None:
+        """Inside the caller's transaction, give the vehicle a new reference: the old one names nobody from now on.
+
+        Raises: Refused `vehicles.unknown`.
+        """
+        if not await self._store.renew(connection, ref, renewed, self._clock.now_us()):
+            raise errors.unknown()
 
     async def _stored(self, id: str, values: Mapping[str, str | int]) -> Vehicle:
         stored = await self._store.update(id, values)

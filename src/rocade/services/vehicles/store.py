@@ -76,6 +76,14 @@ class VehicleStore:
             row = (await connection.execute(statement)).first()
         return None if row is None else Vehicle(*row)
 
+    @staticmethod
+    async def renew(connection: Any, ref: int, renewed: int, at_us: int) -> bool:
+        """Change a reference inside the caller's transaction (asyncpg); False if nobody has the old one."""
+        done = await connection.execute(
+            "UPDATE vehicle SET ref = $2, changed_us = $3 WHERE ref = $1", ref, renewed, at_us
+        )
+        return bool(done == "UPDATE 1")
+
     async def _select(self, condition: sa.ColumnElement[Any], limit: int | None = None) -> list[Vehicle]:
         statement = (
             sa.select(*_columns).select_from(_joined).where(condition).order_by(vehicle_table.c.ref).limit(limit)
