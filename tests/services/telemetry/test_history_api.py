@@ -17,10 +17,12 @@ from pyarrow import ipc, parquet
 
 from rocade.core import catalogue
 from rocade.core.signals import Quality
+from rocade.doors.http.sessions import TOUCH
 from rocade.fabric.history import connect
 from rocade.fabric.history.process import StoreProcess
 from rocade.services.telemetry import store
 from rocade.services.telemetry.chunks import TEXT, Chunks
+from rocade.trust.authority.gate.acts import ERASE
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "console"))
 import toytown
@@ -204,7 +206,9 @@ def test_erasing_is_planned_then_recorded_then_done(api: Api) -> None:
     ref = api.refs[3]
     plan = api.client.delete(f"/v1/vehicles/{ref}/data", params={"dry_run": "true"}).json()
     assert plan == {"ref": str(ref), "points": HOURS * 3600, "is_done": False}
-    done = api.client.delete(f"/v1/vehicles/{ref}/data").json()
+    path = f"/v1/vehicles/{ref}/data"
+    assert api.client.delete(path).json()["code"] == "gate.touch"
+    done = api.client.delete(path, headers={TOUCH: f"{ERASE.name} vehicle:{ref}"}).json()
     assert done["is_done"]
     assert [step for step, *_ in api.toys.steps] == ["numbers", "settled", "numbers", "twin", "reference"]
     erasing = next(entry for entry in api.audit.entries if entry.action == "telemetry.erase")
