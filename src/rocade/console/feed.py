@@ -1,7 +1,7 @@
 """The live map's feed: once a second, what moved, encoded once for all watching browsers.
 
 A vehicle has an index for the life of this process; a frame carries new vehicles' descriptions and a flat number array
-`[index, longitude, latitude, speed_kmh, ...]` (speed -1 = unknown), so that 1,000 moving vehicles cost about 30 KB a
+`[index, longitude, latitude, speed_kmh, state, ...]` (speed -1 = unknown; state: 1 = doubtful, 2 = silent), so that 1,000 moving vehicles cost about 30 KB a
 second. A vehicle whose owner does not let operators see its place is not in it, and leaves it (`gone`) when he withdraws.
 References are strings: 63 bits do not fit a JavaScript number. A browser that fell behind or reconnects gets the
 whole picture again. The twin is asked only while somebody watches.
@@ -20,7 +20,7 @@ import msgspec
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Clock
 from rocade.doors.http.streams import ALIVE, event
-from rocade.services.vehicles import Registry, Vehicle
+from rocade.services.vehicles import SILENT_AFTER_US, Registry, Vehicle
 from rocade.services.vehicles.api import DRIVING, LOCATION
 from rocade.services.vehicles.changes import OVERLAP_US
 from rocade.services.vehicles.twin import Position, TwinStore
@@ -30,8 +30,10 @@ INTERVAL_S = 1.0
 KEPT_FRAMES = 5
 _log = logging.getLogger("rocade.console.feed")
 
-type Place = tuple[float, float, float]
-"""Longitude, latitude, speed_kmh as the map shows them."""
+DOUBTFUL, SILENT = 1, 2
+
+type Place = tuple[float, float, float, int]
+"""Longitude, latitude, speed_kmh and state as the map shows them."""
 
 
 class Feed:
@@ -46,6 +48,7 @@ class Feed:
         self._index: dict[int, int] = {}
         self._vehicles: list[Vehicle] = []
         self._places: dict[int, Place] = {}
+        self._heard_us: dict[int, int] = {}
         self._frames: deque[tuple[int, bytes]] = deque(maxlen=KEPT_FRAMES)
         self._number = 0
         self._fresh = asyncio.Event()
@@ -99,6 +102,7 @@ class Feed:
             self._index[vehicle.ref] = len(self._vehicles)
             self._vehicles.append(vehicle)
         moved, gone = self._take(changed), self._let_go()
+        moved += self._fall_silent()
         self._number += 1
         self._frames.append((self._number, self._encode("move", found.values(), moved, gone)))
         self._fresh.set()
@@ -113,7 +117,9 @@ class Feed:
                 continue
             is_speed_seen = one.speed_kmh is not None and self._classes(one.ref) & DRIVING
             speed = round(one.speed_kmh or 0.0, 1) if is_speed_seen else -1.0
-            place = (round(one.longitude, 6), round(one.latitude, 6), speed)
+            self._heard_us[one.ref] = one.arrived_us
+            state = (DOUBTFUL if one.doubts else 0) | (SILENT if one.arrived_us < self._silent_us() else 0)
+            place = (round(one.longitude, 6), round(one.latitude, 6), speed, state)
             if self._places.get(one.ref) != place:
                 self._places[one.ref] = place
                 moved.append(one.ref)
@@ -125,6 +131,20 @@ class Feed:
         for ref in ended:
             del self._places[ref]
         return [self._index[ref] for ref in ended]
+
+    def _fall_silent(self) -> list[int]:
+        """Vehicles not heard of for so long that they count as silent from now on."""
+        before_us = self._silent_us()
+        fallen = [
+            ref for ref, place in self._places.items() if not place[3] & SILENT and self._heard_us[ref] < before_us
+        ]
+        for ref in fallen:
+            longitude, latitude, speed, state = self._places[ref]
+            self._places[ref] = (longitude, latitude, speed, state | SILENT)
+        return fallen
+
+    def _silent_us(self) -> int:
+        return self._clock.now_us() - SILENT_AFTER_US
 
     def _classes(self, ref: int) -> int:
         return self._rights.mask(ref, "operator", "operation", self._clock.now_us())

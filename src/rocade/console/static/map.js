@@ -14,7 +14,6 @@ const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) /
 
 const vehicles = []; // [ref, kind, brand, model, powertrain] by index
 const indexOf = new Map();
-const hidden = new Set();
 let groups = [], grouping = "brand", chosen = -1, following = false, isFitted = false;
 
 if (page.pmtiles) addProtocol("pmtiles", new window.pmtiles.Protocol().tile);
@@ -35,36 +34,57 @@ function room() {
   return narrow ? { top: 130, bottom: 30, left: 20, right: 20 } : { top: 40, bottom: 40, left: 280, right: 60 };
 }
 
-// ---- legend ------------------------------------------------------------------------------------------------------
-const groupOf = (vehicle) => vehicle[grouping === "brand" ? 2 : 1];
-const titleOf = (group) => grouping === "brand" ? page.brands[group] ?? group : t(`kind.${group}`);
+// ---- legend and filters ------------------------------------------------------------------------------------------
+// Groups switched off stay off in every grouping; state and words narrow further. What is narrowed away is not drawn.
+const PLACES = { kind: 1, brand: 2, powertrain: 4 };
+const DOUBTFUL = 1, SILENT = 2;
+const hidden = { kind: new Set(), brand: new Set(), powertrain: new Set() };
+const states = []; // by index, as the feed says
+let wantedState = "", words = [];
+const groupOf = (vehicle) => vehicle[PLACES[grouping]];
+const titleOf = (group) => grouping === "brand" ? page.brands[group] ?? group : t(`${grouping}.${group}`);
 const hueOf = (group) => HUES[theme()][Math.max(0, groups.indexOf(group)) % HUES[theme()].length];
+const nameOf = ([ref, , brand, model]) => `${page.brands[brand] ?? brand} ${model} ${ref.slice(-5)}`;
+const STATES = {
+  moving: (index) => !(states[index] & SILENT) && fleet.speed(index) > 1,
+  standing: (index) => !(states[index] & SILENT) && !(fleet.speed(index) > 1),
+  silent: (index) => states[index] & SILENT,
+  doubtful: (index) => states[index] & DOUBTFUL,
+};
+function isWanted(vehicle, index) {
+  if (Object.entries(PLACES).some(([name, place]) => hidden[name].has(vehicle[place]))) return false;
+  if (wantedState && !STATES[wantedState](index)) return false;
+  return words.every((word) => `${nameOf(vehicle)} ${vehicle[0]}`.toLowerCase().includes(word));
+}
+const dress = (vehicle, index) => fleet.look(index, vehicle[1], groups.indexOf(groupOf(vehicle)) % 10, !isWanted(vehicle, index));
+function dressAll() { vehicles.forEach(dress); count(); }
 
 function regroup() {
   const counts = new Map();
   for (const vehicle of vehicles) counts.set(groupOf(vehicle), (counts.get(groupOf(vehicle)) ?? 0) + 1);
   groups = [...counts.keys()].sort();
   fleet.colours(HUES[theme()].map(rgb), rgb(css("--card").length === 7 ? css("--card") : "#ffffff"));
-  vehicles.forEach((vehicle, index) => dress(vehicle, index));
   const mark = (hue) => `<svg viewBox="0 0 12 12" aria-hidden="true"><circle cx="6" cy="6" r="6" fill="${hue}"/></svg>`;
   by("legend").replaceChildren(...groups.map((group) => {
     const button = element("button", { type: "button", innerHTML: mark(hueOf(group)) }, element("span", { textContent: titleOf(group) }), element("b", { textContent: number(counts.get(group)) }));
-    button.setAttribute("aria-pressed", String(!hidden.has(group)));
-    button.addEventListener("click", () => { hidden.has(group) ? hidden.delete(group) : hidden.add(group); regroup(); });
+    const off = hidden[grouping];
+    button.setAttribute("aria-pressed", String(!off.has(group)));
+    button.addEventListener("click", () => { off.has(group) ? off.delete(group) : off.add(group); button.setAttribute("aria-pressed", String(!off.has(group))); dressAll(); });
     return element("li", {}, button);
   }));
+  dressAll();
 }
-const dress = (vehicle, index) => fleet.look(index, vehicle[1], groups.indexOf(groupOf(vehicle)) % 10, hidden.has(groupOf(vehicle)));
 
 document.querySelectorAll("[data-by]").forEach((button) => button.addEventListener("click", () => {
-  grouping = button.dataset.by; hidden.clear();
+  grouping = button.dataset.by;
   document.querySelectorAll("[data-by]").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
   regroup();
 }));
+by("state").addEventListener("change", () => { wantedState = by("state").value; dressAll(); });
 
 // ---- feed --------------------------------------------------------------------------------------------------------
 // Moves are worked off a slice a frame, so that no frame pays for the whole fleet at once.
-const SLICE = 80;
+const SLICE = 80, STEP = 5; // numbers of one move
 let waiting = [], working = 0;
 
 function take({ vehicles: fresh, moves, gone }) {
@@ -78,32 +98,33 @@ function take({ vehicles: fresh, moves, gone }) {
     working ||= requestAnimationFrame(work);
   }
   for (const index of gone) {
-    waiting = waiting.filter((_, at) => waiting[at - (at % 4)] !== index);
+    waiting = waiting.filter((_, at) => waiting[at - (at % STEP)] !== index);
     fleet.remove(index);
     if (vehicles[index][0] === chosenRef) choose(-1);
   }
   if (!isFitted && fleet.count) { isFitted = true; if (!isInside()) fit(); }
 }
 function work() {
-  const slice = Math.max(SLICE, Math.ceil(waiting.length / 40)) * 4;
+  const slice = Math.max(SLICE, Math.ceil(waiting.length / (10 * STEP))) * STEP;
   applyMoves(waiting.slice(0, slice));
   waiting = waiting.slice(slice);
   working = waiting.length ? requestAnimationFrame(work) : 0;
   if (!working) count();
 }
 function applyMoves(moves) {
-  for (let at = 0; at < moves.length; at += 4) {
+  for (let at = 0; at < moves.length; at += STEP) {
     const index = moves[at], isNew = !fleet.isPlaced(index);
     fleet.move(index, moves[at + 1], moves[at + 2], moves[at + 3]);
-    if (isNew) dress(vehicles[index], index);
+    states[index] = moves[at + 4];
+    if (isNew || wantedState) dress(vehicles[index], index);
   }
 }
 
 function count() {
-  let moving = 0;
-  for (let index = 0; index < fleet.count; index++) if (fleet.speed(index) > 1) moving++;
+  let moving = 0, shown = 0;
+  for (let index = 0; index < fleet.count; index++) { if (STATES.moving(index)) moving++; if (fleet.isShown(index)) shown++; }
   by("count").textContent = number(vehicles.length);
-  by("moving").textContent = vehicles.length ? `${number(moving)} ${t("live.moving")}` : t("live.waiting");
+  by("moving").textContent = !vehicles.length ? t("live.waiting") : shown < fleet.count ? t("op_fleet.shown", { shown: number(shown) }) : `${number(moving)} ${t("live.moving")}`;
   by("empty").hidden = vehicles.length > 0;
 }
 
@@ -135,7 +156,8 @@ function choose(index) {
   if (ref !== chosenRef) speeds = [];
   chosenRef = ref;
   by("panel").style.setProperty("--hue", hueOf(groupOf(vehicles[index])));
-  by("panel-kind").textContent = [t(`kind.${kind}`), powertrain && t(`powertrain.${powertrain}`)].filter(Boolean).join(" · ");
+  const doubts = [states[index] & SILENT && t("op_fleet.silent"), states[index] & DOUBTFUL && t("op_fleet.doubtful")];
+  by("panel-kind").textContent = [t(`kind.${kind}`), powertrain && t(`powertrain.${powertrain}`), ...doubts].filter(Boolean).join(" · ");
   by("panel-name").textContent = `${page.brands[brand] ?? brand} ${model}`.trim();
   by("panel-open").href = `/vehicles/${ref}`;
   if (innerWidth <= 760) map.easeTo({ center: fleet.lngLat(index), padding: { bottom: innerHeight * .4 }, duration: 500 });
@@ -184,10 +206,10 @@ by("farther").addEventListener("click", () => map.zoomOut({ duration: 250 }));
 by("fit").addEventListener("click", fit);
 
 const find = by("find");
-const nameOf = ([ref, , brand, model]) => `${page.brands[brand] ?? brand} ${model} ${ref.slice(-5)}`;
 find.addEventListener("input", () => {
-  const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
-  const fits = words.length ? vehicles.filter((vehicle) => words.every((word) => `${nameOf(vehicle)} ${vehicle[0]}`.toLowerCase().includes(word))).slice(0, 20) : [];
+  words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
+  dressAll();
+  const fits = words.length ? vehicles.filter((vehicle, index) => isWanted(vehicle, index)).slice(0, 20) : [];
   by("found").replaceChildren(...fits.map((vehicle) => element("option", { value: nameOf(vehicle) })));
   const exact = vehicles.find((vehicle) => nameOf(vehicle) === find.value || vehicle[0] === find.value);
   if (exact) { choose(indexOf.get(exact[0])); map.easeTo({ center: fleet.lngLat(chosen), zoom: Math.max(14, map.getZoom()) }); find.blur(); }

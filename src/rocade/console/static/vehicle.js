@@ -137,6 +137,16 @@ async function draw() {
   const range = hours || zoomed ? [answer.from_us / 1e6, answer.until_us / 1e6] : null;
   answer.curves.forEach((curve, index) => plot(curve, index, range));
 }
+/** Marks of the time axis as the reader writes them; the day stands under the first mark of each. */
+function instants(splits, step) {
+  let day = "";
+  return splits.map((at) => {
+    const date = clock(at * 1e6, { dateStyle: "short" }), isNew = date !== day;
+    day = date;
+    const time = clock(at * 1e6, { timeStyle: step < 60 ? "medium" : "short" });
+    return step >= 86400 ? date : isNew ? `${time}\n${date}` : time;
+  });
+}
 function closer(curve) {
   const button = element("button", { type: "button", className: "icon close", textContent: "×" });
   button.setAttribute("aria-label", `${t("op_vehicle.removed")} ${curve.name}`);
@@ -156,8 +166,8 @@ function plot(curve, index, range) {
     chart.plot = new uPlot({
       width: box.clientWidth, height: 190, legend: { show: true, live: true }, cursor: { sync: { key: "vehicle" }, drag: { x: true, y: false, setScale: false } },
       scales: { x: { time: true, range: (_, low, high) => chart.range ?? [low, high] } },
-      axes: [axis, { ...axis, size: 56 }], bands: [{ series: [1, 2], fill: `${colour}26` }],
-      series: [{ label: t("vehicle.time"), value: (_, at) => at == null ? "–" : clock(at * 1e6) }, line({ label: "max", stroke: `${colour}55`, width: 1 }), line({ label: "min", stroke: `${colour}55`, width: 1 }), line({ label: "mean", stroke: colour, width: 1.8 })],
+      axes: [{ ...axis, values: (_, splits, __, ___, step) => instants(splits, step) }, { ...axis, size: 64, values: (_, splits) => splits.map((one) => number(one, 6)) }], bands: [{ series: [1, 2], fill: `${colour}26` }],
+      series: [{ label: t("vehicle.time"), value: (_, at) => at == null ? "–" : clock(at * 1e6) }, line({ label: t("vehicle.high"), stroke: `${colour}55`, width: 1 }), line({ label: t("vehicle.low"), stroke: `${colour}55`, width: 1 }), line({ label: t("vehicle.mean"), stroke: colour, width: 1.8 })],
       hooks: { setSelect: [(plot) => {
         if (plot.select.width < 4) return;
         const [from, until] = [0, plot.select.width].map((more) => plot.posToVal(plot.select.left + more, "x") * 1e6);
@@ -169,6 +179,7 @@ function plot(curve, index, range) {
   }
   chart.range = range;
   chart.box.querySelector("p").hidden = curve.times_s.length > 0;
+  chart.plot.root.hidden = !curve.times_s.length;
   chart.plot.setData(data);
 }
 document.querySelectorAll("[data-hours]").forEach((button) => button.addEventListener("click", () => {
