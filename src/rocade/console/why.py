@@ -32,10 +32,12 @@ async def ask(request: AnyRequest, id: FromQuery[str] = "") -> Response[str] | R
 
 
 @get("/why/{id:str}", opt=_OPT, include_in_schema=False)
-async def explain(request: AnyRequest, id: FromPath[str], why: NamedDependency[SkipValidation[Why]]) -> Response[str]:
+async def explain(
+    request: AnyRequest, id: FromPath[str], why: NamedDependency[SkipValidation[Why]], purpose: FromQuery[str] = ""
+) -> Response[str]:
     """The sentences, or the same page with an empty chain and status 404."""
     try:
-        answer = await why.explain(id, language_of(request), caller_of(request))
+        answer = await why.explain(id, language_of(request), caller_of(request), purpose)
     except Refused as refusal:
         status = problems.status_of(refusal)
         return render(request, "why.html", "why", {}, status_code=status, asked=id, sentences=(), is_code=False)

@@ -35,10 +35,14 @@ class WhyView(msgspec.Struct, frozen=True):
 
 @get("/v1/why/{id:str}", opt=does(acts.EXPLAIN))
 async def explain(
-    request: AnyRequest, id: FromPath[str], why: WhyDependency, language: FromQuery[str] = "en"
+    request: AnyRequest,
+    id: FromPath[str],
+    why: WhyDependency,
+    language: FromQuery[str] = "en",
+    purpose: FromQuery[str] = "",
 ) -> WhyView:
     """Why: the facts behind a refusal (request id), a flag, a gap, a grant, an entry or a code; languages en, fr, zh."""
-    return view(await why.explain(id, language, caller_of(request)))
+    return view(await why.explain(id, language, caller_of(request), purpose))
 
 
 def view(answer: Answer) -> WhyView:

@@ -24,7 +24,7 @@ from rocade.services.telemetry.gaps import MAX_ASKS, Numbers
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.telemetry.quality import AHEAD_US, MOVING_KMH
 from rocade.services.vehicles.twin import TwinStore
-from rocade.trust.authority.gate.acts import READ_GAPS, READ_HISTORY, READ_QUARANTINE
+from rocade.trust.authority.gate.acts import PLAN_ERASURE, READ_GAPS, READ_HISTORY, READ_QUARANTINE
 
 _GAP = re.compile(r"(\d{1,19}):([0-9a-f]{16}):(\d{1,19})", re.ASCII)
 _FLAG = re.compile(r"(\d{1,19}):(\d{1,10}):(-?\d{1,19})", re.ASCII)
@@ -85,7 +85,7 @@ class Held:
             *code_facts(held.reason),
             Fact(f"quarantine.{held.state}"),
         ]  # fmt: skip
-        about = About((READ_QUARANTINE.name, READ_GAPS.name), held.ref)
+        about = About((READ_QUARANTINE.name, PLAN_ERASURE.name), held.ref)  # an owner sees what is kept of his
         return Chain(f"quarantine:{held.id}", tuple(facts), about)
 
 

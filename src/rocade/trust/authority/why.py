@@ -51,15 +51,15 @@ class Why:
         self._gate = gate
         self._note = note
 
-    async def explain(self, id: str, language: str, principal: Principal) -> Answer:
-        """The sentences behind an id or a code.
+    async def explain(self, id: str, language: str, principal: Principal, purpose: str = "") -> Answer:
+        """The sentences behind an id or a code; `purpose` is what the caller says he asks for, "" = what goes without saying.
 
         Raises: Refused `why.unknown`, `why.language`.
         """
         if language not in why.LANGUAGES:
             raise Refused("why.language", f"languages are {', '.join(why.LANGUAGES)}")
         chain = await self._chain(id.strip())
-        if chain is None or not self._is_told(chain, principal):
+        if chain is None or not self._is_told(chain, principal, purpose):
             raise why.unknown()
         return Answer(chain.id, language, why.sentences(chain, language))
 
@@ -72,17 +72,17 @@ class Why:
         explainer = self._explainers.get(found[1]) if found else None
         return await explainer.explain(found[2]) if found and explainer else None
 
-    def _is_told(self, chain: Chain, principal: Principal) -> bool:
+    def _is_told(self, chain: Chain, principal: Principal, purpose: str) -> bool:
         about = chain.about
         is_his = principal.id in about.parties or principal.recipient in about.recipients
         if about.is_public or is_his:
             return True
-        permit = self._permit(principal, about)
+        permit = self._permit(principal, about, (purpose,) if purpose else purposes_of(principal))
         if permit is not None and about.signals and self._note is not None:
-            self._note(permit, about.ref, "why", about.signals, self._clock.now_us())
+            self._note(permit, about.ref, permit.act.name, about.signals, self._clock.now_us())
         return permit is not None
 
-    def _permit(self, principal: Principal, about: About) -> Permit | None:
+    def _permit(self, principal: Principal, about: About, purposes: tuple[str, ...]) -> Permit | None:
         """The gate's permit for reading the same thing by itself, for the first purpose that opens it."""
         now_us = self._clock.now_us()
         if self._gate is None:
@@ -91,7 +91,7 @@ class Why:
             act = acts.ACTS[name]
             if about.classes and act.of == "vehicle":
                 act = msgspec.structs.replace(act, classes=data_classes.names(about.classes))
-            for purpose in purposes_of(principal):
+            for purpose in purposes:
                 with contextlib.suppress(Refused):
                     return self._gate.permit(principal, act, ref=about.ref or None, purpose=purpose, at_us=now_us)
         return None
