@@ -49,7 +49,7 @@ class RunningRegion:
             "test.rocade",
             mqtt=settings.Mqtt(loopback, free_port()),
             est=settings.Est(loopback, free_port()),
-            http=settings.Http(loopback, free_port(), free_port()),
+            http=settings.Http(api_host=loopback, api_port=free_port(), pages_port=free_port()),
             worker=settings.Worker(processes=workers, lease_s=lease_s, cycle_ms=100),
         )
         self.directory = directory
