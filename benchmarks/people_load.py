@@ -33,8 +33,7 @@ class Reader(asyncio.Protocol):
         self._missing = 0
         self._status = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP only
         self._transport = transport
         self._ask()
 
@@ -116,8 +115,7 @@ class Listener(asyncio.Protocol):
         self._ended = False
         self.events = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP only
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:

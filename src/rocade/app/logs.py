@@ -38,7 +38,13 @@ class JsonLines(logging.Formatter):
 
 
 def configure(role: str) -> None:
-    """Send all logging of this process to standard error as JSON lines."""
+    """Send all logging of this process to standard error as JSON lines.
+
+    What a line does not hold (thread, process, task, caller) is not looked for: that is two thirds of a line's cost.
+    """
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # typeshed lacks it
+    logging._srcfile = None  # as the standard library's own notes on speed advise
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(role))
     level = os.environ.get("ROCADE_LOG", "info").upper()
