@@ -204,17 +204,16 @@ def test_curves_are_thinned_to_the_points_asked_for(api: Api) -> None:
 
 def test_erasing_is_planned_then_recorded_then_done(api: Api) -> None:
     ref = api.refs[3]
-    plan = api.client.delete(f"/v1/vehicles/{ref}/data", params={"dry_run": "true"}).json()
-    assert plan == {"ref": str(ref), "points": HOURS * 3600, "is_done": False}
-    path = f"/v1/vehicles/{ref}/data"
+    path, touch = f"/v1/vehicles/{ref}/data", f"{ERASE.name} vehicle:{ref}"
+    planned = {"params": {"dry_run": "true"}, "headers": {TOUCH: f"{touch}?dry_run=true"}}
+    assert api.client.delete(path, **planned).json() == {"ref": str(ref), "points": HOURS * 3600, "is_done": False}
     assert api.client.delete(path).json()["code"] == "gate.touch"
-    done = api.client.delete(path, headers={TOUCH: f"{ERASE.name} vehicle:{ref}"}).json()
+    done = api.client.delete(path, headers={TOUCH: touch}).json()
     assert done["is_done"]
     assert [step for step, *_ in api.toys.steps] == ["numbers", "settled", "numbers", "twin", "reference"]
     erasing = next(entry for entry in api.audit.entries if entry.action == "telemetry.erase")
     assert erasing.subject == f"vehicle:{ref}"
-    after = api.client.delete(f"/v1/vehicles/{ref}/data", params={"dry_run": "true"}).json()
-    assert after["points"] == 0
+    assert api.client.delete(path, **planned).json()["points"] == 0
     asked = {"ref": ref, "signal": NAMES[0], "format": "csv"}
     assert api.get("/v1/history", **asked).text == "time,value,quality\n"
 
