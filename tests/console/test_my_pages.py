@@ -118,7 +118,7 @@ def allow(house: Household, *classes: str, recipient: str = GARAGE, purpose: str
 def test_my_vehicles_show_charge_fuel_range_and_place_of_every_kind(phone: Phones, clean: Household) -> None:
     one = phone()
     page = one.open("/my")
-    expect(page.locator(".car")).to_have_count(4)
+    expect(page.locator(".wheels")).to_have_count(4)
     assert re.search(r"Charge\s*74\s*%\s*Range 251 km", page.inner_text(f"[data-car='{clean.ref('e208')}']"))
     assert re.search(r"Fuel\s*12\s*%\s*5\.4 l\s*parked", page.inner_text(f"[data-car='{clean.ref('c3')}']"))
     assert "No motor" in page.inner_text(f"[data-car='{clean.ref('lune')}']")
@@ -156,7 +156,7 @@ def test_all_values_are_listed_by_kind_of_data_and_fetched_when_asked_for(phone:
 USED = {
     "e208": (r"17 km", r"kWh \([\d.]+.kWh per 100 km\)"),
     "c3": (r"18\.8 km", r"1\.[5-7].l \(8\.\d.l per 100 km\)"),
-    "lune": (r"3\.6 km", r"does not report energy or fuel"),
+    "lune": (r"5\.7 km", r"does not report energy or fuel"),
 }
 
 
@@ -369,7 +369,7 @@ def test_nobody_opens_a_page_of_somebody_else_s_vehicle(phone: Phones, clean: Ho
         assert answer is not None
         assert (answer.status, "gate.denied" in one.page.content()) == (403, True), path
         assert "e-208" not in one.page.content()
-    assert one.open("/my").locator(".car").count() == 0
+    assert one.open("/my").locator(".wheels").count() == 0
 
 
 def test_a_driver_gets_none_of_the_owner_s_pages_nor_acts(phone: Phones, clean: Household) -> None:
@@ -464,7 +464,7 @@ def test_a_claim_a_sale_and_an_erasure_with_the_passkey(phone: Phones, clean: Ho
     assert buyer.goto(f"{clean.address}/my/{clean.ref('patin')}").status == 403  # type: ignore[union-attr]
 
     page = ida.open("/my")
-    expect(page.locator(".car")).to_have_count(0)
+    expect(page.locator(".wheels")).to_have_count(0)
     page.locator(".plain-list a").click()
     assert [one.split("/")[-1] for one in hrefs(page)] == ["trips", "data", "looks", "download", "erase"]
     page = ida.open(f"/my/{clean.ref('patin')}/erase")

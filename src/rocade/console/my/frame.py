@@ -103,14 +103,13 @@ def show(request: AnyRequest, template: str, data: dict[str, Any], mine: Mine, *
         if car and template != "my/vehicle.html"
         else ("/my", texts_of(request)["my.title"])
     )
-    return pages.render(
-        request, template, "my", {**ground, **data}, up=up, pmtiles=mine.has_streets, **words(request), **values
-    )
+    shown = words(request) | {"up": up, "pmtiles": mine.has_streets} | values
+    return pages.render(request, template, "my", ground | data, **shown)
 
 
 def piece(request: AnyRequest, template: str, **values: Any) -> Response[str]:
     """A piece of a page of this area, for htmx."""
-    return pages.fragment(request, template, **words(request), **values)
+    return pages.fragment(request, template, **words(request) | values)
 
 
 def words(request: AnyRequest) -> dict[str, Any]:

@@ -28,7 +28,7 @@ document.addEventListener("htmx:afterRequest", (event) => { acting -= Number(eve
 
 /** Consents or drivers are others than this page shows: fetch its board anew and say so, unless it was this page's own act. */
 async function changed({ version }) {
-  await new Promise((done) => setTimeout(done, 400)); // the answer to our own act may still be on its way
+  do await new Promise((done) => setTimeout(done, 200)); while (acting); // the answer to our own act may still be on its way
   const board = document.getElementById("board");
   if (!board?.dataset.version || board.dataset.version === version) return;
   window.htmx.trigger(board, "changed");
