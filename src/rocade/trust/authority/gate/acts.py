@@ -120,6 +120,9 @@ END_PERSON = _region("security", "people.end", needs_touch=True)
 SETTLE_CONFLICT = _region("security", "ownership.settle", needs_touch=True)
 """Two people claim one vehicle. Support may hand out a code for it, but whose it is another duty decides."""
 
+READ_CONFLICTS = _region("security", "ownership.read")
+"""Which vehicles two people claim, and who they are."""
+
 # The release duty ------------------------------------------------------------------------------------------------
 
 RELEASE = _region("release", "release.publish", needs_touch=True)
