@@ -41,6 +41,7 @@ class Household:
     database: Database
     audit: AuditLog
     supervisor: Supervisor
+    postgres: EmbeddedPostgres
     partner: Path
     refs: list[int]
 
@@ -90,7 +91,7 @@ async def open_region(home: Path, vehicles: int, processes: int) -> AsyncIterato
         await Clients(database, audit, CLOCK).put(region.identity("partner", "acme"), ["insurance"], "bench")
         running = msgspec.structs.replace(configuration, database_url=url)
         supervisor = Supervisor(running)
-        household = Household(running, database, audit, supervisor, partner, refs)
+        household = Household(running, database, audit, supervisor, postgres, partner, refs)
         for at in range(0, len(refs), 1_000):
             await household.drive(refs[at : at + 1_000])
         try:
