@@ -158,7 +158,7 @@ class World:
             "bench.rocade",
             mqtt=settings.Mqtt(loopback, ports[0], vehicle_messages_per_s=100_000.0, vehicle_kib_per_s=1_000_000.0),
             est=settings.Est(loopback, ports[1]),
-            http=settings.Http(loopback, ports[2], ports[3]),
+            http=settings.Http(api_host=loopback, api_port=ports[2], pages_port=ports[3]),
             log=settings.Log(url=log_url),
         )
         initialise.create(directory / "region", "bench", "bench.rocade", template=template)
@@ -551,6 +551,11 @@ async def row_idle(_: Path, plan: Plan) -> Figures:
     return await asyncio.to_thread(_borrowed, "door", ["--only", "idle", "--kinds", "door-uvloop,streams-uvloop"], plan)
 
 
+async def row_reconnect(_: Path, plan: Plan) -> Figures:
+    """A whole fleet cut at once and back, with intake, registry and database behind the door, see benchmarks/reconnect.py."""
+    return await asyncio.to_thread(_borrowed, "reconnect", [], plan)
+
+
 async def row_kill(_: Path, plan: Plan) -> Figures:
     """Every process killed again and again at chosen places under load, see benchmarks/kill.py."""
     return await asyncio.to_thread(_borrowed, "kill", [], plan)
@@ -571,6 +576,7 @@ ROWS = {
     "disk": row_disk,
     "queries": row_queries,
     "idle": row_idle,
+    "reconnect": row_reconnect,
     "kill": row_kill,
 }
 

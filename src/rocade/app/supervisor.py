@@ -65,7 +65,7 @@ class RoleProcess:
         self._program = program
         self._directory = configuration.root
         self._environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},  # ours alone to tell
             "ROCADE_DATABASE_URL": database_url,
             "ROCADE_SUPERVISED": "1",
             "ROCADE_PROCESS": self.name,
