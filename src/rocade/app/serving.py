@@ -13,6 +13,7 @@ from rocade.app import explaining, tracing, wiring
 from rocade.app.chaos import SupervisorChaos
 from rocade.app.configuration import Configuration
 from rocade.console.application import Services, create_app
+from rocade.console.my import Mine
 from rocade.core import catalogue
 from rocade.core.errors import Misconfigured
 from rocade.doors.est import Door as EnrolmentDoor
@@ -76,6 +77,29 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     async def history_answers() -> bool:
         return bool((await history.query("SELECT 1")).num_rows)
 
+    async def erase(ref: int, actor: str) -> None:
+        await handover.erase(ref, actor)
+
+    clients = Clients(parts.database, parts.audit, parts.clock)
+    streets = Path(configuration.http.pmtiles) if configuration.http.pmtiles else None
+    mine = Mine(
+        consents=consents,
+        table=rights,
+        looks=looks,
+        people=people,
+        clients=clients,
+        registry=registry,
+        twins=twins,
+        history=history,
+        ledger=ledger,
+        database=parts.database,
+        catalogue=catalogue.standard(),
+        audit=parts.audit,
+        clock=parts.clock,
+        erase=erase,
+        has_town=True,
+        has_streets=streets is not None,
+    )
     book = AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem"))
     app = create_app(
         Services(
@@ -97,12 +121,13 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             rights=rights,
             looks=looks,
             tokens=machines,
-            clients=Clients(parts.database, parts.audit, parts.clock),
+            clients=clients,
+            mine=mine,
             log=records,
             database=parts.database,
             history=history,
             town=town_geojson(),
-            pmtiles=Path(configuration.http.pmtiles) if configuration.http.pmtiles else None,
+            pmtiles=streets,
             chaos=SupervisorChaos(configuration) if SupervisorChaos.is_allowed(configuration) else None,
             why=explaining.explainers(
                 database=parts.database,

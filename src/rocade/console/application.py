@@ -29,6 +29,7 @@ from rocade.fabric.history import History
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
 from rocade.services.consent import Consents, Looks
+from rocade.services.consent import api as consent_api
 from rocade.services.telemetry import Handover, Ledger, history_api
 from rocade.services.telemetry import api as telemetry_api
 from rocade.services.vehicles import Registry, enrolment
@@ -99,6 +100,7 @@ def create_app(services: Services) -> Litestar:
         *vehicles_api.HANDLERS,
         *enrolment.HANDLERS,
         *([*machine_access.HANDLERS, *machine_clients.HANDLERS] if services.tokens else ()),
+        *(consent_api.HANDLERS if services.consents else ()),
         *telemetry_api.HANDLERS,
         *history_api.HANDLERS,
         pages.router(
@@ -146,7 +148,7 @@ def create_app(services: Services) -> Litestar:
         "papers": desk.papers,
         "why": services.why or Why({}, services.clock),
     }
-    return build(handlers, dependencies, services.access, version=_version())
+    return build(handlers, dependencies, services.access, version=_version(), answer_error=pages.answer_problem)
 
 
 def handover_of(services: Services) -> Handover:
@@ -158,8 +160,8 @@ def handover_of(services: Services) -> Handover:
 
 def desk_of(services: Services, **more: Any) -> operator.Desk:
     """What the operator's pages ask, of what this process has."""
-    names = ("registry", "twins", "ledger", "log", "catalogue", "authority", "book", "audit", "clock")
-    names += ("consents", "looks", "people")
+    plain = ("registry", "twins", "ledger", "log", "catalogue", "authority", "book", "audit", "clock")
+    names = (*plain, "consents", "looks", "people")
     has = {name: getattr(services, name) for name in names}
     return operator.Desk(**{**has, "papers": Papers(services.database, services.clock), **more})
 
