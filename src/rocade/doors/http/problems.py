@@ -34,6 +34,16 @@ STATUS_BY_CODE = {
     "people.session.missing": 401,
     "people.invalid": 400,
     "people.passkey.malformed": 400,
+    "consent.purpose": 400,
+    "consent.class": 400,
+    "consent.owner.missing": 403,
+    "consent.conflict.open": 409,
+    "consent.grant.widens": 409,
+    "consent.many": 409,
+    "consent.claim.used": 409,
+    "consent.claim.expired": 410,
+    "consent.invitation.used": 409,
+    "consent.invitation.ended": 410,
 }
 STATUS_BY_LAST_WORD = {
     "unknown": 404,
@@ -45,7 +55,7 @@ STATUS_BY_LAST_WORD = {
     "too_large": 413,
     "too_many": 413,
 }
-STATUS_BY_FIRST_WORD = {"trust": 403, "access": 403, "gate": 403, "people": 403, "consent": 403, "quota": 429}
+STATUS_BY_FIRST_WORD = {"trust": 403, "access": 403, "gate": 403, "people": 403, "quota": 429}
 
 
 def status_of(error: RocadeError) -> int:

@@ -13,10 +13,6 @@ def is_owned() -> Refused:
     return Refused("consent.owner.exists", "this vehicle has an owner; he hands it over himself, or support settles it")
 
 
-def unowned() -> Refused:
-    return Refused("consent.owner.none", "this vehicle has no owner; hand out a claim code with it first")
-
-
 def bad_person() -> Refused:
     return Refused("consent.person", "a person is named person:<hex>, as the sign-in gives it")
 
