@@ -53,6 +53,7 @@ def addresses(city: City) -> dict[str, list[tuple[str, str]]]:
         "/quarantine": [("Ada", "/quarantine")],
         "/consents": [("Ada", "/consents")],
         "/people": [("Ada", "/people")],
+        "/recovery": [("Ben", "/recovery?name=a")],
         "/audit": [("Ada", "/audit"), ("Ada", "/audit?outcome=refused")],
         "/docs": [("Ada", "/docs"), ("", "/docs")],
         "/signin": [("", "/signin")],

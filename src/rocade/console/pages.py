@@ -56,6 +56,7 @@ LINKS: tuple[Link, ...] = (
 MORE: tuple[Link, ...] = (
     ("ingest", "/ingest", acts.READ_STATUS),
     ("quarantine", "/quarantine", acts.READ_QUARANTINE),
+    ("recovery", "/recovery", acts.FIND_PERSON),
     ("certificates", "/certificates", acts.READ_CERTIFICATES),
     ("audit", "/audit", acts.READ_AUDIT),
     ("api", "/docs", acts.READ_STATUS),

@@ -21,7 +21,7 @@ from rocade.doors.http.signin import account_view, home_of
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import People
 
-type OpenId = NamedDependency[SkipValidation[Provider | None]]
+OpenId = NamedDependency[SkipValidation[Provider | None]]
 
 _OPT = does(acts.SIGN_IN)
 

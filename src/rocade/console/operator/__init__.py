@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from rocade.console.operator import audit, certificates, consents, enrolment, fleet, people, quarantine, vehicle
+from rocade.console.operator import (
+    audit,
+    certificates,
+    consents,
+    enrolment,
+    fleet,
+    people,
+    quarantine,
+    recovery,
+    vehicle,
+)
 from rocade.console.operator.desk import Desk
 
 __all__ = ["Desk", "handlers"]
@@ -22,4 +32,4 @@ def handlers(desk: Desk) -> list[Any]:
         *quarantine.HANDLERS,
         *audit.HANDLERS,
     ]
-    return [*found, *(consents.HANDLERS if desk.consents else ()), *(people.HANDLERS if desk.people else ())]
+    return [*found, *(consents.HANDLERS if desk.consents else ()), *([*people.HANDLERS, *recovery.HANDLERS] if desk.people else ())]
