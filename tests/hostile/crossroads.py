@@ -29,10 +29,11 @@ from cryptography.x509 import load_pem_x509_certificate
 from litestar import Litestar
 
 from rocade.app import configuration as settings
-from rocade.app import initialise, serving, wiring
+from rocade.app import initialise, serving, supervisor, wiring
 from rocade.core import catalogue, data_classes
 from rocade.core.identifiers import Identity
 from rocade.core.ports import SystemClock, SystemRandom
+from rocade.fabric.database import migrate
 from rocade.fabric.history import connect
 from rocade.services.consent import FOREVER_US, Consents
 from rocade.services.telemetry import store
@@ -87,6 +88,7 @@ class Crossroads:
         self.pages, self.api = f"http://localhost:{pages}", f"https://localhost:{api}"
         self.roles: dict[str, Role] = {}
         self.vehicles: dict[str, int] = {}
+        self.codes: dict[str, int] = {}
         self._ready, self._over = threading.Event(), asyncio.Event()
         self._fault: BaseException | None = None
 
@@ -147,7 +149,8 @@ class Crossroads:
     async def _furnish(self) -> None:
         services = self.services
         people, consents, clients = services.people, services.consents, services.clients
-        assert people and consents
+        assert people
+        assert consents
         assert clients
         names: dict[str, tuple[str, tuple[str, ...]]] = {
             "owner": ("", ()), "other owner": ("", ()), "former owner": ("", ()), "driver": ("", ()),
@@ -158,7 +161,6 @@ class Crossroads:
             name: (await people.add(f"Crossroads {name.title()}", duties, organisation)).id
             for name, (organisation, duties) in names.items()
         }
-        self.victim = (await people.add("Crossroads Victim")).id
         await self._give_vehicles()
         for kind, name, purposes in (("partner", "assur", ["insurance"]), ("dealer", "stranger", ["maintenance"])):
             await clients.put(Identity("rocade.test", "eu", kind, name), purposes, "test")
@@ -246,6 +248,11 @@ class Crossroads:
         async with people_store.transaction(self.services.database) as connection:
             return await people.sessions.open(connection, found, means)
 
+    def new_victim(self) -> str:
+        """Somebody to whom things may be done."""
+        assert self.services.people
+        return self.call(self.services.people.add("Crossroads Victim")).id
+
     def renew(self, role: Role) -> None:
         """Fresh sessions for a person whose last request may have ended all of his."""
         for one in self.roles.values() if role.person else ():
@@ -288,14 +295,16 @@ def _minute(ref: int, signal: int, end_us: int, value: float) -> Chunks:
     )  # fmt: skip
 
 
-def copied(server_url: str, template: str, name: str = "crossroads") -> str:
-    """URL of a database of its own, copied from the migrated one."""
+def new_database(server_url: str, name: str = "crossroads") -> str:
+    """URL of a database of its own, with the tables the supervisor makes."""
 
     async def make() -> None:
         connection = await asyncpg.connect(server_url)
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await connection.execute(f"CREATE DATABASE {name}")
         await connection.close()
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, make()).result()
-    return server_url.replace("@/rocade?", f"@/{name}?")
+    url = server_url.replace("@/rocade?", f"@/{name}?")
+    migrate(url, supervisor.MIGRATED)
+    return url

@@ -1,0 +1,34 @@
+"""The crossroads, started once for each file that stands there."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rocade.fabric.history.store import serve
+
+
+@pytest.fixture(scope="module")
+def road(
+    postgres_url: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[object]:
+    """A region's API over PostgreSQL and a history store, with everybody who could stand before it."""
+    from tests.hostile import crossroads
+
+    database_url = crossroads.new_database(postgres_url, f"crossroads_{abs(hash(request.module.__name__)):x}")
+    with tempfile.TemporaryDirectory(prefix="rocade-xr-") as place:
+        path = Path(place) / "store.sock"
+        process = multiprocessing.get_context("spawn").Process(target=serve, args=(Path(place) / "data", path))
+        process.start()
+        try:
+            with crossroads.Crossroads(
+                tmp_path_factory.mktemp("crossroads"), database_url, f"chdb+unix://{path}"
+            ) as region:
+                yield region
+        finally:
+            process.terminate()
+            process.join(15)
