@@ -23,6 +23,7 @@ from litestar.response import Redirect
 
 from rocade.console import languages, reference
 from rocade.console.viewer import Viewer, may, viewer_of
+from rocade.core.why.texts import part
 from rocade.doors.http import AnyRequest, does, problems
 from rocade.trust.authority.gate import Act, acts
 
@@ -179,10 +180,17 @@ def _document(request: AnyRequest, error: Exception) -> Response[Any]:
 
 
 def _words(request: AnyRequest, said: dict[str, Any]) -> dict[str, Any]:
-    texts = languages.texts(language_of(request))
-    title = texts.get(f"problem.{said['status']}", said["title"])
+    """The problem in the reader's language: what its code means and what to do; its own sentence where that is English."""
+    language = language_of(request)
     why = said.get("why", "").rpartition("/")[2] or said["request_id"]
-    return {"title": title, "why_id": why, **{name: said[name] for name in ("status", "detail", "code", "request_id")}}
+    means, remedy = part(said["code"], "means", language), part(said["code"], "do", language)
+    return {
+        "title": languages.texts(language).get(f"problem.{said['status']}", said["title"]),
+        "why_id": why,
+        "means": means,
+        "remedy": remedy,
+        **{name: said[name] for name in ("status", "detail", "code", "request_id")},
+    }
 
 
 def router(handlers: list[Any]) -> Router:

@@ -44,8 +44,12 @@ def build(
     *,
     version: str,
     lifespan: Sequence[Callable[[Litestar], Any]] = (),
+    answer_error: Callable[[Any, Any], Response[Any]] | None = None,
 ) -> Litestar:
-    """One application for both listeners; `dependencies` are handed to handlers by parameter name."""
+    """One application for both listeners; `dependencies` are handed to handlers by parameter name.
+
+    `answer_error` answers errors instead of the plain problem documents, for callers who read pages.
+    """
     openapi = OpenAPIConfig(
         title="Rocade",
         version=version,
@@ -56,7 +60,7 @@ def build(
         route_handlers=list(handlers),
         dependencies={name: Provide(_giver(value), sync_to_thread=False) for name, value in dependencies.items()},
         guards=[guard],
-        exception_handlers=problems.HANDLERS,
+        exception_handlers=dict.fromkeys(problems.HANDLERS, answer_error) if answer_error else problems.HANDLERS,
         state=State({"access": access, "traffic": Traffic()}),
         openapi_config=openapi,
         request_max_body_size=MAX_BODY_BYTES,
