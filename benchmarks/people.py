@@ -221,7 +221,7 @@ def database_cpu_s(household: Household) -> float:
     """CPU of PostgreSQL so far, its back ends included."""
     main = psutil.Process(household.postgres.pid)
     times = main.cpu_times()
-    return cpu_s([main, *main.children()]) + times.children_user + times.children_system
+    return cpu_s([main, *main.children()]) + float(times.children_user + times.children_system)
 
 
 async def load(directory: Path, port: int, seconds: float, path: str, refs: Sequence[int],

@@ -23,7 +23,7 @@ from rocade.core import catalogue
 from rocade.core.data_classes import mask
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
-from rocade.services.consent.model import FOREVER_US
+from rocade.services.consent import FOREVER_US, PURPOSES
 from rocade.services.vehicles.twin import SLOT, Row, pack, upsert_many
 from rocade.trust.authority import AuditLog, Region
 from rocade.trust.authority.machines import Clients
@@ -88,7 +88,7 @@ async def open_region(home: Path, vehicles: int, processes: int) -> AsyncIterato
         partner = home / "acme"
         region.credential(region.identity("partner", "acme")).write(partner)
         audit = AuditLog(database, configuration.trust / "audit", CLOCK)
-        await Clients(database, audit, CLOCK).put(region.identity("partner", "acme"), ["insurance"], "bench")
+        await Clients(database, audit, CLOCK, PURPOSES).put(region.identity("partner", "acme"), ["insurance"], "bench")
         running = msgspec.structs.replace(configuration, database_url=url)
         supervisor = Supervisor(running)
         household = Household(running, database, audit, supervisor, postgres, partner, refs)

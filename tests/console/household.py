@@ -23,7 +23,7 @@ from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.http import Access, Listeners, loopback_sockets
 from rocade.fabric.database import Database
 from rocade.fabric.history import connect
-from rocade.services.consent import Consents, ConsentTable, Looks
+from rocade.services.consent import PURPOSES, Consents, ConsentTable, Looks
 from rocade.services.telemetry import Ledger, store
 from rocade.services.vehicles import Registry, Vehicle
 from rocade.services.vehicles.twin import FLOAT, SLOT, Row, TwinStore, pack, upsert_many
@@ -84,7 +84,7 @@ class Household:
         self.people = People(database, self.notes, self.clock, self.random, Site.at(self.address), "eu")
         self.table = await ConsentTable.open(database, self.clock)
         self.looks = Looks(database, self.notes, self.clock)
-        self.clients = Clients(database, self.notes, self.clock)
+        self.clients = Clients(database, self.notes, self.clock, PURPOSES)
         self.consents = Consents(database, self.notes, self.clock, self.random, renew=self._renew)
         self.access = Access(
             lambda der, _at_us: toytown.Proven(der.decode()), lambda _serial: False, Gate("eu", self.table), self.notes,

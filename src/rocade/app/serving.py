@@ -22,7 +22,7 @@ from rocade.doors.http import openid as openid_door
 from rocade.fabric.history import connect
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
-from rocade.services.consent import Consents, ConsentTable, Looks
+from rocade.services.consent import PURPOSES, Consents, ConsentTable, Looks
 from rocade.services.telemetry import Handover, Ledger
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
@@ -80,7 +80,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     async def erase(ref: int, actor: str) -> None:
         await handover.erase(ref, actor)
 
-    clients = Clients(parts.database, parts.audit, parts.clock)
+    clients = Clients(parts.database, parts.audit, parts.clock, PURPOSES)
     streets = Path(configuration.http.pmtiles) if configuration.http.pmtiles else None
     mine = Mine(
         consents=consents,

@@ -12,6 +12,7 @@ from litestar import Request, get
 from litestar.params import FromPath
 from tests.doors.http.conftest import CLOCK, Stand, Unowned
 from tests.doors.http.test_oauth import GRANT
+from tests.trust.authority.machines.conftest import PURPOSES
 
 from rocade.core.ports import SystemRandom
 from rocade.doors.http import Access, Listeners, build, does, loopback_sockets, oauth
@@ -49,7 +50,7 @@ class Granted(Unowned):
 
 @pytest.fixture
 async def reading(stand: Stand, database: Database, tmp_path: Path) -> AsyncIterator[Stand]:
-    clients = Clients(database, stand.audit, CLOCK)
+    clients = Clients(database, stand.audit, CLOCK, PURPOSES)
     for name in ("acme", "other"):
         await clients.put(stand.region.identity("partner", name), ["insurance", "traffic"], "test")
     place = Place("test.rocade", "eu", "https://localhost:8443")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.doors.http.conftest import CLOCK, Stand
 from tests.doors.http.test_oauth import GRANT
+from tests.trust.authority.machines.conftest import PURPOSES
 
 from rocade.core.ports import SystemRandom
 from rocade.doors.http import Access, build, clients, oauth
@@ -20,7 +21,7 @@ async def registering(stand: Stand, database: Database, tmp_path: Path) -> Async
     place = Place("test.rocade", "eu", "https://localhost:8443")
     tokens = await Tokens.open(database, tmp_path / "tokens", place, stand.audit, CLOCK, SystemRandom())
     access = Access(stand._verify, stand.revoked.__contains__, stand.gate, stand.audit, CLOCK, tokens=tokens)
-    dependencies = {"tokens": tokens, "clients": Clients(database, stand.audit, CLOCK)}
+    dependencies = {"tokens": tokens, "clients": Clients(database, stand.audit, CLOCK, PURPOSES)}
     stand.app = build([*oauth.HANDLERS, *clients.HANDLERS], dependencies, access, version="0")
     yield stand
     await tokens.close()

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.doors.http.conftest import CLOCK, Stand
+from tests.trust.authority.machines.conftest import PURPOSES
 
 from rocade.core.ports import SystemRandom
 from rocade.doors.http import Access, build, oauth
@@ -23,7 +24,7 @@ GRANT = {"grant_type": "client_credentials"}
 
 @pytest.fixture
 async def tokens(stand: Stand, database: Database, tmp_path: Path) -> AsyncIterator[Tokens]:
-    clients = Clients(database, stand.audit, CLOCK)
+    clients = Clients(database, stand.audit, CLOCK, PURPOSES)
     await clients.put(stand.region.identity("partner", "acme"), ["insurance", "research"], "test")
     place = Place("test.rocade", "eu", "https://localhost:8443")
     tokens = await Tokens.open(database, tmp_path / "tokens", place, stand.audit, CLOCK, SystemRandom())

@@ -34,6 +34,7 @@ _ERRORS = {
     "access.token.grant": ("unsupported_grant_type", 400),
     "access.token.purpose": ("invalid_scope", 400),
     "access.token.scope": ("invalid_scope", 400),
+    "quota.tokens": ("temporarily_unavailable", 429),
 }
 """Our codes in the words of RFC 6749 5.2; everything else is an invalid_request."""
 

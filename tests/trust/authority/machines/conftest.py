@@ -14,6 +14,7 @@ from rocade.trust.authority.machines import Clients, Place, Tokens
 
 PLACE = Place("test.rocade", "eu", "https://road.example:8443")
 ACME = Identity("test.rocade", "eu", "partner", "acme")
+PURPOSES = ("insurance", "research", "traffic", "maintenance")
 OPERATOR = Identity("test.rocade", "eu", "operator", "first")
 
 
@@ -75,4 +76,4 @@ async def tokens(open_tokens: Opener, clients: Clients) -> Tokens:
 
 @pytest.fixture
 def clients(database: Database, audit: Notes, clock: Moved) -> Clients:
-    return Clients(database, audit, clock)
+    return Clients(database, audit, clock, PURPOSES)

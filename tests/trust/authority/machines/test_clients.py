@@ -34,7 +34,7 @@ async def test_a_client_is_registered_changed_listed_and_dropped_each_with_a_not
         (Identity("test.rocade", "eu", "vehicle", "VF1"), ["insurance"], "access.client.kind"),
         (ACME, [], "access.client.purpose"),
         (ACME, ["Insurance"], "access.client.purpose"),
-        (ACME, ["insurance", "a b"], "access.client.purpose"),
+        (ACME, ["insurance", "gossip"], "access.client.purpose"),
     ],
 )
 async def test_refused_is_a_client_without_meaning(

@@ -44,6 +44,7 @@ async def test_a_rotation_under_load_refuses_nothing(
 ) -> None:
     """Two processes issue and check each other's tokens; notifications are lost, so that only polls carry the new key."""
     monkeypatch.setattr(tokens_module, "HEARD_US", 4 * SECOND_US)
+    monkeypatch.setattr(tokens_module, "ISSUED_A_MINUTE", 1_000_000)
     with monkeypatch.context() as deaf:
         deaf.setattr(tokens_module.store, "CHANNEL", "nobody_speaks_here")
         processes = [await open_tokens(), await open_tokens()]

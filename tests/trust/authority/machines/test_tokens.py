@@ -19,6 +19,7 @@ from tests.trust.authority.machines.conftest import ACME, OPERATOR, PLACE, Moved
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.trust.authority.machines import Clients, Place, Tokens, thumbprint
+from rocade.trust.authority.machines import tokens as tokens_module
 
 OWN = thumbprint(b"the partner's certificate")
 OTHER = thumbprint(b"somebody else's certificate")
@@ -77,6 +78,18 @@ async def test_only_registered_purposes_are_given(
     with pytest.raises(Refused) as refused:
         await tokens.issue(identity, OWN, purposes)
     assert refused.value.code == code
+
+
+async def test_a_program_that_asks_for_a_token_with_each_request_is_stopped(tokens: Tokens, clock: Moved) -> None:
+    given = 0
+    with pytest.raises(Refused) as refused:
+        for _ in range(tokens_module.ISSUED_A_MINUTE + 1):
+            await tokens.issue(ACME, OWN, [])
+            given += 1
+    assert (refused.value.code, given) == ("quota.tokens", tokens_module.ISSUED_A_MINUTE)
+    assert await tokens.issue(OPERATOR, OWN, []), "another party is not disturbed"
+    clock.ahead_us += 60_000_000
+    assert await tokens.issue(ACME, OWN, [])
 
 
 def forged(change: Callable[[dict[str, Any], dict[str, Any]], object], key: ECKey | None = None) -> Callable[..., str]:

@@ -7,7 +7,6 @@ dropping of a client that is not there (`access.client.unknown`). Every change i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 
 from rocade.core.errors import Refused
@@ -18,14 +17,13 @@ from rocade.trust.authority.machines import store
 from rocade.trust.authority.machines.model import CLIENT_KINDS
 from rocade.trust.authority.machines.store import Client
 
-_PURPOSE = re.compile(r"[a-z]{2,32}\Z")
-
 
 class Clients:
-    """The region's register of machine clients."""
+    """The region's register of machine clients; `purposes` are the words that consents know."""
 
-    def __init__(self, database: Database, audit: Audit, clock: Clock) -> None:
+    def __init__(self, database: Database, audit: Audit, clock: Clock, purposes: Collection[str]) -> None:
         self._database = database
+        self._known = frozenset(purposes)
         self._audit = audit
         self._clock = clock
 
@@ -36,8 +34,8 @@ class Clients:
         """
         if identity.kind not in CLIENT_KINDS:
             raise Refused("access.client.kind", f"clients are of kind {', '.join(CLIENT_KINDS)}")
-        if not purposes or not all(map(_PURPOSE.match, purposes)):
-            raise Refused("access.client.purpose", "name one purpose or more, each a word of small letters")
+        if not purposes or not self._known.issuperset(purposes):
+            raise Refused("access.client.purpose", f"name one purpose or more of {', '.join(sorted(self._known))}")
         client = Client(identity.uri, tuple(sorted(set(purposes))), self._clock.now_us(), actor)
         facts: dict[str, str | int | float] = {"purposes": " ".join(client.purposes)}
         async with self._database.pool.acquire() as connection, connection.transaction():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Self
@@ -39,6 +40,8 @@ from rocade.trust.authority.machines.model import (
 
 LIMIT_BYTES = 4096
 REMEMBERED = 4096
+ISSUED_A_MINUTE = 300
+"""Tokens one party gets from one process: a program that asks for one with each request stops here, not in the audit log."""
 ALGORITHMS = ("ES256",)
 TYPE = "at+jwt"
 
@@ -89,6 +92,8 @@ class Tokens:
         self._rows: list[store.KeyRow] = []
         self._purposes: dict[str, frozenset[str]] = {}
         self._known: dict[str, _Known] = {}
+        self._issued: Counter[str] = Counter()
+        self._minute = 0
         self._read_s = clock.monotonic_s()
         self._task: asyncio.Task[None] | None = None
 
@@ -125,7 +130,7 @@ class Tokens:
         """A token for `identity`, whose certificate the caller has verified; recorded before it is handed out.
 
         `purposes` empty = all it may ask for.
-        Raises: Refused `access.token.client` (not registered), `access.token.purpose`.
+        Raises: Refused `access.token.client` (not registered), `access.token.purpose`, `quota.tokens`.
         """
         allowed = self.purposes_of(identity)
         if not allowed:
@@ -137,11 +142,21 @@ class Tokens:
         if not wanted <= allowed:
             raise Refused("access.token.purpose", "this client is not registered for every purpose it asks for")
         now_us = self._clock.now_us()
+        self._count(identity, now_us)
         name = f"{self._random.bits(96):024x}"
         words = " ".join(sorted(wanted))
         facts: dict[str, str | int | float] = {"token": name, "purposes": words}
         await self._audit.record(AuditEntry(now_us, identity.uri, "access.token.issue", identity.uri, facts=facts))
         return self._sign(identity, certificate_thumbprint, wanted, name, now_us)
+
+    def _count(self, identity: Identity, now_us: int) -> None:
+        minute = now_us // 60_000_000
+        if minute != self._minute:
+            self._minute = minute
+            self._issued.clear()
+        self._issued[identity.uri] += 1
+        if self._issued[identity.uri] > ISSUED_A_MINUTE:
+            raise Refused("quota.tokens", "too many access tokens in a minute; use one for the five minutes it lives")
 
     def _sign(self, identity: Identity, thumbprint: str, purposes: Collection[str], name: str, now_us: int) -> str:
         key = self._ring.signer(now_us)
