@@ -80,3 +80,13 @@ def test_masks_and_names_are_each_others_inverse() -> None:
         assert data_classes.mask(data_classes.names(mask)) == mask
     with pytest.raises(Refused, match=r"consent\.class\.unknown"):
         data_classes.bit("secrets")
+
+
+def test_the_table_in_the_documents_is_the_one_in_force() -> None:
+    document = (Path(__file__).resolve().parents[2] / "docs/consent.md").read_text("utf-8")
+    told = re.findall(r"^\| (\w+) \| (\d+) \| (.*) \|$", document, re.MULTILINE)
+    assert [name for name, _, _ in told] == list(data_classes.DATA_CLASSES)
+    for name, count, begins in told:
+        assert int(count) == sum(signal.data_class == name for signal in SIGNALS), name
+        expected = {rule.removeprefix("Vehicle.") for rule, found in data_classes.rules().items() if found == name}
+        assert set(re.findall(r"`([^`]+)`", begins)) == expected

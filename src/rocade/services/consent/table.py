@@ -16,6 +16,7 @@ import contextlib
 import heapq
 import logging
 from collections.abc import Callable, Iterable, Set
+from sys import intern
 from typing import Any, Self
 
 import asyncpg
@@ -314,7 +315,9 @@ class ConsentTable:
 def entry_of(owner: Ownership, grants: Iterable[Grant], guests: Iterable[Guest]) -> Entry:
     """Compile one vehicle: the owner first, for he asks most."""
     drivers = tuple((one.person, OWN, one.from_us, one.end_us, one.classes, one.id) for one in guests)
-    given = tuple((one.recipient, one.purpose, one.from_us, one.end_us, one.classes, one.id) for one in grants)
+    given = tuple(
+        (intern(one.recipient), intern(one.purpose), one.from_us, one.end_us, one.classes, one.id) for one in grants
+    )
     himself = (owner.person, OWN, 0, FOREVER_US, data_classes.ALL, "")
     return Entry(owner.person, owner.until_us, (himself, *drivers, *given), drivers)
 
