@@ -352,11 +352,13 @@ _POWERTRAIN = {"hybrid": "plug_in_hybrid", "assisted": "electric", "muscle": "no
 
 
 def _garage(seats: Sequence[Seat], models: Sequence[Model], refs: Mapping[str, int]) -> list[int]:
-    """The owner's vehicles: one of each powertrain there is, at most four, in the order of the fleet."""
+    """The owner's vehicles: the first of each kind, and the first that burns petrol, in the order of the fleet."""
     chosen: dict[str, int] = {}
     for seat, model in zip(seats, models, strict=True):
-        chosen.setdefault(model.powertrain, refs[seat.vehicle_id])
-    return list(chosen.values())[:4]
+        ref = refs[seat.vehicle_id]
+        for what in (model.kind, *(["petrol"] if model.powertrain == "petrol" else [])):
+            chosen.setdefault(what, ref)
+    return list(dict.fromkeys(chosen.values()))
 
 
 def _vehicle_id(model: Model, number: int) -> str:

@@ -19,6 +19,7 @@ from rocade.trust.authority.people import DUTIES, People, Person, Site
 LINK_S = 8 * 3600.0
 DAY_US = 86_400_000_000
 ROLES = {"operator": "Olivia", "owner": "Ada", "driver": "Dan"}
+HOMES = {"operator": "/", "owner": "/my", "driver": "/my"}
 LIVE = data_classes.mask(("location", "driving", "energy", "condition"))
 
 
@@ -55,6 +56,6 @@ async def settle(
             _, code = await consents.invite(ref, owner, LIVE, until_us)
             await consents.accept(code, driver)
     return {
-        role: f"{configuration.site}/signin/link/{await people.link(person.id, 'demo', LINK_S)}"
+        role: f"{configuration.site}/signin/link/{await people.link(person.id, 'demo', LINK_S)}?back={HOMES[role]}"
         for role, person in cast.items()
     }

@@ -34,10 +34,14 @@ async def show_sign_in(request: AnyRequest, openid: OpenId, back: FromQuery[str]
 
 @get("/signin/link/{secret:str}", opt=_OPT, include_in_schema=False)
 async def show_link(
-    request: AnyRequest, secret: FromPath[str], people: NamedDependency[SkipValidation[People]]
+    request: AnyRequest,
+    secret: FromPath[str],
+    people: NamedDependency[SkipValidation[People]],
+    back: FromQuery[str] = "",
 ) -> Response[str]:
+    """`back`: a page of ours to go to, else where a passkey is registered."""
     person = await people.links.whose(secret, peer_of(request.scope))
-    data = {"secret": secret if person else "", "back": ""}
+    data = {"secret": secret if person else "", "back": local(back)}
     return render(request, "link.html", "signin", data, person=person)
 
 

@@ -22,7 +22,7 @@ const ACTS = {
   },
   async link() {
     const { next } = await ask("/v1/signin/link", { secret: page.secret });
-    location.assign(next);
+    location.assign(page.back || next);
   },
   async add(_, form) {
     const name = form.elements.name.value.trim() || t("account.passkey");
