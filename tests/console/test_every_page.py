@@ -54,6 +54,7 @@ def addresses(city: City) -> dict[str, list[tuple[str, str]]]:
         "/consents": [("Ada", "/consents")],
         "/people": [("Ada", "/people")],
         "/recovery": [("Ben", "/recovery?name=a")],
+        "/duties/{person}": [("Ada", f"/duties/{city.persons['Ben']}")],
         "/audit": [("Ada", "/audit"), ("Ada", "/audit?outcome=refused")],
         "/docs": [("Ada", "/docs"), ("", "/docs")],
         "/signin": [("", "/signin")],

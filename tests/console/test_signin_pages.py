@@ -248,3 +248,24 @@ def test_a_used_link_says_so_and_opens_nothing(house: House, device: Callable[[]
     expect(other.page.get_by_text("This link was used already")).to_be_visible()
     other.page.reload()
     expect(other.page.get_by_role("heading", name="This link opens nothing")).to_be_visible()
+
+
+def test_a_duty_is_lent_for_some_acts_until_a_day_and_taken_back(house: House, device: Callable[[], Device]) -> None:
+    ada = house.do(house.people.add("Ada Lovelace"))
+    grace = house.do(house.people.add("Grace Hopper", duties=("security",)))
+    desk = device()
+    desk.enter(house.link(grace))
+    desk.register("Desk")
+    desk.page.wait_for_url("**/")
+    desk.page.goto(f"{house.served.address}/people")
+    desk.page.locator(f"#{ada.id.replace(':', '-')}").get_by_role("link", name="Duties").click()
+    desk.page.get_by_label("Duty", exact=True).select_option("support")
+    desk.page.get_by_label("Only for these acts").fill("people.find")
+    desk.press("Lend a duty")
+    expect(desk.page.locator("#held")).to_contain_text("people.find")
+    (lent,) = house.do(house.people.by_id(ada.id)).duties
+    assert (lent.duty, lent.scope, lent.granted_by) == ("support", "people.find", grace.id)
+    assert lent.until_us
+    desk.page.get_by_role("button", name="Take back: Support").click()
+    expect(desk.page.locator("#held")).to_contain_text("No duty")
+    assert house.do(house.people.by_id(ada.id)).duties == ()

@@ -11,6 +11,7 @@ from rocade.console.operator import (
     audit,
     certificates,
     consents,
+    duties,
     enrolment,
     fleet,
     people,
@@ -32,4 +33,4 @@ def handlers(desk: Desk) -> list[Any]:
         *quarantine.HANDLERS,
         *audit.HANDLERS,
     ]
-    return [*found, *(consents.HANDLERS if desk.consents else ()), *([*people.HANDLERS, *recovery.HANDLERS] if desk.people else ())]
+    return [*found, *(consents.HANDLERS if desk.consents else ()), *([*people.HANDLERS, *duties.HANDLERS, *recovery.HANDLERS] if desk.people else ())]
