@@ -16,7 +16,7 @@ from rocade.console import curves, ingest
 from rocade.console.chaos import ACTS, Chaos
 from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
-from rocade.core.data_classes import bit, class_of
+from rocade.core.data_classes import bit
 from rocade.core.errors import Refused
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.http import AnyRequest, caller_of, does, permit_of, right_of
@@ -95,7 +95,7 @@ async def show_curves(
         raise Refused("telemetry.range.empty", "from must be before to")
     history_api.note_read(request, audit, clock, [ref], {"from_us": from_us, "until_us": until_us})
     classes = permit_of(request).right.classes
-    seen = [one for one in signal[:12] if (known := catalogue.get(one)) and classes & bit(class_of(known.name))]
+    seen = [one for one in signal[:12] if classes & bit(catalogue.class_of(one))]
     return await curves.curves(history, catalogue, ref, seen, from_us, until_us, max(10, min(points, 4000)))
 
 

@@ -116,7 +116,7 @@ class Flags:
                 facts += await self._flag(flag, ref, signal, at_us, value)
         if not quality:
             facts.append(Fact("flag.none"))
-        classes = data_classes.bit(data_classes.class_of(signal.name))
+        classes = data_classes.bit(signal.data_class)
         return Chain(f"flag:{rest}", tuple(facts), About((READ_HISTORY.name,), ref, classes, (number,)))
 
     async def _value(self, ref: int, signal: int, at_us: int) -> tuple[float | str | None, int]:

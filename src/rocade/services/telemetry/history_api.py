@@ -19,7 +19,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 from litestar.response import Stream
 
 from rocade.core.catalogue import Catalogue
-from rocade.core.data_classes import bit, class_of, mask
+from rocade.core.data_classes import bit, mask
 from rocade.core.errors import Refused
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock
@@ -177,7 +177,7 @@ def check_classes(asked: Asked, granted: Mapping[int, int]) -> None:
     Raises: Refused `gate.denied`, naming the class.
     """
     for signal in asked.signals:
-        name = class_of(signal.name)
+        name = signal.data_class
         for ref, classes in granted.items():
             if not classes & bit(name):
                 raise Refused(
@@ -320,7 +320,7 @@ async def read_fleet(
     asked = ask(catalogue, clock, [], signal, (since, until), every, "mean")
     first, last = asked.from_us // HOUR_US * HOUR_US, -(-asked.until_us // HOUR_US) * HOUR_US
     groups, names = await _groups(registry, by) if by else (None, [""])
-    wanted = mask(class_of(name) for name in asked.names.values())
+    wanted = mask(signal.data_class for signal in asked.signals)
     hidden = hidden_from(request, wanted)
     found = await store.hourly(
         history, list(asked.names), first, last, every_us=asked.every_us, groups=groups, without=hidden
