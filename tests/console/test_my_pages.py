@@ -458,6 +458,7 @@ def test_a_claim_a_sale_and_an_erasure_with_the_passkey(phone: Phones, clean: Ho
     buyer.get_by_role("button", name="This is my vehicle").click()
     buyer.wait_for_url(re.compile(rf"/my/(?!claim)(?!{clean.ref('patin')})\d+"))
     new = buyer.url.rpartition("/")[2]
+    expect(watching.locator("h1")).to_have_text("Your access to this vehicle has ended", timeout=3_000)
     assert "not sent anything yet" in buyer.inner_text("#glance")
     buyer.goto(f"{clean.address}/my/{new}/trips")
     expect(buyer.locator("#trips")).to_contain_text("No trips in this period")
@@ -466,12 +467,13 @@ def test_a_claim_a_sale_and_an_erasure_with_the_passkey(phone: Phones, clean: Ho
     page = ida.open("/my")
     expect(page.locator(".wheels")).to_have_count(0)
     page.locator(".plain-list a").click()
+    page.wait_for_url(f"**/my/{clean.ref('patin')}")
     assert [one.split("/")[-1] for one in hrefs(page)] == ["trips", "data", "looks", "download", "erase"]
     page = ida.open(f"/my/{clean.ref('patin')}/erase")
     expect(page.locator("#count")).to_contain_text("720 values would be erased")
     page.check(".sure input")
     page.get_by_role("button", name="Erase for good").click()
-    expect(page.locator("#board")).to_contain_text("Erased: 720 values")
+    expect(page.locator("#board")).to_contain_text("Erased: 720 values", timeout=30_000)
     assert ida.page.goto(f"{clean.address}/my/{new}").status == 403  # type: ignore[union-attr]
 
 

@@ -6,6 +6,7 @@ Every handler names its act, the guard asks the gate; `permit_of(request).right`
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 import zlib
@@ -27,7 +28,7 @@ from rocade.core.catalogue import Catalogue
 from rocade.core.errors import Refused
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, Clock
-from rocade.doors.http import AnyRequest, permit_of
+from rocade.doors.http import AnyRequest, permit_of, right_of
 from rocade.fabric.database import Database
 from rocade.fabric.history import History
 from rocade.services.consent import FOREVER_US, Consents, ConsentTable, Grant, Guest, Looks
@@ -39,6 +40,7 @@ from rocade.trust.authority.machines import Clients
 from rocade.trust.authority.people import People
 
 DAY_US = 86_400_000_000
+IN_FORCE_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,11 +158,9 @@ def class_choices(request: AnyRequest, names: Sequence[str] = data_classes.DATA_
     return [(name, texts[f"my_class.{name}"], texts[f"my_class_text.{name}"]) for name in names]
 
 
-async def name_of(request: AnyRequest, mine: Mine, party: str, viewer: str = "") -> str:
+async def name_of(request: AnyRequest, mine: Mine, party: str) -> str:
     """A recipient or principal in the reader's words. People who forgot or were forgotten have no name."""
     texts = texts_of(request)
-    if party == viewer:
-        return str(texts["my_who.you"])
     kind, _, id = party.partition(":")
     if party.startswith("spiffe://"):
         kind, id = party.split("/")[4:6]
@@ -185,9 +185,16 @@ async def version(mine: Mine, ref: int) -> str:
     return version_of(await mine.consents.grants(ref, True), await mine.consents.guests(ref, True))
 
 
+async def in_force(request: AnyRequest, mine: Mine, ref: int) -> None:
+    """Wait until what was just agreed counts here: a change of owner does two seconds after it is made."""
+    until_s = mine.clock.monotonic_s() + IN_FORCE_S
+    while not right_of(request, ref).classes and mine.clock.monotonic_s() < until_s:
+        await asyncio.sleep(0.05)
+
+
 def day_text(us: int) -> str:
-    """A date as <input type=date> takes it (UTC)."""
-    return datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%d")
+    """A date as <input type=date> takes it (UTC); '' for never."""
+    return "" if us >= FOREVER_US else datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%d")
 
 
 def last_moment_us(form: FormMultiDict, name: str) -> int:

@@ -61,6 +61,7 @@ async def _home(request: AnyRequest, mine: Mine) -> AsyncIterator[bytes]:
 async def _vehicle(request: AnyRequest, mine: Mine, ref: int) -> AsyncIterator[bytes]:
     shown: state.Glance | None = None
     before: tuple[int, str] | None = None
+    relation = right_of(request, ref).relation
     with Changes(mine) as changes:
         while not request.app.state.closing.is_set():
             try:
@@ -69,6 +70,9 @@ async def _vehicle(request: AnyRequest, mine: Mine, ref: int) -> AsyncIterator[b
                 yield event("ended", msgspec.json.encode({"code": refusal.code}))
                 return
             right = right_of(request, ref)
+            if right.relation != relation:  # sold under way: what the page shows is another time's
+                yield event("ended", b'{"code":"gate.denied"}')
+                return
             if before is None or ref in changes.take() or before[0] != right.classes:
                 car = await car_of(request, mine, ref, right)
                 now = right.classes, await version(mine, ref)

@@ -6,7 +6,7 @@ import msgspec
 from litestar import Response, get
 from litestar.params import FromPath, FromQuery
 
-from rocade.console.my.frame import Mine, MineDependency, car_of, name_of, piece, show
+from rocade.console.my.frame import Mine, MineDependency, car_of, name_of, piece, show, texts_of
 from rocade.core import data_classes
 from rocade.core.errors import Refused
 from rocade.doors.http import AnyRequest, does, permit_of
@@ -65,7 +65,7 @@ async def _looks(
 
 
 async def _seen(request: AnyRequest, mine: Mine, look: Look, me: str) -> Seen:
-    who = await name_of(request, mine, look.actor, viewer=me)
+    who = texts_of(request)["my_looks.you"] if look.actor == me else await name_of(request, mine, look.actor)
     what = next((word for part, word in WORDS if part in look.what), "other")
     classes = data_classes.names(look.classes)
     if look.signals:

@@ -11,7 +11,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from rocade.console.my.drivers import Shown
-from rocade.console.my.frame import Mine, MineDependency, car_of, piece, qr, show, texts_of
+from rocade.console.my.frame import Mine, MineDependency, car_of, in_force, piece, qr, show, texts_of
 from rocade.core.errors import Refused
 from rocade.doors.http import AnyRequest, does, permit_of, problems
 from rocade.trust.authority.gate import acts
@@ -29,6 +29,7 @@ async def claim(request: AnyRequest, mine: MineDependency) -> Response[str] | Re
         done = await mine.consents.claim(code, permit_of(request).principal.id)
     except Refused as refusal:
         return _claim_page(request, mine, code, refusal)
+    await in_force(request, mine, done.ref)
     return Redirect(f"/my/{done.ref}", status_code=303)
 
 
