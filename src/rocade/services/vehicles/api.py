@@ -62,7 +62,7 @@ class VehiclesView(msgspec.Struct, frozen=True):
     next: str | None
 
 
-class SignalView(msgspec.Struct, frozen=True):
+class SignalView(msgspec.Struct, frozen=True, gc=False):
     """`unit` is VSS's unit name, `symbol` how people write it; `quality` names each doubt, empty = good; `changed_us`:
     since when the value is the same.
     """
@@ -195,14 +195,11 @@ async def show_twin(
 
 def twin_view(twin: Twin, catalogue: Catalogue, classes: int) -> TwinView:
     """The twin with names, units and quality in words, in order of name; of these data classes (mask) only."""
-    signals = []
-    for number, value in twin.reported.items():
-        name, unit, symbol, of_class = _words(catalogue, number)
-        if not classes & of_class:
-            continue
-        doubts = quality_names(value.quality)
-        signals.append(SignalView(number, name, value.value, unit, symbol, doubts, value.time_us, value.changed_us))
-    signals.sort(key=lambda signal: signal.name)
+    reported, signals = twin.reported, []
+    for number, name, unit, symbol in _shown(catalogue, tuple(reported), classes):
+        one = reported[number]
+        doubts = quality_names(one.quality)
+        signals.append(SignalView(number, name, one.value, unit, symbol, doubts, one.time_us, one.changed_us))
     newest_us = max((signal.time_us for signal in signals), default=None)
     desired = {
         known.name: value
@@ -212,13 +209,21 @@ def twin_view(twin: Twin, catalogue: Catalogue, classes: int) -> TwinView:
     return TwinView(str(twin.ref), twin.updated_us, newest_us, twin.skew_us, signals, desired)
 
 
-@functools.lru_cache(8_192)
-def _words(catalogue: Catalogue, number: int) -> tuple[str, str, str, int]:
-    """Name, unit and its symbol, and data class (bit) of a signal; one that nobody has described is of class other."""
-    known = catalogue.get(number)
-    if known is None:
-        return f"signal.{number}", "", "", bit("other")
-    return known.name, known.unit, SYMBOLS.get(known.unit, known.unit), bit(known.data_class)
+@functools.lru_cache(4_096)
+def _shown(catalogue: Catalogue, numbers: tuple[int, ...], classes: int) -> list[tuple[int, str, str, str]]:
+    """Number, name, unit and its symbol of those of these classes, in order of name: vehicles of a kind share the answer.
+
+    A signal that nobody has described is of class other.
+    """
+    shown = []
+    for number in numbers:
+        known = catalogue.get(number)
+        name, unit, data_class = (
+            (known.name, known.unit, known.data_class) if known else (f"signal.{number}", "", "other")
+        )
+        if classes & bit(data_class):
+            shown.append((number, name, unit, SYMBOLS.get(unit, unit)))
+    return sorted(shown, key=lambda one: one[1])
 
 
 @get("/v1/stream", opt=does(acts.WATCH_VEHICLES))

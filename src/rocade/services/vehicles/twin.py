@@ -43,7 +43,7 @@ MAX_SIGNALS = 4096
 _COUNT, _INTEGER, _FLOAT = struct.Struct("<I"), struct.Struct("<q"), struct.Struct("<d")
 
 
-class Value(msgspec.Struct, frozen=True):
+class Value(msgspec.Struct, frozen=True, gc=False):
     """Last known value of one signal."""
 
     value: float | bool | str
