@@ -127,7 +127,7 @@ class AuditLine(msgspec.Struct, frozen=True):
     subject: str
     outcome: str
     reason: str
-    facts: dict[str, str | int | float]
+    facts: dict[str, str | float]
 
 
 class AuditLines(msgspec.Struct, frozen=True):
