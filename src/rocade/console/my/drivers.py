@@ -42,11 +42,12 @@ TOO_LATE = "consent.guest.unknown"
 
 
 class Driver(msgspec.Struct, frozen=True):
-    """`state`: waiting | active | ended."""
+    """`who`: '' until somebody accepted; `state`: waiting | active | ended."""
 
     id: str
     who: str
     classes: tuple[str, ...]
+    made_us: int
     until_us: int
     state: str
 
@@ -89,12 +90,12 @@ async def _board(request: AnyRequest, mine: Mine, ref: int) -> dict[str, Any]:
 
 
 async def _drivers(request: AnyRequest, mine: Mine, guests: Sequence[Guest], *, is_past: bool = False) -> list[Driver]:
-    invitation = texts_of(request)["my_drivers.invitation"]
     return [
         Driver(
             one.id,
-            await name_of(request, mine, one.person) if one.person else invitation.format(date=day_text(one.made_us)),
+            await name_of(request, mine, one.person) if one.person else "",
             data_classes.names(one.classes),
+            one.made_us,
             one.end_us if is_past else one.until_us,
             "ended" if is_past else "active" if one.person else "waiting",
         )
