@@ -41,7 +41,9 @@ class City(Household):
 
     def _services(self) -> Services:
         built = super()._services()
-        return replace(built, consents=self.consents, looks=self.looks, authority=self.authority, book=self.book)
+        return replace(
+            built, consents=self.consents, looks=self.looks, authority=self.authority, book=self.book, desk=None
+        )
 
     async def _furnish(self) -> None:
         await super()._furnish()

@@ -56,6 +56,7 @@ class Visit:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def open(self, path: str) -> Page:
+        toytown.sign_in(self.page, self.address)
         self.page.goto(self.address + path)
         return self.page
 
@@ -195,9 +196,11 @@ def test_the_page_speaks_the_reader_s_language(visit: OpenVisit, locale: str, wo
 def test_language_and_theme_are_switched_and_kept(visit: OpenVisit) -> None:
     one = visit(color_scheme="light")
     page = one.open("/vehicles")
+    page.click(".account summary")
     page.select_option("#language", "fr")
     toytown.wait(page, "document.documentElement.lang === 'fr'")
     assert page.url.endswith("/vehicles")
+    page.click(".account summary")
     page.click("#theme")
     page.reload()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
@@ -219,8 +222,10 @@ def test_everything_on_the_map_page_is_reached_by_keyboard(visit: OpenVisit) -> 
     page = visit().open("/")
     wait_for_fleet(page, 80)
     reached = set()
-    for _ in range(45):
+    for _ in range(60):
         page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('.account:not([open]) > summary')"):
+            page.keyboard.press("Enter")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.dataset?.act || ''"))
     assert {"language", "theme", "find", "closer", "farther", "fit", "kill_store", "fill_disk"} <= reached
 
@@ -230,6 +235,7 @@ def test_a_lost_connection_is_said_and_found_again(browser: Browser, tmp_path_fa
     services, _ = toytown.services(toys, tmp_path_factory.mktemp("lost"))
     page = browser.new_context().new_page()
     with toytown.Served(services) as first:
+        toytown.sign_in(page, first.address)
         page.goto(first.address)
         page.wait_for_selector("#live[data-state=live]")
         port = int(first.address.rpartition(":")[2])
@@ -245,6 +251,7 @@ def test_a_stopped_server_lets_open_streams_go_at_once(
     services, _ = toytown.services(toytown.Toys(3), tmp_path_factory.mktemp("stop"))
     with toytown.Served(services) as served:
         page = visit().page
+        toytown.sign_in(page, served.address)
         page.goto(served.address)
         page.wait_for_selector("#live[data-state=live]")
         began = time.monotonic()

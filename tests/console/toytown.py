@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from playwright.sync_api import Page as BrowserPage
 
 from rocade.agents.vehicle.simulation import town as simulation_town
 from rocade.console import Counts, Services, create_app
+from rocade.console.application import desk_of
 from rocade.core import catalogue
 from rocade.core.data_classes import ALL
 from rocade.core.errors import Refused
@@ -36,9 +38,11 @@ from rocade.services.telemetry import store
 from rocade.services.telemetry.chunks import FLOAT, Chunks
 from rocade.services.telemetry.gaps import Numbers
 from rocade.services.telemetry.model import Quarantined, Unknown
-from rocade.services.vehicles import Page, Vehicle, Wanted
+from rocade.services.vehicles import EVERYTHING, Page, Vehicle, Wanted
 from rocade.services.vehicles.twin import Position, Twin, Value
+from rocade.trust.authority.book import Asked, Browsed
 from rocade.trust.authority.gate import DUTIES, Gate, Principal, Right
+from rocade.trust.authority.papers import Papers
 
 CENTRE = (simulation_town.LONGITUDE, simulation_town.LATITUDE)
 NO_HISTORY = connect("chdb+unix:///nowhere/store.sock")
@@ -72,6 +76,7 @@ class Toys:
         self.steps: list[tuple[str, int | str]] = []
         self.frozen_us: int | None = None
         self.appended: list[Record] = []
+        self.region = SimpleNamespace(region="eu", identity=lambda kind, id: Identity("rocade.test", "eu", kind, id))
         self.routes: dict[int, tuple[float, float, float]] = {}
         for number in range(count):
             brand = draw.choice(BRANDS)
@@ -116,7 +121,24 @@ class Toys:
         return Page(chosen[start : start + limit], str(start + limit) if len(chosen) > start + limit else None)
 
     async def find(self, wanted: Wanted, cursor: str | None = None, limit: int = 100) -> Page:
-        return await self.list(cursor, limit, **wanted.filters)
+        words = " ".join(wanted.words).lower()
+        found = await self.list(cursor, 10**6, **wanted.filters)
+        fits = [one for one in found.vehicles if words in f"{one.brand} {one.model} {one.id}".lower()]
+        start = int(cursor or 0)
+        return Page(fits[start : start + limit], str(start + limit) if len(fits) > start + limit else None)
+
+    async def count(self, wanted: Wanted = EVERYTHING) -> int:
+        return len((await self.find(wanted, None, 10**6)).vehicles)
+
+    async def models(self) -> list[tuple[str, str, str, int]]:
+        return [(brand, KINDS.get(brand, "car"), "electric", 1) for brand in BRANDS]
+
+    async def positions(self, refs: Iterable[int]) -> dict[int, Position]:
+        return {ref: self.position(ref, self.clock.now_us()) for ref in refs if ref in self.vehicles}
+
+    async def of(self, _identity: str) -> list[Any]:
+        """Certificates: none."""
+        return []
 
     async def latest(self, ref: int) -> Twin | None:
         if ref not in self.vehicles:
@@ -252,6 +274,9 @@ class Notes:
     async def tail(self, limit: int) -> list[tuple[int, AuditEntry]]:
         return list(enumerate(self.entries))[::-1][:limit]
 
+    async def browse(self, asked: Asked, before: int | None = None, limit: int = 50) -> Browsed:
+        return Browsed([(n, one) for n, one in await self.tail(10**6) if asked.fits(one)][:limit], None, None)
+
     async def verify(self) -> dict[str, int]:
         return {"entries": len(self.entries)}
 
@@ -341,7 +366,9 @@ def services(toys: Toys, directory: Path, *, chaos: Plugs | None = None, **chang
         "registry": toys, "authority": toys, "twins": toys, "status": toys, "book": audit, "ledger": toys,
         "log": toys, "database": toys, "history": NO_HISTORY, "ready": {"database": fine}, "town": town(), "chaos": chaos,
     }  # fmt: skip
-    return Services(**{**made, **changes}), SESSION
+    built = Services(**{**made, **changes})
+    papers = Papers(built.database, built.clock) if "database" in changes else toys
+    return replace(built, desk=desk_of(built, papers=papers)), SESSION
 
 
 class Served:
