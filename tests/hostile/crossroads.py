@@ -35,7 +35,7 @@ from rocade.core.identifiers import Identity
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import migrate
 from rocade.fabric.history import connect
-from rocade.services.consent import FOREVER_US, Consents
+from rocade.services.consent import FOREVER_US
 from rocade.services.telemetry import store
 from rocade.services.telemetry.chunks import FLOAT, Chunks
 from rocade.services.vehicles.twin import FLOAT as TWIN_FLOAT
@@ -66,6 +66,8 @@ class Role(msgspec.Struct):
     person: str = ""
     means: str = ""
     purpose: str = ""
+    token: str = ""
+    """Whose token this machine uses (its identity's URI); '' = its certificate alone."""
 
 
 class Crossroads:
@@ -179,8 +181,7 @@ class Crossroads:
         await consents.own(self.vehicles["owned"], persons["owner"])
         await consents.own(self.vehicles["others"], persons["other owner"])
         await consents.own(self.vehicles["sold"], persons["former owner"])
-        seller = Consents(self.services.database, self.services.audit, CLOCK, RANDOM, renew=self._renew)
-        await seller.claim(await seller.sell(self.vehicles["sold"], persons["former owner"]), persons["owner"])
+        await consents.claim(await consents.sell(self.vehicles["sold"], persons["former owner"]), persons["owner"])
         owned, owner = self.vehicles["owned"], persons["owner"]
         await consents.grant(owned, owner, "partner:assur", "insurance", ENERGY)
         await consents.grant(owned, owner, "dealer:garage", "maintenance", ENERGY)
@@ -194,15 +195,10 @@ class Crossroads:
             self.vehicles["others"], persons["other owner"], "partner:assur", "insurance", ENERGY, until_us=FOREVER_US
         )
 
-    async def _renew(self, connection: Any, ref: int, _at_us: int) -> int:
-        renewed = int(self.services.registry.draw_ref())
-        await connection.execute("UPDATE vehicle SET ref = $2 WHERE ref = $1", ref, renewed)
-        return renewed
-
     async def _say(self, ref: int) -> None:
         """A vehicle's latest values and one minute of history, of two classes."""
         names, now_us = catalogue.standard(), CLOCK.now_us()
-        said = {"Vehicle.Speed": 42.0, "Vehicle.CurrentLocation.Latitude": 48.5, "Vehicle.CurrentLocation.Longitude": 1.5,
+        said = {"Vehicle.Speed": 41.25, "Vehicle.CurrentLocation.Latitude": 48.5, "Vehicle.CurrentLocation.Longitude": 1.5,
                 "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed": 74.5}  # fmt: skip
         slots = np.zeros(len(said), SLOT)
         slots["signal"] = [int(names.by_name(one).id) for one in said]
@@ -211,7 +207,7 @@ class Crossroads:
         slots["form"] = TWIN_FLOAT
         slots.sort(order="signal")
         async with self.services.database.pool.acquire() as connection, connection.transaction():
-            await upsert_many(connection, [Row(ref, now_us, 0, 48.5, 1.5, 42.0, pack(slots, ()))])
+            await upsert_many(connection, [Row(ref, now_us, 0, 48.5, 1.5, 41.25, pack(slots, ()))])
         history = connect(self._history_url)
         await store.ensure(history)
         for name, value in said.items():
@@ -254,7 +250,9 @@ class Crossroads:
         return self.call(self.services.people.add("Crossroads Victim")).id
 
     def renew(self, role: Role) -> None:
-        """Fresh sessions for a person whose last request may have ended all of his."""
+        """Fresh sessions for a person whose last request may have ended all of his; a fresh token for a machine."""
+        if role.token:
+            self.call(self._issue(role))
         for one in self.roles.values() if role.person else ():
             if one.person == role.person:
                 one.client.cookies.set("rocade_session", self.call(self._secret(one.person, one.means)))
@@ -269,14 +267,19 @@ class Crossroads:
         return client
 
     async def _token(self, name: str, kind: str, id: str, purpose: str) -> None:
-        tokens = self.services.tokens
-        assert tokens
-        directory = self._directory / id
-        leaf = load_pem_x509_certificate((directory / "certificate.pem").read_bytes()).public_bytes(Encoding.DER)
         identity = Identity("rocade.test", "eu", kind, id)
+        self._machine(name, self._directory / id)
+        self.roles[name].token, self.roles[name].purpose = identity.uri, purpose
         await asyncio.sleep(1.2)  # clients are pushed to the tokens' table
-        token = await tokens.issue(identity, thumbprint(leaf), [purpose])
-        self._machine(name, directory).headers["authorization"] = f"Bearer {token}"
+        await self._issue(self.roles[name])
+
+    async def _issue(self, role: Role) -> None:
+        tokens, identity = self.services.tokens, Identity.parse(role.token)
+        assert tokens
+        chain = (self._directory / identity.id / "certificate.pem").read_bytes()
+        leaf = load_pem_x509_certificate(chain).public_bytes(Encoding.DER)
+        token = await tokens.issue(identity, thumbprint(leaf), [role.purpose])
+        role.client.headers["authorization"] = f"Bearer {token}"
 
     def foreigner(self) -> httpx.Client:
         """A partner of another region, with that region's good certificate."""

@@ -13,6 +13,8 @@ MAY = {
     "doors/http/openid.py": "the identity provider named in rocade.toml",
     "fabric/history/http_shape.py": "the history named in rocade.toml or ROCADE_HISTORY_URL",
     "fabric/history/client.py": "the same",
+    "fabric/history/unix.py": "the store process, over its local socket",
+    "fabric/log/cluster.py": "the NATS servers it started itself",
     "app/client.py": "the command line, on its own region's API",
     "console/vendor.py": "set-up: the browser's libraries, before anything is served",
     "trust/identity/est_client.py": "vehicles and the command line, at the enrolment door they were told of",
