@@ -76,7 +76,7 @@ class Toys:
         self.steps: list[tuple[str, int | str]] = []
         self.frozen_us: int | None = None
         self.appended: list[Record] = []
-        self.region = SimpleNamespace(region="eu", identity=lambda kind, id: Identity("rocade.test", "eu", kind, id))
+        self.region = SimpleNamespace(region="eu", identity=lambda kind, name: Identity("rocade.test", "eu", kind, name))
         self.routes: dict[int, tuple[float, float, float]] = {}
         for number in range(count):
             brand = draw.choice(BRANDS)
@@ -122,7 +122,7 @@ class Toys:
 
     async def find(self, wanted: Wanted, cursor: str | None = None, limit: int = 100) -> Page:
         words = " ".join(wanted.words).lower()
-        found = await self.list(cursor, 10**6, **wanted.filters)
+        found = await self.list(None, 10**6, **wanted.filters)
         fits = [one for one in found.vehicles if words in f"{one.brand} {one.model} {one.id}".lower()]
         start = int(cursor or 0)
         return Page(fits[start : start + limit], str(start + limit) if len(fits) > start + limit else None)
