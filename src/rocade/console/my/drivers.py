@@ -142,7 +142,7 @@ async def show_invitation(request: AnyRequest, code: FromPath[str], mine: MineDe
 @post("/my/invitations/{code:str}", opt=does(acts.ACCEPT_INVITATION), include_in_schema=False)
 async def accept(request: AnyRequest, code: FromPath[str], mine: MineDependency) -> Redirect:
     guest = await mine.consents.accept(code, permit_of(request).principal.id)
-    await in_force(request, mine, guest.ref)
+    await in_force(request, guest.ref)
     return Redirect(f"/my/{guest.ref}", status_code=303)
 
 

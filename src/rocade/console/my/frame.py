@@ -185,7 +185,7 @@ async def version(mine: Mine, ref: int) -> str:
     return version_of(await mine.consents.grants(ref, True), await mine.consents.guests(ref, True))
 
 
-async def in_force(request: AnyRequest, mine: Mine, ref: int) -> None:
+async def in_force(request: AnyRequest, ref: int) -> None:
     """Wait until what was just agreed counts here: a change of owner does two seconds after it is made."""
     for _ in range(IN_FORCE_LOOKS):
         if right_of(request, ref).classes:

@@ -29,7 +29,7 @@ async def claim(request: AnyRequest, mine: MineDependency) -> Response[str] | Re
         done = await mine.consents.claim(code, permit_of(request).principal.id)
     except Refused as refusal:
         return _claim_page(request, mine, code, refusal)
-    await in_force(request, mine, done.ref)
+    await in_force(request, done.ref)
     return Redirect(f"/my/{done.ref}", status_code=303)
 
 
