@@ -76,7 +76,9 @@ class Toys:
         self.steps: list[tuple[str, int | str]] = []
         self.frozen_us: int | None = None
         self.appended: list[Record] = []
-        self.region = SimpleNamespace(region="eu", identity=lambda kind, name: Identity("rocade.test", "eu", kind, name))
+        self.region = SimpleNamespace(
+            region="eu", identity=lambda kind, name: Identity("rocade.test", "eu", kind, name)
+        )
         self.routes: dict[int, tuple[float, float, float]] = {}
         for number in range(count):
             brand = draw.choice(BRANDS)
@@ -135,6 +137,9 @@ class Toys:
 
     async def positions(self, refs: Iterable[int]) -> dict[int, Position]:
         return {ref: self.position(ref, self.clock.now_us()) for ref in refs if ref in self.vehicles}
+
+    async def written(self, refs: Iterable[int]) -> dict[int, int]:
+        return {ref: self.frozen_us or self.clock.now_us() for ref in refs}
 
     async def of(self, _identity: str) -> list[Any]:
         """Certificates: none."""

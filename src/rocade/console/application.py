@@ -36,6 +36,7 @@ from rocade.services.vehicles import Registry, enrolment
 from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.changes import Changes
 from rocade.services.vehicles.twin import TwinStore
+from rocade.services.vehicles.watching import TwinWatch
 from rocade.trust.authority import Authority
 from rocade.trust.authority.gate import Rights, acts
 from rocade.trust.authority.machines import Clients, Tokens
@@ -145,6 +146,7 @@ def create_app(services: Services) -> Litestar:
         "openid": services.openid,
         "mine": services.mine,
         "desk": desk,
+        "watch": TwinWatch(services.twins),
         "papers": desk.papers,
         "why": services.why or Why({}, services.clock),
     }

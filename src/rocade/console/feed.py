@@ -1,4 +1,4 @@
-"""The live map's feed: once a second, what moved, encoded once for all watching browsers.
+"""The live map's feed: twice a second, what moved, encoded once for all watching browsers.
 
 A vehicle has an index for the life of this process; a frame carries new vehicles' descriptions and a flat number array
 `[index, longitude, latitude, speed_kmh, state, ...]` (speed -1 = unknown; state: 1 = doubtful, 2 = silent), so that 1,000 moving vehicles cost about 30 KB a
@@ -26,7 +26,7 @@ from rocade.services.vehicles.changes import OVERLAP_US
 from rocade.services.vehicles.twin import Position, TwinStore
 from rocade.trust.authority.gate import Rights
 
-INTERVAL_S = 1.0
+INTERVAL_S = 0.5
 KEPT_FRAMES = 5
 _log = logging.getLogger("rocade.console.feed")
 

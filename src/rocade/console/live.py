@@ -27,6 +27,7 @@ from rocade.services.telemetry import history_api
 from rocade.services.telemetry.chunks import DAY_US
 from rocade.services.vehicles import api as vehicles_api
 from rocade.services.vehicles.twin import Twin, TwinStore
+from rocade.services.vehicles.watching import TwinWatch
 from rocade.trust.authority.gate import acts
 
 LONGEST_TRACK_US = 7 * DAY_US
@@ -55,22 +56,27 @@ async def watch_twin(
     ref: FromPath[int],
     twins: vehicles_api.TwinDependency,
     catalogue: vehicles_api.CatalogueDependency,
+    watch: NamedDependency[SkipValidation[TwinWatch]],
 ) -> Stream:
-    """The twin whenever it changed, looked at once a second."""
-    return events(request, _twins(request, ref, twins, catalogue))
+    """The twin whenever it changed."""
+    return events(request, _twins(request, ref, twins, catalogue, watch))
 
 
-async def _twins(request: AnyRequest, ref: int, twins: TwinStore, catalogue: Catalogue) -> AsyncIterator[bytes]:
+async def _twins(
+    request: AnyRequest, ref: int, twins: TwinStore, catalogue: Catalogue, watch: TwinWatch
+) -> AsyncIterator[bytes]:
+    """What may be seen is looked up for every frame; at least once a second one goes out, or a sign of life."""
     closing: asyncio.Event = request.app.state.closing
     shown = -1, 0
-    while not closing.is_set():
-        twin, classes = await twins.latest(ref) or EMPTY, right_of(request, ref).classes
-        if (twin.updated_us, classes) != shown and classes:
-            shown = twin.updated_us, classes
-            yield event("twin", msgspec.json.encode(vehicles_api.twin_view(twin, catalogue, classes)))
-        else:
-            yield ALIVE
-        await pause(closing)
+    with watch.of(ref) as changed:
+        while not closing.is_set():
+            twin, classes = await twins.latest(ref) or EMPTY, right_of(request, ref).classes
+            if (twin.updated_us, classes) != shown and classes:
+                shown = twin.updated_us, classes
+                yield event("twin", msgspec.json.encode(vehicles_api.twin_view(twin, catalogue, classes)))
+            else:
+                yield ALIVE
+            await changed.wait(1.0)
 
 
 @get("/live/vehicles/{ref:int}/gaps", opt=does(acts.READ_GAPS), include_in_schema=False)

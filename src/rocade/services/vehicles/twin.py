@@ -313,6 +313,11 @@ class TwinStore:
         )
         return {row["ref"]: row["arrived_us"] for row in rows}
 
+    async def written(self, refs: Iterable[int]) -> dict[int, int]:
+        """When the twins of these vehicles were written last (database clock). Cost: one query by key."""
+        rows = await self._pool.fetch("SELECT ref, updated_us FROM twin WHERE ref = ANY($1::bigint[])", list(refs))
+        return {row["ref"]: row["updated_us"] for row in rows}
+
     async def positions(self, refs: Iterable[int]) -> dict[int, Position]:
         """Where these vehicles are and how; those that never sent are left out. Cost: one query."""
         query = f"SELECT {_COLUMNS}, doubts FROM twin WHERE ref = ANY($1::bigint[]) AND arrived_us > 0"

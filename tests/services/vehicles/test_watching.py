@@ -1,0 +1,57 @@
+"""Who waits for a vehicle is woken when its twin is written: one query for all, none while nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+
+from rocade.fabric.database import Database
+from rocade.services.vehicles import twin
+from rocade.services.vehicles.watching import LOOK_S, TwinWatch
+
+
+async def write(database: Database, *refs: int) -> None:
+    rows = [twin.Row(ref, 1, 0, None, None, None, twin.pack(np.zeros(0, twin.SLOT), ())) for ref in refs]
+    async with database.pool.acquire() as connection, connection.transaction():
+        await twin.upsert_many(connection, rows)
+
+
+async def test_only_who_waits_for_this_vehicle_is_woken_and_soon(database: Database) -> None:
+    await write(database, 1, 2)
+    watch = TwinWatch(twin.TwinStore(database))
+    with watch.of(1) as first, watch.of(2) as second:
+        assert await first.wait(2.0)
+        assert await second.wait(2.0)
+        begun_s = time.monotonic()
+        await write(database, 1)
+        assert await first.wait(5.0)
+        assert time.monotonic() - begun_s < 5 * LOOK_S + 1.0
+        assert not await second.wait(2 * LOOK_S)
+
+
+async def test_a_thousand_who_wait_cost_one_query_a_look_and_none_afterwards(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, asked = twin.TwinStore(database), []
+    before = store.written
+
+    async def counted(refs: list[int]) -> dict[int, int]:
+        asked.append(len(refs))
+        return await before(refs)
+
+    monkeypatch.setattr(store, "written", counted)
+    watch = TwinWatch(store)
+
+    async def wait(ref: int) -> None:
+        with watch.of(ref % 100) as changed:
+            await changed.wait(3 * LOOK_S)
+
+    await asyncio.gather(*map(wait, range(1_000)))
+    assert set(asked) == {100}
+    assert len(asked) <= 4
+    many = len(asked)
+    await asyncio.sleep(3 * LOOK_S)
+    assert len(asked) <= many + 1
