@@ -242,9 +242,10 @@ async def read_many(
     asked = ask(catalogue, clock, ref, signal, (since, until), every, agg)
     rights = {one: right_of(request, one) for one in asked.refs}
     check_classes(asked, {one: right.classes for one, right in rights.items()})
-    registered = await registry.by_refs(VehicleRef(one) for one in asked.refs)
-    if len(registered) < len(asked.refs):
-        raise Refused("vehicles.unknown", f"{len(asked.refs) - len(registered)} of these vehicles are not registered")
+    present = [VehicleRef(one) for one, right in rights.items() if right.relation != "former"]
+    registered = await registry.by_refs(present)
+    if len(registered) < len(present):
+        raise Refused("vehicles.unknown", f"{len(present) - len(registered)} of these vehicles are not registered")
     for one, right in rights.items():
         note_look(request, one, right, signal)
     note_read(request, audit, clock, asked.refs, {"from_us": asked.from_us, "until_us": asked.until_us})
