@@ -154,3 +154,9 @@ def test_every_fact_has_its_sentence_and_every_value_of_a_sentence_is_given() ->
             if "<" not in key and given and not fields(known[name]) <= given
         ]
     assert wrong == []
+
+
+def test_every_action_with_a_sentence_is_still_done_somewhere() -> None:
+    sources = "".join(file.read_text("utf-8") for file in SOURCES)
+    actions = [key.removeprefix("did.") for key in texts("en").facts if key.startswith("did.")]
+    assert [action for action in actions if f'"{action}"' not in sources] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rocade.core.catalogue import Catalogue
+from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
 from rocade.fabric.history import History
@@ -10,6 +11,7 @@ from rocade.services.consent import Consents, Looks
 from rocade.services.consent import explaining as consent
 from rocade.services.telemetry import explaining as telemetry
 from rocade.services.telemetry.ledger import Ledger
+from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import explaining as trust
 from rocade.trust.authority.book import AuditBook
@@ -28,9 +30,14 @@ def explainers(
     gate: Gate,
     consents: Consents,
     looks: Looks,
+    registry: Registry,
 ) -> Why:
     """Everything this region can explain."""
     ledger = Ledger(database)
+
+    async def is_known(ref: int) -> bool:
+        return bool(await registry.by_refs([VehicleRef(ref)]))
+
     return Why(
         {
             "request": trust.Refusals(book),
@@ -43,7 +50,7 @@ def explainers(
             "guest": consent.Guests(consents, book.find, clock),
             "conflict": consent.Conflicts(consents, book.find),
             "look": consent.Seen(looks, catalogue, book.find),
-            "vehicle": consent.Vehicles(consents, book.find, clock),
+            "vehicle": consent.Vehicles(consents, book.find, is_known),
             "gap": telemetry.Gaps(ledger),
             "quarantine": telemetry.Held(ledger),
             "flag": telemetry.Flags(history, TwinStore(database), catalogue),

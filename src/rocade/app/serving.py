@@ -138,6 +138,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
                 gate=gate,
                 consents=consents,
                 looks=looks,
+                registry=registry,
             ),
         )
     )

@@ -182,7 +182,7 @@ async def test_a_certificate_tells_its_life_and_no_vehicle_number(asked: Why, au
     id = f"certificate:{x509.load_pem_x509_certificate(credential.chain_pem).serial_number:x}"
     first = await asked.explain(id, "en", SECURITY)
     assert [one.id for one in first.sentences] == ["audit:0", ""]
-    assert "trust.provision" in await texts(asked, "audit:0", SECURITY)
+    assert "were made on this region's own machine" in await texts(asked, "audit:0", SECURITY)
     await authority.revoke(vehicle, "sold", OPERATOR.id)
     told = [await texts(asked, id, SECURITY, language) for language in why.LANGUAGES]
     assert all("sold" in text and "VF1" not in text for text in told)

@@ -7,7 +7,7 @@ gate's business, not the explainer's. `texts` turns facts into sentences; the te
 """
 
 from rocade.core.why.model import About, Chain, Explainer, Fact, code_facts, unknown
-from rocade.core.why.texts import LANGUAGES, Sentence, is_code, sentence, sentences
+from rocade.core.why.texts import LANGUAGES, Sentence, has_sentence, is_code, sentence, sentences
 
 __all__ = [
     "LANGUAGES",
@@ -17,6 +17,7 @@ __all__ = [
     "Fact",
     "Sentence",
     "code_facts",
+    "has_sentence",
     "is_code",
     "sentence",
     "sentences",

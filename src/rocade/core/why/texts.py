@@ -62,6 +62,11 @@ def is_code(text: str) -> bool:
     return "." in text and ":" not in text and bool(part(text, "means", "en"))
 
 
+def has_sentence(key: str) -> bool:
+    """Whether a fact of this key can be told."""
+    return key in texts("en").facts
+
+
 def part(code: str, name: str, language: str) -> str:
     """One part of a code's texts: its own, else its nearest family's, else ''."""
     place, known = PARTS.index(name), texts(language).codes

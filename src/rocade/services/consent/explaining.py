@@ -25,6 +25,8 @@ _REF = re.compile(r"\d{1,19}", re.ASCII)
 LARGEST = (1 << 63) - 1
 NAMED_SIGNALS = 12
 
+type IsKnown = Callable[[int], Awaitable[bool]]
+"""Whether the registry holds a vehicle under this reference."""
 type Find = Callable[[Collection[str], str, int], Awaitable[int | None]]
 """Where the audit log holds one of these acts on this subject at about this instant (`AuditBook.find`)."""
 
@@ -148,10 +150,10 @@ class Seen:
 class Vehicles:
     """Whose time a vehicle's reference is, and which consents and invitations are in force."""
 
-    def __init__(self, consents: Consents, find: Find, clock: Clock) -> None:
+    def __init__(self, consents: Consents, find: Find, is_known: IsKnown) -> None:
         self._consents = consents
         self._find = find
-        self._clock = clock
+        self._is_known = is_known
 
     async def explain(self, rest: str) -> Chain | None:
         if not _REF.fullmatch(rest) or not 0 < int(rest) <= LARGEST:
@@ -159,6 +161,8 @@ class Vehicles:
         ref = int(rest)
         owner = await self._consents.owner(ref)
         if owner is None:
+            if not await self._is_known(ref):
+                return None
             return Chain(f"vehicle:{ref}", (Fact("vehicle.unowned", {}, "policy:fleet-vehicle"),),
                          About((READ_VEHICLE.name,), ref))  # fmt: skip
         place = await _place(self._find, ("consent.own",), ref, owner.since_us)

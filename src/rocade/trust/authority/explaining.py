@@ -12,7 +12,7 @@ import re
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.core.ports import AuditEntry, Clock
-from rocade.core.why import About, Chain, Fact, code_facts
+from rocade.core.why import About, Chain, Fact, code_facts, has_sentence
 from rocade.fabric.database import Database
 from rocade.trust.authority import store
 from rocade.trust.authority.book import AuditBook
@@ -153,11 +153,12 @@ def party(uri: str) -> str:
 def refusal_facts(entry: AuditEntry) -> list[Fact]:
     """A refusal: when and what, what was missing, and its code in general."""
     facts = entry.facts
-    told = [Fact("refusal.at", {"at_us": entry.at_us, "code": entry.reason}, entry.reason)]
+    told = [Fact("refusal.at", {"at_us": entry.at_us, "code": entry.reason})]
     if more := facts.get("more"):
         told.append(Fact("refusal.more", {"more": more}))
     if act := facts.get("act"):
-        told.append(Fact("refusal.act", {"act": act, "subject": entry.subject}, f"act:{act}"))
+        key = "refusal.act" if ":" in entry.subject else "refusal.asked"
+        told.append(Fact(key, {"act": act, "subject": entry.subject}, f"act:{act}"))
     if purpose := facts.get("purpose"):
         told.append(Fact("refusal.purpose", {"purpose": purpose}))
     if missing := str(facts.get("missing", "")):
@@ -175,14 +176,19 @@ def missing_fact(missing: str) -> Fact:
 
 def act_facts(entry: AuditEntry) -> list[Fact]:
     """Something that was done: when, by whom, to what, with which facts."""
+    did = f"did.{entry.action}"
     told = [
-        Fact("act.at", {"at_us": entry.at_us, "action": entry.action}, entry.reason),
+        Fact(did if has_sentence(did) else "act.at", {"at_us": entry.at_us, "action": entry.action}),
         Fact("act.by", {"actor": entry.actor}, askable(entry.actor)),
     ]
     if entry.subject:
         told.append(Fact("act.on", {"subject": entry.subject}, askable(entry.subject)))
     told += [
-        Fact("act.fact", {"name": name, "value": value}, askable(str(value)))
+        Fact(
+            "act.fact",
+            {"name": name, "value": value},
+            askable(f"certificate:{value}" if name == "serial" else str(value)),
+        )
         for name, value in entry.facts.items()
         if name not in _KNOWN
     ]
