@@ -13,13 +13,11 @@ from rocade.console.pages import fragment, render
 from rocade.doors.http import AnyRequest, caller_of, does
 from rocade.trust.authority.gate import acts
 
-SHORTEST = 2
-
 
 @get("/recovery", opt=does(acts.FIND_PERSON), include_in_schema=False)
 async def show(request: AnyRequest, desk: DeskDependency, name: FromQuery[str] = "") -> Response[str]:
     assert desk.people is not None
-    is_asked = len(name.strip()) >= SHORTEST
+    is_asked = bool(name.strip())
     found = await desk.people.find(name) if is_asked else []
     return render(
         request,

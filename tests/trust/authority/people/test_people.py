@@ -161,6 +161,17 @@ async def test_a_session_ends_in_the_end_however_busy(people: People, clock: Tur
     assert await people.session(secret) is None
 
 
+async def test_what_ended_long_ago_is_forgotten(people: People, clock: TurnedClock, database: Database) -> None:
+    ada = await people.add("Ada")
+    _, session = await let_in(people, ada)
+    await people.sessions.end(session)
+    for ahead_us, kept in ((29 * DAY_US, 2), (62 * DAY_US, 1)):
+        clock.ahead_us = ahead_us
+        await let_in(people, ada)
+        for table in ("person_session", "person_link"):
+            assert await database.pool.fetchval(f"SELECT count(*) FROM {table}") == kept, table
+
+
 async def test_signing_out_everywhere_is_known_to_another_process_within_two_seconds(
     people: People, database: Database, notebook: Notebook
 ) -> None:

@@ -12,10 +12,21 @@ import msgspec
 from rocade.core.errors import Unavailable
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
-from rocade.trust.authority.people.model import MINUTE_US, Duty, Passkey, Person, Session, person_id, person_number
+from rocade.trust.authority.people.model import (
+    DAY_US,
+    MINUTE_US,
+    Duty,
+    Passkey,
+    Person,
+    Session,
+    person_id,
+    person_number,
+)
 
 KEPT_US = 10 * MINUTE_US
 """Ended challenges and touches are kept this long, so that a second use is told from an invention."""
+REMEMBERED_US = 30 * DAY_US
+"""Ended sessions and links are forgotten after this long, when their person gets a new one."""
 
 _DUTIES = (
     "COALESCE((SELECT json_agg(json_build_array(d.number, d.duty, d.scope, d.granted_by, d.until_us) ORDER BY d.granted_us,"
@@ -171,6 +182,10 @@ async def add_session(
     now_us: int, idle_us: int, until_us: int,
 ) -> None:  # fmt: skip
     await connection.execute(
+        "DELETE FROM person_session WHERE person = $1 AND LEAST(ended_us, until_us, used_us + idle_us) < $2",
+        person, now_us - REMEMBERED_US,
+    )  # fmt: skip
+    await connection.execute(
         "INSERT INTO person_session (number, secret_hash, person, means, passkey, opened_us, used_us, idle_us, until_us)"
         " VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8)",
         number, secret_hash, person, means, passkey, now_us, idle_us, until_us,
@@ -239,6 +254,9 @@ class Link(msgspec.Struct, frozen=True):
 async def add_link(
     connection: asyncpg.Connection, secret_hash: bytes, person: int, reason: str, now_us: int, until_us: int
 ) -> None:
+    await connection.execute(
+        "DELETE FROM person_link WHERE person = $1 AND until_us < $2", person, now_us - REMEMBERED_US
+    )
     await connection.execute(
         "INSERT INTO person_link (secret_hash, person, reason, made_us, until_us) VALUES ($1, $2, $3, $4, $5)",
         secret_hash, person, reason, now_us, until_us,
