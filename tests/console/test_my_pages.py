@@ -372,6 +372,17 @@ def test_nobody_opens_a_page_of_somebody_else_s_vehicle(phone: Phones, clean: Ho
     assert one.open("/my").locator(".wheels").count() == 0
 
 
+def test_an_operator_who_owns_a_vehicle_sees_it_as_its_owner(phone: Phones, clean: Household) -> None:
+    clean.persons["Ada"] = clean.call(clean.people.add("Ada", ("support",))).id
+    ref = clean.call(clean.registry.add("LUNE-9001", "bicycle", "lune", "Ada's", "none", "eu")).ref
+    clean.call(clean.consents.own(ref, clean.persons["Ada"]))
+    one = phone("Ada")
+    expect(one.open("/my").locator(".wheels")).to_have_count(1)
+    one.open(f"/my/{ref}/sharing")
+    expect(one.page.locator("#board")).to_contain_text("You have given no permission")
+    assert one.page.goto(f"{clean.address}/my/{clean.ref('e208')}?purpose=operation").status == 403  # type: ignore[union-attr]
+
+
 def test_a_driver_gets_none_of_the_owner_s_pages_nor_acts(phone: Phones, clean: Household) -> None:
     until_us = clean.clock.now_us() + DAY_US
     _, code = clean.call(

@@ -112,7 +112,7 @@ def create_app(services: Services) -> Litestar:
                 *(signin_pages.HANDLERS if services.people else ()),
             ]
         ),
-        *([pages.router(my.HANDLERS)] if services.mine else ()),
+        *([pages.router(my.HANDLERS, purpose="own")] if services.mine else ()),
         *([pages.router(openid.REDIRECTS)] if services.openid else ()),
         *live.HANDLERS,
         static,

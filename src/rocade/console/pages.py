@@ -193,9 +193,10 @@ def _words(request: AnyRequest, said: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def router(handlers: list[Any]) -> Router:
-    """Pages with their errors answered as pages."""
-    return Router("/", route_handlers=handlers, exception_handlers=dict.fromkeys(problems.HANDLERS, answer_problem))
+def router(handlers: list[Any], **options: Any) -> Router:
+    """Pages with their errors answered as pages; `options` as in `does`, for all of them."""
+    answers: dict[Any, Any] = dict.fromkeys(problems.HANDLERS, answer_problem)
+    return Router("/", route_handlers=handlers, exception_handlers=answers, opt=options)
 
 
 # --- pages open to everybody ----------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ _CACHED_CERTIFICATES = 1024
 
 
 def does(act: Act, **more: Any) -> dict[str, Any]:
-    """A route's options: `@get(path, opt=does(READ_TWIN))`."""
+    """A route's options: `@get(path, opt=does(READ_TWIN))`; `purpose=` where the route is for one purpose only."""
     return {"act": act, **more}
 
 
@@ -254,6 +254,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         access.note_refusal(peer_of(connection.scope), "gate.denied")
         raise Refused("gate.denied", "this route names no act, so nobody may do it")
     ref = connection.path_params.get("ref") if act.of == "vehicle" else None
+    cast("dict[str, Any]", connection.scope)["rocade.purpose"] = handler.opt.get("purpose", "")
     permit = await access.admit(connection.scope, act, ref)
     cast("dict[str, Any]", connection.scope)["rocade.permit"] = permit
 
@@ -308,7 +309,11 @@ def peer_of(scope: Any) -> str:
 
 
 def _purpose(scope: Any, principal: Principal) -> str:
-    """What the caller says he reads for, else what goes without saying: a token's only purpose, his own, operation."""
+    """What a route is for, else what the caller says he reads for, else what goes without saying: a token's only purpose,
+    his own, operation.
+    """
+    if route_is_for := scope.get("rocade.purpose"):
+        return str(route_is_for)
     if asked := parse_qs(str(scope["query_string"], "latin-1")).get("purpose"):
         return asked[-1]
     if len(principal.purposes) == 1:
