@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Set
 from time import monotonic
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import msgspec
 from litestar import Request
@@ -16,6 +16,15 @@ from rocade.core.errors import Refused
 from rocade.doors.http.access import Access, permit_of
 
 RECHECK_S = 1.0
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """Rights that say when they change (the compiled consent table)."""
+
+    def watch(self, callback: Callable[[Set[int]], object]) -> Callable[[], None]: ...
+
+
 ALIVE = b": alive\n\n"
 """A comment: keeps the connection and the check of its caller going while nothing happens."""
 
@@ -55,3 +64,24 @@ async def pause(closing: asyncio.Event, interval_s: float = 1.0) -> None:
     """Wait for the next look, or until the server closes."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(closing.wait(), interval_s)
+
+
+@contextlib.contextmanager
+def woken(request: Request[Any, Any, Any], refs: Set[int]) -> Iterator[asyncio.Event]:
+    """An event for `pause` to wait for: set as soon as rights to one of these vehicles change. Clear it after each look.
+
+    Where rights do not say when they change, the next look is the usual second away.
+    """
+    wake = asyncio.Event()
+    rights = cast("Access", request.app.state.access).gate.rights
+
+    def changed(which: Set[int]) -> None:
+        if not refs.isdisjoint(which):
+            wake.set()
+
+    end = rights.watch(changed) if isinstance(rights, Watched) else None
+    try:
+        yield wake
+    finally:
+        if end is not None:
+            end()

@@ -23,7 +23,7 @@ from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.core.signals import Quality
 from rocade.doors.http import AnyRequest, caller_of, does, note_look, permit_of, refs_of, right_of
-from rocade.doors.http.streams import ALIVE, event, events, pause
+from rocade.doors.http.streams import ALIVE, event, events, pause, woken
 from rocade.services.vehicles import errors
 from rocade.services.vehicles.changes import OVERLAP_US, Changes
 from rocade.services.vehicles.model import Vehicle, Wanted
@@ -273,28 +273,30 @@ async def _changes(
     closing: asyncio.Event = request.app.state.closing
     sent: dict[int, int] = {}
     open_refs, from_us = set(refs), since_us - OVERLAP_US
-    async with changes.listening():
-        while not closing.is_set():
-            for ref in [one for one in open_refs if not right_of(request, one).classes]:
-                open_refs.discard(ref)
-                yield event("ended", msgspec.json.encode({"ref": str(ref), "code": "gate.denied"}))
-            if refs and not open_refs:
-                return
-            for position in changes.of(open_refs) if refs else changes.since(since_us - OVERLAP_US):
-                if position.updated_us < from_us or sent.get(position.ref) == position.updated_us:
-                    continue
-                sent[position.ref] = position.updated_us
-                since_us = max(since_us, position.updated_us)
-                number, classes = str(since_us), right_of(request, position.ref).classes
-                if position.longitude is not None and classes & LOCATION:
-                    yield event("position", msgspec.json.encode(_position(position, classes)), number)
-                if refs and (twin := await twins.latest(position.ref)):
-                    if signals:
-                        chosen = {key: value for key, value in twin.reported.items() if key in signals}
-                        twin = msgspec.structs.replace(twin, reported=chosen)
-                    yield event("twin", msgspec.json.encode(twin_view(twin, catalogue, classes)), number)
-            yield ALIVE
-            await pause(closing)
+    with woken(request, open_refs) as wake:
+        async with changes.listening():
+            while not closing.is_set():
+                wake.clear()
+                for ref in [one for one in open_refs if not right_of(request, one).classes]:
+                    open_refs.discard(ref)
+                    yield event("ended", msgspec.json.encode({"ref": str(ref), "code": "gate.denied"}))
+                if refs and not open_refs:
+                    return
+                for position in changes.of(open_refs) if refs else changes.since(since_us - OVERLAP_US):
+                    if position.updated_us < from_us or sent.get(position.ref) == position.updated_us:
+                        continue
+                    sent[position.ref] = position.updated_us
+                    since_us = max(since_us, position.updated_us)
+                    number, classes = str(since_us), right_of(request, position.ref).classes
+                    if position.longitude is not None and classes & LOCATION:
+                        yield event("position", msgspec.json.encode(_position(position, classes)), number)
+                    if refs and (twin := await twins.latest(position.ref)):
+                        if signals:
+                            chosen = {key: value for key, value in twin.reported.items() if key in signals}
+                            twin = msgspec.structs.replace(twin, reported=chosen)
+                        yield event("twin", msgspec.json.encode(twin_view(twin, catalogue, classes)), number)
+                yield ALIVE
+                await pause(closing if not refs else wake)
 
 
 def _position(one: Position, classes: int) -> dict[str, str | int | float | None]:
