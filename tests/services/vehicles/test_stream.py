@@ -1,0 +1,158 @@
+"""An open stream of values and the owner's will: real tokens, real consents in PostgreSQL, real mutual TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from tests.doors.http.conftest import CLOCK, Stand
+from tests.doors.http.test_oauth import GRANT
+
+from rocade.core import catalogue
+from rocade.core.data_classes import mask
+from rocade.core.ports import SystemRandom
+from rocade.doors.http import Access, build, oauth
+from rocade.fabric.database import Database
+from rocade.services.consent import PURPOSES, Consents, ConsentTable
+from rocade.services.vehicles import api
+from rocade.services.vehicles.changes import Changes
+from rocade.services.vehicles.twin import SLOT, Row, TwinStore, pack, upsert_many
+from rocade.trust.authority.gate import Gate
+from rocade.trust.authority.machines import Clients, Place, Tokens
+from rocade.trust.identity.directory import load_leaf
+
+REF, OWNER = 77, "person:00000000000000aa"
+NAMES = catalogue.standard()
+SPEED = int(NAMES.by_name("Vehicle.Speed").id)
+CHARGE = int(NAMES.by_name("Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed").id)
+
+
+class Road:
+    """A vehicle that moves each time it is told to, its owner's consents, and a partner who listens."""
+
+    def __init__(self, stand: Stand, database: Database, consents: Consents, rights: ConsentTable) -> None:
+        self.stand = stand
+        self.consents = consents
+        self._rights = rights
+        self._database = database
+        self._count = 0
+
+    async def grant(self, *classes: str) -> str:
+        """Let the partner see these classes; the consent's id, once every process knows of it."""
+        made = await self.consents.grant(REF, OWNER, "partner:acme", "insurance", mask(classes))
+        async with asyncio.timeout(8):
+            while self._rights.mask(REF, "partner:acme", "insurance", CLOCK.now_us()) != made.classes:
+                await asyncio.sleep(0.02)
+        return made.id
+
+    async def move(self) -> None:
+        now_us = CLOCK.now_us()
+        slots = np.zeros(2, SLOT)
+        self._count += 1
+        slots["signal"], slots["time_us"], slots["changed_us"], slots["value"] = (
+            (SPEED, CHARGE),
+            now_us,
+            now_us,
+            self._count,
+        )
+        row = Row(REF, now_us, 0, 48.1, 2.3, 50.0, pack(slots, ()))
+        async with self._database.pool.acquire() as connection:
+            await upsert_many(connection, [row])
+
+
+@pytest.fixture
+async def road(database: Database, tmp_path: Path) -> AsyncIterator[Road]:
+    stand = Stand(tmp_path)
+    await Clients(database, stand.audit, CLOCK, PURPOSES).put(
+        stand.region.identity("partner", "acme"), ["insurance"], "test"
+    )
+    place = Place("test.rocade", "eu", "https://localhost:8443")
+    tokens = await Tokens.open(database, tmp_path / "tokens", place, stand.audit, CLOCK, SystemRandom())
+    consents = Consents(database, stand.audit, CLOCK, SystemRandom())
+    await consents.own(REF, OWNER)
+    rights = await ConsentTable.open(database, CLOCK)
+    access = Access(stand._verify, stand.revoked.__contains__, Gate("eu", rights), stand.audit, CLOCK, tokens=tokens)
+    twins = TwinStore(database)
+    given = {"tokens": tokens, "twins": twins, "changes": Changes(twins), "catalogue": NAMES, "audit": stand.audit}
+    stand.app = build([*oauth.HANDLERS, api.stream], {**given, "clock": CLOCK}, access, version="0")
+    made = Road(stand, database, consents, rights)
+    await made.move()
+    yield made
+    await rights.close()
+    await tokens.close()
+
+
+async def listen(client: httpx.AsyncClient) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """The events of one stream as they come."""
+    token = (await client.post("/oauth/token", data=GRANT)).json()["access_token"]
+    headers = {"authorization": f"Bearer {token}"}
+    parameters = {"ref": str(REF), "purpose": "insurance"}
+    async with client.stream("GET", "/v1/stream", params=parameters, headers=headers, timeout=10) as answer:
+        assert answer.status_code == 200, await answer.aread()
+        name = ""
+        async for line in answer.aiter_lines():
+            if line.startswith("event: "):
+                name = line[7:]
+            elif line.startswith("data: "):
+                yield name, json.loads(line[6:])
+
+
+def names(twin: dict[str, Any]) -> set[str]:
+    return {signal["name"].rpartition(".")[2] for signal in twin["signals"]}
+
+
+async def test_a_withdrawal_ends_the_stream_at_once_and_no_value_follows(road: Road) -> None:
+    grant = await road.grant("driving", "energy")
+    acme = road.stand.identity("partner", "acme")
+    async with road.stand.serve() as (_, address), road.stand.client(address, acme) as client:
+        heard = listen(client)
+        name, twin = await anext(heard)
+        assert (name, names(twin)) == ("twin", {"Speed", "Displayed"})
+        await asyncio.sleep(0.3)
+        begin = time.monotonic()
+        await road.consents.withdraw(REF, OWNER, grant)
+        await road.move()
+        assert await anext(heard) == ("ended", {"ref": str(REF), "code": "gate.denied"})
+        assert time.monotonic() - begin < 2, "pushed, not polled: usually a few hundredths of a second"
+        assert [event async for event in heard] == []
+
+
+async def test_what_is_narrowed_is_missing_from_the_next_value_on(road: Road) -> None:
+    grant = await road.grant("driving", "energy")
+    acme = road.stand.identity("partner", "acme")
+    async with road.stand.serve() as (_, address), road.stand.client(address, acme) as client:
+        heard = listen(client)
+        assert names((await anext(heard))[1]) == {"Speed", "Displayed"}
+        await road.consents.narrow(REF, OWNER, grant, mask(["energy"]))
+        await asyncio.sleep(0.5)
+        await road.move()
+        assert names((await anext(heard))[1]) == {"Displayed"}
+
+
+async def test_a_revoked_certificate_ends_its_streams(road: Road) -> None:
+    await road.grant("energy")
+    acme = road.stand.identity("partner", "acme")
+    async with road.stand.serve() as (_, address), road.stand.client(address, acme) as client:
+        heard = listen(client)
+        await anext(heard)
+        road.stand.revoked.add(load_leaf(acme).serial_number)
+        begin = time.monotonic()
+        name, why = await anext(heard)
+        assert (name, why["code"]) == ("ended", "trust.certificate.revoked")
+        assert time.monotonic() - begin < 4
+        assert [event async for event in heard] == []
+
+
+async def test_without_consent_no_stream_begins(road: Road) -> None:
+    acme = road.stand.identity("partner", "acme")
+    async with road.stand.serve() as (_, address), road.stand.client(address, acme) as client:
+        token = (await client.post("/oauth/token", data=GRANT)).json()["access_token"]
+        answer = await client.get(f"/v1/stream?ref={REF}", headers={"authorization": f"Bearer {token}"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "gate.denied")
