@@ -204,7 +204,10 @@ def router(handlers: list[Any], **options: Any) -> Router:
 
 @get("/docs", opt=does(acts.READ_REFERENCE), include_in_schema=False)
 async def show_reference(request: AnyRequest) -> Response[str]:
-    return render(request, "docs.html", "api", {}, groups=reference.routes_of(request.app))
+    state = request.app.state
+    if "reference" not in state:
+        state.reference = reference.routes_of(request.app)
+    return render(request, "docs.html", "api", {}, groups=state.reference)
 
 
 @get("/texts/{file:str}", opt=does(acts.READ_STATIC), include_in_schema=False)
