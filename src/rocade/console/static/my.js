@@ -27,10 +27,14 @@ document.addEventListener("htmx:beforeRequest", (event) => { acting += Number(ev
 document.addEventListener("htmx:afterRequest", (event) => { acting -= Number(event.detail.requestConfig.verb !== "get"); });
 
 /** Consents or drivers are others than this page shows: fetch its board anew and say so, unless it was this page's own act. */
+const shown = new Set(); // every state this page has shown: an event about one of them is no news
+const note = () => shown.add(document.getElementById("board")?.dataset.version);
+document.addEventListener("htmx:afterSwap", note);
+note();
 async function changed({ version }) {
   do await new Promise((done) => setTimeout(done, 200)); while (acting); // the answer to our own act may still be on its way
   const board = document.getElementById("board");
-  if (!board?.dataset.version || board.dataset.version === version) return;
+  if (!board?.dataset.version || shown.has(version)) return;
   window.htmx.trigger(board, "changed");
   say(t("my.changed"), "doubt");
 }
