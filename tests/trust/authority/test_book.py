@@ -45,6 +45,7 @@ LOOKS = [
     (Asked(actor="person:a", subject="vehicle:1"), [2, 0]),
     (Asked(action="vehicles.read"), [2, 1, 0]),
     (Asked(outcome="refused"), [4, 2]),
+    (Asked(outcome="done"), [3, 1, 0]),
     (Asked(subject="vehicle:3"), []),
 ]
 

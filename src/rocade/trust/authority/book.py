@@ -31,8 +31,9 @@ class Asked(msgspec.Struct, frozen=True):
 
     @property
     def needles(self) -> list[bytes]:
-        """What the stored bytes of a fitting entry hold: most others need not be read."""
-        return [text.encode() for text in (self.actor, self.subject, self.action) if text.isascii() and '"' not in text]
+        """What the stored bytes of a fitting entry hold; the database reads over the others."""
+        is_refused = self.outcome == "refused"  # what was done is the default, which is not written
+        return [text.encode() for text in (self.action, '"refused"' if is_refused else "") if text]
 
     def fits(self, entry: AuditEntry) -> bool:
         return (
@@ -67,23 +68,28 @@ class AuditBook:
         return [(position, decode(body).entry) for position, body in rows]
 
     async def browse(self, asked: Asked, before: int | None = None, limit: int = 50) -> Browsed:
-        """Entries that fit, newest first, from before a place on. Cost: reads at most `LOOKED_THROUGH` entries."""
-        decode, needles = msgspec.json.Decoder(Line).decode, asked.needles
+        """Entries that fit, newest first, from before a place on.
+
+        Cost: by actor or subject what fits; else the database goes through at most `LOOKED_THROUGH` entries.
+        """
+        decode = msgspec.json.Decoder(Line).decode
         keys = [key_of(text) if text else None for text in (asked.subject, asked.actor)]
         found: list[tuple[int, AuditEntry]] = []
-        place, looked = (1 << 63) - 1 if before is None else before, 0
         async with self._database.pool.acquire() as connection:
-            while looked < LOOKED_THROUGH:
-                rows = await store.read_back(connection, place, LOOK, *keys)
+            tree = await store.read_tree(connection)
+            place = min(tree.size if tree else 0, (1 << 63) - 1 if before is None else before)
+            floor = max(0, place - LOOKED_THROUGH) if keys == [None, None] else 0
+            rows = [(0, b"")] * LOOK
+            while len(rows) == LOOK:
+                rows = await store.read_back(connection, place, floor, LOOK, keys, asked.needles)
                 for position, body in rows:
-                    place, looked = position, looked + 1
-                    if all(needle in body for needle in needles) and asked.fits(entry := decode(body).entry):
+                    place = position
+                    if asked.fits(entry := decode(body).entry):
                         found.append((position, entry))
                         if len(found) == limit:
-                            return Browsed(found, place if place > 0 else None, None)
-                if len(rows) < LOOK:
-                    return Browsed(found, None, None)
-        return Browsed(found, place, decode(rows[-1][1]).entry.at_us)
+                            return Browsed(found, place or None, None)
+            last = await store.read_body(connection, floor) if floor else None
+        return Browsed(found, floor or None, decode(last).entry.at_us if last else None)
 
     async def entry(self, position: int) -> AuditEntry | None:
         """What stands at this place."""

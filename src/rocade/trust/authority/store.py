@@ -63,15 +63,18 @@ async def read_tail(connection: asyncpg.Connection, limit: int) -> list[tuple[in
 
 
 async def read_back(
-    connection: asyncpg.Connection, before: int, limit: int, subject_key: int | None, actor_key: int | None
-) -> list[tuple[int, bytes]]:
-    """Entries before this place, newest first; with these keys where keys are given."""
-    conditions, values = ["position < $1"], [before, limit]
-    for name, key in (("subject_key", subject_key), ("actor_key", actor_key)):
-        if key is not None:
-            values.append(key)
-            conditions.append(f"{name} = ${len(values)}")
-    query = f"SELECT position, body FROM audit_entry WHERE {' AND '.join(conditions)} ORDER BY position DESC LIMIT $2"
+    connection: asyncpg.Connection, before: int, floor: int, limit: int, keys: Sequence[int | None],
+    needles: Sequence[bytes],
+) -> list[tuple[int, bytes]]:  # fmt: skip
+    """Entries before one place and from another on, newest first: with these keys of subject and actor, holding these bytes."""
+    conditions = ["position < $1", "position >= $2"]
+    values: list[int | bytes] = [before, floor, limit]
+    for name, value in (*zip(("subject_key = ", "actor_key = "), keys, strict=True), *(("", one) for one in needles)):
+        if value is not None:
+            values.append(value)
+            place = f"${len(values)}"
+            conditions.append(f"{name}{place}" if name else f"position({place}::bytea in body) > 0")
+    query = f"SELECT position, body FROM audit_entry WHERE {' AND '.join(conditions)} ORDER BY position DESC LIMIT $3"
     rows = await connection.fetch(query, *values)
     return [(row["position"], row["body"]) for row in rows]
 
