@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-from tests.app.stand import rocade
+from tests.app.stand import Region
 
 
-@pytest.fixture(scope="module")
-def region(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("people") / "eu"
-    rocade("init", directory, "--region", "eu")
-    return directory
-
-
-def test_people_are_added_listed_let_in_again_and_ended(region: Path) -> None:
-    said = rocade("person", "add", "Ada Lovelace", "--duty", "security", "--duty", "support", "--config", region)
+def test_people_are_added_listed_let_in_again_and_ended(region: Region) -> None:
+    said = region.rocade("person", "add", "Ada Lovelace", "--duty", "security", "--duty", "support")
     person, address = said.split()
     assert re.fullmatch(r"person:[0-9a-f]{16}", person)
-    assert re.fullmatch(r"http://localhost:8080/signin/link/[A-Za-z0-9_-]{43}", address)
-    line = next(one for one in rocade("person", "list", "--config", region).splitlines() if person in one)
+    assert re.fullmatch(rf"{region.configuration.site}/signin/link/[A-Za-z0-9_-]{{43}}", address)
+    line = next(one for one in region.rocade("person", "list").splitlines() if person in one)
     assert re.split(r"\s{2,}", line)[1:5] == ["Ada Lovelace", "security, support", "0", line.split()[-2]]
-    again = rocade("person", "link", person, "--hours", "1", "--config", region).strip()
+    again = region.rocade("person", "link", person, "--hours", "1").strip()
     assert again != address
-    rocade("person", "end", person, "--yes", "--config", region)
-    ended = next(one for one in rocade("person", "list", "--config", region).splitlines() if person in one)
+    region.rocade("person", "end", person, "--yes")
+    ended = next(one for one in region.rocade("person", "list").splitlines() if person in one)
     assert ended.endswith("ended")
     assert "Ada" not in ended
-    rocade("person", "link", person, "--config", region, code=1, says="[people.ended]")
+    region.rocade("person", "link", person, code=1, says="[people.ended]")
 
 
 WRONG = [
@@ -44,5 +36,5 @@ WRONG = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("words", "code", "says"), WRONG, ids=str)
-def test_wrong_use_is_said_in_a_line(region: Path, words: tuple[str, ...], code: int, says: str) -> None:
-    rocade("person", *words, "--config", region, code=code, says=says)
+def test_wrong_use_is_said_in_a_line(region: Region, words: tuple[str, ...], code: int, says: str) -> None:
+    region.rocade("person", *words, code=code, says=says)

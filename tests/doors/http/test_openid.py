@@ -130,7 +130,9 @@ async def at_provider(location: str, login: str) -> str:
             answer = await browser.post(str(answer.url.join(action[1])), data=form)
 
 
-@pytest.fixture(params=["", "a client's secret"], ids=["public client", "with a secret"])
+@pytest.fixture(
+    params=["", pytest.param("a client's secret", marks=pytest.mark.slow)], ids=["public client", "with a secret"]
+)
 async def stand(
     request: pytest.FixtureRequest, database: Database, modules: Path, tmp_path: Path
 ) -> AsyncIterator[Stand]:
@@ -142,7 +144,10 @@ async def stand(
     provider = openid.Provider(openid.Settings(foreign.issuer, "rocade", request.param, "Elsewhere"), address)
     access = Access(lambda *_: None, lambda _: False, Gate("eu", Unowned()), audit, SystemClock(), sessions=people)  # type: ignore[arg-type,return-value]
     app: Litestar = build(
-        [*signin.HANDLERS, *openid.REDIRECTS, *openid.HANDLERS], {"people": people, "openid": provider}, access, version="0"
+        [*signin.HANDLERS, *openid.REDIRECTS, *openid.HANDLERS],
+        {"people": people, "openid": provider},
+        access,
+        version="0",
     )
     listeners = Listeners(app, SystemRandom(), pages=sockets)
     running = asyncio.create_task(listeners.serve())
@@ -181,6 +186,7 @@ async def test_an_account_nobody_connected_opens_nothing(stand: Stand) -> None:
     assert stand.audit.entries[-2].reason == "people.openid.unknown"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stand", [""], indirect=True)
 async def test_an_account_belongs_to_one_person(stand: Stand) -> None:
     async with stand.browser() as one, stand.browser() as other:
