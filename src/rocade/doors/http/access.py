@@ -314,7 +314,7 @@ def _purpose(scope: Any, principal: Principal) -> str:
     """
     if route_is_for := scope.get("rocade.purpose"):
         return str(route_is_for)
-    if asked := parse_qs(str(scope["query_string"], "latin-1")).get("purpose"):
+    if asked := _asked(scope["query_string"]).get("purpose"):
         return asked[-1]
     if len(principal.purposes) == 1:
         return next(iter(principal.purposes))
@@ -322,7 +322,13 @@ def _purpose(scope: Any, principal: Principal) -> str:
 
 
 def _asked_signals(scope: Any) -> list[str]:
-    return parse_qs(str(scope["query_string"], "latin-1")).get("signal", [])
+    return _asked(scope["query_string"]).get("signal", [])
+
+
+@lru_cache(1024)
+def _asked(query: bytes) -> dict[str, list[str]]:
+    """The parameters of a request, to be read only: programs ask the same over and over."""
+    return parse_qs(str(query, "latin-1"))
 
 
 @lru_cache(4096)
