@@ -24,12 +24,13 @@ from rocade.core import catalogue
 from rocade.core.errors import Misconfigured, RocadeError
 from rocade.core.ports import Clock, SystemClock, SystemRandom
 from rocade.fabric.database import Database, Leases
+from rocade.fabric.database.connection import DOWN
 from rocade.fabric.history import History
 from rocade.fabric.log import Log
 from rocade.fabric.log.guard import GuardedLog
 from rocade.fabric.log.postgres import PostgresLog
 from rocade.fabric.log.segments import Retention
-from rocade.services.telemetry import retention
+from rocade.services.telemetry import Ledger, condensing, retention
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.sessions import GatewaySessions
 from rocade.trust.authority import AuditLog, DenySet
@@ -131,7 +132,7 @@ def verifier(
 async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
     """MQTT door -> telemetry intake -> log."""
     from rocade.doors.mqtt import Door, Settings
-    from rocade.services.telemetry import Asker, Ledger, Quota, Rules, TelemetryIntake
+    from rocade.services.telemetry import Asker, Quota, Rules, TelemetryIntake
 
     async with common(configuration, 4) as parts, open_log(parts) as log:
         server, issuers = ServerIdentity(configuration.server), LiveIssuers(configuration.trust)
@@ -246,7 +247,9 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
         running = part.spawn(work.run(stop), "worker")
         part.spawn(lag.keep(), "lag")
         part.spawn(_trim_for_ever(log), "trim")
-        part.spawn(_forget_for_ever(configuration, history, work_registry, parts.clock), "retention")
+        part.spawn(
+            _keep_past_for_ever(configuration, history, work_registry, Ledger(parts.database), parts.clock), "past"
+        )
         try:
             yield part
         finally:
@@ -284,15 +287,18 @@ async def _trim_for_ever(log: Log) -> None:
             await log.trim()
 
 
-async def _forget_for_ever(configuration: Configuration, history: History, registry: Registry, clock: Clock) -> None:
-    """Apply the retention rules once an hour; a failure is tried again the next hour."""
+async def _keep_past_for_ever(
+    configuration: Configuration, history: History, registry: Registry, ledger: Ledger, clock: Clock
+) -> None:
+    """Apply the retention rules and condense past days once an hour; a failure is tried again the next hour."""
     while True:
         await asyncio.sleep(RETENTION_S)
         try:
             rules = [await _rule(rule, registry) for rule in configuration.retention]
             await retention.apply(history, rules, clock.now_us())
-        except (RocadeError, OSError):
-            _log.exception("retention was not applied; tried again in an hour")
+            await condensing.condense(history, ledger, clock.now_us())
+        except (RocadeError, OSError, *DOWN):
+            _log.exception("the past was not put in order; tried again in an hour")
 
 
 async def _rule(rule: RetentionRule, registry: Registry) -> retention.Rule:

@@ -57,6 +57,21 @@ class History(Protocol):
         """Drop a whole partition by its id."""
         ...
 
+    async def stage(self, table: str, name: str, columns: Mapping[str, str]) -> None:
+        """Make `name` an empty table of the same shape, what it held is gone; `columns` name other codecs for some.
+
+        Raises: Refused `history.stage.cluster`.
+        """
+        ...
+
+    async def put_in_place(self, table: str, partition: str, name: str) -> None:
+        """Let a partition of the staged table take the place of the table's own; may be repeated after a crash."""
+        ...
+
+    async def discard(self, name: str) -> None:
+        """Remove a staged table, if it is there."""
+        ...
+
     async def optimize(self, table: str) -> None:
         """Merge every partition into one part now, and return when that is done: for figures and before backups."""
         ...

@@ -131,6 +131,25 @@ class Client:
             lambda driver: driver.command(f"ALTER TABLE {name} DROP PARTITION ID {ddl.quote_text(partition)}")
         )
 
+    async def stage(self, table: str, name: str, columns: Mapping[str, str]) -> None:
+        if self._cluster is not None:
+            raise Refused(
+                "history.stage.cluster", "partitions are put in place on a single server only, not on a cluster"
+            )
+        await self.discard(name)
+        await self._command(f"CREATE TABLE {ddl.quote_name(name)} AS {ddl.quote_name(table)}")
+        for column, kind in columns.items():
+            await self._command(f"ALTER TABLE {ddl.quote_name(name)} MODIFY COLUMN {ddl.quote_name(column)} {kind}")
+
+    async def put_in_place(self, table: str, partition: str, name: str) -> None:
+        source, key = ddl.quote_name(name), ddl.quote_text(partition)
+        act = f"ALTER TABLE {ddl.quote_name(table)} REPLACE PARTITION ID {key} FROM {source}"
+        await self._run(lambda driver: driver.command(act))
+        await self._wait_until_gone(table)
+
+    async def discard(self, name: str) -> None:
+        await self._command(f"DROP TABLE IF EXISTS {ddl.quote_name(name)} SYNC")
+
     async def optimize(self, table: str) -> None:
         name = table if self._cluster is None else f"{table}_local"
         await self._command(f"OPTIMIZE TABLE {ddl.quote_name(name)} FINAL")

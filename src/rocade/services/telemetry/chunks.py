@@ -62,6 +62,7 @@ TABLE = Table(
     partition_by=f"(intDiv(arrived_us, {DAY_US}), t0_us < arrived_us - 2 * {DAY_US} OR t0_us > arrived_us + {DAY_US})",
     settings={
         "index_granularity": 1024,
+        "index_granularity_bytes": 1_048_576,
         "min_compress_block_size": 32_768,
         "old_parts_lifetime": 2,
         "cleanup_delay_period": 1,
@@ -70,7 +71,8 @@ TABLE = Table(
 )
 """A partition is one day of arrival; what arrives more than two days late (or from the future) has a partition of its
 own there (arrival is kept to the second), so that the engine's per-part bounds of `t0_us` stay narrow and a range of time opens few parts.
-A signal of a vehicle is some dozens of rows in each part; small granules and blocks spare unpacking its neighbours."""
+A signal of a vehicle is some dozens of rows in each part; small granules and blocks spare unpacking its neighbours, in
+rows for days that come in, in bytes for condensed ones."""
 
 type Ints = NDArray[np.int64]
 
@@ -178,6 +180,42 @@ def samples_of(rows: pa.RecordBatch | pa.Table) -> Samples:
     value = scaled((flat["first"] - running[begin])[row] + running, np.where(length["f"] > 0, 0, flat["exponent"])[row])
     value[(length["f"] > 0)[row]] = flat["f"]
     return Samples(time_us, value, quality, row)
+
+
+def unfolded(rows: pa.Table) -> Chunks:
+    """Stored rows of TABLE as chunks again, every number exact; `rows_from` gives the same rows back."""
+    rows = rows.combine_chunks()
+    column = {name: _flat(rows.column(name)) for name in rows.schema.names if name != "s"}
+    length = {name: lengths(rows.column(name)) for name in (*NUMBERS, "h8", "s", "dt", "q")}
+    count = np.sum([length[name] for name in (*NUMBERS, "s")], axis=0, dtype=np.int64)
+    row = np.repeat(np.arange(len(count)), count)
+    kind = np.where(length["f"] > 0, FLOAT, np.where(length["s"] > 0, TEXT, INTEGER)).astype(np.uint8)
+    deltas = np.zeros(len(row), np.int64)
+    for name, weight in (("d8", 1), ("h8", 256), ("d32", 1)):
+        deltas[(length[name] > 0)[row]] += column[name].astype(np.int64) * weight
+    running = np.cumsum(deltas)
+    begin = np.cumsum(count) - count
+    ints = (column["first"] - running[begin])[row] + running
+    flags = np.zeros(len(row), np.uint8)
+    flags[(length["q"] > 0)[row]] = column["q"]
+    doubt_at = np.flatnonzero(flags)
+    step_us = column["step_us"].astype(np.int64)
+    return Chunks(
+        vehicle=column["vehicle"],
+        signal=column["signal"],
+        arrived_us=column["arrived_us"],
+        start_us=column["t0_us"],
+        step_us=np.where((step_us == 0) & (length["dt"] == 0), 1, step_us),
+        rows=count,
+        kind=kind,
+        exponent=np.where(kind == FLOAT, np.int8(0), column["exponent"]),
+        ints=ints[(kind == INTEGER)[row]],
+        floats=column["f"],
+        words=rows.column("s").combine_chunks().flatten(),
+        offsets_us=column["dt"].astype(np.int64),
+        doubt_at=doubt_at,
+        doubt_flags=flags[doubt_at],
+    )
 
 
 def scaled(integers: NDArray[Any], exponent: NDArray[Any]) -> NDArray[np.float64]:

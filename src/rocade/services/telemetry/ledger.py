@@ -8,7 +8,8 @@ another worker and writes nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Any
 
@@ -24,7 +25,8 @@ from rocade.services.telemetry.gaps import MAX_ASKS, Numbers, Row, unpacked
 from rocade.services.telemetry.model import DROPPED, HELD, REPLAYED, Held, Quarantined, Unknown
 
 _INTENT = """
-    INSERT INTO telemetry_block (name, token, partitions, writers, after, upto) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id"""
+    INSERT INTO telemetry_block (name, token, partitions, writers, after, upto, oldest_us)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id"""
 _NUMBERS = """
     INSERT INTO telemetry_sequence AS t
         (ref, epoch, highest, gaps, missing, opened_us, arrived_us, closed, ask_at_us)
@@ -45,6 +47,7 @@ _DUE = f"""
     SELECT ref, epoch, gaps, arrived_us, asked FROM telemetry_sequence
     WHERE ref = ANY($1::bigint[]) AND missing > 0 AND closed IS NULL AND ask_at_us <= $2 AND asked < {MAX_ASKS}"""
 _POLL_S = 0.05
+_CONDENSING = 0x726F6361_70617374
 _HELD_COLUMNS = "id, ref, arrived_us, kind, reason, detail, octet_length(body) AS size_bytes, state"
 
 
@@ -78,13 +81,21 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._pool = database.pool
 
-    async def begin(self, connection: Any, name: str, limits: Limits, salt: int) -> Intent:
-        """Write down the bounds of a block before anything of it is stored."""
+    async def begin(
+        self, connection: Any, name: str, limits: Limits, salt: int, oldest_us: int = 0, *, is_late: bool = False
+    ) -> Intent:
+        """Write down the bounds of a block before anything of it is stored.
+
+        `oldest_us`: arrival of its oldest record; `is_late`: that is long ago, so that a past day may change.
+        Raises: Unavailable `telemetry.past.moving`.
+        """
+        if is_late:
+            await self.change_past(connection)
         token = token_of(name, limits, salt)
         places = sorted(limits)
         number = await connection.fetchval(
             _INTENT, name, token, [partition for partition, _ in places], [writer for _, writer in places],
-            [limits[place][0] for place in places], [limits[place][1] for place in places],
+            [limits[place][0] for place in places], [limits[place][1] for place in places], oldest_us,
         )  # fmt: skip
         return Intent(number, token, dict(limits))
 
@@ -119,6 +130,59 @@ class Ledger:
             raise Unavailable(
                 "telemetry.block.taken", "another worker has finished this block; begin again from the database"
             )
+
+    async def change_past(self, connection: Any) -> None:
+        """Say, before it happens, that rows of past days will come or go; a condensing under way then gives up.
+
+        Raises: Unavailable `telemetry.past.moving`: its result is just being put in place.
+        """
+        if await connection.fetchval("UPDATE telemetry_past SET changes = changes + 1 RETURNING moving") is not None:
+            raise Unavailable("telemetry.past.moving", "a past day is just being put in place; again in a second")
+
+    async def past(self, until_us: int) -> int | None:
+        """How often the past has changed so far; None while a block holds records that arrived before `until_us`."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await _still_past(connection, until_us)
+
+    async def move_past(self, partition: str, until_us: int, changes: int) -> bool:
+        """Claim the moment in which a condensed partition takes the old one's place; False when the past has changed.
+
+        From here to `moved_past` nothing may change the past, whatever dies: the move can be repeated.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            if await _still_past(connection, until_us) != changes:
+                return False
+            await connection.execute("UPDATE telemetry_past SET moving = $1", partition)
+            return True
+
+    async def moved_past(self, partition: str, rows: int) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute("UPDATE telemetry_past SET moving = NULL")
+            await connection.execute(
+                "INSERT INTO telemetry_condensed VALUES ($1, $2) ON CONFLICT (partition) DO UPDATE SET rows = excluded.rows",
+                partition,
+                rows,
+            )
+
+    async def moving(self) -> str | None:
+        """The partition whose move was begun and not finished."""
+        found: str | None = await self._pool.fetchval("SELECT moving FROM telemetry_past")
+        return found
+
+    async def condensed(self) -> dict[str, int]:
+        """Rows of each partition after it was condensed."""
+        return {row["partition"]: row["rows"] for row in await self._pool.fetch("SELECT * FROM telemetry_condensed")}
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[bool]:
+        """Whether this is the only one who condenses now, of all processes."""
+        async with self._pool.acquire() as connection:
+            is_alone = bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", _CONDENSING))
+            try:
+                yield is_alone
+            finally:
+                if is_alone:
+                    await connection.execute("SELECT pg_advisory_unlock($1)", _CONDENSING)
 
     async def load_numbers(self, refs: Iterable[int]) -> dict[int, list[Numbers]]:
         """Numbers of these vehicles, by reference."""
@@ -159,6 +223,7 @@ class Ledger:
 
     async def erase(self, connection: Any, ref: int, at_us: int) -> None:
         """Forget a vehicle here, and keep records still on their way from being stored."""
+        await self.change_past(connection)
         await connection.execute("INSERT INTO telemetry_erased VALUES ($1, $2) ON CONFLICT DO NOTHING", ref, at_us)
         for table in ("telemetry_sequence", "telemetry_quarantine"):
             await connection.execute(f"DELETE FROM {table} WHERE ref = $1", ref)
@@ -305,6 +370,13 @@ class Ledger:
             "SELECT reason, count(*) AS n FROM telemetry_quarantine WHERE state = 'held' GROUP BY 1"
         )
         return {row["reason"]: row["n"] for row in rows}
+
+
+async def _still_past(connection: Any, until_us: int) -> int | None:
+    """Under the lock of the one row: its count, or None while something is moving or a block is pending."""
+    row = await connection.fetchrow("SELECT changes, moving FROM telemetry_past FOR UPDATE")
+    pending = await connection.fetchval("SELECT count(*) FROM telemetry_block WHERE oldest_us < $1", until_us)
+    return None if row["moving"] is not None or pending else int(row["changes"])
 
 
 def _down(what: str, error: Exception) -> Unavailable:

@@ -25,6 +25,7 @@ type Part = tuple[int, int, Samples]
 
 _NAME = chunks.TABLE.name
 _COLUMNS = "vehicle, signal, t0_us, step_us, exponent, first, d8, h8, d32, f, s, dt, q"
+_SAMPLES = "length(d8) + length(d32) + length(f) + length(s)"
 _WHERE = (
     "vehicle IN {vehicles:Array(UInt64)} AND signal IN {signals:Array(UInt32)} "
     "AND t0_us >= {first:Int64} AND t0_us < {until:Int64}"
@@ -183,6 +184,48 @@ async def drop_arrival_days(history: History, before_us: int) -> int:
     for key in old:
         await history.drop(_NAME, key)
     return len(old)
+
+
+async def rows_of(history: History, partition: str) -> int:
+    """Rows of one partition, by its id."""
+    found = await history.query(
+        f"SELECT toInt64(count()) AS n FROM {_NAME} WHERE _partition_id = {{partition:String}}",
+        {"partition": partition},
+    )
+    return int(found.column(0)[0].as_py())
+
+
+async def samples_of_table(history: History, name: str) -> int:
+    """Samples of all rows of a table of this shape."""
+    found = await history.query(f"SELECT toInt64(sum({_SAMPLES})) AS n FROM {name}")
+    return int(found.column(0)[0].as_py() or 0)
+
+
+def samples_in(rows: pa.Table) -> int:
+    return sum(int(chunks.lengths(rows.column(name)).sum()) for name in (*chunks.NUMBERS, "s"))
+
+
+async def whole_hours(history: History, partition: str, at_least: int) -> AsyncIterator[pa.Table]:
+    """All rows of a partition in order of signal, vehicle and time, some `at_least` samples at once; no hour is cut."""
+    columns = ", ".join(name for name, _ in chunks.TABLE.columns)
+    sql = (
+        f"SELECT {columns} FROM {_NAME} WHERE _partition_id = {{partition:String}} "
+        "ORDER BY signal, vehicle, t0_us SETTINGS max_threads = 1"
+    )
+    waiting, samples = list[pa.Table](), 0
+    async for batch in history.stream(sql, {"partition": partition}):
+        table = pa.Table.from_batches([batch])
+        waiting.append(table)
+        samples += samples_in(table)
+        if samples >= at_least:
+            table = pa.concat_tables(waiting).combine_chunks()
+            complete = _last_hour_begins(table)
+            if complete:
+                yield table.slice(0, complete)
+            waiting = [table.slice(complete)]
+            samples = samples_in(waiting[0])
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
 
 
 def _parameters(vehicles: Sequence[int], signals: Sequence[int], from_us: int, until_us: int) -> dict[str, object]:

@@ -31,6 +31,7 @@ from rocade.fabric.history import History
 from rocade.fabric.log import Log, Record
 from rocade.services.telemetry.apportioning import Renewals
 from rocade.services.telemetry.chunks import TABLE
+from rocade.services.telemetry.condensing import LATE_US
 from rocade.services.telemetry.decoding import Outcome, State, digest
 from rocade.services.telemetry.ledger import Intent, Ledger
 from rocade.services.telemetry.model import GROUP, JSON, STREAM, Held
@@ -144,7 +145,11 @@ class Worker:
                 else:
                     async with self._transaction() as connection:
                         await self._leases.guard(connection, {partition for partition, _ in taken.limits})
-                        intent = await self._ledger.begin(connection, GROUP, taken.limits, self._random.bits(64))
+                        oldest_us = min((record.arrived_us for record in taken.records), default=self._clock.now_us())
+                        is_late = oldest_us < self._clock.now_us() - LATE_US
+                        intent = await self._ledger.begin(
+                            connection, GROUP, taken.limits, self._random.bits(64), oldest_us, is_late=is_late
+                        )
                     outcome = await self._digest(taken.records, storing)
                     await _settled(storing)
                     storing = asyncio.create_task(self._store(intent, outcome))
