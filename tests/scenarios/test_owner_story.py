@@ -154,7 +154,8 @@ def signals(answer: httpx.Response) -> set[str]:
     return {str(one["name"]) for one in answer.json()["signals"]}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_story_of_a_car_two_owners_and_an_insurer(region: Region, browser: Browser, tmp_path: Path) -> None:
     car, insurer = Car(region, tmp_path), Insurer(region, tmp_path)
     with region.api() as operator:
