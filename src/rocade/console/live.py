@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 from litestar import Response, get, post
@@ -19,8 +20,8 @@ from rocade.core.catalogue import Catalogue
 from rocade.core.data_classes import bit
 from rocade.core.errors import Refused
 from rocade.core.ports import Audit, AuditEntry, Clock
-from rocade.doors.http import AnyRequest, caller_of, does, permit_of, right_of
-from rocade.doors.http.streams import ALIVE, event, events, pause
+from rocade.doors.http import AnyRequest, caller_of, does, note_look, permit_of, refs_of, right_of
+from rocade.doors.http.streams import ALIVE, NOTED_EVERY_S, event, events, pause
 from rocade.fabric.status import StatusBoard
 from rocade.services.telemetry import api as telemetry_api
 from rocade.services.telemetry import history_api
@@ -37,7 +38,21 @@ EMPTY = Twin(0, 0, 0, 0, None, None, None, {}, {})
 
 @get("/live/fleet", opt=does(acts.WATCH_FLEET), include_in_schema=False)
 async def fleet(request: AnyRequest, feed: NamedDependency[SkipValidation[Feed]]) -> Stream:
-    return events(request, feed.watch(request.app.state.closing))
+    return events(request, _noted(request, feed.watch(request.app.state.closing)))
+
+
+async def _noted(request: AnyRequest, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same frames; each minute the owners of vehicles on the map get to know who looks at it."""
+    due_s = monotonic()
+    async for frame in frames:
+        if monotonic() >= due_s:
+            due_s += NOTED_EVERY_S
+            for ref in refs_of(request):
+                right = right_of(request, ref)
+                if right.classes & vehicles_api.LOCATION:
+                    seen = right.classes & (vehicles_api.LOCATION | vehicles_api.DRIVING)
+                    note_look(request, ref, msgspec.structs.replace(right, classes=seen), ())
+        yield frame
 
 
 @get("/live/vehicles/{ref:int}/twin", opt=does(acts.READ_TWIN), include_in_schema=False)

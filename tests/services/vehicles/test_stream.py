@@ -12,19 +12,22 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from litestar import get
+from litestar.response import Stream
 from tests.doors.http.conftest import CLOCK, Stand
 from tests.doors.http.test_oauth import GRANT
 
 from rocade.core import catalogue
 from rocade.core.data_classes import mask
 from rocade.core.ports import SystemRandom
-from rocade.doors.http import Access, build, oauth
+from rocade.doors.http import Access, AnyRequest, build, does, oauth, streams
 from rocade.fabric.database import Database
-from rocade.services.consent import PURPOSES, Consents, ConsentTable
+from rocade.services.consent import FOREVER_US, PURPOSES, Consents, ConsentTable, Looks
 from rocade.services.vehicles import api
 from rocade.services.vehicles.changes import Changes
 from rocade.services.vehicles.twin import SLOT, Row, TwinStore, pack, upsert_many
 from rocade.trust.authority.gate import Gate
+from rocade.trust.authority.gate.acts import READ_TWIN
 from rocade.trust.authority.machines import Clients, Place, Tokens
 from rocade.trust.identity.directory import load_leaf
 
@@ -37,16 +40,20 @@ CHARGE = int(NAMES.by_name("Vehicle.Powertrain.TractionBattery.StateOfCharge.Dis
 class Road:
     """A vehicle that moves each time it is told to, its owner's consents, and a partner who listens."""
 
-    def __init__(self, stand: Stand, database: Database, consents: Consents, rights: ConsentTable) -> None:
+    def __init__(
+        self, stand: Stand, database: Database, consents: Consents, rights: ConsentTable, looks: Looks
+    ) -> None:
         self.stand = stand
+        self.looks = looks
         self.consents = consents
         self._rights = rights
         self._database = database
         self._count = 0
 
-    async def grant(self, *classes: str) -> str:
+    async def grant(self, *classes: str, for_us: int = FOREVER_US // 2) -> str:
         """Let the partner see these classes; the consent's id, once every process knows of it."""
-        made = await self.consents.grant(REF, OWNER, "partner:acme", "insurance", mask(classes))
+        until_us = CLOCK.now_us() + for_us
+        made = await self.consents.grant(REF, OWNER, "partner:acme", "insurance", mask(classes), until_us=until_us)
         async with asyncio.timeout(8):
             while self._rights.mask(REF, "partner:acme", "insurance", CLOCK.now_us()) != made.classes:
                 await asyncio.sleep(0.02)
@@ -67,6 +74,18 @@ class Road:
             await upsert_many(connection, [row])
 
 
+@get("/ticking/{ref:int}", opt=does(READ_TWIN))
+async def ticking(request: AnyRequest) -> Stream:
+    """A stream about the vehicle its path names."""
+
+    async def frames() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            await asyncio.sleep(0.1)
+            yield streams.event("tick", b"{}")
+
+    return streams.events(request, frames())
+
+
 @pytest.fixture
 async def road(database: Database, tmp_path: Path) -> AsyncIterator[Road]:
     stand = Stand(tmp_path)
@@ -78,13 +97,17 @@ async def road(database: Database, tmp_path: Path) -> AsyncIterator[Road]:
     consents = Consents(database, stand.audit, CLOCK, SystemRandom())
     await consents.own(REF, OWNER)
     rights = await ConsentTable.open(database, CLOCK)
-    access = Access(stand._verify, stand.revoked.__contains__, Gate("eu", rights), stand.audit, CLOCK, tokens=tokens)
+    looks = Looks(database, stand.audit, CLOCK)
+    access = Access(
+        stand._verify, stand.revoked.__contains__, Gate("eu", rights), stand.audit, CLOCK, tokens=tokens, looks=looks
+    )
     twins = TwinStore(database)
     given = {"tokens": tokens, "twins": twins, "changes": Changes(twins), "catalogue": NAMES, "audit": stand.audit}
-    stand.app = build([*oauth.HANDLERS, api.stream], {**given, "clock": CLOCK}, access, version="0")
-    made = Road(stand, database, consents, rights)
+    stand.app = build([*oauth.HANDLERS, api.stream, ticking], {**given, "clock": CLOCK}, access, version="0")
+    made = Road(stand, database, consents, rights, looks)
     await made.move()
     yield made
+    await looks.close()
     await rights.close()
     await tokens.close()
 
@@ -156,3 +179,46 @@ async def test_without_consent_no_stream_begins(road: Road) -> None:
         token = (await client.post("/oauth/token", data=GRANT)).json()["access_token"]
         answer = await client.get(f"/v1/stream?ref={REF}", headers={"authorization": f"Bearer {token}"})
     assert (answer.status_code, answer.json()["code"]) == (403, "gate.denied")
+
+
+async def test_a_consent_that_runs_out_ends_the_stream_though_nobody_does_anything(road: Road) -> None:
+    ends_s = time.monotonic() + 1.5
+    await road.grant("driving", for_us=1_500_000)
+    acme = road.stand.identity("partner", "acme")
+    async with road.stand.serve() as (_, address), road.stand.client(address, acme) as client:
+        heard = listen(client)
+        assert (await anext(heard))[0] == "twin"
+        assert await anext(heard) == ("ended", {"ref": str(REF), "code": "gate.denied"})
+        assert 0 <= time.monotonic() - ends_s < 2
+        assert [event async for event in heard] == []
+
+
+async def test_every_value_on_a_stream_is_a_look_the_owner_sees(road: Road) -> None:
+    grant = await road.grant("driving", "energy")
+    acme = road.stand.identity("partner", "acme")
+    async with road.stand.serve() as (_, address), road.stand.client(address, acme) as client:
+        heard = listen(client)
+        for _ in range(3):
+            await anext(heard)
+            await road.move()
+    await road.looks.settled()
+    found = (await road.looks.of(REF)).looks
+    assert sum(look.times for look in found) >= 4, "opening it, and each of three values"
+    assert {(look.recipient, look.purpose, look.grant, look.classes) for look in found} == {
+        ("partner:acme", "insurance", grant, mask(["driving", "energy"]))
+    }
+
+
+async def test_a_stream_that_stays_open_is_a_look_again_each_minute(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await road.grant("driving")
+    monkeypatch.setattr(streams, "NOTED_EVERY_S", 0.5)
+    acme = road.stand.identity("partner", "acme")
+    async with road.stand.serve() as (_, address), road.stand.client(address, acme) as client:
+        token = (await client.post("/oauth/token", data=GRANT)).json()["access_token"]
+        asked = {"params": {"purpose": "insurance"}, "headers": {"authorization": f"Bearer {token}"}}
+        answer = await client.get(f"/ticking/{REF}", **asked)
+        assert answer.text.count("event: tick") == 30
+    await road.looks.settled()
+    assert 2 <= sum(look.times for look in (await road.looks.of(REF)).looks) <= 4

@@ -163,14 +163,16 @@ class Access:
             self.note_refusal(principal.id, refusal.code, act, ref, scope.get("rocade.request_id", ""), missing)
             raise
 
-    async def recheck(self, scope: Any, act: Act, ref: int | None = None) -> None:
-        """Prove the caller and ask the gate once more, for a request that is still being answered.
+    async def recheck(self, scope: Any, act: Act, ref: int | None = None, *, is_look: bool = False) -> None:
+        """Prove the caller and ask the gate once more, for a request that is still being answered; `is_look`: note it again.
 
         Raises: as `admit`; nothing is audited.
         """
         principal = await self._identified(scope, act)
         if act.of != "nothing":
-            self._permit(scope, principal, act, ref, touched=act.needs_touch)
+            permit = self._permit(scope, principal, act, ref, touched=act.needs_touch)
+            if is_look and ref is not None and act.classes:
+                self.note_look(permit, ref, _asked_signals(scope))
 
     def _permit(self, scope: Any, principal: Principal, act: Act, ref: int | None, *, touched: bool) -> Permit:
         if principal.kind == "nobody":

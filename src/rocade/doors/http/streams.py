@@ -16,6 +16,8 @@ from rocade.core.errors import Refused
 from rocade.doors.http.access import Access, permit_of
 
 RECHECK_S = 1.0
+NOTED_EVERY_S = 60.0
+"""A stream that stays open is a look again each minute."""
 
 
 @runtime_checkable
@@ -42,12 +44,14 @@ def events(request: Request[Any, Any, Any], frames: AsyncIterator[bytes]) -> Str
 async def _while_admitted(request: Request[Any, Any, Any], frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     access, act = cast("Access", request.app.state.access), permit_of(request).act
     ref = request.path_params.get("ref") if act.of == "vehicle" else None
-    checked_s = monotonic()
+    checked_s = noted_s = monotonic()
     async for frame in frames:
         if monotonic() - checked_s > RECHECK_S:
             checked_s = monotonic()
+            is_look = checked_s - noted_s > NOTED_EVERY_S
+            noted_s = checked_s if is_look else noted_s
             try:
-                await access.recheck(request.scope, act, ref)
+                await access.recheck(request.scope, act, ref, is_look=is_look)
             except Refused as refusal:
                 yield event("ended", msgspec.json.encode({"code": refusal.code, "detail": refusal.message}))
                 return

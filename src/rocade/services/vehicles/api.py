@@ -241,7 +241,8 @@ async def stream(
 
     Without `ref` all vehicles' positions; with it only theirs and their values (of `signal`, else all). The id of an event
     resumes: send it as Last-Event-ID and what changed since comes first (the latest state, not every step between).
-    Only what the caller may see at that moment is sent; of a vehicle whose right ended, `ended` is the last event.
+    Only what the caller may see at that moment is sent, each time a look its owner sees; of a vehicle whose right ended,
+    `ended` is the last event.
     """
     refs = frozenset(ref or ())
     if len(refs) > STREAMED_VEHICLES:
@@ -272,6 +273,7 @@ async def _changes(
     """What changed since `since_us`, for as long as somebody reads; what he may see is asked anew each second."""
     closing: asyncio.Event = request.app.state.closing
     sent: dict[int, int] = {}
+    named = sorted(map(str, signals))
     open_refs, from_us = set(refs), since_us - OVERLAP_US
     with woken(request, open_refs) as wake:
         async with changes.listening():
@@ -287,8 +289,13 @@ async def _changes(
                         continue
                     sent[position.ref] = position.updated_us
                     since_us = max(since_us, position.updated_us)
-                    number, classes = str(since_us), right_of(request, position.ref).classes
-                    if position.longitude is not None and classes & LOCATION:
+                    right = right_of(request, position.ref)
+                    number, classes = str(since_us), right.classes
+                    is_placed = position.longitude is not None and classes & LOCATION
+                    if right.is_owned and (refs or is_placed):
+                        seen = right if refs else msgspec.structs.replace(right, classes=classes & (LOCATION | DRIVING))
+                        note_look(request, position.ref, seen, named)
+                    if is_placed:
                         yield event("position", msgspec.json.encode(_position(position, classes)), number)
                     if refs and (twin := await twins.latest(position.ref)):
                         if signals:
