@@ -44,7 +44,8 @@ class Cli(click.Group):
         except RocadeError as error:
             if os.environ.get("ROCADE_LOG") == "debug":
                 raise
-            click.echo(f"rocade: {error.message}  [{error.code}]", err=True)
+            hint = f"  (rocade why {why})" if (why := error.facts.get("why")) else ""
+            click.echo(f"rocade: {error.message}  [{error.code}]{hint}", err=True)
             sys.exit(1)
 
 

@@ -111,7 +111,7 @@ def _given(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _raise_problem(response: httpx.Response) -> None:
-    """Raises: Refused or Unavailable with the server's own code."""
+    """Raises: Refused or Unavailable with the server's own code; fact `why`: what `rocade why` is to be asked, if it is more."""
     if not response.is_error:
         return
     try:
@@ -120,4 +120,5 @@ def _raise_problem(response: httpx.Response) -> None:
         problem = {}
     family = Unavailable if response.status_code >= 500 else Refused
     said = problem.get("detail") or problem.get("error_description") or f"HTTP {response.status_code}"
-    raise family(problem.get("code", "app.api.failed"), said)
+    code, why = problem.get("code", "app.api.failed"), str(problem.get("why", "")).rpartition("/")[2]
+    raise family(code, said, **({"why": why} if why not in {"", code} else {}))
