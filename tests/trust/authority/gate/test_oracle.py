@@ -122,6 +122,7 @@ def disagreements(engine: Engine, count: int) -> tuple[list[Case], Counter[str]]
     return wrong, seen
 
 
+@pytest.mark.timeout(600)
 def test_the_policies_agree_with_the_oracle_on_100_000_random_requests(engine: Engine) -> None:
     wrong, seen = disagreements(engine, 100_000)
     assert wrong == []
