@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 
+import httpx
 import pytest
 from tests.app.stand import Region
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "trust/authority/people"))
+
+from authenticator import Authenticator
 
 
 def test_people_are_added_listed_let_in_again_and_ended(region: Region) -> None:
@@ -22,6 +29,23 @@ def test_people_are_added_listed_let_in_again_and_ended(region: Region) -> None:
     assert ended.endswith("ended")
     assert "Ada" not in ended
     region.rocade("person", "link", person, code=1, says="[people.ended]")
+
+
+def test_the_printed_link_lets_in_registers_a_passkey_and_opens_the_console(region: Region) -> None:
+    person, address = region.rocade("person", "add", "Grace Hopper", "--duty", "support").split()
+    site, key = region.configuration.site, Authenticator(region.configuration.site)
+    with httpx.Client(base_url=site, headers={"origin": site}, trust_env=False, timeout=30) as browser:
+        assert "Grace Hopper" in browser.get(address).text
+        assert browser.post("/v1/signin/link", json={"secret": address.rpartition("/")[2]}).json()["person"] == person
+        options = browser.post("/v1/account/passkeys/options").json()
+        kept = browser.post("/v1/account/passkeys", json={"credential": key.create(options), "name": "Key"})
+        assert kept.status_code == 200
+        assert browser.post("/v1/signout").json() == {"ended": 1}
+        assert browser.get("/v1/account").status_code == 401
+        options = browser.post("/v1/signin/options").json()
+        assert browser.post("/v1/signin", json={"credential": key.get(options)}).json()["next"] == "/"
+        assert "Grace Hopper" in browser.get("/").text
+    region.rocade("audit", "verify")
 
 
 WRONG = [

@@ -108,7 +108,7 @@ class People:
         check_person(name, organisation, language)
         parts = self._parts
         now_us = parts.clock.now_us()
-        held = tuple(Duty(parts.number(), duty, "", actor, None) for duty in dict.fromkeys(duties))
+        held = tuple(Duty(parts.number(), duty, "", actor, None) for duty in sorted(set(duties)))
         for one in held:
             check_duty(one.duty, one.scope, one.until_us, now_us)
         person = Person(person_id(parts.number()), name.strip(), organisation, language, now_us, None, held)

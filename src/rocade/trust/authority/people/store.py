@@ -29,7 +29,7 @@ REMEMBERED_US = 30 * DAY_US
 """Ended sessions and links are forgotten after this long, when their person gets a new one."""
 
 _DUTIES = (
-    "COALESCE((SELECT json_agg(json_build_array(d.number, d.duty, d.scope, d.granted_by, d.until_us) ORDER BY d.granted_us,"
+    "COALESCE((SELECT json_agg(json_build_array(d.number, d.duty, d.scope, d.granted_by, d.until_us) ORDER BY d.granted_us, d.duty,"
     " d.number) FROM person_duty d WHERE d.person = p.id AND d.ended_us IS NULL AND (d.until_us IS NULL OR d.until_us > $1)),"
     " '[]') AS duties"
 )
