@@ -10,10 +10,15 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from litestar import get
+from litestar.response import Stream
 from tests.services.consent.conftest import DAY_US, NOW_US, RememberedAudit, SetClock
 
+from rocade.console import live
+from rocade.core.data_classes import mask
 from rocade.core.errors import Refused
-from rocade.doors.http import Access, build
+from rocade.doors.http import Access, AnyRequest, build, does
+from rocade.doors.http.streams import ALIVE
 from rocade.services.consent import Consents, ConsentTable, Looks, api
 from rocade.services.consent.model import HANDOVER_US
 from rocade.trust.authority.gate import Gate, Principal, acts
@@ -60,6 +65,17 @@ class Site:
         return (answer.status_code, found["code"]) if answer.status_code >= 400 else found
 
 
+@get("/map", opt=does(acts.WATCH_FLEET))
+async def fleet_map(request: AnyRequest) -> Stream:
+    """The stream of the operator's map, with frames of our own."""
+
+    async def frames() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield ALIVE
+
+    return Stream(live._noted(request, frames()), media_type="text/event-stream")
+
+
 @pytest.fixture
 async def site(
     consents: Consents, table: ConsentTable, audit: RememberedAudit, clock: SetClock, database: Any
@@ -73,7 +89,7 @@ async def site(
         nobody_by_certificate, lambda _serial: False, Gate("eu", table), audit, clock, sessions=People(), looks=looks
     )
     named = {"consents": consents, "looks": looks, "clock": clock}
-    made = Site(build(api.HANDLERS, named, access, version="0"), table, looks)
+    made = Site(build([*api.HANDLERS, fleet_map], named, access, version="0"), table, looks)
     yield made
     await made.client.aclose()
     await looks.close()
@@ -214,3 +230,19 @@ async def test_two_tabs_while_rights_change_lose_nothing_and_leak_nothing(site: 
     assert {one for one in answers if isinstance(one, tuple)} == {(404, "consent.grant.unknown")}
     live = await consents.grants(CAR, is_live_only=True)
     assert len(live) <= 1
+
+
+async def test_an_operators_map_is_a_look_at_each_owned_vehicle_on_it(site: Site, consents: Consents) -> None:
+    shown, hidden, elsewhere = CAR, CAR + 1, CAR + 2
+    for ref in (shown, hidden, elsewhere):
+        await consents.own(ref, ANA)
+    await consents.grant(shown, ANA, "operator", "operation", mask(["location", "energy"]))
+    await consents.grant(hidden, ANA, "operator", "operation", mask(["energy"]))
+    await site.table.refresh()
+    answer = await site.client.get("/map", headers={"cookie": f'rocade_session="{SUE}"'})
+    assert answer.content == ALIVE * 3
+    await site.looks.settled()
+    (look,) = (await site.looks.of(shown)).looks
+    assert (look.actor, look.recipient, look.classes, look.times) == (SUE, "operator", mask(["location"]), 1)
+    for ref in (hidden, elsewhere):
+        assert (await site.looks.of(ref)).looks == []
