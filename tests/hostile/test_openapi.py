@@ -92,7 +92,7 @@ def covered(came: Counter[str]) -> set[str]:
     return {line.rpartition(" ")[0] for line in came}
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", MANY)
 def test_the_whole_document_as_a_role(name: str, road: Crossroads, document: Any) -> None:
     road.renew(road.roles[name])
