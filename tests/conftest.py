@@ -35,6 +35,7 @@ PACKAGES = (
 """Every package that owns tables; one without migrations is passed over."""
 
 _numbers = itertools.count(1)
+_migrated: set[str] = set()
 
 
 @pytest.fixture(scope="session")
@@ -49,11 +50,13 @@ def postgres_url() -> Iterator[str]:
             server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def template(postgres_url: str) -> str:
-    """Name of a migrated database that others are copied from."""
-    _execute(postgres_url, "CREATE DATABASE migrated")
-    migrate(_other(postgres_url, "migrated"), PACKAGES)
+    """Name of a migrated database that others are copied from; made once on each server, of which a folder may have its own."""
+    if postgres_url not in _migrated:
+        _execute(postgres_url, "CREATE DATABASE migrated")
+        migrate(_other(postgres_url, "migrated"), PACKAGES)
+        _migrated.add(postgres_url)
     return "migrated"
 
 
