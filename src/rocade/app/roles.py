@@ -38,8 +38,8 @@ _log = logging.getLogger("rocade.app")
 def run(configuration: Configuration, role: str) -> None:
     """Play one role until told to stop; exits the process with 0 after a clean drain, 1 on a RocadeError at start."""
     logs.configure(role)
-    if os.environ.get("ROCADE_SUPERVISED"):
-        die_with_parent()
+    if supervisor := os.environ.get("ROCADE_SUPERVISED"):
+        die_with_parent(int(supervisor))
     _raise_file_limit()
     gc.set_threshold(
         100_000, 20, 20

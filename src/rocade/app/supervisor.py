@@ -67,7 +67,7 @@ class RoleProcess:
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},  # ours alone to tell
             "ROCADE_DATABASE_URL": database_url,
-            "ROCADE_SUPERVISED": "1",
+            "ROCADE_SUPERVISED": str(os.getpid()),
             "ROCADE_PROCESS": self.name,
         }
         self._process: asyncio.subprocess.Process | None = None
@@ -337,11 +337,14 @@ async def ask_control(configuration: Configuration, request: dict[str, str]) -> 
     return answer
 
 
-def die_with_parent() -> None:
-    """Ask Linux to end this process when its supervisor ends (prctl PR_SET_PDEATHSIG)."""
+def die_with_parent(supervisor_pid: int) -> None:
+    """Ask Linux to end this process when its supervisor ends (prctl PR_SET_PDEATHSIG). In a container that may be process 1.
+
+    Raises: Misconfigured `app.supervisor.gone`.
+    """
     import ctypes
 
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    if os.getppid() == 1:
+    if os.getppid() != supervisor_pid:
         raise Misconfigured("app.supervisor.gone", "the supervisor ended before this process began")
