@@ -31,7 +31,7 @@ class Share(msgspec.Struct, frozen=True):
 @get("/consents", opt=does(acts.READ_CONSENTS), include_in_schema=False)
 async def show_consents(request: AnyRequest, desk: DeskDependency) -> Response[str]:
     consents = _consents(desk)
-    conflicts = await consents.conflicts() if may(request, acts.SETTLE_CONFLICT) else []
+    conflicts = await consents.conflicts() if may(request, acts.READ_CONFLICTS) else []
     owned, registered = await consents.owned_count(), await desk.registry.count()
     return render(
         request,

@@ -17,6 +17,7 @@ from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import People
 
 PAGE = 100
+ASKED = {"recover": acts.LINK_PERSON, "end": acts.END_PERSON}
 DUTIES = ("support", "security", "release")
 
 
@@ -54,14 +55,13 @@ async def invite(request: AnyRequest, desk: DeskDependency, data: URLEncodedBody
     return _link(request, people, person.name, await people.link(person.id, "invitation", actor=actor))
 
 
-@get("/people/{person:str}/{act:str}", opt=does(acts.READ_PEOPLE), include_in_schema=False)
-async def ask(request: AnyRequest, desk: DeskDependency, person: FromPath[str], act: FromPath[str]) -> Response[str]:
+@get("/people/{person:str}/ask", opt=does(acts.READ_PEOPLE), include_in_schema=False)
+async def ask(request: AnyRequest, desk: DeskDependency, person: FromPath[str], what: FromQuery[str]) -> Response[str]:
     """The form inside the dialog: recover or end."""
-    needed = {"recover": acts.LINK_PERSON, "end": acts.END_PERSON}
-    if act not in needed:
-        raise Refused("http.path.unknown", "there is no such page")
+    if what not in ASKED:
+        raise Refused("people.invalid", f"what is one of {', '.join(ASKED)}")
     name = (await _people(desk).by_id(person)).name
-    return fragment(request, "operator/person_act.html", id=person, name=name, what=act, act=needed[act].name)
+    return fragment(request, "operator/person_act.html", id=person, name=name, what=what, act=ASKED[what].name)
 
 
 @post("/people/{person:str}/recover", opt=does(acts.LINK_PERSON), include_in_schema=False, status_code=200)
