@@ -17,6 +17,8 @@ from rocade.fabric.database.connection import DOWN, Database
 
 POLL_S = 2.0
 RETRY_S = 0.5
+READ_S = 10.0
+"""A server that answers nothing for so long is taken for gone."""
 _log = logging.getLogger(__name__)
 
 
@@ -32,7 +34,8 @@ async def follow(
                 await connection.add_listener(channel, lambda *_: wake.set())
                 while True:
                     wake.clear()
-                    await read(connection)
+                    async with asyncio.timeout(READ_S):
+                        await read(connection)
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(wake.wait(), poll_s)
             finally:

@@ -12,17 +12,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Set
-from typing import Any, Self
+from typing import Self
 
 import asyncpg
 
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
-from rocade.fabric.database.connection import DOWN
+from rocade.fabric.database.following import follow
 from rocade.trust.authority import store
-
-POLL_S = 2.0
-RETRY_S = 0.5
 
 type Watcher = Callable[[Set[int]], object]
 
@@ -39,7 +36,6 @@ class DenySet:
         self._last_number = 0
         self._read_s = clock.monotonic_s()
         self._watchers: list[Watcher] = []
-        self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -51,7 +47,7 @@ class DenySet:
         opened = cls(database, clock)
         async with database.pool.acquire() as connection:
             await opened._read(connection)
-        opened._task = asyncio.create_task(opened._follow(), name="deny-set")
+        opened._task = asyncio.create_task(follow(database, store.REVOKED_CHANNEL, opened._hear), name="deny-set")
         return opened
 
     async def close(self) -> None:
@@ -78,32 +74,14 @@ class DenySet:
         """Call `callback` with the serials revoked from now on."""
         self._watchers.append(callback)
 
-    async def _follow(self) -> None:
-        while True:
+    async def _hear(self, connection: asyncpg.Connection) -> None:
+        """Read what is new and tell the watchers."""
+        new = await self._read(connection)
+        for watcher in self._watchers if new else ():
             try:
-                connection = await asyncpg.connect(self._database.url, timeout=10)
-                try:
-                    await connection.add_listener(store.REVOKED_CHANNEL, self._heard)
-                    await self._read_for_ever(connection)
-                finally:
-                    connection.terminate()
-            except (*DOWN, TimeoutError):
-                await asyncio.sleep(RETRY_S)
-            except Exception:  # a deny set that stopped following would let the revoked back in
-                _log.exception("the deny set could not be read")
-                await asyncio.sleep(RETRY_S)
-
-    async def _read_for_ever(self, connection: asyncpg.Connection) -> None:
-        while True:
-            self._wake.clear()
-            new = await self._read(connection)
-            for watcher in self._watchers if new else ():
-                try:
-                    watcher(new)
-                except Exception:  # a watcher's fault must not stop the others from hearing of a revocation
-                    _log.exception("a watcher of the deny set failed")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_S)
+                watcher(new)
+            except Exception:  # a watcher's fault must not stop the others from hearing of a revocation
+                _log.exception("a watcher of the deny set failed")
 
     async def _read(self, connection: asyncpg.Connection) -> Set[int]:
         rows = await store.read_revocations(connection, self._last_number, self._clock.now_us())
@@ -113,6 +91,3 @@ class DenySet:
         self._serials |= new
         self._read_s = self._clock.monotonic_s()
         return new
-
-    def _heard(self, *_: Any) -> None:
-        self._wake.set()
