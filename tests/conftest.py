@@ -35,7 +35,6 @@ PACKAGES = (
 """Every package that owns tables; one without migrations is passed over."""
 
 _numbers = itertools.count(1)
-_migrated: set[str] = set()
 
 
 @pytest.fixture(scope="session")
@@ -50,13 +49,16 @@ def postgres_url() -> Iterator[str]:
             server.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def template(postgres_url: str) -> str:
-    """Name of a migrated database that others are copied from; made once on each server, of which a folder may have its own."""
-    if postgres_url not in _migrated:
-        _execute(postgres_url, "CREATE DATABASE migrated")
-        migrate(_other(postgres_url, "migrated"), PACKAGES)
-        _migrated.add(postgres_url)
+    """Name of a migrated database that others are copied from."""
+    return make_template(postgres_url)
+
+
+def make_template(postgres_url: str) -> str:
+    """Make it on this server."""
+    _execute(postgres_url, "CREATE DATABASE migrated")
+    migrate(_other(postgres_url, "migrated"), PACKAGES)
     return "migrated"
 
 

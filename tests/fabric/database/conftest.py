@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import make_template
 
 from rocade.fabric.database import EmbeddedPostgres
 
@@ -38,3 +39,9 @@ def postgres_url(binaries: Path | None) -> Iterator[str]:
             yield server.start()
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def template(postgres_url: str) -> str:
+    """Of this server, whatever ran before on the session's own."""
+    return make_template(postgres_url)
