@@ -208,6 +208,8 @@ def test_erasing_is_planned_then_recorded_then_done(api: Api) -> None:
     planned = {"params": {"dry_run": "true"}, "headers": {TOUCH: f"{touch}?dry_run=true"}}
     assert api.client.delete(path, **planned).json() == {"ref": str(ref), "points": HOURS * 3600, "is_done": False}
     assert api.client.delete(path).json()["code"] == "gate.touch"
+    nobodys = api.client.delete("/v1/vehicles/99/data", headers={TOUCH: f"{ERASE.name} vehicle:99"})
+    assert nobodys.json()["code"] == "vehicles.unknown"
     done = api.client.delete(path, headers={TOUCH: touch}).json()
     assert done["is_done"]
     assert [step for step, *_ in api.toys.steps] == ["numbers", "settled", "numbers", "twin", "reference"]

@@ -360,6 +360,7 @@ async def erase(
     request: AnyRequest,
     ref: FromPath[int],
     history: HistoryDependency,
+    registry: RegistryDependency,
     handover: NamedDependency[SkipValidation[Handover]],
     dry_run: FromQuery[bool] = False,
 ) -> ErasureView:
@@ -367,6 +368,7 @@ async def erase(
 
     A former owner removes those of his time. Recorded in the audit log before it is done.
     """
+    await known(request, registry, ref)
     points = (await points_by_vehicle(history, [ref])).get(ref, 0)
     if not dry_run:
         await handover.erase(ref, caller_of(request).id)
