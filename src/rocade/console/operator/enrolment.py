@@ -47,11 +47,6 @@ class NewVehicle(msgspec.Struct, frozen=True):
     hardware: str = ""
 
 
-class NewParty(msgspec.Struct, frozen=True):
-    kind: str
-    id: str
-
-
 @post("/enrolment/vehicle", opt=does(acts.ENROL_VEHICLE), include_in_schema=False, status_code=200)
 async def enrol_vehicle(request: AnyRequest, desk: DeskDependency, data: URLEncodedBody[NewVehicle]) -> Response[str]:
     """Register the vehicle if it is new, and make its code."""
@@ -67,10 +62,13 @@ async def enrol_vehicle(request: AnyRequest, desk: DeskDependency, data: URLEnco
 
 
 @post("/enrolment/party", opt=does(acts.ENROL_PARTY), include_in_schema=False, status_code=200)
-async def enrol_party(request: AnyRequest, desk: DeskDependency, data: URLEncodedBody[NewParty]) -> Response[str]:
-    if data.kind == "vehicle":
+async def enrol_party(
+    request: AnyRequest, desk: DeskDependency, kind: FromQuery[str], id: FromQuery[str]
+) -> Response[str]:
+    """What a touch is bound to stands in the query."""
+    if kind == "vehicle":
         raise Refused("trust.papers.asked", "a vehicle is enrolled by the form for vehicles")
-    return await _code(request, desk, data.kind, data.id.strip())
+    return await _code(request, desk, kind, id.strip())
 
 
 async def _code(request: AnyRequest, desk: Desk, kind: str, id: str) -> Response[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery, URLEncodedBody
@@ -23,7 +21,6 @@ DUTIES = ("support", "security", "release")
 
 class Invited(msgspec.Struct, frozen=True):
     name: str
-    duties: Annotated[list[str] | str, "one or several"] = []
     organisation: str = ""
     language: str = "en"
 
@@ -47,11 +44,15 @@ async def show_people(request: AnyRequest, desk: DeskDependency, after: FromQuer
 
 
 @post("/people", opt=does(acts.ADD_PERSON), include_in_schema=False, status_code=200)
-async def invite(request: AnyRequest, desk: DeskDependency, data: URLEncodedBody[Invited]) -> Response[str]:
-    """Add somebody and make the one-time link for the first sign-in."""
+async def invite(
+    request: AnyRequest,
+    desk: DeskDependency,
+    data: URLEncodedBody[Invited],
+    duties: FromQuery[list[str] | None] = None,
+) -> Response[str]:
+    """Add somebody and make the one-time link for the first sign-in. Duties, which the touch is bound to, are in the query."""
     people, actor = _people(desk), caller_of(request).id
-    duties = [data.duties] if isinstance(data.duties, str) else data.duties
-    person = await people.add(data.name, duties, data.organisation, data.language, actor)
+    person = await people.add(data.name, duties or (), data.organisation, data.language, actor)
     return _link(request, people, person.name, await people.link(person.id, "invitation", actor=actor))
 
 

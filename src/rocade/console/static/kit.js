@@ -57,7 +57,8 @@ document.addEventListener("htmx:confirm", async (event) => {
   say(t("kit.touch"));
   try {
     const { touch } = await import("./passkey.js");
-    touched.set(event.detail.elt, await touch(form.dataset.touch, form.dataset.subject));
+    const query = boundQuery(form);
+    touched.set(event.detail.elt, { proof: await touch(form.dataset.touch, `${form.dataset.subject}${query && `?${query}`}`), query });
   } catch (error) {
     console.info(error);
     say(`${t("kit.untouched")} ${error.name === "NotAllowedError" ? "" : error.message}`.trim(), "bad");
@@ -67,11 +68,18 @@ document.addEventListener("htmx:confirm", async (event) => {
   event.detail.issueRequest(true);
 });
 document.addEventListener("htmx:configRequest", (event) => {
-  const proof = touched.get(event.detail.elt);
-  if (!proof) return;
-  event.detail.headers["Rocade-Touch"] = proof;
+  const given = touched.get(event.detail.elt);
+  if (!given) return;
+  event.detail.headers["Rocade-Touch"] = given.proof;
+  if (given.query) event.detail.path += `?${given.query}`;
+  for (const name of new URLSearchParams(given.query).keys()) event.detail.formData.delete(name);
   touched.delete(event.detail.elt);
 });
+/** The fields a touch is bound to (`data-bound="name name"`), as the query they are sent in. */
+function boundQuery(form) {
+  const names = (form.dataset.bound ?? "").split(" ");
+  return new URLSearchParams([...new FormData(form)].filter(([name]) => names.includes(name))).toString();
+}
 document.addEventListener("htmx:sendError", () => say(t("kit.offline"), "bad"));
 document.addEventListener("htmx:afterRequest", (event) => { // done: the dialog that asked for it closes; refused: it closes too, the notice says why
   const dialog = event.detail.elt.closest("dialog");
