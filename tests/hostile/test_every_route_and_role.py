@@ -190,3 +190,10 @@ def test_every_route_says_to_every_role_what_the_tables_say(road: Crossroads) ->
         pytest.fail("\n".join(wrong), pytrace=False)
     assert len(asked) == len({(route.method, route.path) for route in road.routes}) * len(road.roles)
     print(f"{len(road.routes)} routes, {len(road.roles)} roles, {len(asked)} pairs")
+
+
+@pytest.mark.parametrize("address", ["/v1/vehicles?id=%00", "/v1/vehicles/by-id/a%00b", "/v1/people/found?name=%00"])
+def test_a_character_no_database_takes_is_the_callers_fault(address: str, road: Crossroads) -> None:
+    """Found by schemathesis: PostgreSQL refuses NUL in text, which was a 500."""
+    answer = road.roles["command line"].client.get(address)
+    assert (answer.status_code, answer.json()["code"]) == (400, "http.request.invalid")

@@ -90,6 +90,7 @@ class Shell:
             await send(message)
 
         try:
+            _check_characters(scope)
             self._check(scope)
             await self._app(scope, receive, send_with_headers)
         except Refused as refusal:
@@ -127,6 +128,15 @@ class Shell:
 def _forwarded_for(headers: dict[bytes, bytes]) -> str:
     """The address the nearest proxy saw."""
     return headers.get(b"x-forwarded-for", b"").decode("latin-1").rpartition(",")[2].strip()
+
+
+def _check_characters(scope: Any) -> None:
+    """A NUL is in no name of ours, and no database takes one.
+
+    Raises: Refused `http.request.invalid`.
+    """
+    if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+        raise Refused("http.request.invalid", "a NUL character has no place in a path or a query")
 
 
 async def _send_problem(send: Any, refusal: Refused, request_id: str) -> None:
