@@ -133,14 +133,14 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Path(tempfile.gettempdir()) / f"rocade-{os.getuid()}-{digest}"
 
     @property
-    def issuer(self) -> str:
-        """Where machines reach the API: the issuer of access tokens."""
-        return f"https://{self.server_names[0]}:{self.http.api_port}"
-
-    @property
     def site(self) -> str:
         """The one address people sign in at."""
         return self.http.public_url or f"http://localhost:{self.http.pages_port}"
+
+    @property
+    def issuer(self) -> str:
+        """Where machines reach the API: the issuer of access tokens."""
+        return f"https://{self.server_names[0]}:{self.http.api_port}"
 
     @property
     def effective_history_url(self) -> str:

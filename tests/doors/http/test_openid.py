@@ -152,11 +152,13 @@ async def stand(
     listeners = Listeners(app, SystemRandom(), pages=sockets)
     running = asyncio.create_task(listeners.serve())
     await asyncio.wait_for(listeners.started(), 10)
-    yield Stand(people, provider, foreign, audit, address)
-    listeners.stop()
-    await asyncio.wait_for(running, 10)
-    await provider.close()
-    foreign.stop()
+    try:
+        yield Stand(people, provider, foreign, audit, address)
+    finally:
+        foreign.stop()
+        listeners.stop()
+        await asyncio.wait_for(running, 10)
+        await provider.close()
 
 
 async def test_an_account_is_connected_then_lets_its_person_in_and_keys_may_change(stand: Stand) -> None:

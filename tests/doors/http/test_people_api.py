@@ -67,7 +67,7 @@ TOUCHLESS = ["recovery", "link", "duties"]
 async def test_without_a_touch_nothing_is_done(desk: Desk, what: str) -> None:
     async with desk.browser() as browser:
         await Clerk.at(desk, browser, "support", "security")
-        refused = await answer(browser, f"/v1/people/{desk.person.id}/{what}", duty="release", until_us=1 << 52)
+        refused = await answer(browser, f"/v1/people/{desk.person.id}/{what}?duty=release&until_us={1 << 52}")
         assert (refused["http"], refused["code"]) == (403, "gate.touch")
     assert len(await desk.people.passkeys.list(desk.person.id)) == 1
 
@@ -95,12 +95,14 @@ async def test_each_duty_does_what_is_its_own(desk: Desk, role: str) -> None:
     ada, got = desk.person.id, {}
     async with desk.browser() as browser:
         clerk = await Clerk.at(desk, browser, *duties)
-        lend = {"duty": "support", "scope": "enrolment", "until_us": desk.clock.now_us() + DAY_US}
+        lend = f"duty=support&only=enrolment&until_us={desk.clock.now_us() + DAY_US}"
         got["list"] = (await browser.get("/v1/people")).status_code
         got["find"] = (await browser.get("/v1/people/found", params={"name": "a"})).status_code
         got["add"] = (await clerk.does("POST", "/v1/people", "people.add", "", {"name": "Bob"}))["http"]
         got["recover"] = (await clerk.does("POST", f"/v1/people/{ada}/recovery", "people.recover", ada))["http"]
-        got["lend"] = (await clerk.does("POST", f"/v1/people/{ada}/duties", "people.duties", ada, lend))["http"]
+        got["lend"] = (await clerk.does("POST", f"/v1/people/{ada}/duties?{lend}", "people.duties", f"{ada}?{lend}"))[
+            "http"
+        ]
         got["end"] = (await clerk.does("DELETE", f"/v1/people/{ada}", "people.end", ada))["http"]
     assert got == expected
 
@@ -109,14 +111,14 @@ async def test_nobody_acts_for_himself(desk: Desk) -> None:
     async with desk.browser() as browser:
         clerk = await Clerk.at(desk, browser, "security", "support")
         me, until_us = clerk.id, desk.clock.now_us() + DAY_US
-        lend = {"duty": "release", "until_us": until_us}
-        for method, path, act, body in (
-            ("POST", f"/v1/people/{me}/recovery", "people.recover", None),
-            ("POST", f"/v1/people/{me}/link", "people.link", None),
-            ("POST", f"/v1/people/{me}/duties", "people.duties", lend),
-            ("DELETE", f"/v1/people/{me}", "people.end", None),
+        lend = f"duty=release&until_us={until_us}"
+        for method, path, act, query in (
+            ("POST", f"/v1/people/{me}/recovery", "people.recover", ""),
+            ("POST", f"/v1/people/{me}/link", "people.link", ""),
+            ("POST", f"/v1/people/{me}/duties", "people.duties", f"?{lend}"),
+            ("DELETE", f"/v1/people/{me}", "people.end", ""),
         ):
-            refused = await clerk.does(method, path, act, me, body)
+            refused = await clerk.does(method, path + query, act, me + query)
             assert refused["code"] == "people.self", path
             assert desk.audit.last()[1:] == ("refused", "people.self")
 
@@ -127,8 +129,9 @@ async def test_a_lent_duty_opens_and_its_end_closes_what_it_covers(desk: Desk) -
         await desk.sign_in(hers)
         find = {"params": {"name": "a"}}
         assert (await hers.get("/v1/people/found", **find)).status_code == 403
-        body = {"duty": "support", "scope": "people.find", "until_us": desk.clock.now_us() + DAY_US}
-        lent = await clerk.does("POST", f"/v1/people/{desk.person.id}/duties", "people.duties", desk.person.id, body)
+        query = f"?duty=support&only=people.find&until_us={desk.clock.now_us() + DAY_US}"
+        path = f"/v1/people/{desk.person.id}/duties{query}"
+        lent = await clerk.does("POST", path, "people.duties", desk.person.id + query)
         assert (await hers.get("/v1/people/found", **find)).status_code == 200
         number = lent["number"]
         path = f"/v1/people/{desk.person.id}/duties/{number}"

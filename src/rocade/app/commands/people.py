@@ -48,7 +48,9 @@ def person() -> None:
 @click.argument("name")
 @click.option("--duty", "duties", multiple=True, type=click.Choice(DUTIES), help="Makes an operator; may be repeated.")
 @click.option("--organisation", default="", help="dealer:<id> or partner:<id> somebody works for.")
-@click.option("--language", type=click.Choice(LANGUAGES), default="en", show_default=True)
+@click.option(
+    "--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Language of pages and messages."
+)
 @click.option("--hours", default=HOURS, show_default=True, help="Life of the one-time link.")
 @config_option
 @click.pass_obj

@@ -24,7 +24,9 @@ from rocade.core import why as facts
     )
 )
 @click.argument("id")
-@click.option("--language", type=click.Choice(facts.LANGUAGES), default="en", show_default=True)
+@click.option(
+    "--language", type=click.Choice(facts.LANGUAGES), default="en", show_default=True, help="Language of the sentences."
+)
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 @config_option
 @click.pass_obj

@@ -1,6 +1,6 @@
 """The pages of vehicle owners and of the drivers they invite; made for a phone first. Routes begin with /my."""
 
-from rocade.console.my import data, drivers, home, live, looks, ownership, sharing, trips
+from rocade.console.my import drivers, home, live, looks, ownership, sharing, taking, trips
 from rocade.console.my.frame import Mine
 
 HANDLERS = [
@@ -11,7 +11,7 @@ HANDLERS = [
     *looks.HANDLERS,
     *drivers.HANDLERS,
     *ownership.HANDLERS,
-    *data.HANDLERS,
+    *taking.HANDLERS,
 ]
 
 __all__ = ["HANDLERS", "Mine"]

@@ -33,4 +33,8 @@ def handlers(desk: Desk) -> list[Any]:
         *quarantine.HANDLERS,
         *audit.HANDLERS,
     ]
-    return [*found, *(consents.HANDLERS if desk.consents else ()), *([*people.HANDLERS, *duties.HANDLERS, *recovery.HANDLERS] if desk.people else ())]
+    return [
+        *found,
+        *(consents.HANDLERS if desk.consents else ()),
+        *([*people.HANDLERS, *duties.HANDLERS, *recovery.HANDLERS] if desk.people else ()),
+    ]

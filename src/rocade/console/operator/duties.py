@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 from litestar import Response, get, post
-from litestar.params import FromPath, URLEncodedBody
+from litestar.params import FromPath, FromQuery
 
 from rocade.console.operator.desk import Desk, DeskDependency
 from rocade.console.pages import fragment, is_fragment, render
@@ -19,14 +18,6 @@ from rocade.trust.authority.people import DUTIES
 USUAL_DAYS, LONGEST_DAYS = 30, 365
 
 
-class Lent(msgspec.Struct, frozen=True):
-    """`until`: the last day, as a date field sends it."""
-
-    duty: str
-    until: str
-    scope: str = ""
-
-
 @get("/duties/{person:str}", opt=does(acts.READ_PEOPLE), include_in_schema=False)
 async def show(request: AnyRequest, desk: DeskDependency, person: FromPath[str]) -> Response[str]:
     return await _shown(request, desk, person)
@@ -34,11 +25,16 @@ async def show(request: AnyRequest, desk: DeskDependency, person: FromPath[str])
 
 @post("/duties/{person:str}", opt=does(acts.SET_DUTIES), include_in_schema=False, status_code=200)
 async def lend(
-    request: AnyRequest, desk: DeskDependency, person: FromPath[str], data: URLEncodedBody[Lent]
+    request: AnyRequest,
+    desk: DeskDependency,
+    person: FromPath[str],
+    duty: FromQuery[str],
+    until: FromQuery[str],
+    only: FromQuery[str] = "",
 ) -> Response[str]:
+    """`until`: the last day, as a date field sends it. All in the query, which the touch is bound to."""
     assert desk.people is not None
-    scope = " ".join(data.scope.split())
-    await desk.people.lend(caller_of(request), person, data.duty, scope, end_us(data.until))
+    await desk.people.lend(caller_of(request), person, duty, " ".join(only.split()), end_us(until))
     return await _shown(request, desk, person)
 
 

@@ -46,14 +46,6 @@ class NewPerson(msgspec.Struct, frozen=True):
     language: str = "en"
 
 
-class NewDuty(msgspec.Struct, frozen=True):
-    """`scope`: beginnings of the acts it covers, blanks between; '' = the whole duty."""
-
-    duty: str
-    until_us: int
-    scope: str = ""
-
-
 class LinkView(msgspec.Struct, frozen=True):
     """Seen once: hand it over as `/signin/link/<secret>`."""
 
@@ -138,11 +130,12 @@ async def lend_duty(
     request: Request,  # type: ignore[type-arg]  # as above
     people: NamedDependency[SkipValidation[People]],
     person: FromPath[str],
-    data: JSONBody[NewDuty],
+    duty: FromQuery[str],
+    until_us: FromQuery[int],
+    only: FromQuery[str] = "",
 ) -> DutyView:
-    """Give a duty, or a part of it, until a date."""
-    by = caller_of(request)
-    lent = await people.lend(by, person, data.duty, data.scope, data.until_us)
+    """Give a duty until a date, whole or, by `only`, for acts that begin so. The touch is bound to the whole address."""
+    lent = await people.lend(caller_of(request), person, duty, only, until_us)
     return DutyView(f"{lent.number:x}", lent.duty, lent.scope, lent.granted_by, lent.until_us)
 
 
