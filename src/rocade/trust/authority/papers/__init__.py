@@ -23,6 +23,8 @@ DAY_US = 86_400_000_000
 ENDED_KEPT_US = 90 * DAY_US
 """Parties whose last certificate ended longer ago are not shown any more."""
 PAGE_LIMIT = 500
+COUNTED_FOR_US = 5_000_000
+"""Counting reads every party's newest certificate; all who look within this time are shown the same."""
 
 __all__ = ["STATES", "Code", "Count", "Paper", "Papers", "PapersPage"]
 
@@ -40,6 +42,8 @@ class Papers:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._counts: list[Count] = []
+        self._counted_us = 0
 
     async def certificates(
         self, state: str = "late", kind: str = "", find: str = "", cursor: str = "", limit: int = 50
@@ -58,10 +62,13 @@ class Papers:
         return PapersPage(found[:limit], f"{last.not_after_us}-{last.serial:x}" if last else None)
 
     async def counts(self) -> list[Count]:
-        """How many parties of each kind have a certificate, and how many are late or ended."""
+        """How many parties of each kind have a certificate, and how many are late or ended; as of a few seconds ago."""
         now_us = self._clock.now_us()
-        async with self._database.pool.acquire() as connection:
-            return await store.counts(connection, now_us, now_us - ENDED_KEPT_US)
+        if now_us - self._counted_us > COUNTED_FOR_US:
+            async with self._database.pool.acquire() as connection:
+                self._counts = await store.counts(connection, now_us, now_us - ENDED_KEPT_US)
+            self._counted_us = now_us
+        return self._counts
 
     async def party(self, serial: int) -> Paper:
         """The certificate with this serial number, for whose it is.
