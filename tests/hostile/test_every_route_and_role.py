@@ -197,3 +197,10 @@ def test_a_character_no_database_takes_is_the_callers_fault(address: str, road: 
     """Found by schemathesis: PostgreSQL refuses NUL in text, which was a 500."""
     answer = road.roles["command line"].client.get(address)
     assert (answer.status_code, answer.json()["code"]) == (400, "http.request.invalid")
+
+
+def test_a_number_no_database_takes_is_no_path(road: Crossroads) -> None:
+    """Found by schemathesis too: a reference has 63 bits."""
+    for role in ("owner", "command line"):
+        answer = road.roles[role].client.delete(f"/v1/my/invitations/{1 << 70}/guest-1")
+        assert (answer.status_code, answer.json()["code"]) == (404, "http.path.unknown")

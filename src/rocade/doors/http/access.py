@@ -255,6 +255,8 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     if act is None:
         access.note_refusal(peer_of(connection.scope), "gate.denied")
         raise Refused("gate.denied", "this route names no act, so nobody may do it")
+    if any(isinstance(value, int) and not 0 <= value < 1 << 63 for value in connection.path_params.values()):
+        raise Refused("http.path.unknown", "numbers in a path have at most 63 bits")
     ref = connection.path_params.get("ref") if act.of == "vehicle" else None
     cast("dict[str, Any]", connection.scope)["rocade.purpose"] = handler.opt.get("purpose", "")
     permit = await access.admit(connection.scope, act, ref)
