@@ -91,7 +91,8 @@ async def measure(times: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory(prefix="console-") as folder:
         async with open_region(Path(folder), VEHICLES // 2, 1) as household:
             refs = await furnish(household)
-            cookies, taken = await operator(household), {page: [] for page in PAGES}
+            cookies = await operator(household)
+            taken: dict[str, list[float]] = {page: [] for page in PAGES}
             address = f"http://localhost:{household.configuration.http.pages_port}"
             async with httpx.AsyncClient(base_url=address, cookies=cookies, timeout=30) as client:
                 for turn in range(times + 1):
