@@ -31,7 +31,7 @@ def test_a_language_that_is_not_spoken_is_wrong_use() -> None:
 
 def test_ids_of_a_running_region_lead_from_one_to_the_next(region: Region, car: Car) -> None:
     tail = [json.loads(line) for line in region.rocade("audit", "tail", "-n", "100").splitlines()]
-    enrolled = next(one for one in tail if one["action"] == "trust.enrol")
+    enrolled = next(one for one in tail if one["action"] == "trust.enrol" and "certificate:" in one["subject"])
     told = region.rocade("why", f"audit:{enrolled['position']}")
     assert "a claim code was traded for a certificate" in told
     assert f"[{enrolled['subject']}]" in told
