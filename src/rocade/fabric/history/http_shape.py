@@ -30,6 +30,8 @@ from rocade.fabric.history.engine import Engine, Session
 _log = logging.getLogger(__name__)
 BODY_BYTES = 256 << 20
 IDLE_S = 120.0
+YIELDING = {"os_threads_nice_value_query": "5"}
+"""Inserts yield the processor to reads: somebody waits for an answer, nobody for an insert."""
 TRANSPORT_SETTINGS = frozenset(
     {
         *("buffer_size", "client_protocol_version", "compress", "database", "decompress", "default_format"),
@@ -78,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         answer_format = request.get("default_format", "TabSeparated")
         try:
             session = self._open_session()
-            session.set(settings)
+            session.set(settings if insert is None else YIELDING | settings)
             if insert is not None:
                 session.insert(statement[: insert.start(1)].rsplit(None, 1)[0], insert[1], body)
                 return self._answer(200, b"")
