@@ -52,7 +52,7 @@ def phone(browser: Browser, house: Household) -> Iterator[Phones]:
 
     yield make
     for one in made:
-        one.context.close()
+        one.leave()
 
 
 @pytest.fixture
