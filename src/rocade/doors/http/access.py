@@ -178,16 +178,7 @@ class Access:
         if principal.kind == "nobody":
             raise Refused("access.missing", "sign in, or send a client certificate")
         purpose, now_us = _purpose(scope, principal), self._clock.now_us()
-        account = scope["path_params"].get("person") if act.of == "account" else None
-        return self.gate.permit(
-            principal,
-            act,
-            ref=ref,
-            purpose=purpose,
-            at_us=now_us,
-            touched=touched,
-            account=account and f"person:{account}",
-        )
+        return self.gate.permit(principal, act, ref=ref, purpose=purpose, at_us=now_us, touched=touched)
 
     async def _identified(self, scope: Any, act: Act) -> Principal:
         """An open route greets who is known and takes everybody else as nobody."""

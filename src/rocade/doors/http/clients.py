@@ -8,12 +8,12 @@ before as well, and audited by `trust.authority.machines.Clients`.
 from __future__ import annotations
 
 import msgspec
-from litestar import Request, delete, get, post
+from litestar import delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, SkipValidation
 
 from rocade.core.identifiers import Identity
-from rocade.doors.http.access import caller_of, does
+from rocade.doors.http.access import AnyRequest, caller_of, does
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.machines import Client, Clients, Tokens
 
@@ -55,7 +55,7 @@ async def listed(clients: NamedDependency[SkipValidation[Clients]]) -> ClientsVi
 
 @post("/v1/clients", status_code=200, opt=does(acts.ENROL_PARTY))
 async def put(
-    request: Request,  # type: ignore[type-arg]  # the framework's three type variables say nothing here
+    request: AnyRequest,
     clients: NamedDependency[SkipValidation[Clients]],
     tokens: NamedDependency[SkipValidation[Tokens]],
     kind: FromQuery[str],
@@ -69,7 +69,7 @@ async def put(
 
 @delete("/v1/clients", status_code=204, opt=does(acts.ENROL_PARTY))
 async def drop(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     clients: NamedDependency[SkipValidation[Clients]],
     tokens: NamedDependency[SkipValidation[Tokens]],
     kind: FromQuery[str],
@@ -87,7 +87,7 @@ class KeyView(msgspec.Struct, frozen=True):
 
 @post("/v1/clients/keys", opt=does(acts.ENROL_PARTY))
 async def rotate(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     tokens: NamedDependency[SkipValidation[Tokens]],
     withdraw: FromQuery[bool] = False,
 ) -> KeyView:

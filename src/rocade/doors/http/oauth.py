@@ -12,13 +12,13 @@ from __future__ import annotations
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
-from rocade.doors.http.access import caller_of, does
+from rocade.doors.http.access import AnyRequest, caller_of, does
 from rocade.doors.http.peer import peer_certificate
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.machines import TOKEN_LIFE_US, Tokens, thumbprint
@@ -41,7 +41,7 @@ _ERRORS = {
 
 @post("/oauth/token", status_code=200, opt=does(acts.REQUEST_TOKEN))
 async def token(
-    request: Request,  # type: ignore[type-arg]  # the framework's three type variables say nothing here
+    request: AnyRequest,
     tokens: NamedDependency[SkipValidation[Tokens]],
 ) -> Response[dict[str, Any]]:
     """Give the client of this connection's certificate a five-minute token bound to that certificate."""
@@ -64,7 +64,7 @@ async def token(
     return Response(answer, status_code=200, headers=_NO_STORE)
 
 
-def _form(request: Request[Any, Any, Any], body: bytes) -> dict[str, str]:
+def _form(request: AnyRequest, body: bytes) -> dict[str, str]:
     """The parameters, each given once. Source: RFC 6749 3.2.
 
     Raises: Refused `access.token.request`.
@@ -105,7 +105,7 @@ def _purposes(form: dict[str, str], identity: Identity) -> list[str]:
     return [word.removeprefix(_PURPOSE) for word in words]
 
 
-def _refused(refusal: Refused, request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+def _refused(refusal: Refused, request: AnyRequest) -> Response[dict[str, Any]]:
     error, status = _ERRORS.get(refusal.code, ("invalid_request", 400))
     if refusal.code.startswith("trust.certificate."):
         error, status = "invalid_client", 401

@@ -16,13 +16,13 @@ import httpx
 import msgspec
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, SkipValidation
 from litestar.response import Redirect
 
 from rocade.core.errors import Misconfigured, Refused, Unavailable
-from rocade.doors.http.access import does, peer_of
+from rocade.doors.http.access import AnyRequest, does, peer_of
 from rocade.doors.http.sessions import BROWSER, browser_cookie, secret_of, session_cookie, session_of
 from rocade.doors.http.signin import NO_STORE, home_of, touch_of
 from rocade.trust.authority.gate import acts
@@ -167,14 +167,14 @@ def check_address(address: str) -> None:
         raise Misconfigured("people.openid.address", "a provider is reached by https, or on http://localhost")
 
 
-async def _session(request: Request[Any, Any, Any], people: People) -> Session | None:
+async def _session(request: AnyRequest, people: People) -> Session | None:
     secret = secret_of(request.scope)
     return await people.session(secret) if secret else None
 
 
 @get("/signin/openid", opt=does(acts.SIGN_IN), include_in_schema=False)
 async def begin(
-    request: Request,  # type: ignore[type-arg]  # the framework's three type variables say nothing here
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     openid: NamedDependency[SkipValidation[Provider]],
     back: FromQuery[str] = "",
@@ -188,7 +188,7 @@ async def begin(
 
 @post("/v1/account/openid", status_code=200, opt=does(acts.ADD_PASSKEY))
 async def connect(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     openid: NamedDependency[SkipValidation[Provider]],
 ) -> Response[dict[str, str]]:
@@ -202,7 +202,7 @@ async def connect(
 
 @get(BACK, opt=does(acts.SIGN_IN), include_in_schema=False)
 async def come_back(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     openid: NamedDependency[SkipValidation[Provider]],
 ) -> Redirect:

@@ -7,11 +7,11 @@ or end something for good. The rules beyond that (never oneself, which duty for 
 from __future__ import annotations
 
 import msgspec
-from litestar import Request, Response, delete, get, post
+from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
-from rocade.doors.http.access import caller_of, does
+from rocade.doors.http.access import AnyRequest, caller_of, does
 from rocade.doors.http.signin import NO_STORE, DutyView, duty_views, number_of
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import People, Person
@@ -94,7 +94,7 @@ async def find_people(
 
 @post("/v1/people", opt=does(acts.ADD_PERSON))
 async def add_person(
-    request: Request,  # type: ignore[type-arg]  # the framework's three type variables say nothing here
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     data: JSONBody[NewPerson],
 ) -> PersonView:
@@ -105,7 +105,7 @@ async def add_person(
 
 @post("/v1/people/{person:str}/link", status_code=200, opt=does(acts.LINK_PERSON))
 async def invite_person(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     person: FromPath[str],
 ) -> Response[LinkView]:
@@ -116,7 +116,7 @@ async def invite_person(
 
 @post("/v1/people/{person:str}/recovery", status_code=200, opt=does(acts.RECOVER_PERSON))
 async def recover_person(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     person: FromPath[str],
 ) -> Response[LinkView]:
@@ -127,7 +127,7 @@ async def recover_person(
 
 @post("/v1/people/{person:str}/duties", opt=does(acts.SET_DUTIES))
 async def lend_duty(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     person: FromPath[str],
     duty: FromQuery[str],
@@ -141,7 +141,7 @@ async def lend_duty(
 
 @delete("/v1/people/{person:str}/duties/{duty:str}", status_code=200, opt=does(acts.SET_DUTIES))
 async def take_duty_back(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     person: FromPath[str],
     duty: FromPath[str],
@@ -154,7 +154,7 @@ async def take_duty_back(
 
 @delete("/v1/people/{person:str}", status_code=200, opt=does(acts.END_PERSON))
 async def end_person(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     person: FromPath[str],
 ) -> dict[str, int]:

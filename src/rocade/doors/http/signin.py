@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, delete, get, patch, post
+from litestar import Response, delete, get, patch, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, SkipValidation
 
-from rocade.doors.http.access import does, peer_of
+from rocade.doors.http.access import AnyRequest, does, peer_of
 from rocade.doors.http.sessions import BROWSER, TOUCH, browser_cookie, no_cookie, secret_of, session_cookie, session_of
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import Passkey, People, Person, Session
@@ -123,7 +123,7 @@ def _answer(body: object, *cookies: Cookie) -> Response[Any]:
 
 @post("/v1/signin/options", status_code=200, opt=does(acts.SIGN_IN))
 async def sign_in_options(
-    request: Request,  # type: ignore[type-arg]  # the framework's three type variables say nothing here
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
 ) -> Response[Options]:
     """A challenge for a passkey of this region; no user name is asked."""
@@ -134,7 +134,7 @@ async def sign_in_options(
 
 @post("/v1/signin", status_code=200, opt=does(acts.SIGN_IN))
 async def sign_in(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     data: JSONBody[Credential],
 ) -> Response[SignedIn]:
@@ -146,7 +146,7 @@ async def sign_in(
 
 @post("/v1/signin/link", status_code=200, opt=does(acts.SIGN_IN))
 async def sign_in_by_link(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     data: JSONBody[OneTimeLink],
 ) -> Response[SignedIn]:
@@ -158,7 +158,7 @@ async def sign_in_by_link(
 
 @post("/v1/signout", status_code=200, opt=does(acts.SIGN_OUT))
 async def sign_out(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
 ) -> Response[dict[str, int]]:
     """End this browser's session."""
@@ -168,7 +168,7 @@ async def sign_out(
 
 @post("/v1/signout/everywhere", status_code=200, opt=does(acts.SIGN_OUT_EVERYWHERE))
 async def sign_out_everywhere(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
 ) -> Response[dict[str, int]]:
     """End all one's sessions, this one too; open streams end within two seconds."""
@@ -181,7 +181,7 @@ async def sign_out_everywhere(
 
 @get("/v1/account", opt=does(acts.READ_ACCOUNT))
 async def show_account(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
 ) -> Response[AccountView]:
     """Who is signed in here, with which passkeys, where else, and with which duties."""
@@ -211,7 +211,7 @@ async def account_view(people: People, session: Session) -> AccountView:
 
 @delete("/v1/account/sessions/{number:str}", status_code=200, opt=does(acts.SIGN_OUT))
 async def end_session(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     number: FromPath[str],
 ) -> Response[dict[str, int]]:
@@ -222,7 +222,7 @@ async def end_session(
 
 @post("/v1/account/passkeys/options", status_code=200, opt=does(acts.ADD_PASSKEY))
 async def register_options(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
 ) -> Response[Options]:
     """What a browser is asked for a new passkey. A further one needs a session opened by passkey and a touch."""
@@ -233,7 +233,7 @@ async def register_options(
 
 @post("/v1/account/passkeys", status_code=200, opt=does(acts.ADD_PASSKEY))
 async def register(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     data: JSONBody[NewPasskey],
 ) -> Response[PasskeyView]:
@@ -245,7 +245,7 @@ async def register(
 
 @patch("/v1/account/passkeys/{passkey:str}", opt=does(acts.ADD_PASSKEY))
 async def rename_passkey(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     passkey: FromPath[str],
     data: JSONBody[Name],
@@ -257,7 +257,7 @@ async def rename_passkey(
 
 @delete("/v1/account/passkeys/{passkey:str}", status_code=200, opt=does(acts.DROP_PASSKEY))
 async def remove_passkey(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     passkey: FromPath[str],
 ) -> Response[dict[str, int]]:
@@ -271,7 +271,7 @@ async def remove_passkey(
 
 @post("/v1/touches/options", status_code=200, opt=does(acts.TOUCH))
 async def touch_options(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     data: JSONBody[TouchFor],
 ) -> Response[Options]:
@@ -282,7 +282,7 @@ async def touch_options(
 
 @post("/v1/touches", status_code=200, opt=does(acts.TOUCH))
 async def verify_touch(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     data: JSONBody[Credential],
 ) -> Response[TouchView]:
@@ -291,7 +291,7 @@ async def verify_touch(
     return _answer(TouchView(await people.touches.verify(session, secret_of(request.scope), data.credential, peer)))
 
 
-def touch_of(request: Request[Any, Any, Any]) -> str:
+def touch_of(request: AnyRequest) -> str:
     return request.headers.get(TOUCH, "")
 
 

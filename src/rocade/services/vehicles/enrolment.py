@@ -8,12 +8,12 @@ Both are acts of the authority, which audits them.
 from __future__ import annotations
 
 import msgspec
-from litestar import Request, post
+from litestar import post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, SkipValidation
 
 from rocade.core.errors import Refused
-from rocade.doors.http import caller_of, does, require
+from rocade.doors.http import AnyRequest, caller_of, does, require
 from rocade.services.vehicles.service import Registry
 from rocade.trust.authority import Authority
 from rocade.trust.authority.gate import acts
@@ -35,7 +35,7 @@ class RevocationView(msgspec.Struct, frozen=True):
 
 @post("/v1/enrolments", opt=does(acts.ENROL_VEHICLE))
 async def enrol(
-    request: Request,  # type: ignore[type-arg]  # the framework's three type variables say nothing here
+    request: AnyRequest,
     registry: NamedDependency[SkipValidation[Registry]],
     authority: NamedDependency[SkipValidation[Authority]],
     kind: FromQuery[str],
@@ -64,7 +64,7 @@ async def enrol(
 
 @post("/v1/revocations", opt=does(acts.REVOKE))
 async def revoke(
-    request: Request,  # type: ignore[type-arg]  # as above
+    request: AnyRequest,
     authority: NamedDependency[SkipValidation[Authority]],
     kind: FromQuery[str],
     id: FromQuery[str],
