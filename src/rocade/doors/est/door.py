@@ -19,7 +19,7 @@ import msgspec
 from rocade.core.errors import Refused, RocadeError
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.est.exchange import Answer, Exchange, Request, problem
-from rocade.doors.est.secured import Secured
+from rocade.doors.secured import Secured
 from rocade.trust.authority import Authority
 from rocade.trust.identity.tls import ServerIdentity, handshake_refusal, peer_leaf
 
