@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from tests.faults.region import POINTS, SPEED, RunningRegion, eventually, running
 
-from rocade.agents.vehicle.agent import Agent, Backoff
+from rocade.agents.link import Backoff
+from rocade.agents.vehicle.agent import Agent
 from rocade.agents.vehicle.journal import Journal
 from rocade.app.supervisor import Supervisor
 from rocade.core.ports import SystemClock, SystemRandom

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rocade.agents.vehicle.agent import Agent, Backoff
+from rocade.agents.link import Backoff
+from rocade.agents.vehicle.agent import Agent
 from rocade.agents.vehicle.journal import ROOMY, Journal, Limits
 from rocade.core import catalogue
 from rocade.core.ports import SystemClock

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import msgspec
 
+from rocade.agents.link import TURNED_AWAY, Backoff, Link
 from rocade.agents.vehicle.journal import Journal
-from rocade.agents.vehicle.link import TURNED_AWAY, Link
 from rocade.core.errors import Refused, RocadeError
 from rocade.core.ports import Clock, Random
 from rocade.trust.identity import directory, tls
@@ -32,16 +32,6 @@ from rocade.wire.mqtt import Reason
 
 log = logging.getLogger(__name__)
 _ACKNOWLEDGE_EVERY_S = 0.05
-
-
-class Backoff(msgspec.Struct, frozen=True):
-    """Full jitter: wait a random time up to `first_s` * 2**attempt, at most `most_s`."""
-
-    first_s: float = 0.5
-    most_s: float = 60.0
-
-    def wait_s(self, attempt: int, random: Random) -> float:
-        return random.uniform() * min(self.most_s, self.first_s * 2.0 ** min(attempt, 30))
 
 
 STEADY = Backoff()

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import msgspec
 
-from rocade.agents.vehicle.agent import Agent, Backoff
+from rocade.agents.link import Backoff
+from rocade.agents.vehicle.agent import Agent
 from rocade.agents.vehicle.journal import Journal, Limits
 from rocade.agents.vehicle.simulation import Fleet, Town, build
 from rocade.agents.vehicle.simulation.models import MODELS

@@ -1,8 +1,8 @@
-"""Keeps a vehicle's certificate fresh: renews at two thirds of its life, comes back with the birth certificate after it.
+"""Keeps an agent's certificate fresh: renews at two thirds of its life; a vehicle comes back with its birth certificate after it.
 
 Flow: finish what a crash interrupted -> look at the certificate -> at two thirds of its life (plus a little, at random,
 so that a fleet enrolled together does not renew together) renew with the old key -> on success `renewed` is called, so
-that the agent connects anew. After the certificate's end only the birth certificate helps. While the enrolment server
+that the agent connects anew. After the certificate's end only the birth certificate helps; who has none (a dealer) needs a new one-time code. While the enrolment server
 is down or refuses, try again later, less and less often; nothing else stops meanwhile.
 """
 
@@ -13,8 +13,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from rocade.agents.vehicle.agent import Backoff
-from rocade.core.errors import RocadeError
+from rocade.agents.link import Backoff
+from rocade.core.errors import Refused, RocadeError
 from rocade.core.ports import Clock, Random
 from rocade.trust.identity import directory, est_client
 from rocade.trust.identity.issuers import to_us
@@ -77,5 +77,7 @@ class Renewal:
         ends_us = to_us(directory.load_leaf(self._directory).not_valid_after_utc)
         if self._clock.now_us() < ends_us:
             est_client.renew(self._server, self._directory)
+        elif not (self._directory / "birth.certificate.pem").exists():
+            raise Refused("renewal.ended", "the certificate has ended; ask for a new one-time code and enrol again")
         else:
             est_client.reenrol(self._server, self._directory)

@@ -1,8 +1,9 @@
-"""One MQTT 5 connection of a vehicle: publishes bodies with QoS 1, reports what became of each, receives commands.
+"""One MQTT 5 connection of an agent (a vehicle's, a dealer's): publishes bodies with QoS 1, reports what became of each.
 
 Flow: TCP and TLS -> CONNECT -> CONNACK sets the window (the smaller of ours and the server's Receive Maximum) ->
-SUBSCRIBE to the vehicle's own down topics -> `send` while `has_room` -> the listener hears `acknowledged`, `refused`,
-`received`, `closed`. Knows nothing of journals and never retries: that is the agent's.
+SUBSCRIBE to the party's own down topics -> `send` while `has_room` -> the listener hears `acknowledged`, `refused`,
+`received`, `closed`. What comes down is acknowledged when `received` is through with it: it may answer with a future.
+Knows nothing of journals and never retries: that is the agent's, by its `Backoff`.
 Source: MQTT 5.0; topics in docs/mqtt.md.
 """
 
@@ -10,9 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
+import msgspec
+
 from rocade.core.errors import Refused, RocadeError, Unavailable
+from rocade.core.ports import Random
 from rocade.trust.identity import tls
 from rocade.wire.mqtt import (
     Connack,
@@ -37,12 +43,25 @@ TURNED_AWAY = "link.turned_away"
 """Code of a connection that the platform ended after TLS without a word: a door does so with a revoked certificate."""
 
 
+class Backoff(msgspec.Struct, frozen=True):
+    """Full jitter: wait a random time up to `first_s` * 2**attempt, at most `most_s`."""
+
+    first_s: float = 0.5
+    most_s: float = 60.0
+
+    def wait_s(self, attempt: int, random: Random) -> float:
+        return random.uniform() * min(self.most_s, self.first_s * 2.0 ** min(attempt, 30))
+
+
 class Listener(Protocol):
     """What a link tells its agent; all calls come from the event loop and must not block."""
 
     def acknowledged(self, sequence: int) -> None: ...
     def refused(self, sequence: int, reason: int, text: str) -> None: ...
-    def received(self, tail: str, body: bytes) -> None: ...
+    def received(self, tail: str, body: bytes) -> asyncio.Future[None] | None:
+        """None = done with it; a future = acknowledge when it is done, and not at all if it fails."""
+        ...
+
     def has_room(self) -> None: ...
     def closed(self, why: str, reason: int) -> None: ...
 
@@ -50,9 +69,17 @@ class Listener(Protocol):
 class Link(asyncio.Protocol):
     """Use `open`; after `listener.closed` the link is spent."""
 
-    def __init__(self, vehicle_id: str, listener: Listener, window: int, keep_alive_s: int) -> None:
-        self._id, self._listener = vehicle_id, listener
-        self._up, self._down = f"rocade/v1/{vehicle_id}/up/", f"rocade/v1/{vehicle_id}/down/"
+    def __init__(
+        self,
+        party_id: str,
+        listener: Listener,
+        window: int,
+        keep_alive_s: int,
+        check: Callable[[bytes], object] = lambda _leaf: None,
+    ) -> None:
+        self._check = check
+        self._id, self._listener = party_id, listener
+        self._up, self._down = f"rocade/v1/{party_id}/up/", f"rocade/v1/{party_id}/down/"
         self._window, self._keep_alive_s = window, keep_alive_s
         self._decoder = Decoder(5, MOST_DOWN_BYTES)
         self._transport: asyncio.Transport | None = None
@@ -71,22 +98,23 @@ class Link(asyncio.Protocol):
         host: str,
         port: int,
         context: ssl.SSLContext | None,
-        vehicle_id: str,
+        party_id: str,
         listener: Listener,
         *,
         window: int = 10,
         keep_alive_s: int = 60,
+        check: Callable[[bytes], object] = lambda _leaf: None,
     ) -> Link:
-        """Connect and wait for the platform's welcome.
+        """Connect and wait for the platform's welcome; `check` judges the server's leaf certificate before a word is said.
 
-        Raises: Unavailable `link.down` (no connection, server busy); Refused `link.refused` (the platform says no).
+        Raises: what `check` raises; Unavailable `link.down` (no connection, server busy); Refused `link.refused` (the platform says no).
         """
         loop = asyncio.get_running_loop()
         link: Link | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 _, link = await loop.create_connection(
-                    lambda: cls(vehicle_id, listener, window, keep_alive_s), host, port, ssl=context
+                    lambda: cls(party_id, listener, window, keep_alive_s, check), host, port, ssl=context
                 )
                 await link._ready
         except ssl.SSLError as error:
@@ -113,7 +141,7 @@ class Link(asyncio.Protocol):
     def close(self) -> None:
         """Say goodbye and close."""
         if self._is_open and self._transport:
-            self._why = "closed by the vehicle"
+            self._why = "closed by the agent"
             self._write(Disconnect())
             self._transport.close()
 
@@ -126,6 +154,13 @@ class Link(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=256 * 1024)
+        try:
+            if secured := transport.get_extra_info("ssl_object"):
+                self._check(tls.peer_leaf(secured) or b"")
+        except RocadeError as error:
+            self._ready.set_exception(error)
+            self.abort()
+            return
         properties = Properties(receive_maximum=16, maximum_packet_size_bytes=MOST_DOWN_BYTES)
         self._write(Connect(client_id=self._id, keep_alive_s=self._keep_alive_s, properties=properties))
 
@@ -173,10 +208,13 @@ class Link(asyncio.Protocol):
                 else:
                     self._listener.refused(sequence, packet.reason, packet.properties.reason_string or "")
             case Publish():
-                if packet.qos == 1:
-                    self._write(Puback(packet_id=packet.packet_id))
+                waits = None
                 if packet.topic.startswith(self._down):
-                    self._listener.received(packet.topic[len(self._down) :], packet.payload)
+                    waits = self._listener.received(packet.topic[len(self._down) :], packet.payload)
+                if waits is not None:
+                    waits.add_done_callback(partial(self._settle, packet))
+                elif packet.qos == 1:
+                    self._write(Puback(packet_id=packet.packet_id))
             case Connack():
                 self._welcome(packet)
             case Disconnect():
@@ -184,10 +222,14 @@ class Link(asyncio.Protocol):
             case _:
                 pass
 
+    def _settle(self, packet: Publish, done: asyncio.Future[None]) -> None:
+        if packet.qos == 1 and self._is_open and not done.cancelled() and done.exception() is None:
+            self._write(Puback(packet_id=packet.packet_id))
+
     def _welcome(self, packet: Connack) -> None:
         if packet.reason:
             text = packet.properties.reason_string or f"reason {packet.reason:#04x}"
-            error: RocadeError = Refused("link.refused", f"the platform does not let this vehicle in: {text}")
+            error: RocadeError = Refused("link.refused", f"the platform does not let this party in: {text}")
             if packet.reason in _LATER:
                 error = Unavailable("link.busy", f"the platform asks to come back later: {text}")
             if not self._ready.done():
