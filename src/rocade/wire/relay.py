@@ -31,11 +31,12 @@ _CREDIT = struct.Struct(">I")
 
 
 class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one side asks for: a named service, by which device at the site; the hub adds whose stream it is."""
+    """What one side asks for: a named service, by which device at the site; the hub adds whose stream it is, and its class."""
 
     service: str
     device: str = ""
     caller: str = ""
+    priority: str = "business"
 
 
 class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,7 +59,18 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 class _Stream:
     """One stream: what waits to leave, the credit both sides hold, and which halves are over."""
 
-    __slots__ = ("credit", "end_sent", "ends", "heard_end", "is_open", "owed", "priority", "waiting", "waiting_bytes", "window")
+    __slots__ = (
+        "credit",
+        "end_sent",
+        "ends",
+        "heard_end",
+        "is_open",
+        "owed",
+        "priority",
+        "waiting",
+        "waiting_bytes",
+        "window",
+    )
 
     def __init__(self) -> None:
         self.is_open = self.ends = self.end_sent = self.heard_end = False
