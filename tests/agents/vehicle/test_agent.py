@@ -34,20 +34,18 @@ async def running(agent: Agent) -> AsyncIterator[None]:
         yield
     finally:
         await agent.stop()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 30)
 
 
 async def drained(agent: Agent) -> None:
-    await asyncio.wait_for(agent.drained(), 15)
+    await asyncio.wait_for(agent.drained(), 30)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Look every 10 ms, for at most 15 s."""
-    for _ in range(1500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError
+    """Look every 10 ms, for at most 30 s."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 async def test_all_that_is_in_the_journal_arrives_once(
@@ -77,7 +75,8 @@ async def test_the_window_of_the_platform_is_kept(
     journal.append(batches(30))
     agent = make_agent(journal)
     async with running(agent):
-        await asyncio.sleep(0.4)
+        await until(lambda: len(platform.seen) >= 5)
+        await asyncio.sleep(0.2)
         assert len(platform.seen) == 5
 
 

@@ -104,13 +104,13 @@ class Stand:
         socket = tcp_socket("127.0.0.1", 0)
         listeners = Listeners(self.app, SystemRandom(), api=[socket], tls=self.context)
         serving = asyncio.create_task(listeners.serve())
-        await asyncio.wait_for(listeners.started(), 10)
+        await asyncio.wait_for(listeners.started(), 30)
         yield listeners, f"https://localhost:{socket.getsockname()[1]}"
         listeners.stop()
-        await asyncio.wait_for(serving, 10)
+        await asyncio.wait_for(serving, 30)
 
     def client(self, address: str, directory: Path) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=address, verify=tls.client_context(directory), trust_env=False)
+        return httpx.AsyncClient(base_url=address, verify=tls.client_context(directory), timeout=30, trust_env=False)
 
 
 @pytest.fixture

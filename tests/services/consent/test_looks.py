@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,7 +11,7 @@ from tests.services.consent.conftest import NOW_US, RememberedAudit, SetClock
 from rocade.core.errors import Refused, Unavailable
 from rocade.fabric.database import Database
 from rocade.services.consent import looks as module
-from rocade.services.consent.looks import FLUSH_S, Looks
+from rocade.services.consent.looks import Looks
 from rocade.trust.authority.gate.model import Act, Permit, Principal, Right
 
 CAR, OTHER = 4_000_000_000_000_000_001, 17
@@ -92,12 +91,11 @@ async def test_a_vehicle_nobody_owns_is_noted_in_the_audit_log_alone(looks: Look
     assert [entry.action for entry in audit.entries] == ["consent.look"]
 
 
-async def test_a_look_is_in_the_table_one_commit_interval_after_its_answer(looks: Looks) -> None:
-    began_s = time.monotonic()
+async def test_a_look_is_in_the_table_soon_after_its_answer_though_nobody_asks_for_it(looks: Looks) -> None:
     looks.note(permit(), CAR, READ.name, (), START_US)
-    while not (await looks.of(CAR)).looks:
-        await asyncio.sleep(0.01)
-        assert time.monotonic() - began_s < FLUSH_S + 2
+    async with asyncio.timeout(30):
+        while not (await looks.of(CAR)).looks:
+            await asyncio.sleep(0.01)
     assert looks._pending == {}
 
 

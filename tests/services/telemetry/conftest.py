@@ -78,13 +78,23 @@ async def history(store_url: str) -> AsyncIterator[History]:
     await client.close()
 
 
+class SlidingClock(SystemClock):
+    """The machine's time and as much as a test moves it on."""
+
+    def __init__(self) -> None:
+        self.ahead_us = 0
+
+    def now_us(self) -> int:
+        return super().now_us() + self.ahead_us
+
+
 class Road:
     """Everything between a publish and a value, without the door."""
 
     SPEED, LATITUDE, LONGITUDE, T0_US, CATALOGUE = SPEED, LATITUDE, LONGITUDE, T0_US, CATALOGUE
 
     def __init__(self, database: Database, history: History) -> None:
-        self.clock, self.random, self.audit = SystemClock(), SystemRandom(), Notes()
+        self.clock, self.random, self.audit = SlidingClock(), SystemRandom(), Notes()
         self.database, self.history = database, history
         self.registry = Registry(database, self.random, self.clock)
         self.log = PostgresLog(database)
@@ -139,7 +149,7 @@ class Road:
             settings=Settings(cycle_s=0.02, retry_s=0.05, **settings),  # type: ignore[arg-type]
         )
 
-    async def work(self, until: Any, worker: Worker | None = None, timeout_s: float = 20) -> Worker:
+    async def work(self, until: Any, worker: Worker | None = None, timeout_s: float = 60) -> Worker:
         """Run a worker until `until()` (a coroutine function) is true."""
         worker = worker or self.worker()
         stop = asyncio.Event()
@@ -150,7 +160,7 @@ class Road:
                     await asyncio.sleep(0.02)
         finally:
             stop.set()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 30)
         return worker
 
     async def drain(self, worker: Worker | None = None) -> Worker:

@@ -26,7 +26,7 @@ async def test_a_sending_vehicle_is_erased_and_goes_on_under_its_new_reference(r
     worker, stop = road.worker(), asyncio.Event()
     worker._hooks = (hold,)
     working = asyncio.create_task(worker.run(stop))
-    await asyncio.wait_for(storing.wait(), 10)  # its rows are in history, its transaction is open
+    await asyncio.wait_for(storing.wait(), 30)  # its rows are in history, its transaction is open
     forgetting = asyncio.create_task(road.handover.erase(vehicle.ref, "person:1"))
     await asyncio.sleep(0.3)
     assert not forgetting.done()
@@ -37,11 +37,11 @@ async def test_a_sending_vehicle_is_erased_and_goes_on_under_its_new_reference(r
     await asker.ask_due()
     assert await road.publish(context, road.speed_batch(3, [4.0])) == [None]
     renewed = await road.registry.resolve(vehicle.id)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while await road.twins.latest(renewed.ref) is None:
             await asyncio.sleep(0.05)
     stop.set()
-    await asyncio.wait_for(working, 10)
+    await asyncio.wait_for(working, 30)
     assert worker.counters.failures == 0
     assert [value for _, value, _ in (await road.samples(renewed.ref))[road.SPEED]] == [4.0]
     assert await road.samples(vehicle.ref) == {}

@@ -153,7 +153,7 @@ async def test_the_asker_waits_for_a_database_that_is_away(road: Any) -> None:
     task = asyncio.create_task(asker.run(stop, 0.01))
     await asyncio.sleep(0.05)
     stop.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 30)
 
 
 async def test_a_connection_follows_its_vehicle_to_the_new_reference_after_erasure(road: Any) -> None:

@@ -140,11 +140,11 @@ async def test_a_sold_vehicle_that_is_sending_goes_on_under_its_new_reference(ro
     await road.publish(context, live(road, 1, 1.0))
     await road.drain()
     await road.publish(context, live(road, 2, 2.0))  # acknowledged, not taken in when the vehicle is sold
-    renewed = await sell(road, vehicle, 0.3)
+    renewed = await sell(road, vehicle, 60)
     await asker.ask_due()
     assert list(road.intake.connected) == [vehicle.ref], "it is the old owner's for another moment"
     late = live(road, 5, 5.0)
-    await asyncio.sleep(0.4)
+    road.clock.ahead_us += 61 * S
     await road.publish(context, live(road, 3, 3.0))  # the gateway has not heard yet
     await asker.ask_due()
     assert list(road.intake.connected) == [renewed]
@@ -178,14 +178,14 @@ async def test_a_block_that_commits_while_the_vehicle_is_sold_counts_for_the_new
     worker, stop = road.worker(), asyncio.Event()
     worker._hooks = (hold,)
     working = asyncio.create_task(worker.run(stop))
-    await asyncio.wait_for(held.wait(), 10)  # the block's numbers are written, its transaction is open
+    await asyncio.wait_for(held.wait(), 30)  # the block's numbers are written, its transaction is open
     selling = asyncio.create_task(sell(road, vehicle, 2))
     await asyncio.sleep(0.2)
     assert not selling.done(), "the sale waits for the block"
     go_on.set()
-    renewed = await asyncio.wait_for(selling, 10)
+    renewed = await asyncio.wait_for(selling, 30)
     stop.set()
-    await asyncio.wait_for(working, 10)
+    await asyncio.wait_for(working, 30)
     (state,) = (await road.ledger.load_numbers([renewed]))[renewed]
     assert state.highest == 2
 

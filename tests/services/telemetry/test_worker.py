@@ -14,6 +14,13 @@ from rocade.services.telemetry import worker as worker_module
 from rocade.services.telemetry.model import unnamed_id
 
 
+async def taken_in(road: Any) -> None:
+    """Wait until the workers have read all of the log."""
+    async with asyncio.timeout(30):
+        while (await road.log.lag("telemetry", "telemetry")).records:
+            await asyncio.sleep(0.05)
+
+
 async def test_what_is_acknowledged_is_in_history_and_twin_once(road: Any) -> None:
     vehicle = await road.add_vehicle()
     context = await road.connect(vehicle)
@@ -58,7 +65,7 @@ async def test_a_worker_that_dies_between_history_and_commit_leaves_a_block_that
     dying = road.worker("dying")
     dying._hooks = (die,)
     task = asyncio.create_task(dying.run(asyncio.Event()))
-    await asyncio.wait_for(died.wait(), 10)
+    await asyncio.wait_for(died.wait(), 30)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await road.database.pool.execute("DELETE FROM lease_member")
@@ -84,7 +91,7 @@ async def test_a_zombie_that_wakes_up_after_its_block_was_taken_writes_nothing(r
     zombie._ledger.finish = sleep_first
     stop = asyncio.Event()
     task = asyncio.create_task(zombie.run(stop))
-    await asyncio.wait_for(asleep.wait(), 10)
+    await asyncio.wait_for(asleep.wait(), 30)
     await road.database.pool.execute("UPDATE lease_member SET expires = clock_timestamp() - interval '1 second'")
     heir = await road.drain(road.worker("heir"))
     assert heir.counters.recovered == 1
@@ -98,15 +105,16 @@ async def test_a_zombie_that_wakes_up_after_its_block_was_taken_writes_nothing(r
 async def test_two_workers_share_the_partitions_and_store_everything_once(road: Any) -> None:
     vehicles = [await road.add_vehicle() for _ in range(12)]
     contexts = [await road.connect(vehicle) for vehicle in vehicles]
-    workers, stop = [road.worker("one", 1.0), road.worker("two", 1.0)], asyncio.Event()
+    workers, stop = [road.worker("one", 3.0), road.worker("two", 3.0)], asyncio.Event()
     tasks = [asyncio.create_task(worker.run(stop)) for worker in workers]
+    async with asyncio.timeout(30):
+        while [len(worker._leases.partitions) for worker in workers] != [32, 32]:
+            await asyncio.sleep(0.02)
     for number in range(1, 31):
         for context in contexts:
             await road.publish(context, road.speed_batch(number, [float(number)]))
         await asyncio.sleep(0.02)
-    async with asyncio.timeout(20):
-        while (await road.log.lag("telemetry", "telemetry")).records:
-            await asyncio.sleep(0.05)
+    await taken_in(road)
     stop.set()
     await asyncio.gather(*tasks)
     assert min(worker.counters.batches for worker in workers) > 0
@@ -222,10 +230,7 @@ async def test_memory_that_is_worn_is_begun_again_from_the_database(road: Any, m
     task = asyncio.create_task(worker.run(stop))
     for number in range(1, 6):
         await road.publish(context, *[road.speed_batch(number, [float(number)])] * 2)
-        await asyncio.sleep(0.1)
-    async with asyncio.timeout(20):
-        while (await road.log.lag("telemetry", "telemetry")).records:
-            await asyncio.sleep(0.05)
+        await taken_in(road)
     stop.set()
     await task
     assert len(cleared) > 3

@@ -22,14 +22,17 @@ async def gateways(database: Database) -> AsyncIterator[Gateways]:
         sessions, told = GatewaySessions(database, SystemRandom()), list[tuple[str, int]]()
         task = asyncio.create_task(sessions.listen(lambda vehicle, claim, told=told: told.append((vehicle, claim))))
         found.append((sessions, told, task))
-    await asyncio.sleep(0.3)
+    listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+    async with asyncio.timeout(30):
+        while await database.pool.fetchval(listening) < len(found):
+            await asyncio.sleep(0.02)
     yield [(sessions, told) for sessions, told, _ in found]
     for _, _, task in found:
         task.cancel()
 
 
 async def until(told: list[tuple[str, int]]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not told:
             await asyncio.sleep(0.02)
 
