@@ -261,7 +261,7 @@ async def test_a_revoked_certificate_is_cut_off_at_once_and_refused_afterwards(o
     door = await open_door(is_revoked=denied.__contains__)
     vehicle, other = await call(door), await call(door, 5, OTHER_VIN)
     (serial,) = {door._sessions[fd].verified.serial for fd in door._sessions} - {
-        door._house.vehicles[OTHER_VIN].verified.serial
+        door._house.parties[OTHER_VIN].verified.serial
     }
     denied.add(serial)
     door.revoked([serial])

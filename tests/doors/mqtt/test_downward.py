@@ -95,7 +95,7 @@ async def test_a_vehicle_that_does_not_read_holds_one_message_at_most(door: Stan
     vehicle.writer.transport.pause_reading()
     sent = [door.send(VIN, "x", bytes(4 << 20)) for _ in range(5)]
     assert sum(one.done() and not one.result() for one in sent) >= 3
-    assert door._house.vehicles[VIN].link.unsent_bytes <= 4 << 20
+    assert door._house.parties[VIN].link.unsent_bytes <= 4 << 20
 
 
 @BOTH

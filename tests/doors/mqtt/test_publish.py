@@ -199,7 +199,7 @@ async def test_unfinished_packets_are_bounded_over_all_connections(open_door: Op
 
 async def test_a_failure_inside_one_session_closes_that_one_only(door: Stand, call: Call) -> None:
     vehicle, other = await call(door), await call(door, vehicle_id=OTHER_VIN)
-    door._house.vehicles[VIN]._context = None
+    door._house.parties[VIN]._context = None
     door._house.add = None
     vehicle.publish(1)
     assert (await vehicle.receive()).reason == Reason.UNSPECIFIED

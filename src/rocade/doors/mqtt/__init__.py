@@ -1,6 +1,6 @@
 """The road's entrance: an MQTT 3.1.1 and 5 ingest gateway over TLS 1.3 with mandatory client certificates.
 
-Vehicles publish to `rocade/v1/<own id>/up/{batch,json}` and subscribe below `rocade/v1/<own id>/down/`; nothing is
+Parties publish to `rocade/v1/<own id>/up/<tail>` (vehicles: batch, json) and subscribe below `rocade/v1/<own id>/down/`; nothing is
 routed between clients, nothing is retained. A PUBACK leaves after `Intake.accept` has the message on disk.
 `Door(...)`, `await open(host, port)`, `await drain()`. Rules and figures: docs/decisions/0008-mqtt-door.md, 0019.
 """

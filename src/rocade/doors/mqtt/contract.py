@@ -6,7 +6,7 @@ durable -> PUBACK. Nothing is acknowledged before, nothing is dropped without an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -25,7 +25,7 @@ class Client(msgspec.Struct, frozen=True):
 
 
 class Publish(msgspec.Struct, gc=False):
-    """One message from a vehicle. `context` is what `Intake.admit` returned; `tail` is `batch` or `json`."""
+    """One message upward. `context` is what `Intake.admit` returned; `tail` is the end of its topic, one of its kind's."""
 
     context: Any
     tail: str
@@ -92,6 +92,10 @@ class OneGateway:
         pass
 
 
+VEHICLE_TAILS: Mapping[str, frozenset[str]] = {"vehicle": frozenset(("batch", "json"))}
+"""What a kind of party may publish: the road's own; another line hands its table to the door."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of one gateway process. Every buffer it has is bounded by one of them."""
 
@@ -118,6 +122,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     packet_timeout_s: float = 60.0
     max_unsent_bytes: int = 256 << 10
     max_subscriptions: int = 8
+    max_down_in_flight: int = 16
+    """Messages on their way down to one party that it has not acknowledged."""
     max_client_id_bytes: int = 256
     backlog: int = 4096
     reuse_port: bool = False

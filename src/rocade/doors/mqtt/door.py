@@ -12,13 +12,13 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import Audit, Clock, SystemClock
 from rocade.doors.mqtt.commit import GroupCommit
-from rocade.doors.mqtt.contract import Intake, OneGateway, Sessions, Settings, Verified
+from rocade.doors.mqtt.contract import VEHICLE_TAILS, Intake, OneGateway, Sessions, Settings, Verified
 from rocade.doors.mqtt.handshakes import Handshakes
 from rocade.doors.mqtt.house import House
 from rocade.doors.mqtt.link import Link, Poller
@@ -46,6 +46,7 @@ class Door:
         *,
         is_revoked: Callable[[Any], bool] = lambda _serial: False,
         sessions: Sessions | None = None,
+        tails: Mapping[str, frozenset[str]] = VEHICLE_TAILS,
         settings: Settings | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -70,6 +71,7 @@ class Door:
             self._part,
             self._spawn,
             {},
+            tails,
         )
         self._sessions: dict[int, Session] = {}
         self._lingering: dict[int, tuple[socket.socket, float, int]] = {}
@@ -127,13 +129,13 @@ class Door:
         for daemon in done:
             daemon.result()
 
-    def send(self, vehicle_id: str, tail: str, body: bytes) -> asyncio.Future[bool]:
-        """Publish to `rocade/v1/<vehicle_id>/down/<tail>`; the result says whether the vehicle acknowledged it.
+    def send(self, party: str, tail: str, body: bytes) -> asyncio.Future[bool]:
+        """Publish to the party's `down/<tail>`; the result says whether it acknowledged it (`house.party_key` names it).
 
         False: not connected here, not subscribed, too much in flight, or gone before it acknowledged. Send it again
-        when it is still wanted; the door keeps nothing for a vehicle that is away.
+        when it is still wanted; the door keeps nothing for a party that is away.
         """
-        session = self._house.vehicles.get(vehicle_id)
+        session = self._house.parties.get(party)
         if session:
             return session.send(tail, body)
         absent: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -141,8 +143,8 @@ class Door:
         return absent
 
     def connected(self) -> Collection[str]:
-        """Ids of the vehicles connected here."""
-        return self._house.vehicles.keys()
+        """The parties connected here."""
+        return self._house.parties.keys()
 
     def revoked(self, serials: Collection[Any]) -> None:
         """Close open connections of certificates that were revoked just now."""
@@ -152,7 +154,7 @@ class Door:
 
     def taken_over(self, vehicle_id: str, claim: int) -> None:
         """The vehicle has connected to another gateway under `claim`; an older connection here ends."""
-        session = self._house.vehicles.get(vehicle_id)
+        session = self._house.parties.get(vehicle_id)
         if session and session.lost_to(claim):
             session.close(Reason.SESSION_TAKEN_OVER)
 

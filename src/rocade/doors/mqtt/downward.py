@@ -1,4 +1,4 @@
-"""What one vehicle has subscribed, and the messages on their way down to it.
+"""What one party has subscribed, and the messages on their way down to it.
 
 It may subscribe below `rocade/v1/<own id>/down/` only. A message is delivered when the vehicle has acknowledged it; the
 door keeps nothing for a vehicle that is away, its caller sends again what is still wanted.
@@ -11,15 +11,13 @@ import asyncio
 from rocade.wire import mqtt as wire
 from rocade.wire.mqtt import Reason
 
-MOST_IN_FLIGHT = 16
-
 
 class Downward:
     __slots__ = ("_filters", "_in_flight", "_last_id", "_most", "_prefix")
 
-    def __init__(self, prefix: str, receive_maximum: int) -> None:
+    def __init__(self, prefix: str, receive_maximum: int, most: int) -> None:
         self._prefix = prefix
-        self._most = min(receive_maximum, MOST_IN_FLIGHT)
+        self._most = min(receive_maximum, most)
         self._filters: tuple[wire.Subscription, ...] = ()
         self._in_flight: dict[int, asyncio.Future[bool]] = {}
         self._last_id = 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rocade.core.identifiers import Identity
 from rocade.core.ports import Clock
 from rocade.doors.mqtt.contract import Intake, Publish, Sessions, Settings
 from rocade.doors.mqtt.meter import Meter
@@ -15,6 +16,8 @@ from rocade.doors.mqtt.refusals import Refusals
 
 if TYPE_CHECKING:
     from rocade.doors.mqtt.session import Session
+
+_BY_ID = ("vehicle", "dealer")
 
 
 class House(msgspec.Struct):
@@ -30,5 +33,12 @@ class House(msgspec.Struct):
     part: Callable[[Session], None]
     """Close the session's socket politely."""
     spawn: Callable[[Coroutine[Any, Any, None]], None]
-    vehicles: dict[str, Session]
-    """The one open session of each vehicle id."""
+    parties: dict[str, Session]
+    """The one open session of each party (`party_key`)."""
+    tails: Mapping[str, frozenset[str]]
+    """What each kind of party may publish below its `up/`; a kind that is not here may publish nothing."""
+
+
+def party_key(identity: Identity) -> str:
+    """How a door names a connected party: vehicles and dealers by their id, others by kind and id."""
+    return identity.id if identity.kind in _BY_ID else f"{identity.kind}/{identity.id}"

@@ -4,7 +4,7 @@ Flow: CONNECT -> `Intake.admit`, `Sessions.claim` -> CONNACK -> PUBLISH into the
 topics, messages downward. Identity is the certificate's; user name and password are ignored, a will is accepted and
 never delivered (nobody could receive it), sessions are not kept (session present is always 0).
 
-Refuses: another topic than `rocade/v1/<own id>/up/{batch,json}`, filters outside `rocade/v1/<own id>/down/`, QoS 2,
+Refuses: another topic than `rocade/v1/<own id>/up/<a tail its kind of party may use>`, filters outside `rocade/v1/<own id>/down/`, QoS 2,
 retained messages and topic aliases (MQTT 5), shared subscriptions, more unacknowledged publishes than announced.
 """
 
@@ -16,24 +16,24 @@ import struct
 
 from rocade.core.errors import Refused, Unavailable
 from rocade.doors.mqtt.contract import Client, Publish, Verdict, Verified
-from rocade.doors.mqtt.downward import MOST_IN_FLIGHT, Downward
-from rocade.doors.mqtt.house import House
+from rocade.doors.mqtt.downward import Downward
+from rocade.doors.mqtt.house import House, party_key
 from rocade.doors.mqtt.link import Link
 from rocade.wire import mqtt as wire
 from rocade.wire.mqtt import Reason
 
 _log = logging.getLogger(__name__)
-_TAILS = frozenset(("batch", "json"))
 _PUBACK = struct.Struct(">I").pack
 _CONNECT_CODES_311 = {0x84: 1, 0x85: 2, 0x88: 3, 0x89: 3, 0x86: 4}
-_NOT_CONNECTED = Downward("", 0)
+_NOT_CONNECTED = Downward("", 0, 0)
+_NO_TAILS: frozenset[str] = frozenset()
 _WAITING, _ADMITTING, _OPEN, _CLOSED = range(4)
 
 
 class Session:
     __slots__ = (
         "_claim", "_context", "_decoder", "_down", "_early", "_heard_us", "_house", "_is_admitted", "_outstanding",
-        "_packet_us", "_silence_us", "_state", "_up", "link", "may_explain", "number", "verified",
+        "_packet_us", "_silence_us", "_state", "_tails", "_up", "link", "may_explain", "number", "party", "verified",
     )  # fmt: skip
 
     def __init__(self, house: House, link: Link, verified: Verified, number: int, now_us: int) -> None:
@@ -46,7 +46,10 @@ class Session:
         self._state = _WAITING
         self._heard_us = self._packet_us = now_us
         self._silence_us = 0
-        self._up = f"rocade/v1/{verified.identity.id}/up/"
+        identity = verified.identity
+        self.party = party_key(identity)
+        self._tails = house.tails.get(identity.kind, _NO_TAILS)
+        self._up = f"rocade/v1/{identity.id}/up/"
         self._outstanding = 0
         self._is_admitted = False
         self._context: object = None
@@ -57,10 +60,6 @@ class Session:
     @property
     def is_closed(self) -> bool:
         return self._state == _CLOSED
-
-    @property
-    def vehicle_id(self) -> str:
-        return self.verified.identity.id
 
     # --- what arrives ---
 
@@ -99,7 +98,7 @@ class Session:
 
     def _publish(self, packet: wire.Publish, now_us: int) -> None:
         tail = packet.topic.removeprefix(self._up)
-        if tail not in _TAILS or len(tail) == len(packet.topic):
+        if tail not in self._tails or len(tail) == len(packet.topic):
             self._refuse_topic(packet)
             return
         protocol = self._decoder.protocol or 0
@@ -161,7 +160,9 @@ class Session:
         settings, five = self._house.settings, packet.protocol == 5
         properties, will = packet.properties, packet.will
         self.may_explain = properties.request_problem_information != 0
-        self._down = Downward(f"rocade/v1/{self.vehicle_id}/down/", properties.receive_maximum or MOST_IN_FLIGHT)
+        most = settings.max_down_in_flight
+        prefix = f"rocade/v1/{self.verified.identity.id}/down/"
+        self._down = Downward(prefix, properties.receive_maximum or most, most)
         client_id_bytes = len(packet.client_id.encode())
         if properties.authentication_method is not None:
             self._refuse_connect(Reason.BAD_AUTHENTICATION_METHOD, "mqtt.authentication_method")
@@ -186,7 +187,7 @@ class Session:
                     return
                 self._context = await house.intake.admit(client)
                 self._is_admitted = True
-                self._claim = await house.sessions.claim(self.vehicle_id)
+                self._claim = await house.sessions.claim(self.party)
         except Refused as error:
             self._refuse_connect(_reason_of(error), error.code)
         except Unavailable as error:
@@ -202,15 +203,15 @@ class Session:
 
     def _open(self, packet: wire.Connect, client: Client) -> None:
         house = self._house
-        older = house.vehicles.get(self.vehicle_id)
+        older = house.parties.get(self.party)
         if older and older.number > self.number:
             self.close()
         if self.is_closed:
-            house.spawn(house.sessions.release(self.vehicle_id, self._claim))
+            house.spawn(house.sessions.release(self.party, self._claim))
             if self._is_admitted:
                 self._leave()
             return
-        house.vehicles[self.vehicle_id] = self
+        house.parties[self.party] = self
         if older:
             older.close(Reason.SESSION_TAKEN_OVER)
         most_s = house.settings.max_keep_alive_s
@@ -356,9 +357,9 @@ class Session:
         house = self._house
         house.meter.partial_bytes -= self._decoder.held_bytes
         house.part(self)
-        if house.vehicles.get(self.vehicle_id) is self:
-            del house.vehicles[self.vehicle_id]
-            house.spawn(house.sessions.release(self.vehicle_id, self._claim))
+        if house.parties.get(self.party) is self:
+            del house.parties[self.party]
+            house.spawn(house.sessions.release(self.party, self._claim))
         self._down.end()
         if self._is_admitted and not self._outstanding:
             self._leave()
