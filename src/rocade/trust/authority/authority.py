@@ -27,7 +27,7 @@ from rocade.trust.authority.region import DAY_US, Issued, Region
 from rocade.trust.identity.certificates import Verified, reference
 from rocade.trust.identity.directory import Credential
 from rocade.trust.identity.issuers import Purpose
-from rocade.trust.identity.keys import PublicKey, key_id, new_key, read_csr
+from rocade.trust.identity.keys import PublicKey, key_id, new_key, point_of, read_csr
 
 CLAIM_LIFE_US = 7 * DAY_US
 CLAIM_SYMBOLS = 25
@@ -211,5 +211,5 @@ def _row(
 ) -> store.CertificateRow:
     return store.CertificateRow(
         issued.serial, identity.uri, purpose, issued.issuer_key_id, key_id(key), issued.not_before_us,
-        issued.not_after_us, now_us, replaces,
+        issued.not_after_us, now_us, replaces, point_of(key),
     )  # fmt: skip

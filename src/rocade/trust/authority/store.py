@@ -133,6 +133,8 @@ class CertificateRow(msgspec.Struct, frozen=True):
     not_after_us: int
     issued_us: int
     replaces: int | None = None
+    public_key: bytes = b""
+    """Compressed point; empty for certificates from before it was kept."""
 
 
 def _octets(serial: int) -> bytes:
@@ -142,12 +144,51 @@ def _octets(serial: int) -> bytes:
 async def add_certificates(connection: asyncpg.Connection, rows: Sequence[CertificateRow]) -> None:
     records = [
         (_octets(row.serial), row.identity, row.purpose, row.issuer_key_id, row.key_id, row.not_before_us,
-         row.not_after_us, row.issued_us, _octets(row.replaces) if row.replaces is not None else None)
+         row.not_after_us, row.issued_us, _octets(row.replaces) if row.replaces is not None else None,
+         row.public_key or None)
         for row in rows
     ]  # fmt: skip
     columns = ("serial", "identity", "purpose", "issuer_key_id", "key_id", "not_before_us", "not_after_us", "issued_us",
-               "replaces")  # fmt: skip
+               "replaces", "public_key")  # fmt: skip
     await connection.copy_records_to_table("certificate", records=records, columns=columns)
+
+
+class SigningKey(msgspec.Struct, frozen=True):
+    """A key that an identity was certified for: a compressed P-256 point, when it counts, when it was revoked (0 = not)."""
+
+    identity: str
+    key_id: bytes
+    public_key: bytes
+    not_before_us: int
+    not_after_us: int
+    revoked_us: int
+
+
+async def read_signing_keys(
+    connection: asyncpg.Connection, identities: Sequence[str], ended_after_us: int
+) -> list[SigningKey]:
+    """Operational keys of these identities whose certificates end after an instant; revoked ones too, with the moment."""
+    rows = await connection.fetch(
+        "SELECT c.identity, c.key_id, c.public_key, c.not_before_us, c.not_after_us, COALESCE(r.revoked_us, 0) AS revoked_us"
+        " FROM certificate c LEFT JOIN revocation r USING (serial)"
+        " WHERE c.identity = ANY($1) AND c.not_after_us > $2 AND c.purpose = 'operational' AND c.public_key IS NOT NULL",
+        identities, ended_after_us,
+    )  # fmt: skip
+    return [SigningKey(*row) for row in rows]
+
+
+async def read_revoked_parties(
+    connection: asyncpg.Connection, kinds: Sequence[str], now_us: int
+) -> tuple[int, list[tuple[str, int]]]:
+    """The newest revocation's number, and (serial in hexadecimal, instant) of these kinds' revoked, unended certificates."""
+    rows = await connection.fetch(
+        "SELECT r.number, encode(r.serial, 'hex') AS serial, r.revoked_us FROM revocation r"
+        " LEFT JOIN certificate c USING (serial) WHERE r.not_after_us > $2"
+        " AND (c.identity IS NULL OR split_part(c.identity, '/', 5) = ANY($1)) ORDER BY r.number",
+        list(kinds), now_us,
+    )  # fmt: skip
+    number: int = await connection.fetchval("SELECT COALESCE(max(number), 0) FROM revocation")
+    return number, [(row["serial"].lstrip("0"), row["revoked_us"]) for row in rows]
 
 
 async def live_certificates(connection: asyncpg.Connection, identity: str, now_us: int) -> list[tuple[int, str, int]]:

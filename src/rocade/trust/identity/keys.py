@@ -82,6 +82,16 @@ def key_id(key: PublicKey) -> bytes:
     return x509.SubjectKeyIdentifier.from_public_key(key).digest
 
 
+def point_of(key: PublicKey) -> bytes:
+    """The public key as a compressed point, 33 bytes."""
+    return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
+
+
+def key_of_point(point: bytes) -> PublicKey:
+    """The P-256 key of a point. Raises: ValueError."""
+    return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+
+
 def to_pem(key: PrivateKey) -> bytes:
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     return key.private_bytes(encoding, form, serialization.NoEncryption())
