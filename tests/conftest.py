@@ -31,6 +31,8 @@ PACKAGES = (
     "rocade.services.vehicles",
     "rocade.services.consent",
     "rocade.services.telemetry",
+    "rocade.services.interconnection",
+    "rocade.services.dealers",
 )
 """Every package that owns tables; one without migrations is passed over."""
 

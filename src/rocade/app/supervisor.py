@@ -42,6 +42,8 @@ MIGRATED = (
     "rocade.services.vehicles",
     "rocade.services.consent",
     "rocade.services.telemetry",
+    "rocade.services.interconnection",
+    "rocade.services.dealers",
 )
 """Every package that owns tables, in the order of the house."""
 
