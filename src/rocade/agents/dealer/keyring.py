@@ -1,0 +1,78 @@
+"""Keys of one agent at one hub: its own for opening what is encrypted for it, and the hub's for believing what it signed.
+
+    encryption.json    X25519 private keys, newest first, mode 0600; they never leave
+    revocations.json   the hub's signed revocation list, never an older one than before
+Several encryption keys are valid at once: a new one joins at each renewal, the old ones still open what is on its way.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from rocade.core.errors import Misconfigured
+from rocade.core.ports import Clock
+from rocade.trust.identity.envelope import seal
+from rocade.trust.identity.keys import PrivateKey, write_private
+from rocade.wire.exchange import KEYS_TYPE
+from rocade.wire.exchange.keys import EncryptionKey, Keys
+
+KEY_LIFE_US = 180 * 86_400_000_000
+KEPT = 4
+
+
+class _Kept(msgspec.Struct):
+    private: bytes
+    not_after_us: int
+
+
+class Keyring:
+    """The keys of one identity directory."""
+
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        self._file, self._clock = directory / "encryption.json", clock
+        self._keys = self._load()
+        if not self._keys:
+            self.add_key()
+
+    def add_key(self) -> None:
+        """Begin with a new encryption key; the old ones still open what was wrapped for them."""
+        raw = X25519PrivateKey.generate().private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+        now_us = self._clock.now_us()
+        kept = [key for key in self._keys if key.not_after_us > now_us]
+        self._keys = [_Kept(raw, now_us + KEY_LIFE_US), *kept][:KEPT]
+        write_private(self._file, msgspec.json.encode(self._keys))
+
+    @property
+    def private_keys(self) -> list[X25519PrivateKey]:
+        """Newest first; one that ended still opens, it is only no longer offered."""
+        return [X25519PrivateKey.from_private_bytes(key.private) for key in self._keys]
+
+    def registration(self, signing: PrivateKey, also: tuple[EncryptionKey, ...] = ()) -> bytes:
+        """`up/keys`: the public halves, signed; `also` are those of the other agent of the site."""
+        now_us = self._clock.now_us()
+        own = [key for key in self.public_keys() if key.not_after_us > now_us]
+        return seal(KEYS_TYPE, msgspec.json.encode(Keys((*own[:2], *also[:2]), now_us)), signing)
+
+    def public_keys(self) -> tuple[EncryptionKey, ...]:
+        return tuple(
+            EncryptionKey(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw), key.not_after_us)
+            for private, key in zip(self.private_keys, self._keys, strict=True)
+        )
+
+    def _load(self) -> list[_Kept]:
+        """Raises: Misconfigured `dealer.keyring.exposed`, `dealer.keyring.unreadable`."""
+        if not self._file.exists():
+            return []
+        if self._file.stat().st_mode & 0o077:
+            raise Misconfigured("dealer.keyring.exposed", f"{self._file.name} can be read by others; chmod 600 it")
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=list[_Kept])
+        except msgspec.MsgspecError:
+            raise Misconfigured(
+                "dealer.keyring.unreadable",
+                f"{self._file.name} is damaged; remove it, a new key is made and registered",
+            ) from None

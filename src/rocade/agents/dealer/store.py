@@ -1,0 +1,157 @@
+"""The agent's one SQLite file: messages out and in, receipts, tokens, staff, offers, troubles.
+
+Every commit is on disk when it returns (synchronous=FULL), for what the agent has accepted exists nowhere else. One
+connection, used by the event loop's thread alone; the command line opens the file beside it (WAL).
+Refuses: Unavailable `dealer.disk` when the disk cannot be written (nothing was half written), Corrupt `dealer.damaged`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from rocade.core.errors import Corrupt, Unavailable
+from rocade.core.ports import Clock, Random
+
+FILE = "agent.sqlite3"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, hub TEXT NOT NULL, id TEXT NOT NULL, stream TEXT NOT NULL,
+    sequence INTEGER NOT NULL, address TEXT NOT NULL, content_class TEXT NOT NULL, content_type TEXT NOT NULL,
+    size INTEGER NOT NULL, made_us INTEGER NOT NULL, asked_sha256 TEXT NOT NULL, sent_sha256 TEXT NOT NULL,
+    envelope BLOB NOT NULL, state INTEGER NOT NULL DEFAULT 0, code TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '', taken_us INTEGER NOT NULL DEFAULT 0, decided_us INTEGER NOT NULL DEFAULT 0,
+    at_pair INTEGER NOT NULL DEFAULT 0, UNIQUE (hub, id));
+CREATE INDEX IF NOT EXISTS outbox_state ON outbox (hub, state, number);
+CREATE INDEX IF NOT EXISTS outbox_sent ON outbox (hub, sent_sha256);
+CREATE TABLE IF NOT EXISTS stream (
+    hub TEXT NOT NULL, name TEXT NOT NULL, next INTEGER NOT NULL, PRIMARY KEY (hub, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS receipt (
+    hub TEXT NOT NULL, message_id TEXT NOT NULL, kind TEXT NOT NULL, at_us INTEGER NOT NULL, got_us INTEGER NOT NULL,
+    document BLOB NOT NULL, PRIMARY KEY (hub, message_id, kind)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS inbox (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, hub TEXT NOT NULL, sender TEXT NOT NULL, id TEXT NOT NULL,
+    stream TEXT NOT NULL, sequence INTEGER NOT NULL, content_class TEXT NOT NULL, content_type TEXT NOT NULL,
+    got_us INTEGER NOT NULL, envelope BLOB NOT NULL, UNIQUE (hub, sender, id));
+CREATE TABLE IF NOT EXISTS trouble (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, at_us INTEGER NOT NULL, hub TEXT NOT NULL, code TEXT NOT NULL,
+    text TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS token (
+    hash TEXT PRIMARY KEY, name TEXT NOT NULL, scopes TEXT NOT NULL, made_us INTEGER NOT NULL, until_us INTEGER NOT NULL,
+    used_us INTEGER NOT NULL DEFAULT 0, ended_us INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS staff (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, role TEXT NOT NULL, made_us INTEGER NOT NULL,
+    ended_us INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS passkey (
+    id BLOB PRIMARY KEY, staff INTEGER NOT NULL, key BLOB NOT NULL, counter INTEGER NOT NULL, made_us INTEGER NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS link (
+    hash TEXT PRIMARY KEY, staff INTEGER NOT NULL, until_us INTEGER NOT NULL, used_us INTEGER NOT NULL DEFAULT 0)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS session (
+    hash TEXT PRIMARY KEY, staff INTEGER NOT NULL, made_us INTEGER NOT NULL, until_us INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS offer (
+    version TEXT PRIMARY KEY, sha256 TEXT NOT NULL, text TEXT NOT NULL, offered_us INTEGER NOT NULL,
+    answer TEXT NOT NULL DEFAULT '', answered_by TEXT NOT NULL DEFAULT '', answered_us INTEGER NOT NULL DEFAULT 0,
+    applied_us INTEGER NOT NULL DEFAULT 0, outcome TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+"""
+TROUBLES_KEPT = 2000
+
+
+class Store:
+    """`rows`, `row` read; `write` is one transaction, on disk at its end."""
+
+    def __init__(self, path: Path, clock: Clock, random: Random) -> None:
+        self.path, self.clock = path, clock
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=10, cached_statements=64)
+            path.chmod(0o600)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA cache_size = -4096")
+            self._db.executescript(_SCHEMA)
+            self._db.execute("INSERT OR IGNORE INTO fact VALUES ('epoch', ?)", (f"{random.bits(32):08x}",))
+        except sqlite3.Error as error:
+            fail(error)
+        self.epoch = self.fact("epoch")
+        """Random, made with the file: two stores of one site never number the same stream."""
+
+    def fact(self, name: str) -> str:
+        row = self.row("SELECT value FROM fact WHERE name = ?", name)
+        return str(row[0]) if row else ""
+
+    def keep_fact(self, name: str, value: str) -> None:
+        with self.write() as write:
+            write("INSERT OR REPLACE INTO fact VALUES (?, ?)", name, value)
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            fail(error)
+
+    def row(self, statement: str, *values: Any) -> tuple[Any, ...] | None:
+        found = self.rows(statement, *values)
+        return found[0] if found else None
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Execute]:
+        """One transaction; the caller gets `execute(statement, *values) -> rows`."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._execute
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            fail(error)
+
+    def note_trouble(self, hub: str, code: str, text: str) -> None:
+        """Keep what went wrong for the page; the same trouble again takes the place of the last one."""
+        with self.write() as write:
+            last = write("SELECT number, hub, code, text FROM trouble ORDER BY number DESC LIMIT 1")
+            if last and last[0][1:] == (hub, code, text):
+                write("UPDATE trouble SET at_us = ? WHERE number = ?", self.clock.now_us(), last[0][0])
+                return
+            write("INSERT INTO trouble (at_us, hub, code, text) VALUES (?,?,?,?)", self.clock.now_us(), hub, code, text)
+            write("DELETE FROM trouble WHERE number <= (SELECT max(number) FROM trouble) - ?", TROUBLES_KEPT)
+
+    def troubles(self, count: int = 100) -> list[tuple[int, str, str, str]]:
+        """Newest first: (at_us, hub, code, text)."""
+        return [
+            (int(at_us), hub, code, text)
+            for at_us, hub, code, text in self.rows(
+                "SELECT at_us, hub, code, text FROM trouble ORDER BY number DESC LIMIT ?", count
+            )
+        ]
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _execute(self, statement: str, *values: Any) -> Sequence[tuple[Any, ...]]:
+        return self._db.execute(statement, values).fetchall()
+
+
+class Execute(Protocol):
+    """The shape of what `write` hands out."""
+
+    def __call__(self, statement: str, *values: Any) -> Sequence[tuple[Any, ...]]: ...
+
+
+def fail(error: sqlite3.Error) -> NoReturn:
+    """Raises: Unavailable `dealer.disk`, Corrupt `dealer.damaged`."""
+    if isinstance(error, sqlite3.OperationalError):
+        raise Unavailable(
+            "dealer.disk", f"the agent's file cannot be written ({error}); free the disk, nothing was lost"
+        ) from error
+    raise Corrupt(
+        "dealer.damaged", f"the agent's file is damaged ({error}); stop, restore it, or set it aside and enrol again"
+    ) from error
