@@ -7,6 +7,7 @@ The hub packs and seals (`pack`, `seal_blob`, `Head`), a point of sale opens and
 from __future__ import annotations
 
 from rocade.wire.prices.leaves import HASH_BYTES, Leaves, changed_leaves
+from rocade.wire.prices.letters import EpochLetter, WrappedKey, open_key, read_letter, write_letter
 from rocade.wire.prices.model import (
     HEAD_TYPE,
     KEY_TYPE,
@@ -35,6 +36,7 @@ __all__ = [
     "Delta",
     "Descriptions",
     "Entries",
+    "EpochLetter",
     "File",
     "Head",
     "Ints",
@@ -44,13 +46,17 @@ __all__ = [
     "Priced",
     "Release",
     "Tree",
+    "WrappedKey",
     "changed_leaves",
     "check_blob",
     "open_blob",
+    "open_key",
     "pack",
+    "read_letter",
     "seal_blob",
     "unpack",
     "unpack_blocks",
     "unwrap_key",
     "wrap_key",
+    "write_letter",
 ]
