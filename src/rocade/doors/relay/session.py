@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ UNSENT_BYTES = 128 << 10
 PING_S = 20.0
 SILENT_S = 60.0
 OPEN_S = 20.0
+_log = logging.getLogger(__name__)
 
 
 class Connection(Protocol):
@@ -212,6 +214,9 @@ class Session:
             await self._asked(channel, opening)
         except (OSError, ssl.SSLError, Unavailable):
             channel.reset("relay.ended")
+        except Exception:
+            _log.exception("a stream failed; it is closed")
+            channel.reset("relay.broken")
         finally:
             self._channels.pop(channel.number, None)
 

@@ -80,8 +80,9 @@ def make(traffic: Traffic, lines: Sequence[Line], from_us: int, until_us: int) -
         for counted in (hours[site][hour_us], services[site][service]):
             counted[0] += up
             counted[1] += down
-    uses = [_use(site, hours[site], services[site], of_site[site]) for site in sorted({*hours, *of_site})]
-    advice = [one for use in uses for one in _advise(use, of_site[use.site], is_measured=use.site in hours)]
+    measured = set(hours)
+    uses = [_use(site, hours[site], services[site], of_site[site]) for site in sorted({*measured, *of_site})]
+    advice = [one for use in uses for one in _advise(use, of_site[use.site], is_measured=use.site in measured)]
     saves = _sums((one.currency, one.saves_minor) for one in advice if one.saves_minor)
     costs = _sums((line.currency, line.monthly_minor) for line in lines)
     return Report(from_us, until_us, _shares(uses, services), uses, advice, costs, saves)

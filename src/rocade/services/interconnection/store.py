@@ -85,7 +85,7 @@ async def add_opening(connection: asyncpg.Connection, site: str, device: str, se
         )  # fmt: skip
     number = await connection.fetchval(
         "INSERT INTO interconnection_opening (at_us, site, device, service, rule, code, is_refused, closed_us)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $6 <> '', CASE WHEN $6 = '' THEN NULL ELSE $1 END) RETURNING id",
+        " VALUES ($1::bigint, $2, $3, $4, $5, $6::text, $6 <> '', CASE WHEN $6 = '' THEN NULL ELSE $1 END) RETURNING id",
         at_us, site, device, service, rule, code,
     )  # fmt: skip
     return int(number)
