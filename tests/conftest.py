@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
@@ -33,8 +34,14 @@ PACKAGES = (
     "rocade.services.telemetry",
     "rocade.services.interconnection",
     "rocade.services.dealers",
+    "rocade.services.prices",
 )
 """Every package that owns tables; one without migrations is passed over."""
+
+PATIENCE_S = 30.0
+"""An HTTP client's, who is not told another: five seconds are little on a busy machine."""
+for _part in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _part, PATIENCE_S)
 
 _numbers = itertools.count(1)
 

@@ -44,6 +44,7 @@ MIGRATED = (
     "rocade.services.telemetry",
     "rocade.services.interconnection",
     "rocade.services.dealers",
+    "rocade.services.prices",
 )
 """Every package that owns tables, in the order of the house."""
 
