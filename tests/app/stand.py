@@ -6,7 +6,6 @@ import contextlib
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.ports import free_port
 
 from rocade.app import configuration as settings
 from rocade.app.client import ApiClient
 
 PROGRAM = (sys.executable, "-m", "rocade")
-START_S = 60
+START_S = 90
 
 
 def rocade(
@@ -54,11 +54,7 @@ class Region:
     def init(self) -> str:
         """Make it, with free ports on loopback; what `rocade init` printed."""
         said = rocade("init", self.directory, "--region", "eu")
-        with contextlib.ExitStack() as held:
-            ports = [held.enter_context(socket.socket()) for _ in range(4)]
-            for port in ports:
-                port.bind(("127.0.0.1", 0))
-            mqtt, est, api, pages = (port.getsockname()[1] for port in ports)
+        mqtt, est, api, pages = (free_port() for _ in range(4))
         plain = settings.load(self.directory)
         changed = msgspec.structs.replace(
             plain,
@@ -119,7 +115,7 @@ class Region:
         finally:
             self.stop()
 
-    def settled(self, within_s: float = 30) -> None:
+    def settled(self, within_s: float = 60) -> None:
         """Return when everything acknowledged is stored and seen."""
         deadline = time.monotonic() + within_s
         time.sleep(STATUS_AGE_S)

@@ -51,7 +51,7 @@ async def test_a_planted_loss_is_counted_and_lag_is_not(monkeypatch: pytest.Monk
         async def is_told() -> bool:
             return await account.compare(region.history, log) == cars[1].acknowledged_points > 0
 
-        await eventually(is_told, 5)
+        await eventually(is_told)
         await log.close()
 
 

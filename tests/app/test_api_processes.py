@@ -28,7 +28,7 @@ def get(region: Region, path: str, context: ssl.SSLContext, token: str = "") -> 
     """One request on a connection of its own, so that the system chooses the process."""
     headers = {"authorization": f"Bearer {token}"} if token else {}
     address = f"https://localhost:{region.configuration.http.api_port}{path}"
-    return httpx.get(address, headers=headers, verify=context, trust_env=False)
+    return httpx.get(address, headers=headers, verify=context, timeout=30, trust_env=False)
 
 
 def test_a_token_of_one_process_is_good_at_the_other(pair: Region, tmp_path: Path) -> None:

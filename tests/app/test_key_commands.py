@@ -85,7 +85,7 @@ def test_a_roll_is_said_first_needs_the_root_and_cuts_nobody_off(region: Region,
     shutil.move(region.directory.parent / "root", trust / "root")
     assert f"issuer table version {before + 1}" in region.rocade("roll", "vehicle", "service")
     region.rocade("replay", car.log, "--again", "--identity", car.identity, "--mapping", car.mapping)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while load_leaf(region.directory / "server").issuer != newest(region, "service") and time.monotonic() < deadline:
         time.sleep(0.2)
     region.rocade("vehicles")
@@ -140,7 +140,7 @@ def asked(region: Region, identity: Path, token: str) -> httpx.Response:
     """The list of vehicles, over mutual TLS with a token."""
     address = f"https://localhost:{region.configuration.http.api_port}/v1/vehicles"
     bearer = {"authorization": f"Bearer {token}"}
-    return httpx.get(address, headers=bearer, verify=client_context(identity), trust_env=False)
+    return httpx.get(address, headers=bearer, verify=client_context(identity), timeout=30, trust_env=False)
 
 
 def test_a_registered_partner_gets_tokens_until_it_is_dropped(region: Region, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_registered_partner_gets_tokens_until_it_is_dropped(region: Region, tm
     region.rocade("client", "rotate")
     assert asked(region, acme, token).status_code == 200
     region.rocade("client", "drop", "--id", "acme")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while asked(region, acme, token).status_code == 200 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert asked(region, acme, token).json()["code"] == "access.token.client"

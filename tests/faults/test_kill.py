@@ -36,11 +36,11 @@ def pid_of(region: RunningRegion, role: str) -> int | None:
 
 async def kill(region: RunningRegion, role: str) -> None:
     """kill -9, and wait until the supervisor has put another process in its place."""
-    await eventually(lambda: is_another(region, role, None), 30)
+    await eventually(lambda: is_another(region, role, None))
     pid = pid_of(region, role)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    await eventually(lambda: is_another(region, role, pid), 30)
+    await eventually(lambda: is_another(region, role, pid))
 
 
 async def is_another(region: RunningRegion, role: str, pid: int | None) -> bool:

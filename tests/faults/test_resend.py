@@ -83,7 +83,7 @@ async def sending(region: RunningRegion, past_per_s: float) -> AsyncIterator[Sen
         yield sender
     finally:
         await sender.agent.stop()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 30)
         sender.journal.close()
 
 
@@ -100,7 +100,7 @@ async def test_what_a_car_made_while_it_was_cut_off_is_missed_asked_for_and_sent
         await eventually(is_missed)
         assert sender.journal.count_waiting() == 5
         assert sender.agent.counters.asked_again == 0
-        took_s = await eventually(lambda: sender.is_settled(9), 30)
+        took_s = await eventually(lambda: sender.is_settled(9))
         assert took_s > 5, "a fresh gap is given time to close by itself"
         assert sender.agent.counters.asked_again == 5
 

@@ -93,6 +93,11 @@ def public(key: Any) -> bytes:
     return der
 
 
+def off_curve(spki: bytes) -> bytes:
+    """The same key with the lowest bit of its y turned: no point of the curve, whichever key it was."""
+    return spki[:-1] + bytes([spki[-1] ^ 1])
+
+
 class Forged(NamedTuple):
     """A certificate, its key, and what is presented with it."""
 
@@ -309,7 +314,7 @@ VARIANTS: dict[str, tuple[Callable[[Forge], Forged], str]] = {
     "P-192 key": (lambda f: f.leaf(key=ec.generate_private_key(ec.SECP192R1())), "key_curve"),
     "P-521 key": (lambda f: f.leaf(key=ec.generate_private_key(ec.SECP521R1())), "key_curve"),
     "Brainpool key": (lambda f: f.leaf(key=ec.generate_private_key(ec.BrainpoolP256R1())), "key_curve"),
-    "point not on its curve": (lambda f: f.leaf(spki=public(new_key())[:-1] + b"\0"), "malformed"),
+    "point not on its curve": (lambda f: f.leaf(spki=off_curve(public(new_key()))), "malformed"),
     "signed with MD5": (by_md5, "algorithm"),
     "signature of nothing": (changed(sign=lambda _: b""), "signature"),
     "signature of zeros": (changed(sign=lambda _: bytes.fromhex("3006020100020100")), "signature"),

@@ -18,7 +18,8 @@ KEYS = [
     "vehicles", "messages_acked", "points", "ack_p50_ms", "ack_p99_ms", "twin_p99_ms", "lag_s", "lost", "duplicated",
     "bytes_per_point",
 ]  # fmt: skip
-SECOND_START_S = 15.0
+SECOND_START_S = 60.0
+"""Fifteen on a machine that does nothing else: the slow form below."""
 
 
 def demo(directory: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -29,11 +30,11 @@ def demo(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_demo_runs_its_time_loses_nothing_and_starts_quickly_the_second_time(tmp_path: Path) -> None:
     began_s = time.monotonic()
     first = demo(tmp_path / "demo", "--vehicles", "20", "--for", "8")
-    out, said = first.communicate(timeout=120)
+    out, said = first.communicate(timeout=150)
     assert first.returncode == 0, out + said
     print(f"first demo of 8 s: {time.monotonic() - began_s:.1f} s in all", file=sys.stderr)
     summary = json.loads(out.splitlines()[-1])
@@ -61,10 +62,20 @@ def test_a_demo_runs_its_time_loses_nothing_and_starts_quickly_the_second_time(t
         time.sleep(2)
     finally:
         second.send_signal(signal.SIGINT)
-        out, said = second.communicate(timeout=60)
+        out, said = second.communicate(timeout=120)
     assert second.returncode == 0, said
     assert json.loads(out.splitlines()[-1])["lost"] == 0, "Ctrl-C ends it like the end of its time"
     assert started_s < SECOND_START_S
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_second_start_takes_less_than_fifteen_seconds(tmp_path: Path) -> None:
+    for limit_s in (SECOND_START_S, 15.0):
+        run = demo(tmp_path / "demo", "--vehicles", "20", "--for", "1")
+        started_s = started_after(run)
+        run.communicate(timeout=60)
+        assert started_s < limit_s
 
 
 def started_after(process: subprocess.Popen[str]) -> float:

@@ -6,7 +6,7 @@ import json
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,7 +63,7 @@ async def place(tmp_path: Path, database: Database) -> AsyncIterator[Place]:
     authority = Authority(region, database, notebook, clock, SystemRandom())
     denied = await DenySet.open(database, clock)
     identity = tls.ServerIdentity(tmp_path / "server", client="optional")
-    door = Door(identity, authority, denied, notebook, clock, Limits(handshake_s=0.5, request_s=1.0, requests=3))
+    door = Door(identity, authority, denied, notebook, clock, Limits(handshake_s=2.0, request_s=2.5, requests=3))
     port = await door.start("127.0.0.1", 0)
     yield Place(
         Server("localhost", port), door, region, authority, notebook, region.trust_pem, denied, tmp_path / "server"
@@ -75,6 +75,12 @@ async def place(tmp_path: Path, database: Database) -> AsyncIterator[Place]:
 @pytest.fixture
 def car(place: Place) -> Identity:
     return place.region.identity("vehicle", "VR3UPHNKSKT101604")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 async def enrolled(place: Place, car: Identity, directory: Path, *, birth: bool = False) -> Path:
@@ -217,9 +223,9 @@ def talk(place: Place, folder: Path, sent: bytes, leaf: Path | None = None) -> b
     """Send bytes over TLS, read to the end."""
     (folder / "trust.pem").write_bytes(place.trust_pem)
     context = tls.client_context(leaf or folder, anonymous=leaf is None)
-    with socket.create_connection((place.server.host, place.server.port), 5) as bare:
+    with socket.create_connection((place.server.host, place.server.port), 30) as bare:
         with context.wrap_socket(bare, server_hostname="localhost") as secured:
-            secured.settimeout(5)
+            secured.settimeout(30)
             secured.sendall(sent)
             received = b""
             while chunk := secured.recv(65536):
@@ -233,13 +239,13 @@ def talk(place: Place, folder: Path, sent: bytes, leaf: Path | None = None) -> b
 
 async def test_peers_that_dawdle_or_speak_no_tls_are_dropped_and_audited(place: Place) -> None:
     def dawdle(first: bytes) -> bytes:
-        with socket.create_connection((place.server.host, place.server.port), 5) as bare:
+        with socket.create_connection((place.server.host, place.server.port), 30) as bare:
             bare.sendall(first)
             return bare.recv(1000)
 
     await asyncio.to_thread(dawdle, b"")
     await asyncio.to_thread(dawdle, b"GET / HTTP/1.1\r\n\r\n")
-    await asyncio.sleep(0.1)
+    await until(lambda: len(place.notebook.refused) >= 2)
     assert place.notebook.refused == [
         ("peer:127.0.0.1", "trust.handshake.timeout"),
         ("peer:127.0.0.1", "trust.handshake.plain_text"),
@@ -248,14 +254,14 @@ async def test_peers_that_dawdle_or_speak_no_tls_are_dropped_and_audited(place: 
 
 async def test_one_address_cannot_take_all_places(place: Place, tmp_path: Path) -> None:
     def crowd() -> list[socket.socket]:
-        return [socket.create_connection((place.server.host, place.server.port), 5) for _ in range(25)]
+        return [socket.create_connection((place.server.host, place.server.port), 30) for _ in range(25)]
 
     held = await asyncio.to_thread(crowd)
-    await asyncio.sleep(0.1)
+    await until(lambda: len(place.notebook.refused) >= 5)
     assert [reason for _, reason in place.notebook.refused] == ["est.crowded"] * 5
     for bare in held:
         bare.close()
-    await asyncio.sleep(0.1)
+    await until(lambda: not place.door._open)
     answer = await asyncio.to_thread(talk, place, tmp_path, b"GET /.well-known/est/issuers HTTP/1.1\r\nHost: x\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
 
@@ -273,7 +279,7 @@ async def test_an_issuer_of_another_region_is_refused_in_the_handshake(place: Pl
     (tmp_path / "car" / "trust.pem").write_bytes(place.trust_pem)
     with pytest.raises((OSError, RocadeError)):
         await asyncio.to_thread(talk, place, tmp_path, post("/simplereenroll"), tmp_path / "car")
-    await asyncio.sleep(0.05)
+    await until(lambda: bool(place.notebook.refused))
     assert [reason for _, reason in place.notebook.refused] == ["trust.handshake.issuer_unknown"]
 
 

@@ -126,7 +126,7 @@ async def desk(database: Database, tmp_path: Path) -> AsyncIterator[Desk]:
 @asynccontextmanager
 async def serving(listeners: Listeners) -> AsyncIterator[None]:
     running = asyncio.create_task(listeners.serve())
-    await asyncio.wait_for(listeners.started(), 10)
+    await asyncio.wait_for(listeners.started(), 30)
     yield
     listeners.stop()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, 30)

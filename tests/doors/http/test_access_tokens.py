@@ -125,7 +125,7 @@ async def test_a_token_proves_nobody_over_loopback(reading: Stand) -> None:
         assert (asked.status_code, asked.json().get("error"), asked.json()["code"]) == (
             401, "invalid_client", "access.token.bare")  # fmt: skip
     listeners.stop()
-    await asyncio.wait_for(serving, 10)
+    await asyncio.wait_for(serving, 30)
 
 
 async def test_an_operators_token_reads_but_does_nothing_that_cannot_be_undone(reading: Stand) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "trust/authority/people"))
 
 from authenticator import Authenticator
 from tests.doors.http.conftest import Notes, Unowned
+from tests.ports import free_port
 
 from rocade.core.errors import Misconfigured, RocadeError
 from rocade.core.ports import SystemClock, SystemRandom
@@ -54,9 +54,7 @@ class Foreign:
     """The provider's process; started again it has other keys, as after a rotation."""
 
     def __init__(self, modules: Path, folder: Path, redirect: str, secret: str) -> None:
-        with socket.socket() as held:
-            held.bind(("127.0.0.1", 0))
-            self.port = held.getsockname()[1]
+        self.port = free_port()
         self.issuer = f"http://localhost:{self.port}"
         self._script = folder / "provider.mjs"
         shutil.copyfile(HERE / "oidc_provider.mjs", self._script)
@@ -151,13 +149,13 @@ async def stand(
     )
     listeners = Listeners(app, SystemRandom(), pages=sockets)
     running = asyncio.create_task(listeners.serve())
-    await asyncio.wait_for(listeners.started(), 10)
+    await asyncio.wait_for(listeners.started(), 30)
     try:
         yield Stand(people, provider, foreign, audit, address)
     finally:
         foreign.stop()
         listeners.stop()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 30)
         await provider.close()
 
 

@@ -39,10 +39,10 @@ async def served(stand: Any) -> AsyncIterator[tuple[str, str]]:
     )
     listeners = Listeners(app, SystemRandom(), pages=pages, public=[public], public_tls=context, public_host=HOST)
     serving = asyncio.create_task(listeners.serve())
-    await asyncio.wait_for(listeners.started(), 10)
+    await asyncio.wait_for(listeners.started(), 30)
     yield f"http://localhost:{pages[0].getsockname()[1]}", f"https://localhost:{public.getsockname()[1]}"
     listeners.stop()
-    await asyncio.wait_for(serving, 10)
+    await asyncio.wait_for(serving, 30)
 
 
 CASES = [

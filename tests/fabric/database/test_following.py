@@ -42,7 +42,7 @@ async def following(database: Database, reader: Reader, poll_s: float) -> AsyncI
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 8.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.01)
@@ -74,7 +74,7 @@ async def test_a_lost_connection_and_a_fault_of_the_reader_end_nothing(table: Da
         reader.is_broken = True
         await asyncio.sleep(0.2)
         reader.is_broken = False
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             while True:
                 with contextlib.suppress(asyncpg.PostgresError, OSError):
                     await table.pool.execute("UPDATE followed SET n = 4")
