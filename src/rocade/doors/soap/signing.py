@@ -18,7 +18,7 @@ from lxml import etree
 
 from rocade.core.ports import Random
 from rocade.doors.soap import names
-from rocade.doors.soap.parsing import Element
+from rocade.wire.strict_xml import Element
 
 type SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 

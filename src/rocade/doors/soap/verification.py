@@ -1,6 +1,6 @@
 """The strict WS-Security check: an envelope in, what was really signed and by whom out, or a refusal with its own code.
 
-The flow: `parsing` -> the shape of the envelope (one Body, Header, Security, Signature, Timestamp, token; each where it
+The flow: `wire.strict_xml` -> the shape of the envelope (one Body, Header, Security, Signature, Timestamp, token; each where it
 belongs) -> the shape of the signature (algorithms, transforms, references) -> each reference names one of the few elements
 that may be signed, *the very element found at its place*, not whatever an id search finds -> digests -> certificate ->
 signature -> time -> replay. Body and Timestamp must be signed. The caller gets the content of the Body as a subtree of its
@@ -30,8 +30,8 @@ from lxml import etree
 from rocade.core.errors import Refused
 from rocade.core.ports import Clock
 from rocade.doors.soap import names
-from rocade.doors.soap.parsing import Element, parse
 from rocade.doors.soap.signers import Key, Signer, Signers
+from rocade.wire.strict_xml import Element, parse
 
 LIFE_LIMIT_S = 600
 LEEWAY_S = 120

@@ -3,14 +3,14 @@
 In order: size; one spelling of text only (UTF-8, no UTF-16 or UTF-7, no NUL); no comment, processing instruction or DTD
 anywhere (a comment inside a signed text leaves the signature valid and cuts what a program reads); counts of elements and
 attributes, before a parser spends memory on them; then libxml2 without entities, network or its "huge" mode; depth; one
-use of each id. Codes: `soap.*`. Cost: 0.05 ms for 4 KB, most of it the parser.
+use of each id. Codes: `xml.*`. Cost: 0.05 ms for 4 KB, most of it the parser.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from lxml import etree
 
@@ -18,10 +18,19 @@ from rocade.core.errors import Refused
 
 type Element = etree._Element
 
-SIZE_LIMIT_BYTES = 1 << 20
-ELEMENT_LIMIT = 5_000
-ATTRIBUTE_LIMIT = 2_000
 DEPTH_LIMIT = 32
+
+
+class Limits(NamedTuple):
+    size_bytes: int = 1 << 20
+    elements: int = 5_000
+    attributes: int = 2_000
+
+
+MESSAGE = Limits()
+"""One message."""
+FILE = Limits(64 << 20, 2_000_000, 2_000_000)
+"""A file of many rows."""
 
 _MARKUP = re.compile(rb"<!\[CDATA\[.*?\]\]>|<!--|<!|<\?", re.DOTALL)
 _DECLARATION = re.compile(rb"<\?xml\s[^>?]*\?>")
@@ -43,35 +52,35 @@ _IDS = etree.XPath(
 )
 
 
-def parse(content: bytes, charset: str = "") -> Element:
+def parse(content: bytes, charset: str = "", limits: Limits = MESSAGE) -> Element:
     """The root of a document that passes; `charset` is what the transport claims, "" where it claims nothing.
 
-    Raises: Refused `soap.size`, `soap.encoding`, `soap.comment`, `soap.instruction`, `soap.dtd`, `soap.elements`,
-    `soap.attributes`, `soap.depth`, `soap.malformed`, `soap.id.duplicate`.
+    Raises: Refused `xml.size`, `xml.encoding`, `xml.comment`, `xml.instruction`, `xml.dtd`, `xml.elements`,
+    `xml.attributes`, `xml.depth`, `xml.malformed`, `xml.id.duplicate`.
     """
-    if len(content) > SIZE_LIMIT_BYTES:
-        raise Refused("soap.size", f"an envelope may have {SIZE_LIMIT_BYTES} bytes")
+    if len(content) > limits.size_bytes:
+        raise Refused("xml.size", f"the document may have {limits.size_bytes} bytes")
     _check_text(content, charset)
     _check_markup(content)
-    if content.count(b"<") > 2 * ELEMENT_LIMIT:
-        raise Refused("soap.elements", f"an envelope may have {ELEMENT_LIMIT} elements")
-    if content.count(b"=") - content.count(b"=<") > ATTRIBUTE_LIMIT and _attributes(content) > ATTRIBUTE_LIMIT:
-        raise Refused("soap.attributes", f"an envelope may have {ATTRIBUTE_LIMIT} attributes")
+    if content.count(b"<") > 2 * limits.elements:
+        raise Refused("xml.elements", f"the document may have {limits.elements} elements")
+    if content.count(b"=") > limits.attributes and _attributes(content) > limits.attributes:
+        raise Refused("xml.attributes", f"the document may have {limits.attributes} attributes")
     try:
         root = etree.fromstring(content, _PARSER)
     except etree.XMLSyntaxError as error:
         if "depth" in str(error):
             raise _too_deep() from None
-        raise Refused("soap.malformed", "the envelope is not well-formed XML") from None
+        raise Refused("xml.malformed", "the document is not well-formed XML") from None
     except ValueError:
-        raise Refused("soap.malformed", "the envelope is not well-formed XML") from None
+        raise Refused("xml.malformed", "the document is not well-formed XML") from None
     if root.getroottree().docinfo.doctype:
         raise _dtd()
     if _TOO_DEEP(root):
         raise _too_deep()
     ids = cast("Sequence[Any]", _IDS(root))
     if len(ids) != len({str(one).strip() for one in ids}):
-        raise Refused("soap.id.duplicate", "two elements of the envelope have the same id")
+        raise Refused("xml.id.duplicate", "two elements of the document have the same id")
     return root
 
 
@@ -81,11 +90,11 @@ def _check_text(content: bytes, charset: str) -> None:
     named = _ENCODING.search(declared[0]) if declared else None
     names = {charset.strip("\"' ").lower() or "utf-8", (named[1].decode().lower() if named else "utf-8")}
     if names - {"utf-8", "utf8"} or b"\x00" in content:
-        raise Refused("soap.encoding", "send UTF-8, and say so; other encodings are not read")
+        raise Refused("xml.encoding", "send UTF-8, and say so; other encodings are not read")
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Refused("soap.encoding", f"byte {error.start} is not UTF-8") from None
+        raise Refused("xml.encoding", f"byte {error.start} is not UTF-8") from None
 
 
 def _check_markup(content: bytes) -> None:
@@ -97,9 +106,9 @@ def _check_markup(content: bytes) -> None:
         if start.startswith(b"<![CDATA["):
             continue
         if start == b"<!--":
-            raise Refused("soap.comment", "comments are not allowed in an envelope")
+            raise Refused("xml.comment", "comments are not allowed here")
         if start == b"<?":
-            raise Refused("soap.instruction", "processing instructions are not allowed in an envelope")
+            raise Refused("xml.instruction", "processing instructions are not allowed here")
         raise _dtd()
 
 
@@ -109,8 +118,8 @@ def _attributes(content: bytes) -> int:
 
 
 def _dtd() -> Refused:
-    return Refused("soap.dtd", "document types and entities are not allowed in an envelope")
+    return Refused("xml.dtd", "document types and entities are not allowed here")
 
 
 def _too_deep() -> Refused:
-    return Refused("soap.depth", f"elements of an envelope may be nested {DEPTH_LIMIT} deep")
+    return Refused("xml.depth", f"elements may be nested {DEPTH_LIMIT} deep")
