@@ -19,8 +19,8 @@ from litestar import Litestar
 
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import Random
+from rocade.doors.handshake import Securing
 from rocade.doors.http.access import Access
-from rocade.doors.http.handshake import Securing
 from rocade.doors.http.peer import PeerCertificateProtocol
 from rocade.doors.http.shell import Shell
 

@@ -1,4 +1,4 @@
-"""TLS for the API listener, done here and not by the server, so that a refused handshake can be audited.
+"""TLS for uvicorn listeners, done here and not by the server, so that a refused handshake can be audited.
 
 asyncio hides failed handshakes from the application. A connection therefore starts in clear, `start_tls` runs at once
 with the certificate of the moment (which is how a rolled one is taken up without restart), and only a secured
