@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from tests.services.prices.conftest import DAY_US, LIST, NOW_US, SetClock, new_holder, publish
 
-import msgspec
-
 from rocade.services.prices import Lists
 from rocade.trust.identity import envelope
 from rocade.trust.identity.keys import PrivateKey, key_id
-from rocade.wire.prices import HEAD_TYPE, KEY_TYPE, Head, Tree, changed_leaves, keyring, open_blob, unpack, unwrap_key
+from rocade.wire.prices import (
+    HEAD_TYPE,
+    KEY_TYPE,
+    Head,
+    Tree,
+    changed_leaves,
+    open_blob,
+    open_key,
+    open_marks,
+    read_letter,
+    unpack,
+)
 
 FIRST = "ref;price;label\n7701;12,50;Filter\n7702;3.00;Belt\n7703;1 200,00;Pump\n"
 
@@ -29,14 +39,14 @@ async def test_a_published_file_reaches_a_holder_by_files_keys_and_head_alone(
 
     holder = new_holder()
     await lists.announce_keys("FR-1", [(holder.public_key().public_bytes_raw(), clock.us + DAY_US)])
-    ring = keyring.decode(await lists.wrap("FR-1", LIST))
+    letter = read_letter(await lists.wrap("FR-1", LIST))
     root = root_key.public_key()
-    der = envelope.unseal(KEY_TYPE, ring.signer.encode(), {key_id(root).hex(): root})
+    der = envelope.unseal(KEY_TYPE, letter.signers[0].encode(), {key_id(root).hex(): root})
     signer = load_der_public_key(der)
     assert isinstance(signer, ec.EllipticCurvePublicKey)
     signed = await lists.head(LIST)
     head = msgspec.json.decode(envelope.unseal(HEAD_TYPE, signed, {key_id(signer).hex(): signer}), type=Head)
-    keys = {one.epoch: unwrap_key(one.raw, holder, LIST, one.epoch) for one in ring.keys}
+    keys = {one.epoch: open_key(one, [holder]) for one in letter.keys}
 
     tree, prices = Tree(), np.empty(0, np.int64)
     for blob in (head.snapshot,) if head.snapshot.to_seq == head.seq else (head.snapshot, head.blob):
@@ -45,7 +55,7 @@ async def test_a_published_file_reaches_a_holder_by_files_keys_and_head_alone(
     assert tree.root.hex() == head.state_root
     assert head.seq == 2
     assert head.parts == 4
-    assert len(keyring.open_marks(ring.marks[0], holder, LIST, "FR-1")) == 48
+    assert len(open_marks(letter.marks[0], [holder], "FR-1")) == 48
 
 
 @pytest.mark.parametrize(

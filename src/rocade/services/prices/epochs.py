@@ -17,9 +17,7 @@ from rocade.services.prices import errors, store
 from rocade.services.prices.acting import Acts
 from rocade.services.prices.marks import marks_of, read_pattern
 from rocade.services.prices.model import PriceList
-from rocade.wire.prices import keyring, wrap_key
-from rocade.wire.prices.keyring import Keyring
-from rocade.wire.prices.model import Head
+from rocade.wire.prices import EpochLetter, Head, WrappedKey, seal_marks, wrap_key, write_letter
 
 KEYS_LIMIT = 4
 SALT_BYTES = 32
@@ -60,7 +58,7 @@ class Epochs(Acts):
             await self.record("prices.keys", f"dealer:{site}", f"site:{site}", keys=len(good))
 
     async def wrap(self, site: str, list_id: str) -> bytes:
-        """The keyring of a point of sale for a list: the body of `down/epoch`.
+        """The letter to a point of sale with the keys and marks of a list: the body of `down/epoch`.
 
         Raises: Refused `prices.list.unknown`, `prices.entitlement.missing`, `prices.encryption.missing`.
         """
@@ -77,18 +75,18 @@ class Epochs(Acts):
         holders = [_load(key) for key in raw]
         signed, salts = await store.head(self.pool, about.number), await store.salts(self.pool, about.number)
         wanted = _epochs_of(signed) if signed else set(salts)
-        wrapped = [
-            keyring.wrapped(
-                epoch, to, wrap_key(self.signing.epoch_key(list_id, epoch, salts[epoch]), to, list_id, epoch)
-            )
-            for epoch in sorted(wanted & salts.keys())
-            for to in holders
+        keys = [
+            (epoch, self.signing.epoch_key(list_id, epoch, salts[epoch])) for epoch in sorted(wanted & salts.keys())
         ]
+        wrapped = tuple(
+            WrappedKey(list_id, epoch, tuple(wrap_key(key, to, list_id, epoch) for to in holders))
+            for epoch, key in keys
+        )
         await store.add_epoch_sites(self.pool, about.number, about.epoch, [site])
         pattern = await store.pattern(self.pool, about.number)
-        marks = marks_of(self.signing, read_pattern(pattern), list_id, site) if pattern else ()
-        sealed = tuple(keyring.seal_marks(marks, to, list_id, site) for to in holders) if marks else ()
-        return keyring.encode(Keyring(list_id, self.signing.statement, tuple(wrapped), sealed))
+        drawn = marks_of(self.signing, read_pattern(pattern), list_id, site) if pattern else ()
+        sealed = (seal_marks(drawn, holders, list_id, site),) if drawn else ()
+        return write_letter(EpochLetter(wrapped, (self.signing.statement,), sealed))
 
     async def turn(self, list_id: str, actor: str, reason: str) -> int:
         """Begin a new epoch now: the next release's files are sealed with a key that only those entitled then are given."""

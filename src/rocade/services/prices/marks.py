@@ -15,7 +15,7 @@ import msgspec
 
 from rocade.services.prices.signing import Signing
 from rocade.services.prices.state import NONE, State
-from rocade.wire.prices.keyring import Mark
+from rocade.wire.prices import Mark
 
 MARKS = 48
 """A fifth of a list keeps ten of them; the chance that fewer than three stay is one in a thousand."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rocade.wire.prices.leaves import HASH_BYTES, Leaves, changed_leaves
 from rocade.wire.prices.letters import EpochLetter, WrappedKey, open_key, read_letter, write_letter
+from rocade.wire.prices.marks import Mark, SealedMarks, open_marks, seal_marks
 from rocade.wire.prices.model import (
     HEAD_TYPE,
     KEY_TYPE,
@@ -42,18 +43,22 @@ __all__ = [
     "Ints",
     "Leaves",
     "Limits",
+    "Mark",
     "Part",
     "Priced",
     "Release",
+    "SealedMarks",
     "Tree",
     "WrappedKey",
     "changed_leaves",
     "check_blob",
     "open_blob",
     "open_key",
+    "open_marks",
     "pack",
     "read_letter",
     "seal_blob",
+    "seal_marks",
     "unpack",
     "unpack_blocks",
     "unwrap_key",

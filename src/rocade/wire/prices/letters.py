@@ -12,6 +12,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from rocade.core.errors import Refused
+from rocade.wire.prices.marks import SealedMarks
 from rocade.wire.prices.sealing import unwrap_key
 
 
@@ -24,10 +25,11 @@ class WrappedKey(msgspec.Struct, frozen=True, rename={"list_id": "list"}):
 
 
 class EpochLetter(msgspec.Struct, frozen=True):
-    """What a holder gets; `signers` are envelopes, each a JSON text."""
+    """What a holder gets; `signers` are envelopes, each a JSON text; `marks` are for his exports (`marks`)."""
 
     keys: tuple[WrappedKey, ...] = ()
     signers: tuple[str, ...] = ()
+    marks: tuple[SealedMarks, ...] = ()
 
 
 def write_letter(letter: EpochLetter) -> bytes:
