@@ -144,7 +144,9 @@ class Access:
             raise Refused("trust.certificate.revoked", "the client certificate was revoked; enrol again")
         return principal, thumb
 
-    async def admit(self, scope: Any, act: Act, ref: int | None = None) -> Permit:
+    async def admit(
+        self, scope: Any, act: Act, ref: int | None = None, *, site: str | None = None, brand: str = ""
+    ) -> Permit:
         """The permit for one request; a refusal is audited.
 
         Raises: Refused `access.missing` (nobody proven), `gate.denied`, `gate.touch`, or what `identify` raises.
@@ -154,31 +156,48 @@ class Access:
             principal = await self._identified(scope, act)
             if act.of == "nothing":
                 return Permit(principal, act, "", Right())
-            permit = self._permit(scope, principal, act, ref, touched=await self._is_touched(scope, act))
+            touched = await self._is_touched(scope, act)
+            permit = self._permit(scope, principal, act, ref, touched=touched, site=site, brand=brand)
             if ref is not None and act.classes:
                 self.note_look(permit, ref, _asked_signals(scope))
             return permit
         except Refused as refusal:
             missing = str(refusal.facts.get("missing", ""))
-            self.note_refusal(principal.id, refusal.code, act, ref, scope.get("rocade.request_id", ""), missing)
+            request_id = scope.get("rocade.request_id", "")
+            self.note_refusal(principal.id, refusal.code, act, ref, request_id, missing, site)
             raise
 
-    async def recheck(self, scope: Any, act: Act, ref: int | None = None, *, is_look: bool = False) -> None:
+    async def recheck(
+        self, scope: Any, act: Act, ref: int | None = None, *, is_look: bool = False, site: str | None = None,
+        brand: str = "",
+    ) -> None:  # fmt: skip
         """Prove the caller and ask the gate once more, for a request that is still being answered; `is_look`: note it again.
 
         Raises: as `admit`; nothing is audited.
         """
         principal = await self._identified(scope, act)
         if act.of != "nothing":
-            permit = self._permit(scope, principal, act, ref, touched=act.needs_touch)
+            permit = self._permit(scope, principal, act, ref, touched=act.needs_touch, site=site, brand=brand)
             if is_look and ref is not None and act.classes:
                 self.note_look(permit, ref, _asked_signals(scope))
 
-    def _permit(self, scope: Any, principal: Principal, act: Act, ref: int | None, *, touched: bool) -> Permit:
+    def _permit(
+        self,
+        scope: Any,
+        principal: Principal,
+        act: Act,
+        ref: int | None,
+        *,
+        touched: bool,
+        site: str | None,
+        brand: str,
+    ) -> Permit:
         if principal.kind == "nobody":
             raise Refused("access.missing", "sign in, or send a client certificate")
         purpose, now_us = _purpose(scope, principal), self._clock.now_us()
-        return self.gate.permit(principal, act, ref=ref, purpose=purpose, at_us=now_us, touched=touched)
+        return self.gate.permit(
+            principal, act, ref=ref, purpose=purpose, at_us=now_us, touched=touched, site=site, brand=brand
+        )
 
     async def _identified(self, scope: Any, act: Act) -> Principal:
         """An open route greets who is known and takes everybody else as nobody."""
@@ -197,10 +216,13 @@ class Access:
         await self._sessions.redeem_touch(secret_of(scope), touch, act.name, subject_of(scope))
         return True
 
-    def would_allow(self, principal: Principal, act: Act, ref: int | None, purpose: str) -> bool:
+    def would_allow(
+        self, principal: Principal, act: Act, ref: int | None, purpose: str, site: str | None = None, brand: str = ""
+    ) -> bool:
         """Whether the gate would allow this now, if need be after a touch. For what is offered; nothing is audited."""
+        now_us = self._clock.now_us()
         try:
-            self.gate.permit(principal, act, ref=ref, purpose=purpose, at_us=self._clock.now_us())
+            self.gate.permit(principal, act, ref=ref, purpose=purpose, at_us=now_us, site=site, brand=brand)
         except Refused as refusal:
             return refusal.code == "gate.touch"
         return True
@@ -228,6 +250,7 @@ class Access:
         ref: int | None = None,
         request_id: str = "",
         missing: str = "",
+        site: str | None = None,
     ) -> None:
         """Audit a refused handshake or request; nothing the peer claimed is repeated."""
         facts: dict[str, str | int | float] = {"request": request_id} if request_id else {}
@@ -235,7 +258,7 @@ class Access:
             facts["act"] = act.name
         if missing:
             facts["missing"] = missing
-        subject = f"vehicle:{ref}" if ref is not None else "http"
+        subject = f"vehicle:{ref}" if ref is not None else f"site:{site[:64]}" if site is not None else "http"
         self._audit.note(AuditEntry(self._clock.now_us(), actor, "http.access", subject, "refused", code, facts))
 
 
@@ -250,7 +273,8 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         raise Refused("http.path.unknown", "numbers in a path have at most 63 bits")
     ref = connection.path_params.get("ref") if act.of == "vehicle" else None
     cast("dict[str, Any]", connection.scope)["rocade.purpose"] = handler.opt.get("purpose", "")
-    permit = await access.admit(connection.scope, act, ref)
+    site, brand = site_of(connection) if act.of == "site" else (None, "")
+    permit = await access.admit(connection.scope, act, ref, site=site, brand=brand)
     cast("dict[str, Any]", connection.scope)["rocade.permit"] = permit
 
 
@@ -259,9 +283,17 @@ def permit_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Permit:
     return cast("Permit", cast("dict[str, Any]", connection.scope)["rocade.permit"])
 
 
-async def require(connection: ASGIConnection[Any, Any, Any, Any], act: Act, ref: int | None = None) -> Permit:
+def site_of(connection: ASGIConnection[Any, Any, Any, Any]) -> tuple[str | None, str]:
+    """The point of sale and the brand a path names."""
+    return connection.path_params.get("site"), connection.path_params.get("brand", "")
+
+
+async def require(
+    connection: ASGIConnection[Any, Any, Any, Any], act: Act, ref: int | None = None, *, site: str | None = None,
+    brand: str = "",
+) -> Permit:  # fmt: skip
     """Ask for a second act in the middle of a handler. Raises: as the guard."""
-    return await cast("Access", connection.app.state.access).admit(connection.scope, act, ref)
+    return await cast("Access", connection.app.state.access).admit(connection.scope, act, ref, site=site, brand=brand)
 
 
 def signed_in(connection: ASGIConnection[Any, Any, Any, Any]) -> Session | None:

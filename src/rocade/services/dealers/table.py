@@ -23,6 +23,7 @@ from rocade.fabric.database import Database
 from rocade.fabric.database.following import follow
 from rocade.services.dealers import errors, store
 from rocade.services.dealers.model import BrandAt, Delegation, NationalException, Role, Site
+from rocade.trust.authority.gate import Principal, SiteRight
 
 STALE_S = 10.0
 
@@ -155,6 +156,17 @@ class SiteTable:
         if self.is_stale:
             return []
         return [one for one in self._roles.get(person, ()) if one.from_us <= at_us < one.until_us]
+
+    def site_right(self, principal: Principal, site: str, brand: str, at_us: int) -> SiteRight:
+        """What the gate asks: whose machine, which roles, which delegations. Implements `gate.SiteRights`."""
+        if site not in self._sites:
+            return SiteRight()
+        if principal.kind == "person":
+            return SiteRight(roles=self.roles(principal.id, site, at_us, brand))
+        kind, _, id = principal.recipient.partition(":")
+        if kind == "dealer":
+            return SiteRight(is_self=id == site)
+        return SiteRight(delegated=self.delegated(id, site, at_us) if kind == "partner" else frozenset())
 
     # --- checks, each with its own refusal -----------------------------------------------------------------------------
 

@@ -11,7 +11,18 @@ import pytest
 from rocade.core import data_classes
 from rocade.core.errors import Misconfigured, Refused, Unavailable
 from rocade.core.identifiers import Identity
-from rocade.trust.authority.gate import DUTIES, Act, Engine, Gate, Principal, Right, acts, nobody, of_certificate
+from rocade.trust.authority.gate import (
+    DUTIES,
+    Act,
+    Engine,
+    Gate,
+    Principal,
+    Right,
+    SiteRight,
+    acts,
+    nobody,
+    of_certificate,
+)
 from rocade.trust.authority.gate.asked import ask
 from rocade.trust.authority.gate.engine import policy_texts
 
@@ -120,6 +131,73 @@ def test_an_attack_is_refused_touched_or_not(attack: str, engine: Engine) -> Non
         with pytest.raises(Refused) as refusal:
             Gate("eu", Fixed(right), engine).permit(principal, act, ref=1, purpose=purpose, at_us=0, touched=touched)
         assert refusal.value.code == "gate.denied"
+
+
+ROLES = {"manager", "sales", "after-sales", "parts", "accounts"}
+DELEGATED = {"install", "renew", "restart", "health"}
+EVERYTHING = SiteRight(is_self=False, roles=frozenset(ROLES), delegated=frozenset({*DELEGATED, "read", "prices.read"}))
+MACHINE = of_certificate(Identity("rocade.test", "eu", "dealer", "FR-1-1"))
+SITE_ATTACKS = {
+    "a provider who reads prices": (PARTNER, acts.READ_SITE_PRICES, EVERYTHING),
+    "a provider who reads messages": (PARTNER, acts.READ_SITE_MESSAGES, EVERYTHING),
+    "a provider who sends a message": (PARTNER, acts.SEND_SITE_MESSAGE, EVERYTHING),
+    "a provider who moves money": (PARTNER, acts.SEND_SITE_MONEY, EVERYTHING),
+    "a provider who takes the one-time code": (PARTNER, acts.JOIN_SITE, EVERYTHING),
+    "a provider who delegates further": (PARTNER, acts.DELEGATE, EVERYTHING),
+    "a provider who gives roles": (PARTNER, acts.CHANGE_SITE_PEOPLE, EVERYTHING),
+    "a provider's token": (changed(TOKEN), acts.READ_SITE_MESSAGES, EVERYTHING),
+    "a provider who was given something else": (PARTNER, acts.RESTART_AGENT, SiteRight(delegated=frozenset({"renew"}))),
+    "an operator with every duty who reads messages": (CLI, acts.READ_SITE_MESSAGES, EVERYTHING),
+    "a signed-in operator who reads prices": (STAFF, acts.READ_SITE_PRICES, SiteRight()),
+    "another site's machine": (MACHINE, acts.READ_SITE_PRICES, SiteRight()),
+    "a site's machine that gives roles": (MACHINE, acts.CHANGE_SITE_PEOPLE, SiteRight(is_self=True)),
+    "a site's machine of another region": (changed(MACHINE, region="cn"), acts.SEE_SITE, SiteRight(is_self=True)),
+    "a seller who moves money": (OWNER, acts.SEND_SITE_MONEY, SiteRight(roles=frozenset({"sales", "parts"}))),
+    "a role nobody knows": (OWNER, acts.READ_SITE_PRICES, SiteRight(roles=frozenset({"owner"}))),
+    "a manager of another region": (changed(OWNER, region="cn"), acts.READ_SITE_PRICES, EVERYTHING),
+    "nobody with roles": (changed(nobody("peer:1"), region="eu"), acts.SEE_SITE, EVERYTHING),
+    "a manager by link who delegates": (changed(OWNER, means="link"), acts.DELEGATE, EVERYTHING),
+    "a service": (of_certificate(Identity("rocade.test", "eu", "service", "s")), acts.SEE_SITE, EVERYTHING),
+}  # fmt: skip
+
+
+class Tied(Fixed):
+    """What ties anybody to any site."""
+
+    def __init__(self, tie: SiteRight) -> None:
+        super().__init__(ALL)
+        self.tie = tie
+
+    def site_right(self, principal: Principal, site: str, brand: str, at_us: int) -> SiteRight:
+        return self.tie
+
+
+@pytest.mark.parametrize("attack", SITE_ATTACKS)
+def test_an_attack_at_a_point_of_sale_is_refused_touched_or_not(attack: str, engine: Engine) -> None:
+    principal, act, tie = SITE_ATTACKS[attack]
+    told = Tied(tie)
+    for touched in (False, True):
+        with pytest.raises(Refused, match=r"^gate\.denied"):
+            Gate("eu", told, engine, told).permit(
+                principal, act, site="FR-1-1", purpose="insurance", at_us=0, touched=touched
+            )
+
+
+def test_an_act_at_a_point_of_sale_that_names_none_is_refused(engine: Engine) -> None:
+    told = Tied(SiteRight(is_self=True))
+    with pytest.raises(Refused, match=r"^gate\.denied"):
+        Gate("eu", told, engine, told).permit(MACHINE, acts.SEE_SITE, purpose="", at_us=0)
+    with pytest.raises(Refused, match=r"^gate\.denied"):
+        Gate("eu", told, engine).permit(MACHINE, acts.SEE_SITE, site="FR-1-1", purpose="", at_us=0)
+    assert Gate("eu", told, engine, told).permit(MACHINE, acts.SEE_SITE, site="FR-1-1", purpose="", at_us=0)
+
+
+def test_an_act_for_providers_that_names_nothing_is_open_to_none(engine: Engine) -> None:
+    """Cedar says that a set contains all of an empty one."""
+    told = Tied(SiteRight(delegated=frozenset(DELEGATED)))
+    nameless = msgspec.structs.replace(acts.RESTART_AGENT, classes=())
+    with pytest.raises(Refused, match=r"^gate\.denied"):
+        Gate("eu", told, engine, told).permit(PARTNER, nameless, site="FR-1-1", purpose="", at_us=0)
 
 
 SEVERAL = {
@@ -241,6 +319,11 @@ def test_only_allow_is_allow(said: str, engine: Engine, monkeypatch: pytest.Monk
 def test_every_look_needs_classes_and_every_act_a_known_group() -> None:
     for act in acts.ACTS.values():
         assert act.by in acts.GROUPS, act.name
+        assert act.of in {"nothing", "region", "vehicle", "account", "site"}
+        if act.of == "site":
+            known = ROLES if act.by == "site_business" else DELEGATED
+            assert set(act.classes) <= known, act.name
+            assert act.classes or act.by in {"site_look", "site_lead"}, f"{act.name} names nobody it is for"
+            continue
         assert bool(act.classes) == (act.by in {"look", "desk"}), f"{act.name}: looks name classes, nothing else does"
         assert set(act.classes) <= {"*", *data_classes.DATA_CLASSES}
-        assert act.of in {"nothing", "region", "vehicle", "account"}

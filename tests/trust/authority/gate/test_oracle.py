@@ -17,13 +17,15 @@ import msgspec
 import pytest
 
 from rocade.core import data_classes
-from rocade.trust.authority.gate import Act, Engine, Principal, Right, acts
-from rocade.trust.authority.gate.asked import KINDS, RESOURCES, AccountFacts, Asked, Proof, VehicleFacts, ask
+from rocade.trust.authority.gate import Act, Engine, Principal, Right, SiteRight, acts
+from rocade.trust.authority.gate.asked import KINDS, RESOURCES, AccountFacts, Asked, Proof, SiteFacts, VehicleFacts, ask
 from rocade.trust.authority.gate.engine import FILES, policy_texts
 
 SEED = int(os.environ.get("ROCADE_SEED") or time.time_ns() % 2**32)
 HERE = "eu"
 DUTIES = ("support", "security", "release")
+STAFF = ("manager", "sales", "after-sales", "parts", "accounts", "cleaner")
+DELEGATED = ("install", "renew", "restart", "health")
 PURPOSES = ("own", "operation", "support", "insurance", "charging")
 
 
@@ -34,10 +36,13 @@ class Case(msgspec.Struct, frozen=True):
     purpose: str
     touched: bool
     is_own: bool
+    at_site: SiteRight
 
 
-def oracle(who: Principal, act: Act, right: Right, purpose: str, touched: bool, is_own: bool) -> bool:
-    """Who may do what, in thirty lines of Python."""
+def oracle(
+    who: Principal, act: Act, right: Right, purpose: str, touched: bool, is_own: bool, at_site: SiteRight
+) -> bool:
+    """Who may do what, in forty lines of Python."""
     if act.of == "nothing":
         return True
     is_cli = who.kind == "operator" and who.means == "certificate"
@@ -50,6 +55,8 @@ def oracle(who: Principal, act: Act, right: Right, purpose: str, touched: bool, 
         is_known = act.by == "known" and who.kind in {"person", "operator", "partner", "dealer"}
         scrapes = act.name == "metrics.read" and (who.kind, who.means) == ("service", "certificate")
         return is_known or scrapes or act.by in duties or (act.by == "operators" and bool(duties))
+    if act.of == "site":
+        return at(who, act, at_site, duties)
     if who.means == "token" and purpose not in who.purposes:
         return False
     is_look, tie = act.by in {"look", "desk"}, right.relation if who.kind == "person" else ""
@@ -70,6 +77,21 @@ def oracle(who: Principal, act: Act, right: Right, purpose: str, touched: bool, 
     return tie == "driver" or (right.relation == "none" and right.is_owned and is_recipient)
 
 
+def at(who: Principal, act: Act, tie: SiteRight, duties: set[str]) -> bool:
+    """Who may do what at a point of sale."""
+    is_look, is_business, wanted = act.by == "site_look", act.by == "site_business", set(act.classes)
+    if who.kind == "dealer":
+        return tie.is_self and (is_look or is_business)
+    if who.kind == "partner":
+        has = tie.delegated and wanted <= tie.delegated
+        return bool(has) and (is_look or act.by == "site_run")
+    if is_business:
+        return who.kind == "person" and bool(tie.roles & wanted)
+    is_staff = who.kind == "person" and (bool(tie.roles) if is_look else "manager" in tie.roles)
+    needed = {"site_look": set(DUTIES), "site_run": {"support"}, "site_lead": {"security"}}[act.by]
+    return is_staff or bool(duties & needed)
+
+
 def draw(random_: random.Random) -> Case:
     """A request of which each part is likely enough to matter."""
     pick = random_.choice
@@ -78,11 +100,14 @@ def draw(random_: random.Random) -> Case:
     duties = frozenset(random_.sample((*DUTIES, "cleaning"), pick((0, 0, 1, 1, 2, 3))))
     purposes = frozenset(random_.sample(PURPOSES, pick((0, 1, 2, 4))))
     who = Principal(kind, "one", "one", means, pick((HERE,) * 12 + ("cn", "")), duties, purposes)
-    of = pick(("vehicle",) * 5 + ("region",) * 3 + ("account", "nothing"))
+    of = pick(("vehicle",) * 5 + ("region",) * 3 + ("site",) * 4 + ("account", "nothing"))
     relation = pick(("none", "none", "none", "owner", "former", "driver", "thief"))
     classes = pick((0, data_classes.ALL, random_.getrandbits(7), random_.getrandbits(7) | 6))
     right = Right(relation, classes, "", is_owned=random_.random() < 0.6)
-    return Case(who, pick(pick(BY_OF[of])), right, pick(PURPOSES), random_.random() < 0.5, random_.random() < 0.5)
+    roles, given = (frozenset(random_.sample(words, pick((0, 1, 1, 2)))) for words in (STAFF, DELEGATED))
+    at_site = SiteRight(random_.random() < 0.5, roles, given)
+    touched, is_own = random_.random() < 0.5, random_.random() < 0.5
+    return Case(who, pick(pick(BY_OF[of])), right, pick(PURPOSES), touched, is_own, at_site)
 
 
 BY_OF = {
@@ -95,7 +120,8 @@ BY_OF["region"].append([acts.READ_METRICS])
 
 def question(case: Case) -> Asked:
     return ask(
-        case.who, case.act, case.right, HERE, case.purpose, touched=case.touched and case.act.needs_touch, is_own=case.is_own
+        case.who, case.act, case.right, HERE, case.purpose, touched=case.touched and case.act.needs_touch, is_own=case.is_own,
+        at_site=case.at_site,
     )  # fmt: skip
 
 
@@ -205,7 +231,7 @@ def opened_by_removal(allows: Callable[[Asked], bool], count: int) -> tuple[list
 
 
 ATTRIBUTES = {
-    field.name for shape in (Proof, VehicleFacts, AccountFacts) for field in msgspec.structs.fields(shape)
+    field.name for shape in (Proof, VehicleFacts, AccountFacts, SiteFacts) for field in msgspec.structs.fields(shape)
 }  # fmt: skip
 
 
@@ -251,6 +277,9 @@ def _weaker(case: Case) -> Iterator[Case]:
         yield replace(case, right=replace(right, classes=right.classes & ~data_classes.bit(name)))
     yield replace(case, touched=False)
     yield replace(case, is_own=False)
+    yield replace(case, at_site=SiteRight())
+    for role in case.at_site.roles:
+        yield replace(case, at_site=replace(case.at_site, roles=case.at_site.roles - {role}))
     yield replace(case, right=replace(right, is_owned=True, classes=0, relation="none"))
     if who.means == "passkey":
         yield replace(case, who=replace(who, means="link"))

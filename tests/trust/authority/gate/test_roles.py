@@ -11,7 +11,7 @@ import pytest
 from rocade.core import data_classes
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
-from rocade.trust.authority.gate import DUTIES, Engine, Gate, Principal, Right, acts, nobody, of_certificate
+from rocade.trust.authority.gate import DUTIES, Engine, Gate, Principal, Right, SiteRight, acts, nobody, of_certificate
 from rocade.trust.authority.gate.engine import policy_texts
 
 DOCUMENT = Path(__file__).resolve().parents[4] / "docs/roles.md"
@@ -46,10 +46,20 @@ ROLES = {
     "with token": machine("partner", ("insurance",)),
     "certificate alone": machine("dealer"),
     "stranger": person(name="person:0000000000000006"),
+    "site itself": machine("dealer"),
+    "provider": machine("partner"),
+    "other machine": machine("partner"),
+    **{
+        name: person(name=f"person:000000000000001{at}")
+        for at, name in enumerate(("manager", "sales", "after-sales", "parts", "accounts"))
+    },
 }
 """Who stands behind the heading of a column; an operator's columns are of a vehicle `owned` or of the `fleet`."""
 
 RELATIONS = {"owner": "owner", "owner by link": "owner", "former owner": "former", "driver": "driver"}
+
+
+STAFF = ("manager", "sales", "after-sales", "parts", "accounts")
 
 
 class Told:
@@ -66,6 +76,11 @@ class Told:
         classes = data_classes.ALL if relation in {"owner", "former"} else GRANTED if is_granted else 0
         return Right(relation, classes, "consent:1" if is_granted else "", is_owned=True)
 
+    def site_right(self, principal: Principal, site: str, brand: str, at_us: int) -> SiteRight:
+        roles = frozenset({self.role} & set(STAFF))
+        delegated = frozenset({"install", "renew", "restart", "health"} if self.role == "provider" else ())
+        return SiteRight(self.role == "site itself", roles, delegated)
+
 
 def gate_for(role: str, engine: Engine) -> tuple[Gate, Principal, int, str]:
     """A gate that knows the role, who asks, on which vehicle and for which purpose."""
@@ -73,8 +88,9 @@ def gate_for(role: str, engine: Engine) -> tuple[Gate, Principal, int, str]:
     name, ref = ("support", OWNED) if role == "consented" else (name, FLEET if which == "fleet" else OWNED)
     principal = ROLES[name]
     purpose = "insurance" if not principal.is_person and principal.kind != "operator" else "support"
+    told = Told(role)
     return (
-        Gate("eu", Told(role), engine),
+        Gate("eu", told, engine, told),
         principal,
         ref,
         purpose if ROLES[name].duties or purpose != "support" else "own",
@@ -86,7 +102,7 @@ def cell(act_name: str, role: str, engine: Engine) -> str:
     act = acts.ACTS[act_name]
     gate, principal, ref, purpose = gate_for(role, engine)
     try:
-        gate.permit(principal, act, ref=ref, purpose=purpose, at_us=0)
+        gate.permit(principal, act, ref=ref, purpose=purpose, at_us=0, site="FR-1-1")
     except Refused as refusal:
         return "touch" if refusal.code == "gate.touch" else ""
     return "yes"

@@ -26,13 +26,20 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "give": ("vehicle",),
     "self": (),
     "account": ("self",),
+    "site_look": (),
+    "site_run": (),
+    "site_lead": (),
+    "site_business": (),
     "vehicle": (),
     "touch": (),
 }
 """Each group with the groups it belongs to. public: anybody; known: anybody proven in this region; operators: any duty;
 support, security, release: that duty; look: reads of a vehicle, by class; desk: looks the support duty has on every vehicle;
 mine: owner and former owner; own: the owner alone; give: putting a vehicle into an owner's hands; self: one's own
-account; account: the same, and the security duty for others'; vehicle, touch: made from the act."""
+account; account: the same, and the security duty for others'; at a dealer's point of sale ("site") site_look: its machine, its
+people, operators, and providers with what the act names; site_run: running its agent, which can be delegated to a provider; site_lead: its manager
+and the security duty; site_business: its machine and its people in one of the roles the act names, nobody else;
+vehicle, touch: made from the act."""
 
 
 def _public(name: str) -> Act:
@@ -51,6 +58,10 @@ def _account(by: str, name: str, *, needs_touch: bool = False) -> Act:
     return Act(f"account.{name}", "account", needs_touch=needs_touch, by=by)
 
 
+def _site(by: str, name: str, classes: tuple[str, ...] = (), *, needs_touch: bool = False) -> Act:
+    return Act(f"site.{name}", "site", classes, needs_touch, by)
+
+
 # Open to everybody -----------------------------------------------------------------------------------------------
 
 CHECK_HEALTH = _public("health.check")
@@ -62,6 +73,8 @@ SIGN_IN = _public("session.begin")
 REQUEST_TOKEN = _public("token.request")
 """The token door proves the client by its certificate and answers errors as OAuth does."""
 READ_TOKEN_KEYS = _public("token.keys")
+USE_OPENID = _public("openid.use")
+"""The doors of the OpenID Connect provider prove by themselves: a registered application, a code good once, a session."""
 EXPLAIN = _public("why.explain")
 """Codes are explained to all, to a refused stranger too; what else is told asks for the act of reading the thing itself."""
 
@@ -73,6 +86,8 @@ FIND_VEHICLE = _region("known", "vehicles.find")
 WATCH_VEHICLES = _region("known", "vehicles.watch")
 READ_MANY = _region("known", "vehicles.history")
 READ_GROUND = _region("known", "ground.read")
+LIST_SITES = _region("known", "sites.list")
+"""Points of sale: operators see all, everybody else those he has to do with."""
 
 # Operators with any duty -----------------------------------------------------------------------------------------
 
@@ -83,6 +98,9 @@ READ_METRICS = _region("operators", "metrics.read")
 """A service certificate may do this as well: what scrapes figures should hold no operator's certificate."""
 READ_CONSENTS = _region("operators", "consents.overview")
 WATCH_CHAOS = _region("operators", "chaos.watch")
+READ_LINE_COSTS = _region("operators", "interconnection.costs")
+READ_DEALERS = _region("operators", "dealers.read")
+"""The network of dealers as a whole: providers, exceptions, joining, moving over."""
 
 # The support duty ------------------------------------------------------------------------------------------------
 
@@ -93,6 +111,9 @@ ENROL_VEHICLE = _region("support", "enrolment.vehicle")
 READ_QUARANTINE = _region("support", "quarantine.read")
 REPLAY_QUARANTINED = _region("support", "quarantine.replay")
 DROP_QUARANTINED = _region("support", "quarantine.drop", needs_touch=True)
+MOVE_SITES = _region("support", "dealers.move", needs_touch=True)
+"""Shadow run, cut-over and roll-back of points of sale."""
+READ_INTERCONNECTION = _region("support", "interconnection.read")
 PULL_PLUG = _region("support", "chaos.pull")
 FIND_PERSON = _region("support", "people.find")
 """Names that contain some letters: whom the one at the desk means."""
@@ -103,6 +124,8 @@ RECOVER_PERSON = _region("support", "people.recover", needs_touch=True)
 
 ENROL_PARTY = _region("security", "enrolment.party", needs_touch=True)
 """A claim code for anything but a vehicle: whoever may make one of an operator holds every duty."""
+CHANGE_INTERCONNECTION = _region("security", "interconnection.change", needs_touch=True)
+"""Which site may reach which service."""
 REVOKE = _region("security", "certificates.revoke", needs_touch=True)
 READ_CERTIFICATES = _region("security", "certificates.read")
 READ_CLIENTS = _region("security", "clients.read")
@@ -120,6 +143,13 @@ END_PERSON = _region("security", "people.end", needs_touch=True)
 SETTLE_CONFLICT = _region("security", "ownership.settle", needs_touch=True)
 """Two people claim one vehicle. Support may hand out a code for it, but whose it is another duty decides."""
 
+CHANGE_DEALERS = _region("security", "dealers.change", needs_touch=True)
+"""Importing the network, brands, providers, national exceptions: who gets which prices and where messages go."""
+ENROL_SITES = _region("security", "dealers.enrol", needs_touch=True)
+"""Claim codes for many points of sale at once."""
+READ_APPLICATIONS = _region("security", "applications.read")
+CHANGE_APPLICATIONS = _region("security", "applications.change", needs_touch=True)
+"""Which web applications people may open with the passkey they have here."""
 READ_CONFLICTS = _region("security", "ownership.read")
 """Which vehicles two people claim, and who they are."""
 
@@ -155,6 +185,29 @@ TRANSFER = _vehicle("own", "transfer", needs_touch=True)
 GIVE_VEHICLE = _vehicle("give", "give")
 """A claim code: its bearer becomes the owner of a vehicle that has none, or opens a conflict about one that has."""
 
+# A dealer's point of sale ------------------------------------------------------------------------------------------
+
+SEE_SITE = _site("site_look", "read")
+"""Its card: names, place, brands, opening hours."""
+READ_HEALTH = _site("site_look", "health", ("health",))
+"""What its agent says of itself: version, outbox, certificate's end. No business content."""
+INSTALL_AGENT = _site("site_run", "install", ("install",))
+"""Asking that a code be given; the code itself is `JOIN_SITE`."""
+RENEW_AGENT = _site("site_run", "renew", ("renew",))
+RESTART_AGENT = _site("site_run", "restart", ("restart",))
+JOIN_SITE = _site("site_lead", "join", needs_touch=True)
+"""The one-time code that enrols the key made at the dealer's. Never shown to a provider."""
+DELEGATE = _site("site_lead", "delegate", needs_touch=True)
+READ_SITE_PEOPLE = _site("site_lead", "people.read")
+CHANGE_SITE_PEOPLE = _site("site_lead", "people.change", needs_touch=True)
+RUN_SHADOW = _site("site_business", "shadow", ("manager", "parts"))
+"""Reports of the old way beside the new one: differences of prices are business content."""
+READ_SITE_PRICES = _site("site_business", "prices.read", ("manager", "sales", "after-sales", "parts", "accounts"))
+READ_SITE_MESSAGES = _site("site_business", "messages.read", ("manager", "sales", "after-sales", "parts", "accounts"))
+SEND_SITE_MESSAGE = _site("site_business", "messages.send", ("manager", "after-sales", "parts"))
+SEND_SITE_MONEY = _site("site_business", "money.send", ("manager", "accounts"), needs_touch=True)
+"""Anything that moves money: fiscal messages, and whatever a later module calls so."""
+
 # Accounts --------------------------------------------------------------------------------------------------------
 
 MY_VEHICLES = _account("self", "vehicles")
@@ -165,6 +218,8 @@ ADD_PASSKEY = _account("self", "passkey.add")
 DROP_PASSKEY = _account("self", "passkey.drop", needs_touch=True)
 TOUCH = _account("self", "touch")
 SIGN_OUT = _account("self", "sign_out")
+OPEN_APPLICATION = _account("self", "application.open")
+"""Entering a registered web application with the session a passkey opened here."""
 READ_ACCOUNT = _account("account", "read")
 SIGN_OUT_EVERYWHERE = _account("account", "sign_out_everywhere")
 

@@ -10,7 +10,7 @@ import msgspec
 
 from rocade.core import data_classes
 from rocade.trust.authority.gate import acts
-from rocade.trust.authority.gate.model import Act, Principal, Right
+from rocade.trust.authority.gate.model import Act, Principal, Right, SiteRight
 
 KINDS = {
     "person": "Person",
@@ -20,7 +20,7 @@ KINDS = {
     "service": "Service",
     "nobody": "Nobody",
 }
-RESOURCES = {"nothing": "World", "region": "Region", "vehicle": "Vehicle", "account": "Account"}
+RESOURCES = {"nothing": "World", "region": "Region", "vehicle": "Vehicle", "account": "Account", "site": "Site"}
 _BITS = {"*": data_classes.ALL} | {name: data_classes.bit(name) for name in data_classes.DATA_CLASSES}
 _TYPES = {str: "String", bool: "Bool", frozenset[str]: "Set<String>"}
 
@@ -60,7 +60,25 @@ class AccountFacts(Facts, frozen=True):
     is_own: bool
 
 
-FACTS: dict[str, type[Facts]] = {"World": Facts, "Region": Facts, "Vehicle": VehicleFacts, "Account": AccountFacts}
+class SiteFacts(Facts, frozen=True):
+    """Those of an act on a point of sale: what ties him to it.
+
+    `wanted`: roles one of which the act needs, or what a provider must have been given for it.
+    """
+
+    is_self: bool
+    roles: frozenset[str]
+    delegated: frozenset[str]
+    wanted: frozenset[str]
+
+
+FACTS: dict[str, type[Facts]] = {
+    "World": Facts,
+    "Region": Facts,
+    "Vehicle": VehicleFacts,
+    "Account": AccountFacts,
+    "Site": SiteFacts,
+}
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -82,6 +100,7 @@ def ask(
     *,
     touched: bool = False,
     is_own: bool = False,
+    at_site: SiteRight = SiteRight(),  # noqa: B008 - frozen, and the same nothing for everybody
 ) -> Asked:
     facts: Facts
     if act.of == "vehicle":
@@ -89,6 +108,8 @@ def ask(
         facts = VehicleFacts(here, touched, purpose, right.relation, right.is_owned, frozenset(act.classes), granted)
     elif act.of == "account":
         facts = AccountFacts(here, touched, is_own)
+    elif act.of == "site":
+        facts = SiteFacts(here, touched, at_site.is_self, at_site.roles, at_site.delegated, frozenset(act.classes))
     else:
         facts = Facts(here, touched)
     proof = Proof(principal.region, principal.means, principal.duties, principal.purposes)

@@ -19,7 +19,7 @@ from rocade.core import data_classes
 from rocade.core.errors import Misconfigured, Refused
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.gate.asked import KINDS, RESOURCES, Asked, Proof, ask, schema
-from rocade.trust.authority.gate.model import Act, Permit, Principal, Right, Rights
+from rocade.trust.authority.gate.model import Act, Permit, Principal, Right, Rights, SiteRight, SiteRights
 
 REMEMBERED = 16_384
 _log = logging.getLogger("rocade.gate")
@@ -71,7 +71,7 @@ class Engine:
         return Answer(is_allowed, tuple(sorted(told.id_annotations_by_reason.values())), tuple(told.errors))
 
 
-FILES = {"nothing": "region", "region": "region", "vehicle": "vehicle", "account": "account"}
+FILES = {"nothing": "region", "region": "region", "vehicle": "vehicle", "account": "account", "site": "site"}
 """Which file decides on acts of what; `walls` stand around each."""
 
 
@@ -86,11 +86,18 @@ def policy_text() -> str:
 
 
 class Gate:
-    """The gate of one region. `rights` answers what ties a principal to a vehicle (`services.consent`)."""
+    """The gate of one region.
 
-    def __init__(self, region: str, rights: Rights, engine: Engine | None = None) -> None:
+    `rights` answers what ties a principal to a vehicle (`services.consent`), `sites` what ties him to a point of sale
+    (`services.dealers`); without `sites` nobody is tied to any.
+    """
+
+    def __init__(
+        self, region: str, rights: Rights, engine: Engine | None = None, sites: SiteRights | None = None
+    ) -> None:
         self._region = region
         self.rights = rights
+        self.sites = sites
         self._decide = lru_cache(REMEMBERED)((engine or Engine()).decide)
 
     def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right:
@@ -108,9 +115,9 @@ class Gate:
 
     def permit(
         self, principal: Principal, act: Act, *, ref: int | None = None, purpose: str, at_us: int, touched: bool = False,
-        account: str | None = None,
+        account: str | None = None, site: str | None = None, brand: str = "",
     ) -> Permit:  # fmt: skip
-        """Allow one act, on vehicle `ref` or on `account` (`person:<hex>`, default his own) where it is of one.
+        """Allow one act, on vehicle `ref`, on `account` (`person:<hex>`, default his own) or at `site` where it is of one.
 
         Raises: Refused `gate.denied` saying what was missing, `gate.touch` if a fresh touch of a passkey would do.
         """
@@ -119,19 +126,33 @@ class Gate:
             if ref is None:
                 raise Refused("gate.denied", "this is an act on a vehicle: name one", act=act.name, missing="engine")
             right = self.rights.right(principal, ref, purpose, at_us)
+        at_site = self._at_site(principal, act, site, brand, at_us)
         is_own = account in {None, principal.id}
-        answer = self._ask(principal, act, right, purpose, touched=touched, is_own=is_own)
+        answer = self._ask(principal, act, right, purpose, touched=touched, is_own=is_own, at_site=at_site)
         if answer.is_allowed:
-            return Permit(principal, act, purpose, right, answer.policies)
-        if not touched and self._ask(principal, act, right, purpose, touched=True, is_own=is_own).is_allowed:
+            return Permit(principal, act, purpose, right, answer.policies, at_site)
+        if (
+            not touched
+            and self._ask(principal, act, right, purpose, touched=True, is_own=is_own, at_site=at_site).is_allowed
+        ):
             raise Refused("gate.touch", "touch your passkey to confirm this", act=act.name)
         missing = _missing(principal, act, right, answer)
         raise Refused("gate.denied", f"this is not open to you: {missing} is missing", act=act.name, missing=missing)
 
+    def _at_site(self, principal: Principal, act: Act, site: str | None, brand: str, at_us: int) -> SiteRight:
+        """Raises: Refused `gate.denied` if the act is on a point of sale and none was named."""
+        if act.of != "site":
+            return SiteRight()
+        if site is None:
+            raise Refused("gate.denied", "this is an act at a point of sale: name one", act=act.name, missing="engine")
+        return self.sites.site_right(principal, site, brand, at_us) if self.sites is not None else SiteRight()
+
     def _ask(
-        self, principal: Principal, act: Act, right: Right, purpose: str, *, touched: bool = False, is_own: bool = False
-    ) -> Answer:
-        answer = self._decide(ask(principal, act, right, self._region, purpose, touched=touched, is_own=is_own))
+        self, principal: Principal, act: Act, right: Right, purpose: str, *, touched: bool = False, is_own: bool = False,
+        at_site: SiteRight = SiteRight(),  # noqa: B008 - frozen, and the same nothing for everybody
+    ) -> Answer:  # fmt: skip
+        asked = ask(principal, act, right, self._region, purpose, touched=touched, is_own=is_own, at_site=at_site)
+        answer = self._decide(asked)
         if answer.errors:
             _log.error("the gate refused %s because it failed: %s", act.name, "; ".join(answer.errors))
         return answer
@@ -149,6 +170,8 @@ def _missing(principal: Principal, act: Act, right: Right, answer: Answer) -> st
         return f"duty {act.by}" if act.by in {"support", "security", "release"} else act.by
     if act.of == "account":
         return "account"
+    if act.of == "site":
+        return "delegation" if principal.kind == "partner" and act.by in {"site_look", "site_run"} else "role"
     if "look" not in acts.groups_of(act):
         return "ownership"
     if principal.kind in {"partner", "dealer"} and principal.means != "token":

@@ -40,9 +40,10 @@ class Principal(msgspec.Struct, frozen=True):
 class Act(msgspec.Struct, frozen=True):
     """Something one may do. Routes name theirs (`opt=does(READ_TWIN)`); the Cedar schema is made from the table in `acts`.
 
-    `of`: nothing (open to everybody) | region | vehicle (path parameter `ref`) | account (one's own); `classes`: data
-    classes the caller needs on the vehicle, ANY = at least one; `needs_touch`: a fresh passkey touch bound to this act;
-    `by`: the group of acts the policies speak of (`acts.GROUPS`).
+    `of`: nothing (open to everybody) | region | vehicle (path parameter `ref`) | account (one's own) | site (a dealer's
+    point of sale: path parameter `site`, and `brand` where the path names one); `classes`: data classes the caller needs on
+    the vehicle, ANY = at least one; of a site the roles one of which he needs, or the delegation a provider needs;
+    `needs_touch`: a fresh passkey touch bound to this act; `by`: the group of acts the policies speak of (`acts.GROUPS`).
     """
 
     name: str
@@ -87,6 +88,26 @@ class Rights(Protocol):
         ...
 
 
+class SiteRight(msgspec.Struct, frozen=True):
+    """What ties a principal to a dealer's point of sale at one instant; the table of sites answers with it.
+
+    `is_self`: it is that site's own machine; `roles`: what he is there as a person of the dealer, for the brand that was
+    asked about; `delegated`: what he may do there as a service provider.
+    """
+
+    is_self: bool = False
+    roles: frozenset[str] = frozenset()
+    delegated: frozenset[str] = frozenset()
+
+
+class SiteRights(Protocol):
+    """The table of points of sale as the gate sees it (`services.dealers` implements it)."""
+
+    def site_right(self, principal: Principal, site: str, brand: str, at_us: int) -> SiteRight:
+        """What ties him to one point of sale, for one brand or ('') for any."""
+        ...
+
+
 class Permit(msgspec.Struct, frozen=True):
     """An allowed request: who, what, for which purpose, and how much of the vehicle he may see."""
 
@@ -96,3 +117,5 @@ class Permit(msgspec.Struct, frozen=True):
     right: Right
     policies: tuple[str, ...] = ()
     """Ids of the Cedar policies that allowed it."""
+    at_site: SiteRight = SiteRight()
+    """What he is at the point of sale the act is on."""
