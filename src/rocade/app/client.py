@@ -51,6 +51,9 @@ class ApiClient:
     def post(self, path: str, **parameters: Any) -> Any:
         return self._call("POST", path, parameters)
 
+    def put(self, path: str, **parameters: Any) -> Any:
+        return self._call("PUT", path, parameters)
+
     def delete(self, path: str, **parameters: Any) -> Any:
         return self._call("DELETE", path, parameters)
 

@@ -17,7 +17,7 @@ import msgspec
 
 from rocade.core.errors import Misconfigured
 
-ROLES = ("store", "gateway", "worker", "api", "all")
+ROLES = ("store", "gateway", "worker", "api", "relay", "all")
 
 
 class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +52,13 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_key: str = ""
     pmtiles: str = ""
     """A PMTiles file with street maps; empty = country outlines."""
+
+
+class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Lines that carry services between sites; `port` 0 = no relay."""
+
+    host: str = "0.0.0.0"
+    port: int = 0
 
 
 class OpenId(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +109,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mqtt: Mqtt = Mqtt()
     est: Est = Est()
     http: Http = Http()
+    relay: Relay = Relay()
     openid: OpenId = OpenId()
     log: Log = Log()
     worker: Worker = Worker()
@@ -187,7 +195,7 @@ def render(configuration: Configuration) -> str:
         '# database_url = ""   # empty = embedded PostgreSQL; or postgresql://user:password@host/database',
         '# history_url = ""    # empty = embedded ClickHouse; or http(s)://user:password@host:8123/database',
     ]
-    for name in ("mqtt", "est", "http", "openid", "log", "worker"):
+    for name in ("mqtt", "est", "http", "relay", "openid", "log", "worker"):
         lines.append(f"\n[{name}]")
         section, defaults = getattr(configuration, name), getattr(Configuration("r", "t"), name)
         for field in section.__struct_fields__:

@@ -76,7 +76,14 @@ async def _run_api(configuration: Configuration) -> None:
         pass
 
 
-_ROLES = {"gateway": _run_gateway, "worker": _run_worker, "api": _run_api}
+async def _run_relay(configuration: Configuration) -> None:
+    from rocade.app import relaying
+
+    async with relaying.relay(configuration) as relay, _played("relay", relay):
+        pass
+
+
+_ROLES = {"gateway": _run_gateway, "worker": _run_worker, "api": _run_api, "relay": _run_relay}
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,6 @@
 """Runs one region on one machine: embedded PostgreSQL, then a process per role, restarted when one dies.
 
-Flow: start the database, migrate, spawn `store`, `worker`, `gateway`, `api` (in that order; each says "ready" on an
+Flow: start the database, migrate, spawn a process per role of `roles_of` (`store` first; each says "ready" on an
 inherited pipe), watch. A process that ends unasked is started again after a growing pause, the embedded PostgreSQL too:
 its address stays, so the roles reconnect by themselves. `stop` drains in the order
 of the road: gateway (finishes its commit and answers) and api, worker (commits and hands its leases over), store, database.
@@ -47,6 +47,12 @@ MIGRATED = (
     "rocade.services.prices",
 )
 """Every package that owns tables, in the order of the house."""
+
+
+def roles_of(configuration: Configuration) -> tuple[str, ...]:
+    """The roles one machine plays for a whole region."""
+    return ("store", "worker", "gateway", "api", *(("relay",) if configuration.relay.port else ()))
+
 
 type Control = Callable[[dict[str, str]], Awaitable[dict[str, object]]]
 
@@ -190,8 +196,10 @@ class Supervisor:
         self._control_path = configuration.socket_directory / "control.sock"
         self.extra_control: dict[str, Control] = {}
 
-    async def start(self, roles: tuple[str, ...] = ("store", "worker", "gateway", "api")) -> None:
+    async def start(self, roles: tuple[str, ...] = ()) -> None:
+        """Start the database and these roles; none named = those the configuration wants."""
         configuration = self.configuration
+        roles = roles or roles_of(configuration)
         configuration.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (configuration.socket_directory / PID_FILE).write_text(str(os.getpid()))
         if not self.database_url:
@@ -286,7 +294,7 @@ class Supervisor:
             self._control_path.unlink(missing_ok=True)
         set_ballast(self.configuration, is_full=False)
         end_s = time.monotonic() + DRAIN_S
-        for roles in (("gateway", "api"), ("worker",), ("store",)):
+        for roles in (("gateway", "api", "relay"), ("worker",), ("store",)):
             limit_s = max(end_s - time.monotonic(), 1.0)
             await asyncio.gather(*(process.stop(limit_s) for process in self.processes if process.role in roles))
         self._is_ended.set()

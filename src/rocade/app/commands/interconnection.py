@@ -87,7 +87,7 @@ def withdraw(load: Load, name: str, config: Path | None) -> None:
 @config_option
 @click.pass_obj
 def allow(
-    load: Load, service: str, caller: str, device: str, dry_run: bool, config: Path | None, **quotas: int
+    load: Load, /, service: str, caller: str, device: str, dry_run: bool, config: Path | None, **quotas: int
 ) -> None:
     """Open a service to some sites. 0 = no quota."""
     with ApiClient(load(config)) as api:
@@ -177,7 +177,7 @@ def devices(load: Load, site: str, config: Path | None) -> None:
 @click.option("--private", "is_private", is_flag=True, help="One of the old private networks.")
 @config_option
 @click.pass_obj
-def line(load: Load, site: str, name: str, price: str, config: Path | None, **facts: Any) -> None:
+def line(load: Load, /, site: str, name: str, price: str, config: Path | None, **facts: Any) -> None:
     """Write down a line a site pays for, so that the report can say what it costs."""
     with ApiClient(load(config)) as api:
         api.put(f"/v1/interconnection/lines/{site}/{name}", monthly_minor=_minor(price), **facts)

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from rocade.core.errors import Refused, RocadeError, Unavailable
@@ -100,7 +100,7 @@ class RelayDoor:
         """Sites whose line is up."""
         return list(self._lines)
 
-    def revoked(self, serials: set[int] | frozenset[int]) -> None:
+    def revoked(self, serials: Collection[int]) -> None:
         """End the lines of certificates that were revoked just now."""
         for _session, serial, task in list(self._lines.values()):
             if serial in serials:

@@ -45,6 +45,10 @@ class Relaying:
         self._closed: list[tuple[int, int, str, int, int]] = []
         interconnection.watch(self._enforce)
 
+    @property
+    def open_streams(self) -> int:
+        return len(self._routes)
+
     async def start(self) -> None:
         now_us = self._clock.now_us()
         async with self._database.pool.acquire() as connection:
