@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import toytown
 from household import Household
 from playwright.sync_api import Browser, CDPSession, Page
 
@@ -26,7 +27,6 @@ class Phone:
 
     def tab(self) -> Page:
         page = self.context.new_page()
-        page.set_default_timeout(10_000)
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("console", lambda said: said.type in {"error", "warning"} and self.complaints.append(said.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -38,9 +38,8 @@ class Phone:
         return page
 
     def leave(self) -> None:
-        """End what the pages hold open. The context goes with its browser: closing it alone hung once in a full run."""
-        for page in self.context.pages:
-            page.goto("about:blank")
+        """End what the pages hold open."""
+        toytown.leave(self.context)
 
     def foreign(self) -> list[str]:
         own = (self.house.address + "/", f"blob:{self.house.address}/", "data:")

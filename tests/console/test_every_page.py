@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from city import City, fresh_database
 from playwright.sync_api import Browser, Page
+from toytown import leave
 
 from rocade.console import create_app, languages, vendor
 from rocade.fabric.history.process import StoreProcess
@@ -188,8 +189,7 @@ def walk(
             if (who, language) not in looks:
                 looks[who, language] = Look(browser, city, who, language)
             wrong += check(looks[who, language], path, views)
-    for look in looks.values():
-        look.context.close()
+    leave(*(look.context for look in looks.values()))
     return wrong
 
 

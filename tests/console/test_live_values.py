@@ -12,8 +12,9 @@ from statistics import median
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
-from tests.faults.region import RunningRegion
+import toytown
+from playwright.sync_api import Browser, Page
+from tests.faults.region import Car, RunningRegion
 
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.trust.authority import AuditLog
@@ -21,6 +22,7 @@ from rocade.trust.authority.people import People, Site
 
 WITHIN_S = 1.0
 VALUES = 12
+PATIENCE_S = 30.0
 NOTE = """(() => { window.seen = {}; const note = () => { window.seen[document.querySelector('#twin .number').textContent] ??= Date.now(); };
     new MutationObserver(note).observe(document.getElementById('twin'), {subtree: true, childList: true, characterData: true}); })()"""
 """When each value was first shown; the car says one signal only."""
@@ -38,7 +40,7 @@ class Region:
         self.address = f"http://localhost:{self.running.configuration.http.pages_port}"
 
     def call[T](self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(90)
 
     async def operator(self) -> str:
         """A session of an operator."""
@@ -63,7 +65,8 @@ def region(tmp_path: Path) -> Iterator[Region]:
     made.close()
 
 
-def test_an_acknowledged_value_is_on_the_page_within_a_second(browser: Browser, region: Region) -> None:
+def watched(browser: Browser, region: Region) -> tuple[Car, Page]:
+    """A car that drives and the page that shows it."""
     car = region.call(region.running.car("VF1LVEXXXX0000001"))
     assert region.call(car.send()) == 0
     context = browser.new_context(locale="en")
@@ -72,6 +75,21 @@ def test_an_acknowledged_value_is_on_the_page_within_a_second(browser: Browser, 
     page.goto(f"{region.address}/vehicles/{region.running.refs[car.vehicle_id]}")
     page.wait_for_selector("#twin tr")
     page.evaluate(NOTE)
+    return car, page
+
+
+def test_each_acknowledged_value_comes_to_the_open_page(browser: Browser, region: Region) -> None:
+    car, page = watched(browser, region)
+    for _ in range(4):
+        assert region.call(car.send()) == 0
+        toytown.wait(page, f"'{car.newest}' in window.seen", PATIENCE_S)
+    toytown.leave(page.context)
+
+
+@pytest.mark.slow
+def test_an_acknowledged_value_is_on_the_page_within_a_second(browser: Browser, region: Region) -> None:
+    """The promise itself, for a machine that does nothing else."""
+    car, page = watched(browser, region)
     acknowledged_ms = {}
     for _ in range(VALUES):
         assert region.call(car.send()) == 0
@@ -79,7 +97,7 @@ def test_an_acknowledged_value_is_on_the_page_within_a_second(browser: Browser, 
         page.wait_for_timeout(400)
     page.wait_for_timeout(1500)
     seen_ms = page.evaluate("window.seen")
-    context.close()
+    toytown.leave(page.context)
     took_s = sorted((seen_ms[value] - at_ms) / 1000 for value, at_ms in acknowledged_ms.items() if value in seen_ms)
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     print(

@@ -51,7 +51,7 @@ def test_a_thousand_moving_vehicles_cost_little_script_and_stay_smooth(browser: 
         looks.append(look(browser, page))
         if is_fine(looks[-1]):
             break
-    page.context.close()
+    toytown.leave(page.context)
     assert is_fine(looks[-1]), looks
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import toytown
 from city import City, fresh_database
 from playwright.sync_api import Browser, Page, expect
 
@@ -36,8 +37,6 @@ def city(postgres_url: str, template: str, tmp_path_factory: pytest.TempPathFact
         process.stop()
 
 
-expect.set_options(timeout=20_000)  # a busy machine
-
 type Open = Callable[..., Page]
 
 
@@ -55,8 +54,7 @@ def sign_in(browser: Browser, city: City) -> Iterator[Open]:
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    toytown.leave(*contexts)
 
 
 def test_vehicles_are_searched_and_filtered_without_a_reload(sign_in: Open, city: City) -> None:

@@ -12,6 +12,7 @@ import pytest
 import toytown
 from playwright.sync_api import Browser, Page
 
+from rocade.doors.http import listeners
 from rocade.fabric.history import connect
 from rocade.fabric.history.process import StoreProcess
 
@@ -78,8 +79,7 @@ def visit(browser: Browser, town: Town) -> Iterator[OpenVisit]:
         return Visit(context.new_page(), town.address)
 
     yield make
-    for context in contexts:
-        context.close()
+    toytown.leave(*contexts)
 
 
 def wait_for_fleet(page: Page, count: int) -> None:
@@ -92,11 +92,11 @@ def test_the_map_loads_vehicles_move_and_a_click_opens_one(visit: OpenVisit, wid
     page = one.open("/")
     wait_for_fleet(page, 80)
     moving = page.evaluate("[...Array(rocade.fleet.count).keys()].findIndex(index => rocade.fleet.speed(index) > 20)")
-    before = page.evaluate("index => rocade.fleet.lngLat(index)", moving)
+    began_s, before = time.monotonic(), page.evaluate("index => rocade.fleet.lngLat(index)", moving)
     page.wait_for_timeout(1500)
-    after = page.evaluate("index => rocade.fleet.lngLat(index)", moving)
+    after, took_s = page.evaluate("index => rocade.fleet.lngLat(index)", moving), time.monotonic() - began_s
     metres = ((before[0] - after[0]) ** 2 + (before[1] - after[1]) ** 2) ** 0.5 * 100_000
-    assert 2 < metres < 80
+    assert 2 < metres < 60 * took_s
     place = page.evaluate(
         """index => { rocade.map.jumpTo({center: rocade.fleet.lngLat(index), zoom: 16});
         const at = rocade.map.project(rocade.fleet.lngLat(index)), box = rocade.map.getContainer().getBoundingClientRect();
@@ -241,18 +241,18 @@ def test_a_lost_connection_is_said_and_found_again(browser: Browser, tmp_path_fa
         port = int(first.address.rpartition(":")[2])
     page.wait_for_selector("#live[data-state=lost]")
     with toytown.Served(services, toytown.sockets(port)):
-        page.wait_for_selector("#live[data-state=live]", timeout=15_000)
-    page.context.close()
+        page.wait_for_selector("#live[data-state=live]")
+    toytown.leave(page.context)
 
 
 def test_a_stopped_server_lets_open_streams_go_at_once(
-    visit: OpenVisit, tmp_path_factory: pytest.TempPathFactory
+    visit: OpenVisit, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(listeners, "DRAIN_S", 300)
     services, _ = toytown.services(toytown.Toys(3), tmp_path_factory.mktemp("stop"))
     with toytown.Served(services) as served:
         page = visit().page
         toytown.sign_in(page, served.address)
         page.goto(served.address)
         page.wait_for_selector("#live[data-state=live]")
-        began = time.monotonic()
-    assert time.monotonic() - began < 4
+    assert served.has_ended, "it waits for streams as long as it may"

@@ -180,7 +180,7 @@ def test_answers_do_not_wait_for_acknowledgements_of_the_network(
     with httpx.Client(base_url=served[0].address) as client:
         client.get("/health/live")
         times_s = [client.get("/health/live").elapsed.total_seconds() for _ in range(40)]
-    assert min(times_s) < 0.02, "Nagle's algorithm and delayed ACKs cost 40 ms each time"
+    assert min(times_s) < 0.035, "Nagle's algorithm and delayed ACKs cost 40 ms each time"
 
 
 def test_pages_of_vehicles_are_followed_by_cursor(served: tuple[toytown.Served, str, toytown.Toys]) -> None:
@@ -202,7 +202,7 @@ def test_the_stream_sends_the_chosen_vehicle_and_resumes_by_its_event_id(
     headers = {**toytown.signed_in(running.address), "last-event-id": "1"}
     events: list[str] = []
     address = f"{running.address}/v1/stream?ref={ref}&signal=Vehicle.Speed"
-    with httpx.stream("GET", address, headers=headers, timeout=5) as answer:
+    with httpx.stream("GET", address, headers=headers) as answer:
         for line in answer.iter_lines():
             events.append(line)
             if line.startswith("data:") and '"signals"' in line:

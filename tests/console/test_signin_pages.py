@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Route, expect
 from playwright.sync_api import Page as BrowserPage
-from toytown import Notes, Proven, Served, Toys, Unowned, services, sockets
+from toytown import Notes, Proven, Served, Toys, Unowned, leave, services, sockets
 
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.http import Access
@@ -40,7 +40,7 @@ class House:
         self.served = Served(built, bound)
 
     def do[T](self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def link(self, person: Person) -> str:
         return f"{self.served.address}/signin/link/{self.do(self.people.link(person.id, 'test', 600))}"
@@ -84,7 +84,6 @@ class Device:
     def __init__(self, browser: Browser) -> None:
         self.context: BrowserContext = browser.new_context(locale="en-GB")
         self.page: BrowserPage = self.context.new_page()
-        self.page.set_default_timeout(15_000)
         self._cdp: CDPSession = self.context.new_cdp_session(self.page)
         self._cdp.send("WebAuthn.enable")
         self.authenticator = self.plug()
@@ -131,7 +130,7 @@ def device(browser: Browser) -> Iterator[Callable[[], Device]]:
 
     yield make
     for one in made:
-        one.context.close()
+        leave(one.context)
 
 
 def test_a_persons_way_from_the_first_link_to_signing_out_everywhere(

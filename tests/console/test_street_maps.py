@@ -71,7 +71,7 @@ def test_street_maps_are_asked_for_by_range_decoded_and_drawn_and_no_other_host_
         toytown.wait(page, f"{FOUND}.includes('roads highway') && rocade.map.loaded()")
         found = page.evaluate(FOUND)
         column = colours(page)
-        page.context.close()
+        toytown.leave(page.context)
     pieces = [one for one in asked if one.url.endswith("/live/streets.pmtiles")]
     assert {"roads highway", "earth earth"} <= set(found)
     assert len(pieces) >= 2

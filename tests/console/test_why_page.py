@@ -19,7 +19,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[toytown.Served]
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(locale="en", viewport={"width": 360, "height": 740})
     yield context.new_page()
-    context.close()
+    toytown.leave(context)
 
 
 def test_a_code_is_asked_for_by_keyboard_and_told_in_the_chosen_language(served: toytown.Served, page: Page) -> None:

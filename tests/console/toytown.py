@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 import socket
@@ -18,6 +19,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from playwright.sync_api import BrowserContext
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page as BrowserPage
 
@@ -399,20 +401,31 @@ class Served:
     def __enter__(self) -> Served:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self.listeners.stop)
-        self._thread.join(15)
+        self._thread.join(30)
+
+    @property
+    def has_ended(self) -> bool:
+        return not self._thread.is_alive()
 
 
-def wait(page: BrowserPage, expression: str, timeout_s: float = 15.0) -> None:
+def wait(page: BrowserPage, expression: str, timeout_s: float = 30.0) -> None:
     """Return when an expression is true in the page; by evaluation from outside, which the page's own policy allows."""
     until = time.monotonic() + timeout_s
     while not _is_true(page, expression):
         assert time.monotonic() < until, f"never true: {expression}"
         page.wait_for_timeout(50)
+
+
+def leave(*contexts: BrowserContext) -> None:
+    """End what the pages hold open. A context goes with its browser: closing it alone hung once in a full run."""
+    for page in [page for context in contexts for page in context.pages]:
+        with contextlib.suppress(PlaywrightError):  # on its way to another page, where nothing is held open
+            page.goto("about:blank")
 
 
 def _is_true(page: BrowserPage, expression: str) -> bool:
