@@ -14,7 +14,7 @@ import click
 
 from rocade import __version__
 from rocade.app import configuration as settings
-from rocade.app.commands import data, enrol, keys, machines, people, region, road, why
+from rocade.app.commands import data, enrol, interconnection, keys, machines, people, region, road, why
 from rocade.core.errors import RocadeError
 
 FIRST_DAY = """\b
@@ -73,6 +73,7 @@ for command in (
     *keys.COMMANDS,
     *machines.COMMANDS,
     *people.COMMANDS,
+    *interconnection.COMMANDS,
     *why.COMMANDS,
 ):
     main.add_command(command)

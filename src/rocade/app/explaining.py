@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rocade.core.catalogue import Catalogue
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Clock
+from rocade.core.why import Explainer
 from rocade.fabric.database import Database
 from rocade.fabric.history import History
 from rocade.services.consent import Consents, Looks
@@ -31,6 +34,7 @@ def explainers(
     consents: Consents,
     looks: Looks,
     registry: Registry,
+    more: Mapping[str, Explainer] | None = None,
 ) -> Why:
     """Everything this region can explain."""
     ledger = Ledger(database)
@@ -54,6 +58,7 @@ def explainers(
             "gap": telemetry.Gaps(ledger),
             "quarantine": telemetry.Held(ledger),
             "flag": telemetry.Flags(history, TwinStore(database), catalogue),
+            **(more or {}),
         },
         clock,
         gate,

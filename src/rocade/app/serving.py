@@ -12,6 +12,7 @@ import msgspec
 from rocade.app import explaining, tracing, wiring
 from rocade.app.chaos import SupervisorChaos
 from rocade.app.configuration import Configuration
+from rocade.app.dealing import Dealing
 from rocade.console.application import Services, create_app
 from rocade.console.my import Mine
 from rocade.core import catalogue
@@ -23,6 +24,8 @@ from rocade.fabric.history import connect
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
 from rocade.services.consent import PURPOSES, Consents, ConsentTable, Looks
+from rocade.services.dealers import SiteTable
+from rocade.services.prices import Engines, Lists, Signing
 from rocade.services.telemetry import Handover, Ledger
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
@@ -80,6 +83,8 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     async def erase(ref: int, actor: str) -> None:
         await handover.erase(ref, actor)
 
+    sites = await SiteTable.open(parts.database, parts.clock)
+    lists = price_lists(parts, sites)
     clients = Clients(parts.database, parts.audit, parts.clock, PURPOSES)
     streets = Path(configuration.http.pmtiles) if configuration.http.pmtiles else None
     mine = Mine(
@@ -100,6 +105,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         has_town=True,
         has_streets=streets is not None,
     )
+    dealing = await Dealing.open(parts)
     book = AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem"))
     app = create_app(
         Services(
@@ -123,6 +129,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             tokens=machines,
             clients=clients,
             mine=mine,
+            lists=lists,
             log=records,
             database=parts.database,
             history=history,
@@ -139,7 +146,9 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
                 consents=consents,
                 looks=looks,
                 registry=registry,
+                more=dealing.explainers,
             ),
+            modules=dealing.modules,
         )
     )
     if tracing.wanted():
@@ -172,10 +181,25 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         with contextlib.suppress(Exception):
             await serving
         await part.end()
+        await dealing.close()
         await machines.close()
         await looks.close()
         await rights.close()
+        await sites.close()
         await history.close()
+
+
+def price_lists(parts: wiring.Common, sites: SiteTable) -> Lists | None:
+    """Price lists of the region; None in one that was made without a list-signing key (`rocade prices key` makes it)."""
+    trust = parts.configuration.trust
+    if not (trust / "prices" / "key.json").exists():
+        return None
+    return Lists(
+        Engines(
+            database=parts.database, audit=parts.audit, clock=parts.clock, random=parts.random,
+            directory=parts.configuration.root / "prices", signing=Signing(trust / "prices"), sites=sites,
+        )
+    )  # fmt: skip
 
 
 def _openid(configuration: Configuration, site: Site) -> openid_door.Provider | None:

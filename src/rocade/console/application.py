@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from litestar import Litestar
 from litestar.static_files import create_static_files_router
+from litestar.types import ControllerRouterHandler
 
 from rocade.console import live, my, operator, pages
 from rocade.console import signin as signin_pages
@@ -30,6 +31,8 @@ from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
 from rocade.services.consent import Consents, Looks
 from rocade.services.consent import api as consent_api
+from rocade.services.prices import Lists
+from rocade.services.prices import api as prices_api
 from rocade.services.telemetry import Handover, Ledger, history_api
 from rocade.services.telemetry import api as telemetry_api
 from rocade.services.vehicles import Registry, enrolment
@@ -43,6 +46,14 @@ from rocade.trust.authority.machines import Clients, Tokens
 from rocade.trust.authority.papers import Papers
 from rocade.trust.authority.people import People
 from rocade.trust.authority.why import Why
+
+
+@dataclass(frozen=True)
+class Module:
+    """A service's part of the API: its handlers, and what they ask for by name."""
+
+    handlers: Sequence[ControllerRouterHandler]
+    dependencies: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +91,9 @@ class Services:
     people: People | None = None
     openid: openid.Provider | None = None
     mine: my.Mine | None = None
+    lists: Lists | None = None
     desk: operator.Desk | None = None
+    modules: Sequence[Module] = ()
 
 
 def create_app(services: Services) -> Litestar:
@@ -102,6 +115,7 @@ def create_app(services: Services) -> Litestar:
         *enrolment.HANDLERS,
         *([*machine_access.HANDLERS, *machine_clients.HANDLERS] if services.tokens else ()),
         *(consent_api.HANDLERS if services.consents else ()),
+        *(prices_api.HANDLERS if services.lists else ()),
         *telemetry_api.HANDLERS,
         *history_api.HANDLERS,
         pages.router(
@@ -115,6 +129,7 @@ def create_app(services: Services) -> Litestar:
         *([pages.router(my.HANDLERS, purpose="own")] if services.mine else ()),
         *([pages.router(openid.REDIRECTS)] if services.openid else ()),
         *live.HANDLERS,
+        *(handler for module in services.modules for handler in module.handlers),
         static,
     ]
     dependencies = {
@@ -145,11 +160,14 @@ def create_app(services: Services) -> Litestar:
         "people": services.people,
         "openid": services.openid,
         "mine": services.mine,
+        "lists": services.lists,
         "desk": desk,
         "watch": TwinWatch(services.twins),
         "papers": desk.papers,
         "why": services.why or Why({}, services.clock),
     }
+    for module in services.modules:
+        dependencies |= module.dependencies
     return build(handlers, dependencies, services.access, version=_version(), answer_error=pages.answer_problem)
 
 
