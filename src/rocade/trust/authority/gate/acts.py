@@ -75,6 +75,8 @@ REQUEST_TOKEN = _public("token.request")
 READ_TOKEN_KEYS = _public("token.keys")
 USE_OPENID = _public("openid.use")
 """The doors of the OpenID Connect provider prove by themselves: a registered application, a code good once, a session."""
+READ_PRICE_BLOB = _public("prices.blob")
+"""Price files are sealed and named by their hash: any cache may hold them, only who was given the key can read them."""
 EXPLAIN = _public("why.explain")
 """Codes are explained to all, to a refused stranger too; what else is told asks for the act of reading the thing itself."""
 
@@ -86,8 +88,17 @@ FIND_VEHICLE = _region("known", "vehicles.find")
 WATCH_VEHICLES = _region("known", "vehicles.watch")
 READ_MANY = _region("known", "vehicles.history")
 READ_GROUND = _region("known", "ground.read")
+READ_PRICE_HEAD = _region("known", "prices.head")
+"""The signed head and the wrapped keys of a list; the handler answers points of sale that are entitled to it."""
 LIST_SITES = _region("known", "sites.list")
 """Points of sale: operators see all, everybody else those he has to do with."""
+
+CALL_SOAP = _region("known", "soap.call")
+"""Opens the door only: the envelope's signer must be the one who is connected, and the desk asks what he may."""
+FOLLOW_EXCHANGE = _region("known", "exchange.follow")
+"""One's own messages, receipts and price changes, as a stream or by long poll."""
+KEEP_WEBHOOKS = _region("known", "webhooks.keep")
+"""The addresses one's own news is sent to."""
 
 # Operators with any duty -----------------------------------------------------------------------------------------
 
@@ -98,6 +109,7 @@ READ_METRICS = _region("operators", "metrics.read")
 """A service certificate may do this as well: what scrapes figures should hold no operator's certificate."""
 READ_CONSENTS = _region("operators", "consents.overview")
 WATCH_CHAOS = _region("operators", "chaos.watch")
+READ_PRICE_LISTS = _region("operators", "prices.read")
 READ_LINE_COSTS = _region("operators", "interconnection.costs")
 READ_DEALERS = _region("operators", "dealers.read")
 """The network of dealers as a whole: providers, exceptions, joining, moving over."""
@@ -143,6 +155,8 @@ END_PERSON = _region("security", "people.end", needs_touch=True)
 SETTLE_CONFLICT = _region("security", "ownership.settle", needs_touch=True)
 """Two people claim one vehicle. Support may hand out a code for it, but whose it is another duty decides."""
 
+TRACE_LEAK = _region("security", "prices.trace")
+"""Whose list a file that turned up elsewhere was made from."""
 CHANGE_DEALERS = _region("security", "dealers.change", needs_touch=True)
 """Importing the network, brands, providers, national exceptions: who gets which prices and where messages go."""
 ENROL_SITES = _region("security", "dealers.enrol", needs_touch=True)
@@ -157,6 +171,11 @@ READ_CONFLICTS = _region("security", "ownership.read")
 
 RELEASE = _region("release", "release.publish", needs_touch=True)
 """Putting software or a price list on the road; the services that do it ask for this act."""
+MAKE_PRICE_LIST = _region("release", "prices.list.add")
+DRAFT_PRICES = _region("release", "prices.draft")
+"""Handing a price file in and reading what it would do; nothing is released by it."""
+TURN_EPOCH = _region("release", "prices.epoch", needs_touch=True)
+"""A new key for a list's files from its next release on."""
 
 # Looking at a vehicle --------------------------------------------------------------------------------------------
 
