@@ -14,8 +14,10 @@ import msgspec
 from rocade.app.configuration import Configuration, render
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
+from rocade.services import prices
 from rocade.trust.authority.machines import create_wrapping
 from rocade.trust.authority.region import create_region, issue_directory
+from rocade.trust.identity.keys import read_private
 
 
 def create(
@@ -44,6 +46,7 @@ def create(
         configuration = msgspec.structs.replace(wanted, region=region, trust_domain=trust_domain, server_names=names)
         authority = create_region(building / "trust", region, trust_domain, clock, random)
         create_wrapping(building / "trust" / "tokens", random)
+        prices.create(building / "trust" / "prices", read_private(building / "trust" / "root" / "key.pem"), random)
         issue_directory(authority, building / "server", authority.identity("service", "server"), hosts=names)
         issue_directory(authority, building / "operator", authority.identity("operator", "first"))
         (building / "rocade.toml").write_text(render(configuration))

@@ -50,7 +50,7 @@ async def test_a_published_file_reaches_a_holder_by_files_keys_and_head_alone(
 
     tree, prices = Tree(), np.empty(0, np.int64)
     for blob in (head.snapshot,) if head.snapshot.to_seq == head.seq else (head.snapshot, head.blob):
-        delta = unpack(open_blob(blob, lists.blob(blob.sha256).read_bytes(), keys[blob.epoch], LIST), prices)
+        delta = unpack(open_blob(blob, await lists.blob(blob.sha256), keys[blob.epoch], LIST), prices)
         tree.update(*changed_leaves(delta, tree.leaves))
     assert tree.root.hex() == head.state_root
     assert head.seq == 2

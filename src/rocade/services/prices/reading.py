@@ -177,7 +177,7 @@ class _Records:
         self._text: list[str] = []
         self._fields: dict[str, str] = {}
 
-    def begin(self, name: str, attributes: dict[str, str]) -> None:
+    def begin(self, _: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         if self._depth > 8:
             raise errors.file("form", "elements lie deeper than eight levels")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rocade.services.prices import errors, store
 from rocade.services.prices.model import Price, PriceList, Progress, Released, Site, check_list
 from rocade.services.prices.releasing import Releasing
+from rocade.services.prices.tracing import Tracing
 
 STATES = ("fetched", "applied", "refused")
 
 
-class Lists(Releasing):
+class Lists(Releasing, Tracing):
     """Price lists of one region."""
 
     async def add(self, id: str, brand: str, country: str, currency: str, kind: str, actor: str) -> PriceList:
@@ -41,9 +41,9 @@ class Lists(Releasing):
             raise errors.list_unknown()
         return signed
 
-    def blob(self, sha256: str) -> Path:
-        """Raises: Refused `prices.blob.unknown`."""
-        found = self.shelf.find(sha256)
+    async def blob(self, sha256: str) -> bytes:
+        """A sealed file. Raises: Refused `prices.blob.unknown`."""
+        found = await self.shelf.read(sha256)
         if found is None:
             raise errors.blob_unknown()
         return found

@@ -6,8 +6,10 @@ and is swept when it is a day old.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Set
 from hashlib import sha256
 from pathlib import Path
@@ -16,11 +18,16 @@ from rocade.trust.identity.keys import write_atomically
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 ORPHAN_S = 86_400.0
+HELD_BYTES, HELD_EACH_BYTES = 64 << 20, 4 << 20
 
 
 class Shelf:
+    """Small files that everybody asks for at once are answered from memory."""
+
     def __init__(self, directory: Path) -> None:
         self._directory = directory / "files"
+        self._held: OrderedDict[str, bytes] = OrderedDict()
+        self._held_bytes = 0
 
     def put(self, name: str, content: bytes) -> None:
         """Keep bytes under their hash. Raises: ValueError if that is not their hash."""
@@ -37,6 +44,21 @@ class Shelf:
             return None
         path = self._path(name)
         return path if path.is_file() else None
+
+    async def read(self, name: str) -> bytes | None:
+        """The file's bytes; None as `find`."""
+        if (known := self._held.get(name)) is not None:
+            self._held.move_to_end(name)
+            return known
+        if (path := self.find(name)) is None:
+            return None
+        content = await asyncio.to_thread(path.read_bytes)
+        if len(content) <= HELD_EACH_BYTES and name not in self._held:
+            self._held[name] = content
+            self._held_bytes += len(content)
+            while self._held_bytes > HELD_BYTES:
+                self._held_bytes -= len(self._held.popitem(last=False)[1])
+        return content
 
     def sweep(self, known: Set[str]) -> int:
         """Remove files that nothing names and that are older than a day; how many."""

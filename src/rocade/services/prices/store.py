@@ -256,6 +256,12 @@ async def epoch_sites(connection: Any, number: int, epoch: int) -> set[str]:
     return {row[0] for row in rows}
 
 
+async def every_holder(connection: Any, number: int) -> list[str]:
+    """Points of sale that were ever given a key of the list."""
+    rows = await connection.fetch("SELECT DISTINCT site FROM price_epoch_site WHERE list = $1 ORDER BY site", number)
+    return [row[0] for row in rows]
+
+
 async def add_epoch(connection: Any, number: int, epoch: int, salt: bytes, now_us: int, reason: str) -> None:
     await connection.execute("INSERT INTO price_epoch VALUES ($1, $2, $3, $4, $5)", number, epoch, salt, now_us, reason)
 
