@@ -70,6 +70,18 @@ class ApiClient:
         _raise_problem(response)
         return response.json() if response.content else None
 
+    def send(self, path: str, *, json: Any = None, file: Path | None = None, **parameters: Any) -> Any:
+        """Post a body: a document, or a file as it lies on disk. What is done with a long file may take minutes."""
+        content = file.open("rb") if file else None
+        try:
+            with _reachable():
+                response = self._client.post(path, params=_given(parameters), json=json, content=content, timeout=900)
+        finally:
+            if content:
+                content.close()
+        _raise_problem(response)
+        return response.json() if response.content else None
+
     def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
         """Yield the body as it comes, for exports."""
         with _reachable(), self._client.stream("GET", path, params=_given(parameters)) as response:

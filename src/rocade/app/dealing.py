@@ -14,6 +14,8 @@ from rocade.services.dealers import SiteTable
 from rocade.services.interconnection import Interconnection
 from rocade.services.interconnection import api as interconnection_api
 from rocade.services.interconnection.explaining import Openings
+from rocade.services.prices import Engines, Lists, Signing
+from rocade.services.prices import api as prices_api
 
 
 @dataclass
@@ -28,11 +30,33 @@ class Dealing:
     async def open(cls, parts: wiring.Common) -> Self:
         table = await SiteTable.open(parts.database, parts.clock)
         interconnection = Interconnection(parts.database, parts.audit, parts.clock, KnownSites(table, parts.clock))
+        lists = price_lists(parts, table)
         return cls(
             table,
-            [Module(interconnection_api.HANDLERS, {"interconnection": interconnection})],
+            [
+                Module(interconnection_api.HANDLERS, {"interconnection": interconnection}),
+                *([Module(prices_api.HANDLERS, {"lists": lists})] if lists else ()),
+            ],
             {"opening": Openings(interconnection)},
         )
 
     async def close(self) -> None:
         await self.table.close()
+
+
+def price_lists(parts: wiring.Common, table: SiteTable) -> Lists | None:
+    """Price lists of the region; None in one that was made without a list-signing key (`rocade prices key` makes it)."""
+    trust = parts.configuration.trust / "prices"
+    if not (trust / "key.json").exists():
+        return None
+    return Lists(
+        Engines(
+            database=parts.database,
+            audit=parts.audit,
+            clock=parts.clock,
+            random=parts.random,
+            directory=parts.configuration.root / "prices",
+            signing=Signing(trust),
+            sites=table,
+        )
+    )

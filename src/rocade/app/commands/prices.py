@@ -91,7 +91,7 @@ def publish(
     at = effective or datetime.now(UTC).isoformat(timespec="seconds")
     mode = "changes" if only_changes else "full"
     with ApiClient(load(config)) as api:
-        draft = api.send(f"/v1/price-lists/{list_id}/drafts", content=file, effective=at, mode=mode, note=note or None)
+        draft = api.send(f"/v1/price-lists/{list_id}/drafts", file=file, effective=at, mode=mode, note=note or None)
         for line in draft["lines"]:
             click.echo(line)
         report = draft["report"]
@@ -156,7 +156,7 @@ def show(load: Load, list_id: str, config: Path | None) -> None:
 def who_leaked(load: Load, file: Path, list_id: str, config: Path | None) -> None:
     """Name the point of sale whose export of a list FILE was made from: sorted, cut, or in another form."""
     with ApiClient(load(config)) as api:
-        found = api.send(f"/v1/price-lists/{list_id}/leaks", content=file)
+        found = api.send(f"/v1/price-lists/{list_id}/leaks", file=file)
     for one in found["suspects"]:
         if one["is_named"]:
             click.echo(f"{one['site']}: {one['marks']} of its {found['marks_each']} marks")
