@@ -31,6 +31,7 @@ from litestar import Litestar
 from rocade.app import configuration as settings
 from rocade.app import initialise, serving, supervisor, wiring
 from rocade.core import catalogue, data_classes
+from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import migrate
@@ -244,15 +245,20 @@ class Crossroads:
         async with people_store.transaction(self.services.database) as connection:
             return await people.sessions.open(connection, found, means)
 
+    def find_vehicles(self) -> list[int]:
+        """The references the vehicles have by now."""
+        found = self.call(self.services.registry.resolve_many(self.vins.values()))
+        return sorted(int(one.ref) for one in found.values())
+
     def new_victim(self) -> str:
         """Somebody to whom things may be done."""
         assert self.services.people
         return self.call(self.services.people.add("Crossroads Victim")).id
 
     def renew(self, role: Role) -> None:
-        """Fresh sessions for a person whose last request may have ended all of his; a fresh token for a machine."""
+        """Fresh sessions for a person whose last request may have ended all of his; for a machine a token that lives."""
         if role.token:
-            self.call(self._issue(role))
+            self.call(self._keep(role))
         for one in self.roles.values() if role.person else ():
             if one.person == role.person:
                 one.client.cookies.set("rocade_session", self.call(self._secret(one.person, one.means)))
@@ -276,10 +282,21 @@ class Crossroads:
     async def _issue(self, role: Role) -> None:
         tokens, identity = self.services.tokens, Identity.parse(role.token)
         assert tokens
-        chain = (self._directory / identity.id / "certificate.pem").read_bytes()
-        leaf = load_pem_x509_certificate(chain).public_bytes(Encoding.DER)
-        token = await tokens.issue(identity, thumbprint(leaf), [role.purpose])
+        token = await tokens.issue(identity, self._thumbprint(identity), [role.purpose])
         role.client.headers["authorization"] = f"Bearer {token}"
+
+    async def _keep(self, role: Role) -> None:
+        """A new token only for one that is over within a minute: they are counted."""
+        tokens, token = self.services.tokens, role.client.headers["authorization"].removeprefix("Bearer ")
+        assert tokens
+        try:
+            tokens.check(token, self._thumbprint(Identity.parse(role.token)), CLOCK.now_us() + 60_000_000)
+        except Refused:
+            await self._issue(role)
+
+    def _thumbprint(self, identity: Identity) -> str:
+        chain = (self._directory / identity.id / "certificate.pem").read_bytes()
+        return thumbprint(load_pem_x509_certificate(chain).public_bytes(Encoding.DER))
 
     def foreigner(self) -> httpx.Client:
         """A partner of another region, with that region's good certificate."""

@@ -19,6 +19,7 @@ from rocade.console.feed import Feed
 from rocade.core.catalogue import Catalogue
 from rocade.core.data_classes import bit
 from rocade.core.errors import Refused
+from rocade.core.identifiers import whole_number
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.http import AnyRequest, caller_of, does, note_look, permit_of, refs_of, right_of
 from rocade.doors.http.streams import ALIVE, NOTED_EVERY_S, event, events, pause
@@ -171,11 +172,11 @@ async def show_streets(request: AnyRequest, pmtiles: NamedDependency[SkipValidat
     if pmtiles is None:
         raise Refused("console.streets.missing", "no street maps are set; see http.pmtiles in rocade.toml")
     unit, _, span = request.headers.get("range", "").partition("=")
-    first, _, last = span.partition("-")
-    if unit != "bytes" or not (first.isdigit() and last.isdigit()) or not 0 <= int(last) - int(first) < 1 << 24:
+    first, last = (whole_number(one) for one in (span.partition("-")[0], span.partition("-")[2]))
+    if unit != "bytes" or first is None or last is None or not 0 <= last - first < 1 << 24:
         raise Refused("console.streets.range", "ask for one byte range of at most 16 MiB")
-    body, size = await asyncio.to_thread(_read_range, pmtiles, int(first), int(last) - int(first) + 1)
-    headers = {"content-range": f"bytes {first}-{int(first) + len(body) - 1}/{size}", "accept-ranges": "bytes"}
+    body, size = await asyncio.to_thread(_read_range, pmtiles, first, last - first + 1)
+    headers = {"content-range": f"bytes {first}-{first + len(body) - 1}/{size}", "accept-ranges": "bytes"}
     return Response(body, status_code=206, media_type="application/octet-stream", headers=headers)
 
 

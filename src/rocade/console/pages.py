@@ -63,6 +63,8 @@ MORE: tuple[Link, ...] = (
     ("api", "/docs", acts.READ_STATUS),
 )
 """Behind "Operation"."""
+FIRST_S, LAST_S = -62_135_596_800, 253_402_300_799
+"""Years 1 to 9999, beyond which no date is written; a vehicle's clock or a caller's period may be."""
 HOME = {"operator": "/", "owner": "/my", "nobody": "/"}
 
 
@@ -74,8 +76,8 @@ def _templates() -> Environment:
 
 
 def iso(us: int) -> str:
-    """An instant for people without scripts and for `datetime` attributes: ISO 8601, UTC, whole seconds."""
-    return datetime.fromtimestamp(us / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """An instant for people without scripts and for `datetime` attributes: ISO 8601, UTC, whole seconds, years 1 to 9999."""
+    return datetime.fromtimestamp(min(max(us // 1_000_000, FIRST_S), LAST_S), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class _Safe(str):

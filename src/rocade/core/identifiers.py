@@ -36,6 +36,13 @@ def partition_of(vehicle: VehicleRef) -> int:
     return ((vehicle * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF) >> 58
 
 
+def whole_number(text: str) -> int | None:
+    """The number that ASCII digits write, None for other text and for more than 63 bits (what databases keep)."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        return None
+    return number if (number := int(text)) < 1 << 63 else None
+
+
 class Identity(msgspec.Struct, frozen=True, order=True):
     """A verified party. Written `spiffe://<trust_domain>/<region>/<kind>/<id>`, the one URI SAN of its certificate."""
 

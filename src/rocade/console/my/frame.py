@@ -195,7 +195,7 @@ async def in_force(request: AnyRequest, ref: int) -> None:
 
 def day_text(us: int) -> str:
     """A date as <input type=date> takes it (UTC); '' for never."""
-    return "" if us >= FOREVER_US else datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%d")
+    return "" if us >= FOREVER_US else pages.iso(us)[:10]
 
 
 def last_moment_us(form: FormMultiDict, name: str) -> int:

@@ -259,9 +259,10 @@ async def _too_late(request: AnyRequest, mine: Mine, ref: int, refusal: Refused)
 
 def _days(text: str) -> int:
     """Raises: Refused `console.days`."""
-    if not text.isdigit() or int(text) > 36_500:
+    days = whole_number(text)
+    if days is None or days > 36_500:
         raise Refused("console.days", "a permission lasts a number of days, 0 for no end")
-    return int(text)
+    return days
 
 
 HANDLERS = [show_data, show_data_board, show_sharing, show_board, grant, withdraw, narrow]

@@ -73,7 +73,7 @@ def end_us(day: str) -> int:
     """
     try:
         end = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise Refused("people.invalid", "the last day of a duty is a date", field="until") from error
     return int(end.timestamp()) * 1_000_000
 

@@ -21,7 +21,7 @@ from litestar.handlers import BaseRouteHandler
 
 from rocade.core import catalogue
 from rocade.core.errors import Refused
-from rocade.core.identifiers import Identity
+from rocade.core.identifiers import Identity, whole_number
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.http.bearer import bearer_of
 from rocade.doors.http.peer import peer_certificate
@@ -361,8 +361,8 @@ def _asked(query: bytes) -> dict[str, list[str]]:
 @lru_cache(4096)
 def _signal_number(name: str) -> int:
     """The number of a signal by name or number, 0 if there is none such."""
-    if name.isdigit():
-        return int(name)
+    if (number := whole_number(name)) is not None:
+        return number
     try:
         return int(catalogue.standard().by_name(name).id)
     except Refused:

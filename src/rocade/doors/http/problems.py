@@ -17,6 +17,7 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from rocade.core import request as request_in_hand
 from rocade.core.errors import Refused, RocadeError, Unavailable
+from rocade.fabric.database.connection import UNFIT
 
 RETRY_AFTER_S = 2
 _INVALID = ', error="invalid_token"'
@@ -139,9 +140,18 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
 
 
 def on_unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """A fault of ours; but a value that no database keeps came with the request, wherever it was noticed."""
     request_id = _request_id(request)
+    if _is_unfit(error):
+        _log.warning("unfit value: %s", type(error).__name__, extra={"request_id": request_id})  # which is not repeated
+        return _answer(request, 400, "http.request.invalid", "a number is too large, or a text is no Unicode")
     _log.error("unforeseen error", exc_info=error, extra={"request_id": request_id})
     return _answer(request, 500, "http.unforeseen", "Something went wrong here; the request id finds it in the log.")
+
+
+def _is_unfit(error: BaseException | None) -> bool:
+    """Whether this came of a value no column takes, raised by the driver itself or by what stands on it."""
+    return error is not None and (isinstance(error, UNFIT) or _is_unfit(error.__cause__))
 
 
 HANDLERS: dict[Any, Any] = {

@@ -24,6 +24,8 @@ DOWN = (
     asyncpg.OperatorInterventionError,
 )
 """What asyncpg raises when the server is gone, going or coming; whoever catches it may retry."""
+UNFIT = asyncpg.DataError
+"""What asyncpg raises for a value no column takes: a number of more than 63 bits, text that is no Unicode, a NUL."""
 
 
 class Database:

@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery, SkipValidation
 
 from rocade.core.catalogue import Catalogue
 from rocade.core.errors import Refused
-from rocade.core.identifiers import VehicleRef
+from rocade.core.identifiers import VehicleRef, whole_number
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.http import AnyRequest, caller_of, does
 from rocade.fabric.log import Log
@@ -145,10 +145,11 @@ async def list_quarantine(
     limit: FromQuery[int] = 100,
 ) -> HeldPage:
     """Records that could not be processed, oldest first; `ref` = only those of one vehicle."""
-    if cursor is not None and not cursor.isdigit():
+    after = 0 if cursor is None else whole_number(cursor)
+    if after is None:
         raise Refused("quarantine.cursor.invalid", "a cursor is what `next` said, unchanged")
     limit = max(1, min(limit, 1000))
-    found = await quarantine.list_held(ledger, ref, int(cursor or 0), limit + 1)
+    found = await quarantine.list_held(ledger, ref, after, limit + 1)
     next_cursor = str(found[limit - 1].id) if len(found) > limit else None
     return HeldPage([_held(one) for one in found[:limit]], next_cursor)
 

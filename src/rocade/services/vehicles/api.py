@@ -19,7 +19,7 @@ from litestar.response import Stream
 from rocade.core.catalogue import Catalogue
 from rocade.core.data_classes import bit
 from rocade.core.errors import Refused
-from rocade.core.identifiers import VehicleRef
+from rocade.core.identifiers import VehicleRef, whole_number
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.core.signals import Quality
 from rocade.doors.http import AnyRequest, caller_of, does, note_look, permit_of, refs_of, right_of
@@ -250,8 +250,7 @@ async def stream(
             "vehicles.stream.too_many", f"choose at most {STREAMED_VEHICLES} vehicles, or none for all positions"
         )
     signals = frozenset(catalogue.by_name(name).id for name in signal or ())
-    since_us = request.headers.get("last-event-id", "0")
-    start_us = int(since_us) if since_us.isdigit() else 0
+    start_us = whole_number(request.headers.get("last-event-id", "0")) or 0
     for one in refs:
         right = right_of(request, one)
         if not right.classes:
