@@ -11,6 +11,7 @@ from tests.services.dealers.conftest import DAY_US, NOW_US, SetClock, site
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.services.dealers import BrandAt, Dealers, NationalException, SiteTable
+from rocade.trust.authority.gate import Principal, SiteRight
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -95,11 +96,15 @@ async def test_roles_are_per_site_and_brand_and_end(network: Dealers, table: Sit
     await until(lambda: len(table.roles_of("person:a1", NOW_US)) == 2)
     assert table.roles("person:a1", "FR-1-1", NOW_US, "renault") == {"parts"}
     assert table.roles("person:a1", "FR-1-1", NOW_US, "lune") == frozenset()
-    assert table.roles("person:a1", "FR-1-1", NOW_US) == {"parts"}
+    assert table.roles("person:a1", "FR-1-1", NOW_US) == frozenset()
     assert table.roles("person:a1", "FR-1-2", NOW_US, "lune") == {"manager"}
     assert table.roles("person:a1", "FR-1-2", NOW_US + DAY_US) == frozenset()
+    ana = Principal("person", "person:a1", "dealer:FR-1", "passkey", "eu")
+    assert table.site_right(ana, "FR-1-1", "", NOW_US) == SiteRight(is_staff=True)
+    assert table.site_right(ana, "FR-1-1", "renault", NOW_US) == SiteRight(is_staff=True, roles=frozenset({"parts"}))
+    assert table.site_right(ana, "FR-2-1", "renault", NOW_US) == SiteRight()
     await network.end_role(made.id, "FR-1-1")
-    await until(lambda: table.roles("person:a1", "FR-1-1", NOW_US) == frozenset())
+    await until(lambda: table.roles("person:a1", "FR-1-1", NOW_US, "renault") == frozenset())
 
 
 async def test_a_table_that_nobody_confirms_gives_no_rights_and_keeps_the_sites(

@@ -142,13 +142,11 @@ class SiteTable:
         return sorted(site for site in self._sites if self.delegated(provider, site, at_us))
 
     def roles(self, person: str, site: str, at_us: int, brand: str = "") -> frozenset[str]:
-        """What somebody is at a site: for this brand, or ('') for any."""
-        if self.is_stale or site not in self._sites:
+        """What somebody is at a site: for this brand, or ('') for all brands; a role for one brand is none for all."""
+        if site not in self._sites:
             return frozenset()
         return frozenset(
-            one.role
-            for one in self._roles.get(person, ())
-            if one.site == site and one.from_us <= at_us < one.until_us and (not brand or one.brand in {"", brand})
+            one.role for one in self.roles_of(person, at_us) if one.site == site and one.brand in {"", brand}
         )
 
     def roles_of(self, person: str, at_us: int) -> list[Role]:
@@ -162,7 +160,8 @@ class SiteTable:
         if site not in self._sites:
             return SiteRight()
         if principal.kind == "person":
-            return SiteRight(roles=self.roles(principal.id, site, at_us, brand))
+            is_staff = any(one.site == site for one in self.roles_of(principal.id, at_us))
+            return SiteRight(is_staff=is_staff, roles=self.roles(principal.id, site, at_us, brand))
         kind, _, id = principal.recipient.partition(":")
         if kind == "dealer":
             return SiteRight(is_self=id == site)

@@ -49,7 +49,7 @@ ROOT_LIFE_US = 25 * 365 * DAY_US
 ISSUER_LIFE_US = {"operational": 5 * 365 * DAY_US, "birth": 24 * 365 * DAY_US}
 LEAF_LIFE_US = {
     "vehicle": 60 * DAY_US,
-    "dealer": 7 * DAY_US,
+    "dealer": 90 * DAY_US,
     "partner": 7 * DAY_US,
     "operator": 7 * DAY_US,
     "service": 7 * DAY_US,

@@ -293,6 +293,20 @@ async def add_claim(
     )  # fmt: skip
 
 
+async def add_claims(
+    connection: asyncpg.Connection, rows: Sequence[tuple[bytes, str]], now_us: int, expires_us: int
+) -> None:
+    """New codes (hash, identity), each of which ends earlier unused ones of its identity."""
+    await connection.execute(
+        "DELETE FROM claim_code WHERE identity = ANY($1) AND used_us IS NULL", [uri for _, uri in rows]
+    )
+    await connection.copy_records_to_table(
+        "claim_code",
+        records=[(digest, uri, now_us, expires_us) for digest, uri in rows],
+        columns=["code_hash", "identity", "made_us", "expires_us"],
+    )
+
+
 async def drop_claims(connection: asyncpg.Connection, identity: str) -> int:
     """Drop the unused codes of an identity; how many there were."""
     done = await connection.execute("DELETE FROM claim_code WHERE identity = $1 AND used_us IS NULL", identity)

@@ -135,7 +135,7 @@ def test_an_attack_is_refused_touched_or_not(attack: str, engine: Engine) -> Non
 
 ROLES = {"manager", "sales", "after-sales", "parts", "accounts"}
 DELEGATED = {"install", "renew", "restart", "health"}
-EVERYTHING = SiteRight(is_self=False, roles=frozenset(ROLES), delegated=frozenset({*DELEGATED, "read", "prices.read"}))
+EVERYTHING = SiteRight(is_staff=True, roles=frozenset(ROLES), delegated=frozenset({*DELEGATED, "read", "prices.read"}))
 MACHINE = of_certificate(Identity("rocade.test", "eu", "dealer", "FR-1-1"))
 SITE_ATTACKS = {
     "a provider who reads prices": (PARTNER, acts.READ_SITE_PRICES, EVERYTHING),

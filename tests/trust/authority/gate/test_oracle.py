@@ -87,7 +87,7 @@ def at(who: Principal, act: Act, tie: SiteRight, duties: set[str]) -> bool:
         return bool(has) and (is_look or act.by == "site_run")
     if is_business:
         return who.kind == "person" and bool(tie.roles & wanted)
-    is_staff = who.kind == "person" and (bool(tie.roles) if is_look else "manager" in tie.roles)
+    is_staff = who.kind == "person" and (tie.is_staff if is_look else "manager" in tie.roles)
     needed = {"site_look": set(DUTIES), "site_run": {"support"}, "site_lead": {"security"}}[act.by]
     return is_staff or bool(duties & needed)
 
@@ -105,7 +105,7 @@ def draw(random_: random.Random) -> Case:
     classes = pick((0, data_classes.ALL, random_.getrandbits(7), random_.getrandbits(7) | 6))
     right = Right(relation, classes, "", is_owned=random_.random() < 0.6)
     roles, given = (frozenset(random_.sample(words, pick((0, 1, 1, 2)))) for words in (STAFF, DELEGATED))
-    at_site = SiteRight(random_.random() < 0.5, roles, given)
+    at_site = SiteRight(random_.random() < 0.5, random_.random() < 0.5, roles, given)
     touched, is_own = random_.random() < 0.5, random_.random() < 0.5
     return Case(who, pick(pick(BY_OF[of])), right, pick(PURPOSES), touched, is_own, at_site)
 

@@ -79,7 +79,7 @@ class Told:
     def site_right(self, principal: Principal, site: str, brand: str, at_us: int) -> SiteRight:
         roles = frozenset({self.role} & set(STAFF))
         delegated = frozenset({"install", "renew", "restart", "health"} if self.role == "provider" else ())
-        return SiteRight(self.role == "site itself", roles, delegated)
+        return SiteRight(self.role == "site itself", bool(roles), roles, delegated)
 
 
 def gate_for(role: str, engine: Engine) -> tuple[Gate, Principal, int, str]:

@@ -67,6 +67,7 @@ class SiteFacts(Facts, frozen=True):
     """
 
     is_self: bool
+    is_staff: bool
     roles: frozenset[str]
     delegated: frozenset[str]
     wanted: frozenset[str]
@@ -109,7 +110,9 @@ def ask(
     elif act.of == "account":
         facts = AccountFacts(here, touched, is_own)
     elif act.of == "site":
-        facts = SiteFacts(here, touched, at_site.is_self, at_site.roles, at_site.delegated, frozenset(act.classes))
+        facts = SiteFacts(
+            here, touched, at_site.is_self, at_site.is_staff, at_site.roles, at_site.delegated, frozenset(act.classes)
+        )
     else:
         facts = Facts(here, touched)
     proof = Proof(principal.region, principal.means, principal.duties, principal.purposes)

@@ -91,11 +91,12 @@ class Rights(Protocol):
 class SiteRight(msgspec.Struct, frozen=True):
     """What ties a principal to a dealer's point of sale at one instant; the table of sites answers with it.
 
-    `is_self`: it is that site's own machine; `roles`: what he is there as a person of the dealer, for the brand that was
-    asked about; `delegated`: what he may do there as a service provider.
+    `is_self`: it is that site's own machine; `is_staff`: he has any role there; `roles`: those he has for the brand that was
+    asked about, or where none was named those he has for all brands; `delegated`: what he may do there as a provider.
     """
 
     is_self: bool = False
+    is_staff: bool = False
     roles: frozenset[str] = frozenset()
     delegated: frozenset[str] = frozenset()
 
@@ -104,7 +105,7 @@ class SiteRights(Protocol):
     """The table of points of sale as the gate sees it (`services.dealers` implements it)."""
 
     def site_right(self, principal: Principal, site: str, brand: str, at_us: int) -> SiteRight:
-        """What ties him to one point of sale, for one brand or ('') for any."""
+        """What ties him to one point of sale, for one brand or ('') for all of them."""
         ...
 
 
