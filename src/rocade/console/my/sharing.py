@@ -32,7 +32,7 @@ from rocade.console.my.frame import (
 )  # fmt: skip
 from rocade.core import data_classes
 from rocade.core.errors import Refused, RocadeError
-from rocade.core.identifiers import Identity
+from rocade.core.identifiers import Identity, whole_number
 from rocade.doors.http import AnyRequest, does, permit_of
 from rocade.services.consent import FOREVER_US, PURPOSES, Grant
 from rocade.services.telemetry.footprint import points_by_signal
