@@ -13,8 +13,9 @@ from importlib import resources
 
 import msgspec
 
-CODES = ("en", "fr", "zh")
-COOKIE = "rocade_language"
+from rocade.core.languages import CODES, COOKIE, choose
+
+__all__ = ["CODES", "COOKIE", "choose", "module", "texts", "version"]
 
 
 @cache
@@ -41,22 +42,3 @@ def version(code: str) -> str:
     """Changes with the catalogue."""
     return sha256(module(code).encode()).hexdigest()[:12]
 
-
-def choose(cookie: str | None, accepted: str) -> str:
-    """The language of a request: the cookie if it names one we have, else the best of Accept-Language."""
-    if cookie in CODES:
-        return cookie
-    weighed: list[tuple[float, int, str]] = []
-    for place, part in enumerate(accepted.split(",")):
-        name, _, weight = part.strip().partition(";q=")
-        code = name.split("-")[0].lower()
-        if code in CODES:
-            weighed.append((-_weight(weight), place, code))
-    return min(weighed)[2] if weighed else "en"
-
-
-def _weight(text: str) -> float:
-    try:
-        return float(text) if text else 1.0
-    except ValueError:
-        return 0.0
