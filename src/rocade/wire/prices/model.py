@@ -68,6 +68,10 @@ class Head(msgspec.Struct, frozen=True, rename={"list_id": "list"}):
     skips: tuple[Blob, ...] = ()
 
     @property
+    def files(self) -> tuple[Blob, ...]:
+        return (self.blob, self.snapshot, *self.skips)
+
+    @property
     def id(self) -> str:
         """What two heads of one number must share: all but where files are and when it was signed."""
         said = (self.list_id, self.brand, self.country, self.currency, self.kind, self.seq, self.prev_head)

@@ -1,0 +1,36 @@
+"""Rows -> memory: from the kept columns and what came after them, or from the first row on."""
+
+from __future__ import annotations
+
+from rocade.agents.dealer.prices.state import State
+from rocade.agents.dealer.prices.store import ListRow, Tables
+from rocade.core.errors import Corrupt, Refused
+
+_PARTS = 32_768
+"""Parts read at once."""
+
+
+def load(tables: Tables, row: ListRow) -> State:
+    """The state of a list. Raises: Corrupt `prices.store.damaged`."""
+    kept = tables.kept(row.number)
+    state = State.thaw(kept[1]) if kept and kept[0] <= row.seq else None
+    return _advance(tables, row, state or State())
+
+
+def rebuild(tables: Tables, row: ListRow) -> State:
+    """The state computed from every row. Raises: Corrupt `prices.store.damaged`."""
+    return _advance(tables, row, State())
+
+
+def _advance(tables: Tables, row: ListRow, state: State) -> State:
+    releases = tables.releases(row.number)
+    try:
+        if state.seq < row.seq:
+            for low in range(0, row.parts, _PARTS):
+                state.advance(tables.read_delta(row, releases, state.seq, low, low + _PARTS))
+        state.finish(row.seq, {release.seq: release.currency for release in releases})
+    except Refused as error:
+        raise Corrupt(
+            "prices.store.damaged", f"rows of the price store do not fit each other: {error.message}"
+        ) from None
+    return state

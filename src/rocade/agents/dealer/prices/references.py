@@ -1,0 +1,116 @@
+"""Part references -> indices, for half a million parts in 14 MB, looked up in less than a microsecond.
+
+All references stand one after the other in one byte string, in order of their index. A reference's number is its bytes read as one
+big number modulo a prime; the low bits of it name a bucket, a bucket holds the few indices that share it. The same number is
+computed for all at once in columns, and for one in plain Python. Few new references are kept in a dictionary beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rocade.core.errors import Corrupt
+
+_PRIME = 4_294_967_291
+_FEED = 10
+APART = 4096
+"""New references kept beside the columns before they are built anew."""
+
+
+class References:
+    """The references of a list by index. Never changed in place: `extended` gives another one."""
+
+    def __init__(self, packed: bytes = b"", apart: dict[str, int] | None = None) -> None:
+        """`packed`: references in order of index, each followed by a line feed.
+
+        Raises: Corrupt `prices.store.references` if one stands there twice.
+        """
+        self._packed = packed
+        self._apart = {} if apart is None else apart
+        ends = np.flatnonzero(np.frombuffer(packed, np.uint8) == _FEED).astype(np.uint32)
+        starts = np.r_[np.zeros(1, np.uint32), ends + 1].astype(np.uint32)
+        self._count = len(ends)
+        self._mask = (1 << max(self._count.bit_length(), 4)) - 1
+        numbers = _numbers(packed, starts[:-1], ends)
+        buckets = (numbers & self._mask).astype(np.uint32)
+        order = np.argsort(buckets, kind="stable").astype(np.uint32)
+        self._check(numbers[order], order, starts)
+        counts = np.bincount(buckets, minlength=self._mask + 1)
+        self._starts = memoryview(starts)
+        self._order = memoryview(order)
+        self._buckets = memoryview(np.r_[0, np.cumsum(counts)].astype(np.uint32))
+
+    def __len__(self) -> int:
+        return self._count + len(self._apart)
+
+    def find(self, ref: str) -> int:
+        """The index of a reference, -1 if the list has none such."""
+        wanted = ref.encode()
+        bucket = int.from_bytes(wanted) % _PRIME & self._mask
+        starts = self._starts
+        for index in self._order[self._buckets[bucket] : self._buckets[bucket + 1]]:
+            if self._packed[starts[index] : starts[index + 1] - 1] == wanted:
+                return index
+        return self._apart.get(ref, -1) if self._apart else -1
+
+    def __getitem__(self, index: int) -> str:
+        if index < self._count:
+            return self._packed[self._starts[index] : self._starts[index + 1] - 1].decode()
+        return next(ref for ref, at in self._apart.items() if at == index)
+
+    def extended(self, refs: Sequence[str]) -> References:
+        """With these added, at the next indices."""
+        if len(self._apart) + len(refs) <= APART:
+            added = {ref: len(self) + at for at, ref in enumerate(refs)}
+            other = object.__new__(References)
+            other.__dict__.update(self.__dict__)
+            other._apart = {**self._apart, **added}
+            return other
+        return References(self.packed() + _joined(refs))
+
+    def packed(self) -> bytes:
+        """All references in order of index, each followed by a line feed."""
+        return self._packed + _joined([*self._apart])
+
+    def starting_with(self, prefix: str, limit: int) -> list[int]:
+        """Indices of at most `limit` references that begin so, lowest first."""
+        found, at, wanted = [], -1, b"\n" + prefix.encode()
+        if self._packed.startswith(wanted[1:]):
+            found.append(0)
+        starts = np.asarray(self._starts)
+        while len(found) < limit and (at := self._packed.find(wanted, at + 1)) >= 0 and at + 1 < len(self._packed):
+            found.append(int(np.searchsorted(starts, at + 1)))
+        found += [index for ref, index in self._apart.items() if ref.startswith(prefix)]
+        return found[:limit]
+
+    def _check(self, numbers: NDArray[np.uint64], order: NDArray[np.uint32], starts: NDArray[np.uint32]) -> None:
+        """No reference twice: only those of one number can be the same."""
+        same = np.flatnonzero(np.diff(numbers[np.argsort(numbers, kind="stable")]) == 0)
+        if not len(same):
+            return
+        by_number = order[np.argsort(numbers, kind="stable")]
+        texts: set[bytes] = set()
+        for at in np.union1d(by_number[same], by_number[same + 1]).tolist():
+            text = self._packed[starts[at] : starts[at + 1] - 1]
+            if text in texts:
+                raise Corrupt("prices.store.references", "a part reference stands twice in the price list's store")
+            texts.add(text)
+
+
+def _joined(refs: Sequence[str]) -> bytes:
+    return "".join(f"{ref}\n" for ref in refs).encode()
+
+
+def _numbers(packed: bytes, starts: NDArray[np.uint32], ends: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Each reference's bytes as one number modulo the prime, byte after byte over all at once."""
+    text = np.frombuffer(packed, np.uint8)
+    numbers = np.zeros(len(starts), np.uint64)
+    lengths = ends - starts
+    for place in range(int(lengths.max()) if len(lengths) else 0):
+        longer = np.flatnonzero(lengths > place)
+        byte = text[starts[longer] + np.uint32(place)].astype(np.uint64)
+        numbers[longer] = (numbers[longer] * np.uint64(256) + byte) % np.uint64(_PRIME)
+    return numbers

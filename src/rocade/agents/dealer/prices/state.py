@@ -1,0 +1,178 @@
+"""A list in memory: references, newest entry of each part, and the tree over all leaves; 40 MB for 500,000 parts.
+
+A state is never changed once it is shown to readers: `advance` works on a copy, and the store puts it in place when the
+transaction that wrote the same rows is on disk. `freeze` and `thaw` turn what a start needs into one byte string.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import msgspec
+import numpy as np
+
+from rocade.agents.dealer.prices.references import APART, References
+from rocade.core.errors import Corrupt, Refused
+from rocade.core.prices import WITHDRAWN
+from rocade.wire.prices import HASH_BYTES, Delta, Descriptions, Entries, Ints, Tree, changed_leaves
+
+_NEVER = (1 << 63) - 1
+
+
+class _Frozen(msgspec.Struct, array_like=True):
+    seq: int
+    refs: bytes
+    leaves: bytes
+    valid_from_us: bytes
+    newest_seq: bytes
+    price_minor: bytes
+
+
+class State:
+    """A list at number `seq`. `valid_from_us`, `newest_seq`, `price_minor`: of each part's entry with the greatest
+    (valid_from, seq); a part without any has number 0 and an instant beyond all.
+    """
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.tree = Tree()
+        self.refs = References()
+        self.currency: dict[int, str] = {}
+        self._new_refs: list[str] = []
+        self._set(*(np.empty(0, np.int64),) * 3)
+
+    @property
+    def parts(self) -> int:
+        return len(self.refs) + len(self._new_refs)
+
+    def copy(self) -> State:
+        """To be advanced apart."""
+        other = State()
+        other.seq, other.refs, other.currency = self.seq, self.refs, dict(self.currency)
+        other.tree = self.tree.copy()
+        other._set(self.newest_from.copy(), self.newest_number.copy(), self.newest_price.copy())
+        return other
+
+    def advance(self, delta: Delta) -> tuple[Descriptions, Descriptions]:
+        """Take what a delta (or a block of one) did after this state's number; return first and later descriptions.
+
+        `finish` ends it. Raises: Refused `prices.delta.parts` (a hole, a price of an unknown part, a reference twice).
+        """
+        first, later = self._split(delta.descriptions)
+        grown = self.parts + len(first)
+        priced = delta.entries
+        if len(priced) and int(priced.index[-1]) >= grown:
+            raise _refused("a price belongs to a part that the list does not have")
+        self._check_firsts(first, delta)
+        self._new_refs += first.ref
+        for part in later.rows():
+            if self._ref(part.index) != part.ref:
+                raise _refused("a part changes its reference")
+        self.tree.update(*changed_leaves(delta, self.tree.leaves))
+        if len(self.tree.leaves) != grown:
+            raise _refused("a part is missing")
+        self._grow(grown)
+        self._renew(priced)
+        return first, later
+
+    def finish(self, delta_seq: int, currency: dict[int, str]) -> None:
+        """Set the number that was reached, and index new references."""
+        self.seq = delta_seq
+        self.currency |= currency
+        try:
+            if self._new_refs:
+                few = self._new_refs if len(self._new_refs) <= APART else ()
+                if len(set(few)) < len(few) or any(self.refs.find(ref) >= 0 for ref in few):
+                    raise _refused("a new part has the reference of another one")
+                self.refs = self.refs.extended(self._new_refs)
+        except Corrupt:
+            raise _refused("a reference stands twice") from None
+        self._new_refs = []
+
+    def previous(self) -> Ints:
+        """What prices of the next delta are differences to."""
+        return self.newest_price
+
+    def freeze(self) -> bytes:
+        """What a start needs, with its own checksum."""
+        columns = (self.newest_from, self.newest_number, self.newest_price)
+        frozen = _Frozen(
+            self.seq, self.refs.packed(), self.tree.leaves.tobytes(), *(column.tobytes() for column in columns)
+        )
+        body = msgspec.msgpack.encode(frozen)
+        return sha256(body).digest() + body
+
+    @classmethod
+    def thaw(cls, content: bytes) -> State | None:
+        """None if these bytes are not what `freeze` wrote."""
+        body = memoryview(content)[HASH_BYTES:]
+        if sha256(body).digest() != content[:HASH_BYTES]:
+            return None
+        frozen = msgspec.msgpack.decode(body, type=_Frozen)
+        state = cls()
+        state.seq, state.refs = frozen.seq, References(frozen.refs)
+        state.tree = Tree(np.frombuffer(frozen.leaves, np.uint8).reshape(-1, HASH_BYTES))
+        columns = (frozen.valid_from_us, frozen.newest_seq, frozen.price_minor)
+        state._set(*(np.frombuffer(column, np.int64).copy() for column in columns))
+        return state
+
+    def _set(self, valid_from: Ints, number: Ints, price: Ints) -> None:
+        self.newest_from, self.newest_number, self.newest_price = valid_from, number, price
+        self.valid_from_us: memoryview[int] = memoryview(valid_from)
+        self.newest_seq: memoryview[int] = memoryview(number)
+        self.price_minor: memoryview[int] = memoryview(price)
+
+    def _split(self, described: Descriptions) -> tuple[Descriptions, Descriptions]:
+        """First descriptions of new parts, and all others."""
+        index = described.index
+        fresh = index >= self.parts
+        if len(index):
+            fresh &= np.r_[True, index[1:] != index[:-1]]
+        if fresh.all():
+            return described, Descriptions()
+        return _chosen(described, np.flatnonzero(fresh)), _chosen(described, np.flatnonzero(~fresh))
+
+    def _check_firsts(self, first: Descriptions, delta: Delta) -> None:
+        """New parts follow without a hole, each described before it has a price."""
+        if not np.array_equal(first.index, np.arange(self.parts, self.parts + len(first))):
+            raise _refused("parts are not numbered without a hole")
+        priced = delta.entries
+        new = priced.index >= self.parts
+        if (priced.seq[new] < first.seq[priced.index[new] - self.parts]).any():
+            raise _refused("a part has a price before it is in the list")
+
+    def _ref(self, index: int) -> str:
+        known = len(self.refs)
+        return self.refs[index] if index < known else self._new_refs[index - known]
+
+    def _grow(self, size: int) -> None:
+        more = size - len(self.newest_from)
+        if more:
+            none = np.full(more, _NEVER), np.zeros(more, np.int64), np.full(more, WITHDRAWN)
+            old = (self.newest_from, self.newest_number, self.newest_price)
+            self._set(*(np.concatenate(pair) for pair in zip(old, none, strict=True)))
+
+    def _renew(self, priced: Entries) -> None:
+        """Let each part's newest entry be the one with the greatest (valid_from, seq)."""
+        index, valid_from, seq, price = priced.index, priced.valid_from_us, priced.seq, priced.price_minor
+        if not len(index):
+            return
+        if (index[1:] == index[:-1]).any():
+            order = np.lexsort((seq, valid_from, index))
+            order = order[np.flatnonzero(np.r_[np.diff(index[order]) != 0, True])]
+            index, valid_from, seq, price = index[order], valid_from[order], seq[order], price[order]
+        old_from, old_seq = self.newest_from[index], self.newest_number[index]
+        wins = (old_seq == 0) | (valid_from > old_from) | ((valid_from == old_from) & (seq > old_seq))
+        at = index[wins]
+        self.newest_from[at], self.newest_number[at], self.newest_price[at] = valid_from[wins], seq[wins], price[wins]
+
+
+def _chosen(described: Descriptions, rows: Ints) -> Descriptions:
+    places = rows.tolist()
+    columns = (described.ref, described.family, described.label, described.superseded_by)
+    refs, families, labels, replaced = ([column[at] for at in places] for column in columns)
+    return Descriptions(described.index[rows], described.seq[rows], refs, families, labels, replaced)
+
+
+def _refused(why: str) -> Refused:
+    return Refused("prices.delta.parts", f"the delta does not fit the list: {why}")
