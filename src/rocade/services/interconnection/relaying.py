@@ -14,12 +14,12 @@ import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 
-from rocade.core.errors import Refused, Unavailable
+from rocade.core.errors import Unavailable
 from rocade.core.identifiers import Identity
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
-from rocade.services.interconnection import store
+from rocade.services.interconnection import errors, store
 from rocade.services.interconnection.model import DAY_US, HUB, NamedService, Rule
 from rocade.services.interconnection.service import Interconnection
 from rocade.wire.relay import Opening
@@ -84,8 +84,8 @@ class Relaying:
         except (*DOWN, TimeoutError):
             raise Unavailable("relay.database", "openings cannot be written down now; nothing is opened") from None
         self._note(caller, opening.service, code, number)
-        if code or rule is None:
-            raise Refused(code, "this site may not open this service now")
+        if rule is None or code:
+            raise errors.refused(code)
         route = _Route(self, number, caller.id, opening.device[:64], self._known.policy.services[opening.service], rule)
         self._routes.add(route)
         self._open[rule.number, caller.id] += 1
@@ -118,7 +118,7 @@ class Relaying:
         counted[1] += down
         self._today[site, service] += up + down
         if route.rule.day_bytes and self._today[site, service] > route.rule.day_bytes:
-            raise Refused("relay.quota.day", "this service has carried what its rule allows for today")
+            raise errors.refused("relay.quota.day")
 
     def over(self, route: _Route, code: str) -> None:
         if route in self._routes:
@@ -209,7 +209,7 @@ class _Route:
     async def _pace(self, direction: int, count: int) -> None:
         """Wait until `count` bytes fit the rate; a quarter of a second may be sent ahead. Raises: Refused when cut."""
         if self._cut:
-            raise Refused(self._cut, "the rule that opened this connection is gone")
+            raise errors.refused(self._cut)
         rate = self.rule.rate_bytes_s
         if not rate:
             return

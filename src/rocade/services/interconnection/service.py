@@ -104,41 +104,43 @@ class Interconnection:
     async def put_service(self, service: NamedService, actor: str) -> None:
         """Raises: Refused `interconnection.service.*`."""
         service.check()
-        await self._change(actor, "service.put", service.name, lambda c: store.put_service(c, service))
+        await self._change(actor, "interconnection.service.put", service.name, lambda c: store.put_service(c, service))
 
     async def drop_service(self, name: str, actor: str) -> None:
         """Its rules go with it. Raises: Refused `interconnection.service.unknown`."""
-        if not await self._change(actor, "service.drop", name, lambda c: store.drop_service(c, name)):
+        if not await self._change(actor, "interconnection.service.drop", name, lambda c: store.drop_service(c, name)):
             raise _unknown_service()
 
     async def add_rule(self, rule: Rule, actor: str) -> int:
         """The rule's number. Raises: Refused `interconnection.rule.*`, `interconnection.service.unknown`."""
         rule.check()
-        number = await self._change(actor, "rule.add", rule.service, lambda c: store.add_rule(c, rule))
+        number = await self._change(actor, "interconnection.rule.add", rule.service, lambda c: store.add_rule(c, rule))
         if number is None:
             raise _unknown_service()
         return int(number)
 
     async def drop_rule(self, number: int, actor: str) -> None:
         """Raises: Refused `interconnection.rule.unknown`."""
-        if not await self._change(actor, "rule.drop", str(number), lambda c: store.drop_rule(c, number)):
+        if not await self._change(
+            actor, "interconnection.rule.drop", str(number), lambda c: store.drop_rule(c, number)
+        ):
             raise Refused("interconnection.rule.unknown", "there is no rule of this number")
 
     async def put_line(self, line: Line, actor: str) -> None:
         line.check()
-        await self._change(actor, "line.put", line.site, lambda c: store.put_line(c, line))
+        await self._change(actor, "interconnection.line.put", line.site, lambda c: store.put_line(c, line))
 
     async def drop_line(self, site: str, name: str, actor: str) -> None:
         """Raises: Refused `interconnection.line.unknown`."""
-        if not await self._change(actor, "line.drop", site, lambda c: store.drop_line(c, site, name)):
+        if not await self._change(actor, "interconnection.line.drop", site, lambda c: store.drop_line(c, site, name)):
             raise Refused("interconnection.line.unknown", "this site has no line of this name")
 
     async def _change(self, actor: str, what: str, subject: str, work: Callable[[asyncpg.Connection], Any]) -> Any:
         """Audited first, then done and pushed as one transaction; what changes nothing is not numbered."""
-        entry = AuditEntry(self._clock.now_us(), actor, f"interconnection.{what}", f"interconnection:{subject}")
+        entry = AuditEntry(self._clock.now_us(), actor, what, f"interconnection:{subject}")
         async with self._database.pool.acquire() as connection, connection.transaction():
             answer = await work(connection)
-            if answer is not False and (answer is not None or not what.startswith("rule")):
+            if answer is not False and (answer is not None or what != "interconnection.rule.add"):
                 await self._audit.record(entry)
                 await store.next_number(connection)
         return answer
