@@ -105,7 +105,7 @@ _FORMS: dict[type, str] = {
 }
 
 
-def _resource(name: str, struct: type[msgspec.Struct], xml: str) -> Resource:
+def resource_of(name: str, struct: type[msgspec.Struct], xml: str) -> Resource:
     described = inspect.type_info(struct)
     assert isinstance(described, inspect.StructType)
     return Resource(name, struct, xml, tuple(map(_field, described.fields)))
@@ -156,9 +156,9 @@ _EXPECTED = {
     "bytes": "Base64",
 }
 
-SITE = _resource("site", model.Site, "PointOfSale")
-PRICE_LINE = _resource("price-line", model.PriceLine, "PartsPrice")
-PRICE_CHANGE = _resource("price-change", model.PriceChange, "PartsPriceChange")
-MESSAGE = _resource("message", model.Message, "BusinessMessage")
-RECEIPT = _resource("receipt", model.Receipt, "MessageReceipt")
+SITE = resource_of("site", model.Site, "PointOfSale")
+PRICE_LINE = resource_of("price-line", model.PriceLine, "PartsPrice")
+PRICE_CHANGE = resource_of("price-change", model.PriceChange, "PartsPriceChange")
+MESSAGE = resource_of("message", model.Message, "BusinessMessage")
+RECEIPT = resource_of("receipt", model.Receipt, "MessageReceipt")
 RESOURCES = {one.name: one for one in (SITE, PRICE_LINE, PRICE_CHANGE, MESSAGE, RECEIPT)}
