@@ -7,6 +7,7 @@ whole network from CSV, `opening` reads opening hours.
 from rocade.services.dealers.importing import Report, import_file
 from rocade.services.dealers.model import (
     FOREVER_US,
+    MOVE_STATES,
     PROVIDER_ACTS,
     ROLES,
     BrandAt,
@@ -19,11 +20,14 @@ from rocade.services.dealers.model import (
     Site,
     SitesPage,
 )
+from rocade.services.dealers.moving import Moving
+from rocade.services.dealers.orders import Orders
 from rocade.services.dealers.service import Dealers
 from rocade.services.dealers.table import SiteTable
 
 __all__ = [
     "FOREVER_US",
+    "MOVE_STATES",
     "PROVIDER_ACTS",
     "ROLES",
     "BrandAt",
@@ -31,7 +35,9 @@ __all__ = [
     "Dealers",
     "Delegation",
     "Group",
+    "Moving",
     "NationalException",
+    "Orders",
     "Provider",
     "Report",
     "Role",

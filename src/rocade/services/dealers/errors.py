@@ -56,6 +56,10 @@ def delegation_unknown() -> Refused:
     return Refused("dealers.delegation.unknown", "there is no such delegation, or it has ended")
 
 
+def exception_unknown() -> Refused:
+    return Refused("dealers.exception.unknown", "this country keeps no such service to itself")
+
+
 def role_unknown() -> Refused:
     return Refused("dealers.role.unknown", "there is no such role, or it has ended")
 
@@ -88,6 +92,10 @@ def wrong_move(state: str, wanted: str) -> Refused:
     return Refused(
         "dealers.move.order", f"a site that is in state {state} cannot go to {wanted}", state=state, wanted=wanted
     )
+
+
+def not_installed(what: str) -> Refused:
+    return Refused("dealers.order.unknown", f"an agent can be asked to renew or restart, not to {what}", what=what[:32])
 
 
 def unready_move(reason: str) -> Refused:

@@ -148,6 +148,17 @@ class SitesPage(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
+class Order(msgspec.Struct, frozen=True):
+    """Something an agent was asked to do; `sent_us` 0 = it has not gone down its line yet."""
+
+    number: int
+    site: str
+    what: str
+    by: str
+    at_us: int
+    sent_us: int
+
+
 class Move(msgspec.Struct, frozen=True):
     """One step of moving a site over from the old ways."""
 
@@ -157,6 +168,48 @@ class Move(msgspec.Struct, frozen=True):
     at_us: int
     by: str
     note: str
+
+
+class Example(msgspec.Struct, frozen=True, array_like=True):
+    """A reference whose price differs; '' = that side has none."""
+
+    ref: str
+    old: str
+    new: str
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """Both sides of a list: how many references were compared and how many differ."""
+
+    compared: int
+    same: int
+    differing: int
+    only_old: int
+    only_new: int
+    examples: list[Example]
+
+    @property
+    def is_same(self) -> bool:
+        return not (self.differing or self.only_old or self.only_new)
+
+
+class Shadow(msgspec.Struct, frozen=True):
+    """A report of one shadow run of a site, as the hub keeps it."""
+
+    number: int
+    site: str
+    list: str
+    seq: int
+    at_us: int
+    compared: Compared
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a group (or '' = companies of no group) is: sites in each state."""
+
+    group: str
+    sites: int
+    states: dict[str, int]
 
 
 def check_id(id: str, field: str) -> None:

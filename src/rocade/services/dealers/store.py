@@ -12,24 +12,32 @@ import msgspec
 from rocade.core.errors import Unavailable
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
+from rocade.services.dealers import errors
 from rocade.services.dealers.model import (
     BrandAt,
+    Compared,
     Dealer,
     Delegation,
+    Example,
     Group,
+    Move,
     NationalException,
+    Order,
     Provider,
     Role,
+    Shadow,
     Site,
 )
 
 CHANNEL = "dealers_changed"
+ORDERS = "dealers_ordered"
 EVERYTHING = "*"
 _CHANGE_LOCK = 0x6465616C657273
 """Advisory lock of changes ("dealers"): their numbers commit in order, so a reader beyond one misses none."""
 _OWN = ("id", "dealer", "name", "country", "primary", "address", "city", "latitude", "longitude", "timezone",
         "opening_hours", "phone", "opened_us", "closed_us")  # fmt: skip
 """Columns of `dealer_site`."""
+_examples = msgspec.json.Decoder(list[Example]).decode
 _brands = msgspec.json.Decoder(tuple[BrandAt, ...]).decode
 
 
@@ -262,3 +270,101 @@ async def drop_exception(connection: asyncpg.Connection, country: str, service: 
 async def read_exceptions(connection: Any) -> list[NationalException]:
     rows = await connection.fetch(f"SELECT {_EXCEPTION} FROM dealer_exception ORDER BY country, service, brand")
     return [NationalException(*row) for row in rows]
+
+
+# --- moving over -------------------------------------------------------------------------------------------------------------
+
+_STATE = "COALESCE((SELECT m.state FROM dealer_move m WHERE m.site = s.id ORDER BY m.number DESC LIMIT 1), 'old')"
+
+
+async def lock_state(connection: asyncpg.Connection, site: str) -> str:
+    """How far a site is, its row locked until the transaction ends. Raises: Refused `dealers.site.unknown`."""
+    if not await connection.fetchval("SELECT 1 FROM dealer_site WHERE id = $1 FOR UPDATE", site):
+        raise errors.site_unknown()
+    return str(await connection.fetchval(f"SELECT {_STATE} FROM dealer_site s WHERE id = $1", site))
+
+
+async def read_states(connection: Any) -> dict[str, str]:
+    """How far each site is that has ever moved."""
+    rows = await connection.fetch("SELECT DISTINCT ON (site) site, state FROM dealer_move ORDER BY site, number DESC")
+    return {row["site"]: row["state"] for row in rows}
+
+
+async def add_move(connection: asyncpg.Connection, site: str, state: str, at_us: int, by: str, note: str) -> int:
+    query = "INSERT INTO dealer_move (site, state, at_us, by, note) VALUES ($1, $2, $3, $4, $5) RETURNING number"
+    return int(await connection.fetchval(query, site, state, at_us, by, note))
+
+
+async def read_moves(connection: Any, site: str) -> list[Move]:
+    rows = await connection.fetch(
+        "SELECT number, site, state, at_us, by, note FROM dealer_move WHERE site = $1 ORDER BY number", site
+    )
+    return [Move(*row) for row in rows]
+
+
+async def count_states(connection: Any) -> list[tuple[str, str, int]]:
+    """(group, state, sites)."""
+    rows = await connection.fetch(
+        f'SELECT d."group", {_STATE} AS state, count(*) AS sites FROM dealer_site s JOIN dealer d ON d.id = s.dealer'
+        " GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    return [tuple(row) for row in rows]
+
+
+async def add_shadow(
+    connection: asyncpg.Connection, site: str, list: str, seq: int, at_us: int, compared: Compared
+) -> int:
+    query = (
+        "INSERT INTO dealer_shadow (site, list, seq, at_us, compared, same, differing, only_old, only_new, examples)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING number"
+    )
+    *counts, examples = msgspec.structs.astuple(compared)
+    return int(await connection.fetchval(query, site, list, seq, at_us, *counts, msgspec.json.encode(examples)))
+
+
+async def read_shadows(connection: Any, site: str, limit: int) -> list[Shadow]:
+    """The newest first."""
+    rows = await connection.fetch(
+        "SELECT number, site, list, seq, at_us, compared, same, differing, only_old, only_new, examples FROM dealer_shadow"
+        " WHERE site = $1 ORDER BY number DESC LIMIT $2", site, limit,
+    )  # fmt: skip
+    counts = ("compared", "same", "differing", "only_old", "only_new")
+    return [
+        Shadow(
+            row["number"], row["site"], row["list"], row["seq"], row["at_us"],
+            Compared(**{name: row[name] for name in counts}, examples=_examples(row["examples"])),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+# --- orders to agents ----------------------------------------------------------------------------------------------------------
+
+_ORDER = _columns(Order)
+
+
+async def add_order(connection: asyncpg.Connection, site: str, what: str, by: str, at_us: int) -> int:
+    query = "INSERT INTO dealer_order (site, what, by, at_us) VALUES ($1, $2, $3, $4) RETURNING number"
+    number = int(await connection.fetchval(query, site, what, by, at_us))
+    await connection.execute(f"NOTIFY {ORDERS}")
+    return number
+
+
+async def read_orders(connection: Any, site: str, limit: int) -> list[Order]:
+    """The newest first."""
+    rows = await connection.fetch(
+        f"SELECT {_ORDER} FROM dealer_order WHERE site = $1 ORDER BY number DESC LIMIT $2", site, limit
+    )
+    return [Order(*row) for row in rows]
+
+
+async def waiting_orders(connection: Any, since_us: int) -> list[Order]:
+    """Those not sent yet that are not too old, in order."""
+    rows = await connection.fetch(
+        f"SELECT {_ORDER} FROM dealer_order WHERE sent_us = 0 AND at_us >= $1 ORDER BY number LIMIT 1000", since_us
+    )
+    return [Order(*row) for row in rows]
+
+
+async def mark_sent(connection: asyncpg.Connection, number: int, at_us: int) -> None:
+    await connection.execute("UPDATE dealer_order SET sent_us = $2 WHERE number = $1", number, at_us)

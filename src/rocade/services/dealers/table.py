@@ -44,6 +44,7 @@ class SiteTable:
         self._providers: frozenset[str] = frozenset()
         self._roles: dict[str, list[Role]] = {}
         self._exceptions: dict[tuple[str, str, str], NationalException] = {}
+        self._moves: dict[str, str] = {}
         self._last_number = 0
         self._read_s = clock.monotonic_s()
         self._watchers: list[Watcher] = []
@@ -119,6 +120,10 @@ class SiteTable:
         """What a country keeps to itself; a rule for the brand beats the rule for all brands."""
         return self._exceptions.get((country, service, brand)) or self._exceptions.get((country, service, ""))
 
+    def move_state(self, site: str) -> str:
+        """How far a site is on its way from the old ways: old, shadow, cut-over or rolled-back."""
+        return self._moves.get(site, "old")
+
     # --- who may what ------------------------------------------------------------------------------------------------
 
     def is_provider(self, partner: str) -> bool:
@@ -140,6 +145,17 @@ class SiteTable:
     def sites_of_provider(self, provider: str, at_us: int) -> list[str]:
         """Sites where a provider may do anything, in order."""
         return sorted(site for site in self._sites if self.delegated(provider, site, at_us))
+
+    def sites_for(self, principal: Principal, at_us: int) -> list[Site]:
+        """Sites somebody has to do with: his own machine's, where he has a role, where he is a provider; in order."""
+        kind, _, id = principal.recipient.partition(":")
+        if principal.kind == "person":
+            ids = {one.site for one in self.roles_of(principal.id, at_us)}
+        elif kind == "dealer":
+            ids = {id}
+        else:
+            ids = set(self.sites_of_provider(id, at_us)) if kind == "partner" else set()
+        return [self._sites[one] for one in sorted(ids & self._sites.keys())]
 
     def roles(self, person: str, site: str, at_us: int, brand: str = "") -> frozenset[str]:
         """What somebody is at a site: for this brand, or ('') for all brands; a role for one brand is none for all."""
@@ -257,6 +273,7 @@ class SiteTable:
             changed = self._replace(
                 await store.read_sites(connection, None if is_all else sorted(sites)), sites, is_all
             )
+            self._moves = await store.read_states(connection)
         if is_all or people:
             roles = await store.read_roles(connection, now_us, people=None if is_all else sorted(people))
             fresh: dict[str, list[Role]] = {} if is_all else {person: [] for person in people}
