@@ -69,8 +69,8 @@ def follow(
 
     Raises: as the module says; the caller rolls back.
     """
-    state = start.copy()
-    if plan.from_seq == 0:
+    state = start.copy() if plan.from_seq else State()
+    if not plan.from_seq:
         tables.empty(row.number)
     for blob in plan.blobs:
         try:
