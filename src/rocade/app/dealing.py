@@ -10,7 +10,8 @@ from rocade.app import wiring
 from rocade.app.relaying import KnownSites
 from rocade.console.application import Module
 from rocade.core.why import Explainer
-from rocade.services.dealers import SiteTable
+from rocade.services.dealers import Dealers, Moving, Orders, SiteTable, moving_api
+from rocade.services.dealers import api as dealers_api
 from rocade.services.interconnection import Interconnection
 from rocade.services.interconnection import api as interconnection_api
 from rocade.services.interconnection.explaining import Openings
@@ -34,6 +35,7 @@ class Dealing:
         return cls(
             table,
             [
+                Module([*dealers_api.HANDLERS, *moving_api.HANDLERS], network(parts, table)),
                 Module(interconnection_api.HANDLERS, {"interconnection": interconnection}),
                 *([Module(prices_api.HANDLERS, {"lists": lists})] if lists else ()),
             ],
@@ -42,6 +44,16 @@ class Dealing:
 
     async def close(self) -> None:
         await self.table.close()
+
+
+def network(parts: wiring.Common, table: SiteTable) -> dict[str, object]:
+    """What the routes of the dealers' room ask for."""
+    return {
+        "dealers": Dealers(parts.database, parts.audit, parts.clock, parts.random),
+        "orders": Orders(parts.database, parts.audit, parts.clock),
+        "moving": Moving(parts.database, parts.audit, parts.clock),
+        "site_table": table,
+    }
 
 
 def price_lists(parts: wiring.Common, table: SiteTable) -> Lists | None:

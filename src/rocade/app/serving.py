@@ -24,8 +24,6 @@ from rocade.fabric.history import connect
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
 from rocade.services.consent import PURPOSES, Consents, ConsentTable, Looks
-from rocade.services.dealers import SiteTable
-from rocade.services.prices import Engines, Lists, Signing
 from rocade.services.telemetry import Handover, Ledger
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
@@ -83,8 +81,6 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     async def erase(ref: int, actor: str) -> None:
         await handover.erase(ref, actor)
 
-    sites = await SiteTable.open(parts.database, parts.clock)
-    lists = price_lists(parts, sites)
     clients = Clients(parts.database, parts.audit, parts.clock, PURPOSES)
     streets = Path(configuration.http.pmtiles) if configuration.http.pmtiles else None
     mine = Mine(
@@ -106,6 +102,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         has_streets=streets is not None,
     )
     dealing = await Dealing.open(parts)
+    gate.sites = dealing.table
     book = AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem"))
     app = create_app(
         Services(
@@ -129,7 +126,6 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             tokens=machines,
             clients=clients,
             mine=mine,
-            lists=lists,
             log=records,
             database=parts.database,
             history=history,
@@ -185,21 +181,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         await machines.close()
         await looks.close()
         await rights.close()
-        await sites.close()
         await history.close()
-
-
-def price_lists(parts: wiring.Common, sites: SiteTable) -> Lists | None:
-    """Price lists of the region; None in one that was made without a list-signing key (`rocade prices key` makes it)."""
-    trust = parts.configuration.trust
-    if not (trust / "prices" / "key.json").exists():
-        return None
-    return Lists(
-        Engines(
-            database=parts.database, audit=parts.audit, clock=parts.clock, random=parts.random,
-            directory=parts.configuration.root / "prices", signing=Signing(trust / "prices"), sites=sites,
-        )
-    )  # fmt: skip
 
 
 def _openid(configuration: Configuration, site: Site) -> openid_door.Provider | None:
