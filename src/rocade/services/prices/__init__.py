@@ -1,10 +1,11 @@
 """Price lists: published whole or not at all, right at any instant, for those entitled alone, traced when they leak.
 
 `Lists` holds the acts (add, draft, release, wrap, acknowledge, ...); a file becomes a draft with a report, a draft becomes
-a release with a touch of the passkey, a release becomes sealed files and one signed head. `HeadWatch` tells other processes.
+a release with a touch of the passkey, a release becomes sealed files and one signed head, announced by `price_heads`.
 """
 
 from rocade.services.prices.acting import Engines
+from rocade.services.prices.announcing import Said
 from rocade.services.prices.model import (
     Draft,
     Price,
@@ -25,6 +26,7 @@ __all__ = [
     "Progress",
     "Released",
     "Report",
+    "Said",
     "Signing",
     "create",
 ]

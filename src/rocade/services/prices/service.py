@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rocade.services.prices import errors, store
+from rocade.services.prices.announcing import Announcing
 from rocade.services.prices.model import Price, PriceList, Progress, Released, Site, check_list
 from rocade.services.prices.releasing import Releasing
 from rocade.services.prices.tracing import Tracing
 
-STATES = ("fetched", "applied", "refused")
 
-
-class Lists(Releasing, Tracing):
+class Lists(Releasing, Announcing, Tracing):
     """Price lists of one region."""
 
     async def add(self, id: str, brand: str, country: str, currency: str, kind: str, actor: str) -> PriceList:
@@ -58,17 +55,6 @@ class Lists(Releasing, Tracing):
         if found is None:
             raise errors.price_unknown()
         return found
-
-    async def acknowledge(self, site: str, acks: Sequence[tuple[str, int, str, str, int]]) -> None:
-        """Note how far a point of sale says it has come: (list, seq, state, code, at_us)."""
-        numbers = {one.id: one.number for one in await store.lists(self.pool)}
-        rows = [
-            (numbers[list_id], site, seq, state, code[:64], at_us)
-            for list_id, seq, state, code, at_us in acks
-            if list_id in numbers and state in STATES and 0 < seq < 1 << 31
-        ]
-        if rows:
-            await store.add_acks(self.pool, rows)
 
     async def progress(self, list_id: str, seq: int | None = None) -> Progress:
         """How far a release (None = the last) has come among those entitled now."""

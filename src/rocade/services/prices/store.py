@@ -142,6 +142,11 @@ async def head(connection: Any, number: int) -> bytes | None:
     return found
 
 
+async def last_number(connection: Any) -> int:
+    """Number of the last release of any list; every release has a greater one."""
+    return int(await connection.fetchval("SELECT coalesce(max(number), 0) FROM price_release"))
+
+
 async def heads_after(connection: Any, number: int) -> list[tuple[int, str, bytes]]:
     """(number, list id, signed head) of releases beyond a number, each list's last one only."""
     rows = await connection.fetch(
