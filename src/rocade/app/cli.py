@@ -14,7 +14,7 @@ import click
 
 from rocade import __version__
 from rocade.app import configuration as settings
-from rocade.app.commands import data, enrol, interconnection, keys, machines, people, prices, region, road, why
+from rocade.app.commands import data, dealers, enrol, interconnection, keys, machines, people, prices, region, road, why
 from rocade.core.errors import RocadeError
 
 FIRST_DAY = """\b
@@ -74,6 +74,7 @@ for command in (
     *machines.COMMANDS,
     *people.COMMANDS,
     *interconnection.COMMANDS,
+    *dealers.COMMANDS,
     *prices.COMMANDS,
     *why.COMMANDS,
 ):
