@@ -35,6 +35,7 @@ PACKAGES = (
     "rocade.services.interconnection",
     "rocade.services.dealers",
     "rocade.services.prices",
+    "rocade.services.exchange",
 )
 """Every package that owns tables; one without migrations is passed over."""
 

@@ -17,7 +17,7 @@ import msgspec
 
 from rocade.core.errors import Misconfigured
 
-ROLES = ("store", "gateway", "worker", "api", "relay", "all")
+ROLES = ("store", "gateway", "worker", "api", "exchange", "relay", "all")
 
 
 class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +59,25 @@ class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: str = "0.0.0.0"
     port: int = 0
+
+
+class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The dealers' permanent line; `processes` 0 = none."""
+
+    host: str = "0.0.0.0"
+    port: int = 8884
+    processes: int = 0
+    """Exchange processes of `--role all`; they share the port."""
+    max_connections: int = 20_000
+    tick_ms: int = 20
+    """Longest wait that gathers messages into one commit."""
+    messages_per_s: float = 50.0
+    """What one point of sale may send, sustained; bursts of a minute's worth."""
+    kib_per_s: float = 1024.0
+    technical_days: float = 90.0
+    """How long messages of each class are kept; receipts and digests stay."""
+    customer_days: float = 365.0
+    fiscal_days: float = 3660.0
 
 
 class OpenId(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,6 +128,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mqtt: Mqtt = Mqtt()
     est: Est = Est()
     http: Http = Http()
+    exchange: Exchange = Exchange()
     relay: Relay = Relay()
     openid: OpenId = OpenId()
     log: Log = Log()
@@ -195,7 +215,7 @@ def render(configuration: Configuration) -> str:
         '# database_url = ""   # empty = embedded PostgreSQL; or postgresql://user:password@host/database',
         '# history_url = ""    # empty = embedded ClickHouse; or http(s)://user:password@host:8123/database',
     ]
-    for name in ("mqtt", "est", "http", "relay", "openid", "log", "worker"):
+    for name in ("mqtt", "est", "http", "exchange", "relay", "openid", "log", "worker"):
         lines.append(f"\n[{name}]")
         section, defaults = getattr(configuration, name), getattr(Configuration("r", "t"), name)
         for field in section.__struct_fields__:

@@ -83,7 +83,20 @@ async def _run_relay(configuration: Configuration) -> None:
         pass
 
 
-_ROLES = {"gateway": _run_gateway, "worker": _run_worker, "api": _run_api, "relay": _run_relay}
+async def _run_exchange(configuration: Configuration) -> None:
+    from rocade.app import exchanging
+
+    async with exchanging.exchange(configuration) as exchange, _played("exchange", exchange):
+        pass
+
+
+_ROLES = {
+    "gateway": _run_gateway,
+    "worker": _run_worker,
+    "api": _run_api,
+    "exchange": _run_exchange,
+    "relay": _run_relay,
+}
 
 
 @contextlib.asynccontextmanager

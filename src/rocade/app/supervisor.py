@@ -45,13 +45,15 @@ MIGRATED = (
     "rocade.services.interconnection",
     "rocade.services.dealers",
     "rocade.services.prices",
+    "rocade.services.exchange",
 )
 """Every package that owns tables, in the order of the house."""
 
 
 def roles_of(configuration: Configuration) -> tuple[str, ...]:
     """The roles one machine plays for a whole region."""
-    return ("store", "worker", "gateway", "api", *(("relay",) if configuration.relay.port else ()))
+    more = {"exchange": configuration.exchange.processes, "relay": configuration.relay.port}
+    return ("store", "worker", "gateway", "api", *(role for role, wanted in more.items() if wanted))
 
 
 type Control = Callable[[dict[str, str]], Awaitable[dict[str, object]]]
@@ -210,7 +212,11 @@ class Supervisor:
         for role in roles:
             if role == "store" and not configuration.owns_store:
                 continue
-            count = {"worker": configuration.worker.processes, "api": configuration.http.processes}.get(role, 1)
+            count = {
+                "worker": configuration.worker.processes,
+                "api": configuration.http.processes,
+                "exchange": configuration.exchange.processes,
+            }.get(role, 1)
             self.processes += [
                 RoleProcess(configuration, role, number, self.database_url, self._program) for number in range(count)
             ]
@@ -294,7 +300,7 @@ class Supervisor:
             self._control_path.unlink(missing_ok=True)
         set_ballast(self.configuration, is_full=False)
         end_s = time.monotonic() + DRAIN_S
-        for roles in (("gateway", "api", "relay"), ("worker",), ("store",)):
+        for roles in (("gateway", "api", "exchange", "relay"), ("worker",), ("store",)):
             limit_s = max(end_s - time.monotonic(), 1.0)
             await asyncio.gather(*(process.stop(limit_s) for process in self.processes if process.role in roles))
         self._is_ended.set()

@@ -8,6 +8,7 @@ from rocade.trust.authority.audit import AuditLog
 from rocade.trust.authority.authority import Authority
 from rocade.trust.authority.deny import DenySet
 from rocade.trust.authority.region import Region, create_region, issue_directory, renew_server, roll
+from rocade.trust.authority.store import SigningKey, read_revoked_parties, read_signing_keys
 from rocade.trust.authority.verification import verify
 
 __all__ = [
@@ -15,8 +16,11 @@ __all__ = [
     "Authority",
     "DenySet",
     "Region",
+    "SigningKey",
     "create_region",
     "issue_directory",
+    "read_revoked_parties",
+    "read_signing_keys",
     "renew_server",
     "roll",
     "verify",

@@ -77,3 +77,29 @@ def unseal(payload_type: str, content: bytes, keys: Mapping[str, PublicKey]) -> 
 def _encoding(payload_type: str, payload: bytes) -> bytes:
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def countersign(content: bytes, key: PrivateKey) -> bytes:
+    """The same statement with one more signature, of the same type and bytes.
+
+    Raises: Refused `trust.envelope.malformed`.
+    """
+    try:
+        envelope = msgspec.json.decode(content, type=Envelope)
+        payload = base64.b64decode(envelope.payload, validate=True)
+    except (msgspec.MsgspecError, binascii.Error, ValueError):
+        raise Refused("trust.envelope.malformed", "not a signed statement") from None
+    signature = key.sign(_encoding(envelope.payload_type, payload), ec.ECDSA(hashes.SHA256()))
+    signed = Signature(key_id(key.public_key()).hex(), base64.b64encode(signature).decode())
+    return msgspec.json.encode(Envelope(envelope.payload_type, envelope.payload, (*envelope.signatures, signed)))
+
+
+def payload_of(content: bytes) -> bytes:
+    """What a statement says, its signatures unchecked: for what was checked and recorded before.
+
+    Raises: Refused `trust.envelope.malformed`.
+    """
+    try:
+        return base64.b64decode(msgspec.json.decode(content, type=Envelope).payload, validate=True)
+    except (msgspec.MsgspecError, binascii.Error, ValueError):
+        raise Refused("trust.envelope.malformed", "not a signed statement") from None

@@ -1,0 +1,23 @@
+"""A hub with one rule: everything goes to the service `desk` of this hub."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.services.exchange.hub import ROUTE, Hub, SetClock, running
+
+from rocade.fabric.database import Database
+
+
+@pytest.fixture(name="clock")
+def a_clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture(name="hub")
+async def a_hub(tmp_path: Path, database: Database, clock: SetClock) -> AsyncIterator[Hub]:
+    async with running(tmp_path / "eu", database, clock=clock) as hub:
+        await hub.rules(ROUTE)
+        yield hub
