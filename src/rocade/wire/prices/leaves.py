@@ -7,14 +7,14 @@ before it, and it does nothing but join and hash.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rocade.core.prices import SEPARATOR
-from rocade.wire.prices.model import Delta, Ints
+from rocade.wire.prices.model import Delta, Descriptions, Ints, first_rows
 
 type Leaves = NDArray[np.uint8]
 """Shape: (parts, 32)."""
@@ -26,15 +26,13 @@ def changed_leaves(delta: Delta, before: Leaves) -> tuple[Ints, Leaves]:
 
     `before` are all leaves before it, by index; a part beyond them is new.
     """
-    index, heads, texts, entries = _records(delta)
-    starts = np.flatnonzero(np.r_[True, index[1:] != index[:-1]]) if len(index) else index
+    index, records = _records(delta)
+    starts = first_rows(index)
     touched = index[starts]
+    seeds = [b"\x00"] * len(touched)
     known = np.flatnonzero(touched < len(before))
-    seeds: list[bytes] = [b"\x00"] * len(touched)
-    old = before[touched[known]].tobytes()
-    for place, at in enumerate(known.tolist()):
-        seeds[at] = b"\x02" + old[place * HASH_BYTES : (place + 1) * HASH_BYTES]
-    records = [a + b + c for a, b, c in zip(heads, texts, entries, strict=True)]
+    for at, leaf in zip(known.tolist(), _pieces(before[touched[known]], HASH_BYTES), strict=True):
+        seeds[at] = b"\x02" + leaf
     if len(touched) == len(records):
         hashed = [sha256(seed + record).digest() for seed, record in zip(seeds, records, strict=True)]
     else:
@@ -47,30 +45,50 @@ def changed_leaves(delta: Delta, before: Leaves) -> tuple[Ints, Leaves]:
     return touched, np.frombuffer(b"".join(hashed), np.uint8).reshape(-1, HASH_BYTES)
 
 
-def _records(delta: Delta) -> tuple[Ints, list[bytes], list[bytes], list[bytes]]:
-    """One row for each (part, release) by growing key: index, and the three pieces of its record."""
+def _records(delta: Delta) -> tuple[Ints, list[bytes]]:
+    """The record of each (part, release), by growing key, and its part's index."""
     described, priced = delta.descriptions, delta.entries
     span = delta.to_seq - delta.from_seq + 1
     text_keys = described.index * span + (described.seq - delta.from_seq)
     entry_keys = priced.index * span + (priced.seq - delta.from_seq)
-    firsts = np.flatnonzero(np.r_[True, entry_keys[1:] != entry_keys[:-1]]) if len(entry_keys) else entry_keys
+    firsts = first_rows(entry_keys)
     keys = np.union1d(text_keys, entry_keys[firsts])
-    index, seqs = keys // span, (keys % span + delta.from_seq).tolist()
+    index, seqs = keys // span, keys % span + delta.from_seq
 
-    texts = [b""] * len(keys)
-    rows = zip(described.ref, described.family, described.label, described.superseded_by, strict=True)
-    encoded = [SEPARATOR.join(row).encode() for row in rows]
-    for at, text in zip(np.searchsorted(keys, text_keys).tolist(), encoded, strict=True):
-        texts[at] = text
-    packed = np.stack([priced.valid_from_us, priced.price_minor], axis=1).astype(">i8").tobytes()
-    entries = [b""] * len(keys)
-    ends = [*(firsts[1:] * 16).tolist(), len(packed)]
-    for at, low, high in zip(
-        np.searchsorted(keys, entry_keys[firsts]).tolist(), (firsts * 16).tolist(), ends, strict=False
-    ):
-        entries[at] = packed[low:high]
+    texts = _texts(described)
+    prices = _pieces(np.stack([priced.valid_from_us, priced.price_minor], axis=1).astype(">i8"), 16)
+    if len(firsts) < len(prices):
+        ends = [*firsts[1:].tolist(), len(prices)]
+        prices = [b"".join(prices[low:high]) for low, high in zip(firsts.tolist(), ends, strict=True)]
+    texts = _spread(texts, np.searchsorted(keys, text_keys), len(keys))
+    prices = _spread(prices, np.searchsorted(keys, entry_keys[firsts]), len(keys))
+    return index, list(map(b"".join, zip(_fronts(delta, seqs, texts), texts, prices, strict=True)))
 
-    fronts: Mapping[int, bytes] = {r.seq: struct.pack(">q3s", r.seq, r.currency.encode()) for r in delta.releases}
-    lengths = np.fromiter(map(len, texts), ">u4", len(texts)).tobytes()
-    heads = [fronts[seq] + lengths[4 * at : 4 * at + 4] for at, seq in enumerate(seqs)]
-    return index, heads, texts, entries
+
+def _texts(described: Descriptions) -> list[bytes]:
+    columns = (described.ref, described.family, described.label, described.superseded_by)
+    return [text.encode() for text in map(SEPARATOR.join, zip(*columns, strict=True))]
+
+
+def _fronts(delta: Delta, seqs: Ints, texts: list[bytes]) -> list[bytes]:
+    """What each record begins with: number, currency, length of its text."""
+    releases = np.frombuffer(
+        b"".join(struct.pack(">q3s", r.seq, r.currency.encode()) for r in delta.releases), np.uint8
+    )
+    lengths = np.fromiter(map(len, texts), ">u4", len(texts)).view(np.uint8).reshape(-1, 4)
+    return _pieces(np.concatenate([releases.reshape(-1, 11)[seqs - delta.releases[0].seq], lengths], axis=1), 15)
+
+
+def _spread(pieces: list[bytes], places: Ints, count: int) -> list[bytes]:
+    """The pieces at their places, nothing elsewhere."""
+    if len(pieces) == count:
+        return pieces
+    spread = [b""] * count
+    for at, piece in zip(places.tolist(), pieces, strict=True):
+        spread[at] = piece
+    return spread
+
+
+def _pieces(rows: NDArray[Any], width: int) -> list[bytes]:
+    """Each row's bytes."""
+    return np.frombuffer(rows.tobytes(), f"V{width}").tolist()

@@ -100,6 +100,11 @@ class Priced(msgspec.Struct, frozen=True, array_like=True):
     price_minor: int | None
 
 
+def first_rows(column: Ints) -> Ints:
+    """Rows where a sorted column has another value than the row before."""
+    return np.flatnonzero(np.r_[True, column[1:] != column[:-1]]) if len(column) else column
+
+
 def _none() -> Ints:
     return np.empty(0, np.int64)
 

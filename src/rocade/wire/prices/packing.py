@@ -13,7 +13,7 @@ import numpy as np
 
 from rocade.core.prices import WITHDRAWN
 from rocade.wire.prices.columns import Compressor, zigzag
-from rocade.wire.prices.model import Delta, Descriptions, Entries, Ints, Release
+from rocade.wire.prices.model import Delta, Descriptions, Entries, Ints, Release, first_rows
 
 MAGIC = b"RPL1"
 MAX_BLOCK_ROWS = 65_536
@@ -115,11 +115,6 @@ def differences(priced: Entries, previous: Ints) -> Ints:
     firsts = first_rows(priced.index)
     before[firsts] = prices_before(priced.index[firsts], previous)
     return values - before
-
-
-def first_rows(index: Ints) -> Ints:
-    """Rows where another part begins."""
-    return np.flatnonzero(np.r_[True, index[1:] != index[:-1]]) if len(index) else index
 
 
 def prices_before(index: Ints, previous: Ints) -> Ints:

@@ -16,8 +16,8 @@ import numpy as np
 from rocade.core.errors import Refused
 from rocade.core.prices import MAX_PRICE_MINOR, WITHDRAWN
 from rocade.wire.prices.columns import read_planes, read_texts, unzigzag
-from rocade.wire.prices.model import Delta, Descriptions, Entries, Ints
-from rocade.wire.prices.packing import MAGIC, MAX_BLOCK_ROWS, Block, File, first_rows, prices_before
+from rocade.wire.prices.model import Delta, Descriptions, Entries, Ints, first_rows
+from rocade.wire.prices.packing import MAGIC, MAX_BLOCK_ROWS, Block, File, prices_before
 
 CODES = {
     "prices.delta.limits": "the file is larger than this reader takes, or names more parts, releases or rows",
@@ -124,7 +124,7 @@ def _descriptions(block: Block, file: File) -> Descriptions:
     described = Descriptions(index, seq, refs, family, labels, replaced)
     for name, limit in TEXT_LIMITS.items():
         texts = families if name == "family" else getattr(described, name)
-        if any(len(text) > limit for text in texts) or _CONTROL.search("".join(texts)):
+        if max(map(len, texts), default=0) > limit or _CONTROL.search("".join(texts)):
             raise _refused("text")
     if not all(refs):
         raise _refused("text")

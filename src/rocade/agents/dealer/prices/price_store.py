@@ -159,8 +159,6 @@ class PriceStore:
                 self._keep_conflict(head, envelope)
             raise
         self._live[head.list_id] = _Live(row, head, Reading(self._reader, row, head, state))
-        if plan.from_seq == 0:
-            self.keep(head.list_id)
 
     def _plan(self, head: Head, from_seq: int, keys: Keys, bad: set[str]) -> Plan:
         """Raises: Unavailable `prices.epoch.missing`, Refused `prices.head.gap`."""

@@ -37,7 +37,7 @@ class References:
         numbers = _numbers(packed, starts[:-1], ends)
         buckets = (numbers & self._mask).astype(np.uint32)
         order = np.argsort(buckets, kind="stable").astype(np.uint32)
-        self._check(numbers[order], order, starts)
+        self._check(numbers, starts)
         counts = np.bincount(buckets, minlength=self._mask + 1)
         self._starts = memoryview(starts)
         self._order = memoryview(order)
@@ -86,14 +86,12 @@ class References:
         found += [index for ref, index in self._apart.items() if ref.startswith(prefix)]
         return found[:limit]
 
-    def _check(self, numbers: NDArray[np.uint64], order: NDArray[np.uint32], starts: NDArray[np.uint32]) -> None:
+    def _check(self, numbers: NDArray[np.uint64], starts: NDArray[np.uint32]) -> None:
         """No reference twice: only those of one number can be the same."""
-        same = np.flatnonzero(np.diff(numbers[np.argsort(numbers, kind="stable")]) == 0)
-        if not len(same):
-            return
-        by_number = order[np.argsort(numbers, kind="stable")]
+        ordered = np.sort(numbers)
+        shared = ordered[1:][ordered[1:] == ordered[:-1]]
         texts: set[bytes] = set()
-        for at in np.union1d(by_number[same], by_number[same + 1]).tolist():
+        for at in np.flatnonzero(np.isin(numbers, shared)).tolist() if len(shared) else ():
             text = self._packed[starts[at] : starts[at + 1] - 1]
             if text in texts:
                 raise Corrupt("prices.store.references", "a part reference stands twice in the price list's store")
