@@ -25,6 +25,7 @@ from rocade.console import languages, reference
 from rocade.console.viewer import Viewer, may, viewer_of
 from rocade.core.why.texts import part
 from rocade.doors.http import AnyRequest, does, problems
+from rocade.doors.http.sessions import secret_of
 from rocade.trust.authority.gate import Act, acts
 
 HTMX = msgspec.json.encode(
@@ -151,7 +152,7 @@ def _navigation(request: AnyRequest, viewer: Viewer) -> dict[str, Any]:
         "home": HOME[viewer.role],
         "links": open_to_him(LINKS),
         "more": open_to_him(MORE),
-        "signin": "/signin" in has and not viewer.name,
+        "signin": "/signin" in has and not viewer.name and not secret_of(request.scope),
     }
 
 
@@ -160,9 +161,8 @@ def _navigation(request: AnyRequest, viewer: Viewer) -> dict[str, Any]:
 
 def answer_problem(request: AnyRequest, error: Exception) -> Response[Any]:
     """The problem as the asking one can read it: a page, a notice, or the document programs get."""
-    answer = _document(request, error)
-    accepts_html = "text/html" in request.headers.get("accept", "")
-    if not (accepts_html or is_fragment(request)) or not isinstance(answer.content, dict):
+    answer = problems.answer(request, error)
+    if not (problems.reads_pages(request) or is_fragment(request)) or not isinstance(answer.content, dict):
         return answer
     said, status = answer.content, cast("int", answer.status_code)
     if is_fragment(request):
@@ -172,13 +172,6 @@ def answer_problem(request: AnyRequest, error: Exception) -> Response[Any]:
     if status == 401 and request.method == "GET" and "/signin" in {r.path for r in request.app.routes}:
         return Redirect(f"/signin?back={quote(request.url.path)}", status_code=303)
     return render(request, "problem.html", "problem", {}, status_code=status, **_words(request, said))
-
-
-def _document(request: AnyRequest, error: Exception) -> Response[Any]:
-    for kind in type(error).__mro__:
-        if handler := problems.HANDLERS.get(kind):
-            return cast("Response[Any]", handler(request, error))
-    raise error
 
 
 def _words(request: AnyRequest, said: dict[str, Any]) -> dict[str, Any]:

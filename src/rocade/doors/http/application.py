@@ -44,7 +44,7 @@ def build(
     *,
     version: str,
     lifespan: Sequence[Callable[[Litestar], Any]] = (),
-    answer_error: Callable[[Any, Any], Response[Any]] | None = None,
+    answer_error: Callable[[Any, Any], Response[Any]] = problems.answer,
 ) -> Litestar:
     """One application for both listeners; `dependencies` are handed to handlers by parameter name.
 
@@ -60,8 +60,8 @@ def build(
         route_handlers=list(handlers),
         dependencies={name: Provide(_giver(value), sync_to_thread=False) for name, value in dependencies.items()},
         guards=[guard],
-        exception_handlers=dict.fromkeys(problems.HANDLERS, answer_error) if answer_error else problems.HANDLERS,
-        state=State({"access": access, "traffic": Traffic()}),
+        exception_handlers=dict.fromkeys(problems.HANDLERS, answer_error),
+        state=State({"access": access, "traffic": Traffic(), "answer_error": answer_error}),
         openapi_config=openapi,
         request_max_body_size=MAX_BODY_BYTES,
         response_cache_config=ResponseCacheConfig(),

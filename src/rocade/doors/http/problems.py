@@ -154,6 +154,17 @@ def _is_unfit(error: BaseException | None) -> bool:
     return error is not None and (isinstance(error, UNFIT) or _is_unfit(error.__cause__))
 
 
+def reads_pages(request: Request[Any, Any, Any]) -> bool:
+    """Whether a browser asks for something to show; programs and scripts do not name HTML."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """The problem document of any error."""
+    handler = next(HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS)
+    return cast("Response[Any]", handler(request, error))
+
+
 HANDLERS: dict[Any, Any] = {
     RocadeError: on_rocade_error,
     HTTPException: on_http_exception,

@@ -2,7 +2,8 @@
 
 In order: give a request id; where people come refuse any Host but the console's own (DNS rebinding) and everywhere any
 state-changing request a foreign page could have sent; add the security headers; count and time by route template
-(never by path: paths carry references). Access lines go to the logger `rocade.http.access` without personal data.
+(never by path: paths carry references). Access lines go to the logger `rocade.http.access` without personal data. Who
+reads pages is refused by one, or sent from the loopback's number to its name.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections import defaultdict
 from time import perf_counter
 from typing import Any
 
-import msgspec
+from litestar import Request
+from litestar.response import Redirect
 
 from rocade.core import request
 from rocade.core.errors import Refused
 from rocade.core.ports import Random
-from rocade.doors.http import problems
+from rocade.doors.http.problems import reads_pages
 
 _log = logging.getLogger("rocade.http.access")
 
@@ -37,6 +39,8 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
 )
+FRAMED_BY = "rocade.framed_by"
+"""In a request's scope: origins whose pages may show the answer in a frame, "" = any. Set by what is made to be embedded."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0)
 
@@ -84,7 +88,7 @@ class Shell:
                 status = message["status"]
                 message["headers"] = [
                     *message.get("headers", ()),
-                    *SECURITY_HEADERS,
+                    *_security_headers(scope.get(FRAMED_BY)),
                     (b"x-request-id", request_id.encode()),
                 ]
             await send(message)
@@ -94,13 +98,21 @@ class Shell:
             self._check(scope)
             await self._app(scope, receive, send_with_headers)
         except Refused as refusal:
-            await _send_problem(send_with_headers, refusal, request_id)
+            await self._refuse(scope, refusal)(scope, receive, send_with_headers)
         finally:
             request.current.reset(at_hand)
             template = scope.get("path_template") or "(none)"
             took_s = perf_counter() - started
             self._traffic.note(scope["method"], template, status, took_s)
             _log.info("%s %s %d %.1f ms %s", scope["method"], template, status, took_s * 1e3, request_id)
+
+    def _refuse(self, scope: Any, refusal: Refused) -> Any:
+        """The answer to a refused request, as an ASGI application."""
+        known: Any = {**scope, "litestar_app": self._app}
+        asked: Request[Any, Any, Any] = Request(known)
+        if self._listener == "loopback" and refusal.code == "access.host" and (address := _at_localhost(asked)):
+            return Redirect(address, status_code=307).to_asgi_response(app=None, request=asked)
+        return self._app.state.answer_error(asked, refusal).to_asgi_response(app=None, request=asked)
 
     def _check(self, scope: Any) -> None:
         """Raises: Refused `access.host`, `access.cross_site`."""
@@ -125,6 +137,14 @@ class Shell:
             raise Refused("access.cross_site", "only Rocade's own page may ask for this")
 
 
+def _security_headers(framed_by: str | None) -> tuple[tuple[bytes, bytes], ...]:
+    if framed_by is None:
+        return SECURITY_HEADERS
+    policy = _POLICY.replace(b"frame-ancestors 'none'", b"frame-ancestors " + (framed_by or "*").encode("ascii"))
+    kept = (b"x-content-type-options", b"referrer-policy", b"permissions-policy")
+    return ((b"content-security-policy", policy), *(one for one in SECURITY_HEADERS if one[0] in kept))
+
+
 def _forwarded_for(headers: dict[bytes, bytes]) -> str:
     """The address the nearest proxy saw."""
     return headers.get(b"x-forwarded-for", b"").decode("latin-1").rpartition(",")[2].strip()
@@ -139,9 +159,10 @@ def _check_characters(scope: Any) -> None:
         raise Refused("http.request.invalid", "a NUL character has no place in a path or a query")
 
 
-async def _send_problem(send: Any, refusal: Refused, request_id: str) -> None:
-    status = problems.status_of(refusal)
-    body = msgspec.json.encode(problems.document(status, refusal.code, refusal.message, request_id))
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _at_localhost(asked: Request[Any, Any, Any]) -> str:
+    """Where a reader of pages finds this page whose address names the loopback by its number; '' = nowhere."""
+    name, _, port = asked.headers.get("host", "").rpartition(":")
+    if name not in {"127.0.0.1", "[::1]"} or not port.isdecimal() or asked.method != "GET" or not reads_pages(asked):
+        return ""
+    query = asked.scope["query_string"].decode("latin-1")
+    return f"http://localhost:{port}{asked.scope['raw_path'].decode('latin-1')}{'?' + query if query else ''}"
