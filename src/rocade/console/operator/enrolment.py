@@ -26,7 +26,7 @@ async def show_enrolment(request: AnyRequest, desk: DeskDependency, who: FromQue
         "enrolment",
         {},
         who="party" if who == "party" and may(request, acts.ENROL_PARTY) else "vehicle",
-        brands=sorted(brand_titles(desk.catalogue).items(), key=lambda one: one[1].lower()),
+        brands=sorted(brand_titles(request, desk.catalogue).items(), key=lambda one: one[1].lower()),
         kinds=KINDS,
         powertrains=POWERTRAINS,
         parties=[kind for kind in PARTIES if kind != "vehicle"],

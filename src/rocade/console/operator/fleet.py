@@ -8,9 +8,10 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, SkipValidation
 
+from rocade.console import languages
 from rocade.console.chaos import ACTS, Chaos
 from rocade.console.operator.desk import DeskDependency, lines_of
-from rocade.console.pages import render
+from rocade.console.pages import language_of, render
 from rocade.console.viewer import may
 from rocade.core.catalogue import Catalogue
 from rocade.doors.http import AnyRequest, does, right_of
@@ -20,8 +21,10 @@ from rocade.trust.authority.gate import acts
 PAGE = 50
 
 
-def brand_titles(catalogue: Catalogue) -> dict[str, str]:
-    return {name: brand.title for name, brand in catalogue.brands.items()}
+def brand_titles(request: AnyRequest, catalogue: Catalogue) -> dict[str, str]:
+    """Brands by their names; `other` is none, and named in the reader's language."""
+    titles = {name: brand.title for name, brand in catalogue.brands.items()}
+    return titles | {"other": languages.texts(language_of(request))["brand.other"]}
 
 
 @get("/", opt=does(acts.WATCH_FLEET), include_in_schema=False)
@@ -32,7 +35,7 @@ async def show_map(
     pmtiles: NamedDependency[SkipValidation[object]],
     chaos: NamedDependency[SkipValidation[Chaos | None]],
 ) -> Response[str]:
-    data = {"town": town is not None, "pmtiles": pmtiles is not None, "brands": brand_titles(catalogue)}
+    data = {"town": town is not None, "pmtiles": pmtiles is not None, "brands": brand_titles(request, catalogue)}
     plugs = ACTS if chaos and may(request, acts.PULL_PLUG) else ()
     return render(request, "map.html", "map", data, chaos=plugs, pmtiles=data["pmtiles"])
 
@@ -54,7 +57,7 @@ async def show_vehicles(
     filters = {name: value for name, value in filters.items() if value}
     wanted = Wanted(filters, tuple(find.split()), vehicle_state, is_id_searched=with_ids)
     page = await desk.registry.find(wanted, cursor, PAGE)
-    models = await desk.registry.models()
+    models, titles = await desk.registry.models(), brand_titles(request, desk.catalogue)
     query = {"find": find, **filters, "vehicle_state": vehicle_state}
     asked = urlencode({name: value for name, value in query.items() if value})
     return render(
@@ -68,7 +71,7 @@ async def show_vehicles(
         with_ids=with_ids,
         asked=query,
         choices={
-            "brand": sorted((one, brand_titles(desk.catalogue).get(one, one)) for one in {line[0] for line in models}),
+            "brand": sorted((one, titles.get(one, one)) for one in {line[0] for line in models}),
             "kind": sorted({line[1] for line in models}),
             "powertrain": sorted({line[2] for line in models}),
         },

@@ -19,12 +19,12 @@ function pill(quality) {
 }
 function shorten(name) {
   const words = name.split(".");
-  return [element("span", { className: "path", textContent: words.slice(0, -2).join(".") + (words.length > 2 ? "." : "") }), words.slice(-2).join(".")];
+  return [element("span", { className: "path", textContent: words.slice(0, -2).join(".") + (words.length > 2 ? "." : "") }), ...words.slice(-2).flatMap((word, at) => (at ? [".", element("wbr"), word] : [word]))];
 }
 function row(value) {
   if (rows.has(value.signal)) return rows.get(value.signal);
   const name = may.history ? element("button", { type: "button", className: "row" }, ...shorten(value.name)) : element("span", {}, ...shorten(value.name));
-  const made = element("tr", { className: "pick" }, element("td", {}, name), element("td", { className: "number" }), element("td", { className: "path", textContent: value.symbol }), element("td"), element("td", { className: "wide path" }));
+  const made = element("tr", { className: "pick" }, element("td", { className: "name", title: value.name }, name), element("td", { className: "number" }, element("span"), element("span", { className: "unit", textContent: value.symbol && `\u202f${value.symbol}` })), element("td", { className: "wide path", textContent: value.symbol }), element("td"), element("td", { className: "wide path" }));
   const toggle = () => {
     choose(value.signal, !chosen.has(value.signal));
   };
@@ -40,7 +40,7 @@ function showTwin(twin) {
   values = twin.signals;
   newest = Math.min(twin.time_us ?? 0, Date.now() * 1000);
   for (const value of values) {
-    const [, shown, , quality, time] = row(value).children;
+    const [, { firstChild: shown }, , quality, time] = row(value).children;
     shown.textContent = typeof value.value === "number" ? number(value.value, 6) : String(value.value);
     const stamp = value.quality.join();
     if (quality.dataset.stamp !== stamp) { quality.dataset.stamp = stamp; quality.replaceChildren(pill(value.quality)); }

@@ -11,6 +11,7 @@ can raise with what stands here.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -48,13 +49,18 @@ def texts(language: str) -> Texts:
     codes: dict[str, tuple[str, ...]] = {}
     facts: dict[str, str] = {}
     for file in resources.files(__package__).joinpath("languages", language).iterdir():
-        read = tomllib.loads(file.read_text(encoding="utf-8"))
+        read = tomllib.loads(_written(file.read_text(encoding="utf-8"), language))
         more, sentences = read.get("codes", {}), read.get("facts", {})
         if twice := codes.keys() & more | facts.keys() & sentences:
             raise Misconfigured("why.texts", f"{language}/{file.name}: {min(twice)} is given twice")
         codes |= {code: tuple(parts) for code, parts in more.items()}
         facts |= sentences
     return Texts(codes, facts)
+
+
+def _written(text: str, language: str) -> str:
+    """French has an apostrophe of its own."""
+    return re.sub(r"(?<=\w)'(?=\w)", "’", text) if language == "fr" else text
 
 
 def is_code(text: str) -> bool:
