@@ -14,7 +14,20 @@ import click
 
 from rocade import __version__
 from rocade.app import configuration as settings
-from rocade.app.commands import data, dealers, enrol, interconnection, keys, machines, people, prices, region, road, why
+from rocade.app.commands import (
+    data,
+    dealers,
+    enrol,
+    interconnection,
+    keys,
+    machines,
+    people,
+    prices,
+    proofs,
+    region,
+    road,
+    why,
+)
 from rocade.core.errors import RocadeError
 
 FIRST_DAY = """\b
@@ -76,6 +89,7 @@ for command in (
     *interconnection.COMMANDS,
     *dealers.COMMANDS,
     *prices.COMMANDS,
+    *proofs.COMMANDS,
     *why.COMMANDS,
 ):
     main.add_command(command)

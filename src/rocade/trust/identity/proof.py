@@ -17,10 +17,12 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import msgspec
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
-from rocade.core.errors import Refused
+from rocade.core.errors import Misconfigured, Refused
+from rocade.core.money import amount
 from rocade.core.prices import WITHDRAWN, Change, leaf_of, price_at
 from rocade.trust.identity.envelope import Envelope, unseal
 from rocade.trust.identity.keys import PublicKey, key_id
@@ -106,6 +108,18 @@ def verify(content: bytes, key: PublicKey) -> list[str]:
     raise _refused("malformed", "the file says to be a proof of a kind unknown here")
 
 
+def read_key(pem: bytes) -> PublicKey:
+    """The P-256 key of a PEM file: a public key, or a certificate's. Raises: Misconfigured `proof.key`."""
+    try:
+        is_certificate = b"BEGIN CERTIFICATE" in pem
+        key = x509.load_pem_x509_certificate(pem).public_key() if is_certificate else load_pem_public_key(pem)
+    except ValueError:
+        key = None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Misconfigured("proof.key", "the key file holds no P-256 public key and no certificate of one")
+    return key
+
+
 def root_of(leaf: bytes, index: int, size: int, path: Sequence[Sequence[bytes]], width: int) -> bytes:
     """The root of a tree of `size` leaves that has this leaf at `index`; `path` as in the proofs.
 
@@ -167,7 +181,7 @@ def _verify_price(proof: PriceProof, key: PublicKey) -> list[str]:
     minor = None if found.price_minor == WITHDRAWN else found.price_minor
     if (minor, found.currency) != (proof.price_minor, proof.currency):
         raise _refused("price", "the price follows otherwise from the changes shown than the proof says")
-    says = "is withdrawn" if minor is None else f"costs {minor} {found.currency} (minor units)"
+    says = "is withdrawn" if minor is None else f"costs {amount(minor, found.currency)}"
     return [
         f"Part {proof.ref} of list {proof.list_id} (brand {head.brand}) {says} at {_instant(proof.at_us)}, as known at number {proof.known_seq}.",
         f"The entry that says so came with number {found.seq} and holds from {_instant(found.valid_from_us)} on.",

@@ -8,5 +8,21 @@ from __future__ import annotations
 
 from rocade.agents.dealer.prices.model import Applied, Changed, Held, PartCard, Plan, Price, Successors
 from rocade.agents.dealer.prices.price_store import PriceStore
+from rocade.agents.dealer.prices.saying import export_csv, find_list, read_instant, say_amount, say_instant, say_price
 
-__all__ = ["Applied", "Changed", "Held", "PartCard", "Plan", "Price", "PriceStore", "Successors"]
+__all__ = [
+    "Applied",
+    "Changed",
+    "Held",
+    "PartCard",
+    "Plan",
+    "Price",
+    "PriceStore",
+    "Successors",
+    "export_csv",
+    "find_list",
+    "read_instant",
+    "say_amount",
+    "say_instant",
+    "say_price",
+]

@@ -11,7 +11,7 @@ Refuses: Refused `prices.list.unknown`, `prices.part.unknown`, `prices.part.unpr
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
 from typing import Protocol
@@ -27,7 +27,7 @@ from rocade.agents.dealer.prices.state import State
 from rocade.agents.dealer.prices.store import ListRow, Tables
 from rocade.core.errors import Corrupt, Refused, Unavailable
 from rocade.core.ports import Clock, SystemClock
-from rocade.core.prices import Change
+from rocade.core.prices import Change, Description
 from rocade.trust.identity.keys import PublicKey
 from rocade.wire.prices import Head, open_key, read_letter
 
@@ -239,6 +239,13 @@ class PriceStore:
     def prices(self, list_id: str, refs: Sequence[str], at_us: int) -> dict[str, Price]:
         """Prices of many parts; those the list does not have, or has no price for yet, are left out."""
         return self._of(list_id).reading.prices(refs, at_us)
+
+    def all_prices(self, list_id: str, at_us: int, known_seq: int | None = None) -> Iterator[tuple[Description, Price]]:
+        """Every part with its price at an instant, in order of index; those without one then are left out."""
+        return self._of(list_id).reading.all_prices(at_us, known_seq)
+
+    def has(self, list_id: str, ref: str) -> bool:
+        return self._of(list_id).reading.state.refs.find(ref) >= 0
 
     def part(self, list_id: str, ref: str) -> PartCard:
         """How the list describes a part now."""

@@ -7,7 +7,7 @@ rows, and then never beyond the number of this state, so that an answer is of on
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -58,6 +58,18 @@ class Reading:
                 continue
         return found
 
+    def all_prices(self, at_us: int, known_seq: int | None) -> Iterator[tuple[Description, Price]]:
+        later = self._tables.later_words(self._row.number)
+        for first, *columns in self._tables.words(self._row.number):
+            for index, words in enumerate(zip(*columns, strict=True), first):
+                if index >= self.state.parts:
+                    return
+                try:
+                    price = self.price(words[0], at_us, known_seq)
+                except Refused:
+                    continue
+                yield later.get(index) or Description(*words), price
+
     def part(self, ref: str) -> PartCard:
         return self._card(self._index(ref))
 
@@ -96,7 +108,7 @@ class Reading:
         found = dict.fromkeys(self.state.refs.starting_with(text, limit))
         wanted = text.casefold()
         later = self._tables.later_words(self._row.number) if wanted else {}
-        for first, _, _, labels in self._tables.words(self._row.number) if wanted else ():
+        for first, _, _, labels, _ in self._tables.words(self._row.number) if wanted else ():
             if len(found) >= limit:
                 break
             if wanted in "\n".join(labels).casefold() or any(first <= at < first + len(labels) for at in later):

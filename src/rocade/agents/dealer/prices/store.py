@@ -246,13 +246,13 @@ class Tables:
             )
             return [index for (index,) in rows]
 
-    def words(self, number: int) -> Iterator[tuple[int, list[str], list[str], list[str]]]:
-        """First index, references, families and labels of each block."""
+    def words(self, number: int) -> Iterator[tuple[int, list[str], list[str], list[str], list[str]]]:
+        """First index, references, families, labels and replacements of each block, as first described."""
         with failing():
             rows = self.db.execute("SELECT block, body FROM words WHERE list = ? ORDER BY block", (number,))
             for block, body in rows:
                 words = self._open(body)
-                yield block * BLOCK, words.ref, words.family, words.label
+                yield block * BLOCK, words.ref, words.family, words.label, words.superseded_by
 
     def later_words(self, number: int) -> dict[int, Description]:
         """The last description of each part that was described anew, by index."""
