@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rocade.core.errors import Refused, Unavailable
+from rocade.core.errors import Refused
 
 
 def list_unknown() -> Refused:
@@ -85,7 +85,3 @@ def bad_keys() -> Refused:
 
 def price_unknown() -> Refused:
     return Refused("prices.reference.unknown", "the list has no such reference, or had no price for it at that instant")
-
-
-def busy() -> Unavailable:
-    return Unavailable("prices.busy", "another file of this list is being worked on; try again in a moment")
