@@ -29,6 +29,7 @@ PACKAGES = (
     "rocade.trust.authority",
     "rocade.trust.authority.people",
     "rocade.trust.authority.machines",
+    "rocade.trust.authority.applications",
     "rocade.services.vehicles",
     "rocade.services.consent",
     "rocade.services.telemetry",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from rocade.app import wiring
 from rocade.app.relaying import KnownSites
+from rocade.console import pages
 from rocade.console.application import Module
 from rocade.core.why import Explainer
+from rocade.doors.http import openid_provider
 from rocade.services.dealers import Dealers, Moving, Orders, SiteTable, moving_api
 from rocade.services.dealers import api as dealers_api
 from rocade.services.interconnection import Interconnection
@@ -17,6 +19,8 @@ from rocade.services.interconnection import api as interconnection_api
 from rocade.services.interconnection.explaining import Openings
 from rocade.services.prices import Engines, Lists, Signing
 from rocade.services.prices import api as prices_api
+from rocade.trust.authority.applications import Applications
+from rocade.trust.authority.applications.service import Sign
 
 
 @dataclass
@@ -28,13 +32,18 @@ class Dealing:
     explainers: Mapping[str, Explainer]
 
     @classmethod
-    async def open(cls, parts: wiring.Common) -> Self:
+    async def open(cls, parts: wiring.Common, sign_id: Sign, issuer: str) -> Self:
+        """`sign_id` signs ID tokens, `issuer` is where people sign in: this region as OpenID provider."""
         table = await SiteTable.open(parts.database, parts.clock)
         interconnection = Interconnection(parts.database, parts.audit, parts.clock, KnownSites(table, parts.clock))
         lists = price_lists(parts, table)
+        engines = parts.database, parts.audit, parts.clock, parts.random
+        applications = Applications(*engines, issuer, sign_id, table)
+        openid: list[Any] = [*openid_provider.HANDLERS, pages.router(openid_provider.REDIRECTS)]
         return cls(
             table,
             [
+                Module(openid, {"applications": applications}),
                 Module([*dealers_api.HANDLERS, *moving_api.HANDLERS], network(parts, table)),
                 Module(interconnection_api.HANDLERS, {"interconnection": interconnection}),
                 *([Module(prices_api.HANDLERS, {"lists": lists})] if lists else ()),

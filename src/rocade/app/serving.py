@@ -101,7 +101,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         has_town=True,
         has_streets=streets is not None,
     )
-    dealing = await Dealing.open(parts)
+    dealing = await Dealing.open(parts, machines.sign_id, site.origin)
     gate.sites = dealing.table
     book = AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem"))
     app = create_app(

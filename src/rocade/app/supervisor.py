@@ -39,6 +39,7 @@ MIGRATED = (
     "rocade.trust.authority",
     "rocade.trust.authority.people",
     "rocade.trust.authority.machines",
+    "rocade.trust.authority.applications",
     "rocade.services.vehicles",
     "rocade.services.consent",
     "rocade.services.telemetry",

@@ -42,6 +42,8 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 FRAMED_BY = "rocade.framed_by"
 """In a request's scope: origins whose pages may show the answer in a frame, "" = any. Set by what is made to be embedded."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_COOKIELESS = frozenset({"/openid/token"})
+"""Where programs of others post, which prove themselves by what they send and never by a cookie."""
 BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0)
 
 
@@ -131,7 +133,7 @@ class Shell:
             raise Refused("access.host", "open this as http://localhost or by its public name, never by an address")
         if is_public and self._listener == "loopback" and (peer := _forwarded_for(headers)):
             scope["client"] = (peer, 0)
-        if scope["method"] in _SAFE_METHODS:
+        if scope["method"] in _SAFE_METHODS or (scope["path"] in _COOKIELESS and b"cookie" not in headers):
             return
         if origin != f"{'https' if is_public else 'http'}://{host}" or site != b"same-origin":
             raise Refused("access.cross_site", "only Rocade's own page may ask for this")

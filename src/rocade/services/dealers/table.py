@@ -23,6 +23,7 @@ from rocade.fabric.database import Database
 from rocade.fabric.database.following import follow
 from rocade.services.dealers import errors, store
 from rocade.services.dealers.model import BrandAt, Delegation, NationalException, Role, Site
+from rocade.trust.authority.applications import StaffRole
 from rocade.trust.authority.gate import Principal, SiteRight
 
 STALE_S = 10.0
@@ -182,6 +183,17 @@ class SiteTable:
         if kind == "dealer":
             return SiteRight(is_self=id == site)
         return SiteRight(delegated=self.delegated(id, site, at_us) if kind == "partner" else frozenset())
+
+    def staff_roles(self, person: str, brand: str, at_us: int) -> list[StaffRole]:
+        """What somebody is at open sites that have a brand ('' = any) now. Implements `applications.Staff`."""
+        found = []
+        for one in self.roles_of(person, at_us):
+            site = self._sites.get(one.site)
+            if site is None or not site.is_open(at_us) or (brand and one.brand not in {"", brand}):
+                continue
+            if not brand or any(has.brand == brand for has in site.brands_at(at_us)):
+                found.append(StaffRole(site.dealer, site.id, one.brand, one.role))
+        return sorted(found)
 
     # --- checks, each with its own refusal -----------------------------------------------------------------------------
 
