@@ -16,6 +16,7 @@ from rocade import __version__
 from rocade.app import configuration as settings
 from rocade.app.commands import (
     data,
+    dealer,
     dealers,
     enrol,
     interconnection,
@@ -88,6 +89,7 @@ for command in (
     *people.COMMANDS,
     *interconnection.COMMANDS,
     *dealers.COMMANDS,
+    *dealer.COMMANDS,
     *prices.COMMANDS,
     *proofs.COMMANDS,
     *why.COMMANDS,

@@ -137,6 +137,8 @@ class Hub:
         """An agent's DIR as `rocade dealer init` leaves it."""
         identity = self.region.identity("dealer", site)
         self.region.credential(identity, life_us=life_us).write(place / "hubs" / self.name)
+        if not (place / configured.FILE).exists():
+            (place / configured.FILE).write_text("[local]\nport = 0\n")
         configured.add_hub(place, self.settings())
         return place
 

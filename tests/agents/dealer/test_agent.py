@@ -13,7 +13,7 @@ import pytest
 from tests.agents.dealer.conftest import QUICK, SITE, Hub, envelope, until
 
 from rocade.agents.dealer.agent import Dealer
-from rocade.agents.dealer.outbox import Draft
+from rocade.agents.dealer.outbox import VOID_TYPE, Draft
 from rocade.core.errors import Misconfigured, Refused, Unavailable
 from rocade.wire.exchange import Address
 
@@ -21,7 +21,7 @@ from rocade.wire.exchange import Address
 class NoPrices:
     """Stands for the price store where a test is about the way to it."""
 
-    def __init__(self, _path: Path) -> None:
+    def __init__(self, *_: object) -> None:
         self.applied: list[bytes] = []
         self.troubles: list[Exception] = []
 
@@ -108,8 +108,11 @@ async def test_a_message_refused_for_good_stands_in_nobodys_way(hub: Hub, place:
     async with running(place) as dealer:
         for number in range(4):
             dealer.hub().send(a_draft(number))
-        await until(lambda: dealer.outbox.counts() == {"taken": 3, "set_aside": 1})
+        await until(lambda: dealer.outbox.counts() == {"taken": 4, "set_aside": 1})
         assert dealer.outbox.get("eu", "dms-1").code == "exchange.route.none"
+    told = hub.told("message")
+    assert [message["sequence"] for message in told] == [1, 3, 4, 2]
+    assert told[-1]["content_type"] == VOID_TYPE
 
 
 def hub_id(body: bytes) -> str:

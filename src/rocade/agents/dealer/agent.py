@@ -1,34 +1,74 @@
 """The whole agent of one point of sale: its hubs, its store, its doors towards the dealer's own people and software.
 
 `Dealer.open(DIR)` reads settings and files, `run()` serves until cancelled. What it holds is read and written by the event
-loop alone; applying a price list is the one thing done beside it, by one thread, for one list at a time.
+loop alone; applying a price list is the one thing done beside it, by one thread, for one list at a time. How it is stands
+every few seconds in DIR/state.json, for `rocade dealer status` and for whoever watches the machine.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
+import ipaddress
 import logging
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
+from rocade import __version__
 from rocade.agents.dealer import settings as configured
 from rocade.agents.dealer.hub import Hub, Notice
 from rocade.agents.dealer.inbox import Inbox
-from rocade.agents.dealer.outbox import Outbox
+from rocade.agents.dealer.offers import Offers
+from rocade.agents.dealer.outbox import Draft, Outbox, Sent
+from rocade.agents.dealer.pricing import OpenStore, Prices, open_store
 from rocade.agents.dealer.settings import Settings
+from rocade.agents.dealer.staff import Staff
 from rocade.agents.dealer.store import FILE, Store
+from rocade.agents.dealer.tokens import Tokens
 from rocade.agents.link import Backoff
 from rocade.core.errors import Misconfigured, Refused
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
 
 log = logging.getLogger(__name__)
+STATE_FILE = "state.json"
 _HOUSEKEEPING_S = 3600.0
+_STATE_EVERY_S = 2.0
 
-type OpenPrices = Callable[[Path], Any]
+
+class HubStanding(msgspec.Struct, frozen=True):
+    """One hub, for people."""
+
+    name: str
+    host: str
+    is_connected: bool
+    since_us: int
+    code: str
+    problem: str
+    certificate_end_us: int
+    renewal_problem: str
+    waiting: int
+    set_aside: int
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How the agent is. `role` is "alone", "active" or "standby"."""
+
+    version: str
+    at_us: int
+    pid: int
+    site: str
+    role: str
+    pair: str
+    hubs: list[HubStanding]
+    outbox: dict[str, int]
+    lists: list[dict[str, Any]]
+    turned_away: int
+    page: str = ""
 
 
 class Dealer:
@@ -40,25 +80,33 @@ class Dealer:
         settings: Settings,
         clock: Clock,
         random: Random,
-        open_prices: OpenPrices,
+        open_prices: OpenStore = open_store,
         backoff: Backoff | None = None,
     ) -> None:
         self.place, self.settings, self.clock, self.random = place, settings, clock, random
         self._lock = _only_one(place)
         self.store = Store(place / FILE, clock, random)
-        self.inbox = Inbox(self.store)
+        self.inbox, self.offers = Inbox(self.store), Offers(self.store)
+        self.tokens, self.staff = Tokens(self.store, random), Staff(self.store, random)
         self.outbox = Outbox(self.store, random, settings.keeping, self._appended)
         self._applying = ThreadPoolExecutor(1, "apply")
+        self._arrived, self._consent = asyncio.Event(), asyncio.Event()
+        self.turned_away = 0
+        self.page = ""
         self.hubs = {
             hub.name: Hub(
-                place, hub, self.store, self.outbox, self.inbox, open_prices(place / "prices" / f"{hub.name}.sqlite3"),
-                self._applying, clock, random, noticed=self._noticed, taken_over=self._taken_over, backoff=backoff,
+                place, hub, self.store, self.outbox, self.inbox, open_prices(place, hub.name, clock),
+                self._applying, clock, random, noticed=self._noticed, taken_over=self._taken_over,
+                arrived=self._arrived_one, backoff=backoff,
             )
             for hub in settings.hubs
         }  # fmt: skip
+        self.prices = Prices({name: hub.prices for name, hub in self.hubs.items()})
+        self.ports: dict[str, int] = {}
+        self.is_serving = asyncio.Event()
 
     @classmethod
-    def open(cls, place: Path, open_prices: OpenPrices, backoff: Backoff | None = None) -> Self:
+    def open(cls, place: Path, open_prices: OpenStore = open_store, backoff: Backoff | None = None) -> Self:
         """Raises: Misconfigured `dealer.settings`, `dealer.running`, `trust.*`; Corrupt `dealer.damaged`."""
         settings = configured.load(place)
         if not settings.hubs:
@@ -67,12 +115,19 @@ class Dealer:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        from rocade.agents.dealer.serving import listeners
+
         try:
             async with asyncio.TaskGroup() as tasks:
                 for hub in self.hubs.values():
                     hub.line.want(up=True)
                     tasks.create_task(hub.run())
+                for listener in listeners(self):
+                    tasks.create_task(listener.run())
+                self.is_serving.set()
                 tasks.create_task(self._keep_house())
+                tasks.create_task(self._write_state())
+                tasks.create_task(self._apply_offers())
         finally:
             self._applying.shutdown(wait=True)
 
@@ -86,6 +141,48 @@ class Dealer:
             raise Refused("dealer.hub.unknown", f"this agent knows no hub {name}")
         return self.hubs[name]
 
+    async def send(self, hub: str, draft: Draft) -> Sent:
+        """Sign a message and keep it, here and with the other agent of a pair. Raises: as `Outbox.append`."""
+        return self.hub(hub).send(draft)
+
+    def decide(self, hub: str, cursor: int, outcome: str, code: str, reason: str) -> Sent:
+        """Sign what is decided about a message that came in. Raises: Refused `dealer.message.unknown`, `dealer.decision.*`."""
+        name = self.hub(hub).name
+        envelope = self.inbox.envelope(name, cursor)
+        if not envelope:
+            raise Refused("dealer.message.unknown", "nothing came in under this cursor")
+        return self.hubs[name].decide(envelope, outcome, code, reason)
+
+    async def arrival(self, limit_s: float) -> None:
+        """Return when a message comes in, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._arrived.wait(), limit_s)
+
+    def consented(self) -> None:
+        """An offer was answered: see whether there is something to apply."""
+        self._consent.set()
+
+    def networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        return [ipaddress.ip_network(text) for text in self.settings.lan.networks]
+
+    def standing(self) -> Standing:
+        """How the agent is, for pages, the API and `status`."""
+        hubs = []
+        for name, hub in self.hubs.items():
+            counts, line = self.outbox.counts(name), hub.line.standing
+            hubs.append(
+                HubStanding(
+                    name, hub.settings.host, line.is_connected, line.since_us, line.last_code, line.last_problem,
+                    hub.certificate_end_us, hub.renewal.last_problem, counts.get("waiting", 0),
+                    counts.get("set_aside", 0),
+                )
+            )  # fmt: skip
+        site = next(iter(self.hubs.values())).identity.id
+        return Standing(
+            __version__, self.clock.now_us(), os.getpid(), site, "alone", "", hubs, self.outbox.counts(),
+            self.prices.lists(), self.turned_away, self.page,
+        )  # fmt: skip
+
     def close(self) -> None:
         self.store.close()
         os.close(self._lock)
@@ -93,11 +190,33 @@ class Dealer:
     def _appended(self, hub: str) -> None:
         self.hubs[hub].line.wake()
 
+    def _arrived_one(self) -> None:
+        self._arrived.set()
+        self._arrived.clear()
+
     def _noticed(self, hub: str, notice: Notice) -> None:
-        pass
+        log.info("hub %s offers a version", hub)
+        self.offers.take(notice.version, notice.sha256, notice.text)
 
     def _taken_over(self, hub: str) -> None:
-        pass
+        self.store.note_trouble(hub, "dealer.line.taken_over", "another agent of this site took the line")
+
+    async def _apply_offers(self) -> None:
+        while True:
+            await self.offers.apply_accepted(self.settings.update.command)
+            self._consent.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._consent.wait(), 60)
+
+    async def _write_state(self) -> None:
+        """Replaced whole, and not flushed: it tells of now."""
+        file = self.place / STATE_FILE
+        while True:
+            new = file.with_suffix(".new")
+            new.write_bytes(msgspec.json.encode(self.standing()))
+            new.chmod(0o600)
+            new.replace(file)
+            await asyncio.sleep(_STATE_EVERY_S)
 
     async def _keep_house(self) -> None:
         while True:

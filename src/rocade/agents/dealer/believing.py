@@ -1,16 +1,28 @@
-"""What a hub signed, believed only with its keys: receipts under a signed root, messages handed on, revocation lists."""
+"""What a hub signed, believed only with its keys: receipts under a signed root, messages handed on, revocation lists.
+
+    signers.json       the certificates of the hub's signing keys, as the hub handed them out, each checked against the root
+    revocations.json   the newest signed revocation list; an older one is never taken
+Both are kept, so that everything received can be checked again without the line. Refuses: `trust.signer.*`,
+`trust.envelope.*`, `exchange.receipt.*`, `exchange.message.*`, `exchange.revocations.*`, `dealer.signers.malformed`,
+`trust.certificate.revoked`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import binascii
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from rocade.core.errors import Refused
-from rocade.trust.identity.envelope import unseal
-from rocade.trust.identity.keys import PublicKey, write_atomically
+from rocade.core.errors import Refused, RocadeError
+from rocade.trust.identity import signers
+from rocade.trust.identity.envelope import Envelope
+from rocade.trust.identity.issuers import IssuerTable
+from rocade.trust.identity.keys import write_atomically
 from rocade.wire.exchange import (
+    MESSAGE_TYPE,
     REVOCATIONS_TYPE,
     ROOT_TYPE,
     Bundle,
@@ -24,43 +36,85 @@ from rocade.wire.exchange import (
     read_root,
 )
 
-MESSAGE_TYPE = "application/vnd.rocade.message+json"
+SIGNER = "exchange"
+"""Name of the hub's service whose certificates sign what comes down."""
+
+
+class _Chains(msgspec.Struct):
+    chains: list[str]
 
 
 class Believing:
-    """`keys()` gives the hub's signing keys by key id."""
+    """The keys of one hub and what they prove. `issuers()` is the region's issuer table of the moment."""
 
-    def __init__(self, directory: Path) -> None:
-        self._revocations_file = directory / "revocations.json"
-        self.keys: Mapping[str, PublicKey] = {}
-        self._number, self._revoked = -1, frozenset[str]()
+    def __init__(self, directory: Path, issuers: Callable[[], IssuerTable]) -> None:
+        self._chains_file, self._revocations_file = directory / "signers.json", directory / "revocations.json"
+        self._issuers = issuers
+        self._signers: signers.Signers = {}
+        self._number, self._revoked = -1, frozenset[int]()
+        for file, take in ((self._chains_file, self._take_signers), (self._revocations_file, self._take_revocations)):
+            try:
+                take(file.read_bytes())
+            except (
+                OSError,
+                RocadeError,
+            ):  # not there yet, or of keys that have ended since: the hub hands out new ones
+                continue
 
-    def receipts(self, body: bytes) -> list[tuple[Receipt, bytes]]:
-        """The receipts of a bundle, each with a document that proves it alone.
-
-        Raises: Refused `exchange.receipt.*`, `trust.envelope.*`.
-        """
-        bundle = read_receipts(body)
-        root = read_root(unseal(ROOT_TYPE, bytes(bundle.root), self.keys))
-        found = proven(bundle, root)
-        return [
-            (receipt, msgspec.json.encode(Bundle(bundle.root, (leaf,))))
-            for receipt, leaf in zip(found, bundle.leaves, strict=True)
-        ]
-
-    def delivered(self, body: bytes) -> tuple[Message, bytes]:
-        """The message of a delivery. Raises: Refused `exchange.message.*`, `trust.envelope.*`."""
-        delivery = read_delivery(body)
-        envelope = bytes(delivery.message)
-        return read_message(unseal(MESSAGE_TYPE, envelope, self.keys)), envelope
+    def keep_signers(self, body: bytes) -> None:
+        """Take the certificates of the hub's signing keys, if each of them holds."""
+        self._take_signers(body)
+        write_atomically(self._chains_file, body)
 
     def keep_revocations(self, body: bytes) -> None:
-        """Raises: Refused `exchange.revocations.*`, `trust.envelope.*`."""
-        found = read_revocations(unseal(REVOCATIONS_TYPE, body, self.keys), self._number)
-        self._number, self._revoked = found.number, frozenset(serial for serial, _ in found.revoked)
+        self._take_revocations(body)
         write_atomically(self._revocations_file, body)
+
+    def receipts(self, body: bytes) -> tuple[int, list[tuple[Receipt, bytes]]]:
+        """The cursor of a bundle, and its receipts, each with a document that proves it alone."""
+        bundle = read_receipts(body)
+        payload, signer = signers.unseal(ROOT_TYPE, bytes(bundle.root), self._signers)
+        root = read_root(payload)
+        signers.check_time(signer, root.at_us)
+        found = [
+            (receipt, msgspec.json.encode(Bundle(bundle.root, (leaf,))))
+            for receipt, leaf in zip(proven(bundle, root), bundle.leaves, strict=True)
+        ]
+        return bundle.cursor, found
+
+    def delivered(self, body: bytes) -> tuple[int, Message, bytes]:
+        """The cursor of a delivery, its message, and the envelope that its sender and the hub signed."""
+        delivery = read_delivery(body)
+        envelope = bytes(delivery.message)
+        payload, _ = signers.unseal(MESSAGE_TYPE, envelope, self._signers)
+        return delivery.cursor, read_message(payload), envelope
 
     def refuse_revoked(self, serial: int) -> None:
         """Raises: Refused `trust.certificate.revoked`."""
-        if f"{serial:x}" in self._revoked:
+        if serial in self._revoked:
             raise Refused("trust.certificate.revoked", "this certificate was revoked")
+
+    def _take_signers(self, body: bytes) -> None:
+        try:
+            chains = msgspec.json.decode(body, type=_Chains).chains
+        except msgspec.MsgspecError:
+            raise Refused("dealer.signers.malformed", "these are no certificates of signing keys") from None
+        self._signers = signers.read_signers([one.encode() for one in chains], self._issuers(), SIGNER, self._revoked)
+
+    def _take_revocations(self, body: bytes) -> None:
+        payload, _ = signers.unseal(REVOCATIONS_TYPE, body, self._signers)
+        found = read_revocations(payload, self._number)
+        self._number = found.number
+        self._revoked = frozenset(int(serial, 16) for serial, _ in found.revoked)
+        self._signers = {name: one for name, one in self._signers.items() if one.serial not in self._revoked}
+
+
+def opened(envelope: bytes) -> bytes:
+    """What an envelope holds, whoever signed it: for what this agent sealed or checked before, and to see what is claimed.
+
+    Raises: Refused `trust.envelope.malformed`.
+    """
+    try:
+        return base64.b64decode(msgspec.json.decode(envelope, type=Envelope).payload, validate=True)
+    except (msgspec.MsgspecError, binascii.Error):
+        raise Refused("trust.envelope.malformed", "not a signed statement") from None

@@ -9,8 +9,6 @@ refused until the next one.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import http.client
 import logging
@@ -21,11 +19,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from rocade.agents.dealer.believing import opened
 from rocade.agents.link import Backoff
 from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.ports import Clock, Random
 from rocade.trust.identity import tls
-from rocade.trust.identity.envelope import Envelope
 
 log = logging.getLogger(__name__)
 MOST_BLOB_BYTES = 64 << 20
@@ -130,6 +128,10 @@ class Following:
         self.is_idle.clear()
         self._more.set()
 
+    def again(self) -> None:
+        """Something that was missing may be there now."""
+        self._more.set()
+
     async def run(self) -> None:
         """Apply what is offered, for ever; cancel to stop."""
         attempt = 0
@@ -175,7 +177,6 @@ def read_head(envelope: bytes) -> _Head:
     Raises: Refused `dealer.head.malformed`.
     """
     try:
-        payload = base64.b64decode(msgspec.json.decode(envelope, type=Envelope).payload, validate=True)
-        return msgspec.json.decode(payload, type=_Head)
-    except (msgspec.MsgspecError, binascii.Error):
+        return msgspec.json.decode(opened(envelope), type=_Head)
+    except (msgspec.MsgspecError, Refused):
         raise Refused("dealer.head.malformed", "this is no signed head of a price list") from None

@@ -3,6 +3,7 @@
 What comes down and what is done before it is acknowledged:
     head         kept for applying (asked for again after each connection, so nothing is lost by a crash)
     epoch        wrapped list keys, opened with this agent's encryption key and kept
+    signers      certificates of the keys that sign for the hub, each checked against the region's root
     receipt      each receipt proven against the hub's signed root, then kept on disk; the message moves on
     message      the hub's and the sender's signatures checked, then kept on disk
     revocations  signed list, never an older one
@@ -23,7 +24,7 @@ import msgspec
 
 from rocade import __version__
 from rocade.agents.dealer import settings as configured
-from rocade.agents.dealer.believing import Believing
+from rocade.agents.dealer.believing import Believing, opened
 from rocade.agents.dealer.following import Blobs, Following, Lists
 from rocade.agents.dealer.inbox import Inbox
 from rocade.agents.dealer.keyring import Keyring
@@ -32,15 +33,18 @@ from rocade.agents.dealer.outbox import Draft, Outbox, Sent
 from rocade.agents.dealer.store import Store
 from rocade.agents.link import Backoff
 from rocade.agents.renewal import Renewal
-from rocade.core.errors import RocadeError
+from rocade.core.errors import Refused, RocadeError
 from rocade.core.ports import Clock, Random
 from rocade.trust.identity import directory, est_client, tls
 from rocade.trust.identity.certificates import verify_leaf
 from rocade.trust.identity.envelope import seal
 from rocade.trust.identity.issuers import to_us
+from rocade.trust.identity.keys import PrivateKey
+from rocade.wire.exchange import Decision, read_message, sha256_of
+from rocade.wire.exchange.keys import EncryptionKey
 
 log = logging.getLogger(__name__)
-ACK_TYPE = "application/vnd.rocade.list-ack+json"
+ACK_TYPE = "application/vnd.rocade.price-ack+json"
 STATE_EVERY_S = 300.0
 
 
@@ -77,20 +81,26 @@ class Hub:
         *,
         noticed: Callable[[str, Notice], None] = lambda _name, _notice: None,
         taken_over: Callable[[str], None] = lambda _name: None,
+        arrived: Callable[[], None] = lambda: None,
         heard_too: Callable[[str, str, bytes], None] = lambda _name, _tail, _body: None,
         backoff: Backoff | None = None,
     ) -> None:
         self.name, self.settings, self.prices = hub.name, hub, prices
         self.directory = place / "hubs" / hub.name
         self.identity = directory.load_identity(self.directory)
-        self.keyring, self.believing = Keyring(self.directory, clock), Believing(self.directory)
-        self._store, self._outbox, self._inbox, self._clock = store, outbox, inbox, clock
-        self._noticed, self._heard_too = noticed, heard_too
         self._issuers = directory.LiveIssuers(self.directory)
+        self.also_keys: tuple[EncryptionKey, ...] = ()
+        """Encryption keys of the other agent of this site, registered with ours."""
+        self.keyring, self.believing = (
+            Keyring(self.directory, clock),
+            Believing(self.directory, lambda: self._issuers.table),
+        )
+        self._store, self._outbox, self._inbox, self._clock = store, outbox, inbox, clock
+        self._noticed, self._heard_too, self._arrived = noticed, heard_too, arrived
         self.blobs = Blobs(hub.host, hub.api_port, self._context, self._check_server)
         self.following = Following(prices, self.blobs, applying, self._say_applied, self.trouble, clock, random)
         self.line = Line(
-            self.identity.id, hub.host, hub.line_port, self._context, self._check_server, outbox.of(hub.name),
+            self.identity.id, hub.host, hub.line_port, self._context, self._check_server, outbox.of(hub.name, self.key),
             self._heard, clock, random,
             greeting=self._greeting, taken_over=lambda: taken_over(hub.name), backoff=backoff,
         )  # fmt: skip
@@ -107,7 +117,25 @@ class Hub:
 
     def send(self, draft: Draft) -> Sent:
         """Seal and keep a message for this hub. Raises: as `Outbox.append`."""
-        return self._outbox.append(self.name, self.identity.uri, directory.load_key(self.directory), draft)
+        return self._outbox.append(self.name, self.identity.uri, self.key(), draft)
+
+    def decide(self, envelope: bytes, outcome: str, code: str, reason: str) -> Sent:
+        """Sign and keep what is decided about a message. Raises: Refused `dealer.decision.invalid`, as `Outbox.decide`."""
+        payload = opened(envelope)
+        message = read_message(payload)
+        values = {
+            "sender": message.sender, "message_id": message.id, "message_sha256": sha256_of(payload),
+            "outcome": outcome, "code": code, "reason": reason, "at_us": self._clock.now_us(),
+        }  # fmt: skip
+        try:
+            decision = msgspec.convert(values, Decision)
+        except msgspec.ValidationError as error:
+            raise Refused("dealer.decision.invalid", f"this is no decision: {str(error)[:200]}") from None
+        return self._outbox.decide(self.name, decision, self.key())
+
+    def key(self) -> PrivateKey:
+        """The site's signing key of the moment; it never leaves its file."""
+        return directory.load_key(self.directory)
 
     @property
     def certificate_end_us(self) -> int:
@@ -115,6 +143,8 @@ class Hub:
 
     def trouble(self, code: str, text: str) -> None:
         self._store.note_trouble(self.name, code, text)
+        if code == "prices.epoch.missing":
+            self.line.tell("ask", msgspec.json.encode({"want": "epochs"}))
 
     def take(self, tail: str, body: bytes) -> None:
         """Do what a message from the hub asks for; also what the other agent of the site hands on."""
@@ -136,11 +166,19 @@ class Hub:
                 self.following.offer(body)
             case "epoch":
                 self.prices.keep_epoch(body, self.keyring)
+                self.keyring.keep_marks(body, self.identity.id)
+                self.following.again()
+            case "signers":
+                self.believing.keep_signers(body)
             case "receipt":
-                self._outbox.settle(self.name, self.believing.receipts(body))
+                cursor, receipts = self.believing.receipts(body)
+                self._outbox.settle(self.name, receipts)
+                self._advance(cursor)
             case "message":
-                message, envelope = self.believing.delivered(body)
-                self._inbox.keep(self.name, message, envelope)
+                cursor, message, envelope = self.believing.delivered(body)
+                if self._inbox.keep(self.name, cursor, message, envelope):
+                    self._arrived()
+                self._advance(cursor)
             case "revocations":
                 self.believing.keep_revocations(body)
             case "notice":
@@ -155,15 +193,25 @@ class Hub:
             self.trouble(notice.code, notice.text)
 
     def _greeting(self) -> list[tuple[str, bytes]]:
-        """Said first on each connection: encryption keys, state, what is applied, and the question what is new."""
-        key = directory.load_key(self.directory)
-        said = [("keys", self.keyring.registration(key)), ("state", self._state())]
-        said += [(tail, msgspec.json.encode({"want": what})) for tail, what in _QUESTIONS]
-        return said
+        """Said first on each connection: our encryption keys and state, then what we want to know, keys before what they open."""
+        asked: list[dict[str, object]] = [
+            {"want": "signers"},
+            {"want": "epochs"},
+            {"want": "heads"},
+            {"want": "replay", "after": int(self._store.fact(f"cursor/{self.name}") or 0)},
+        ]
+        if waiting := self._outbox.without_receipt(self.name):
+            asked += [{"want": "receipts", "ids": waiting}]
+        said = [("keys", self.keyring.registration(self.key(), self.also_keys)), ("state", self._state())]
+        return said + [("ask", msgspec.json.encode(one)) for one in asked]
+
+    def _advance(self, cursor: int) -> None:
+        """Everything of our log up to this entry is on this disk."""
+        if cursor > int(self._store.fact(f"cursor/{self.name}") or 0):
+            self._store.keep_fact(f"cursor/{self.name}", str(cursor))
 
     def _say_applied(self, answer: dict[str, object]) -> None:
-        key = directory.load_key(self.directory)
-        self.line.tell("ack", seal(ACK_TYPE, msgspec.json.encode(answer), key))
+        self.line.tell("ack", seal(ACK_TYPE, msgspec.json.encode(answer), self.key()))
 
     def _state(self) -> bytes:
         counts = self._outbox.counts(self.name)
@@ -185,6 +233,8 @@ class Hub:
             self.line.tell("state", self._state())
 
     def _renewed(self) -> None:
+        """A new certificate is in place: begin with a new encryption key too, and say both on a new connection."""
+        self.keyring.add_key()
         self.line.again()
 
     def _context(self) -> Any:
@@ -194,6 +244,3 @@ class Hub:
         """Only a service of this hub's region is a hub; its revoked certificates are not. Raises: Refused `trust.*`."""
         verified = verify_leaf(leaf, self._issuers.table, self._clock.now_us(), {"service"})
         self.believing.refuse_revoked(verified.serial)
-
-
-_QUESTIONS = (("ask", "epochs"), ("ask", "heads"), ("ask", "revocations"))

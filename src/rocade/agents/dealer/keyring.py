@@ -1,7 +1,7 @@
-"""Keys of one agent at one hub: its own for opening what is encrypted for it, and the hub's for believing what it signed.
+"""What one agent holds in secret at one hub: the keys that open what is encrypted for it, and the marks of its exports.
 
     encryption.json    X25519 private keys, newest first, mode 0600; they never leave
-    revocations.json   the hub's signed revocation list, never an older one than before
+    marks.json         by list, the lines that only this holder's exports carry (wire.prices.marks), mode 0600
 Several encryption keys are valid at once: a new one joins at each renewal, the old ones still open what is on its way.
 """
 
@@ -19,9 +19,13 @@ from rocade.trust.identity.envelope import seal
 from rocade.trust.identity.keys import PrivateKey, write_private
 from rocade.wire.exchange import KEYS_TYPE
 from rocade.wire.exchange.keys import EncryptionKey, Keys
+from rocade.wire.prices import Mark, open_marks, read_letter
 
 KEY_LIFE_US = 180 * 86_400_000_000
 KEPT = 4
+
+
+MARKS_FILE = "marks.json"
 
 
 class _Kept(msgspec.Struct):
@@ -33,7 +37,7 @@ class Keyring:
     """The keys of one identity directory."""
 
     def __init__(self, directory: Path, clock: Clock) -> None:
-        self._file, self._clock = directory / "encryption.json", clock
+        self._file, self._marks_file, self._clock = directory / "encryption.json", directory / MARKS_FILE, clock
         self._keys = self._load()
         if not self._keys:
             self.add_key()
@@ -63,6 +67,12 @@ class Keyring:
             for private, key in zip(self.private_keys, self._keys, strict=True)
         )
 
+    def keep_marks(self, letter: bytes, site: str) -> None:
+        """Take the marks that came with a letter of epoch keys. Raises: Refused `prices.marks.sealed`, `prices.epoch.malformed`."""
+        found = {one.list_id: open_marks(one, self.private_keys, site) for one in read_letter(letter).marks}
+        if found:
+            write_private(self._marks_file, msgspec.json.encode(read_marks(self._marks_file) | found))
+
     def _load(self) -> list[_Kept]:
         """Raises: Misconfigured `dealer.keyring.exposed`, `dealer.keyring.unreadable`."""
         if not self._file.exists():
@@ -76,3 +86,8 @@ class Keyring:
                 "dealer.keyring.unreadable",
                 f"{self._file.name} is damaged; remove it, a new key is made and registered",
             ) from None
+
+
+def read_marks(file: Path) -> dict[str, tuple[Mark, ...]]:
+    """The marks kept, by list; none where none came."""
+    return msgspec.json.decode(file.read_bytes(), type=dict[str, tuple[Mark, ...]]) if file.exists() else {}

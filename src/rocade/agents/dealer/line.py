@@ -29,11 +29,14 @@ log = logging.getLogger(__name__)
 _FOR_LATER = {Reason.QUOTA_EXCEEDED, Reason.SERVER_BUSY, Reason.UNSPECIFIED}
 _OF_THE_PARTY = ("trust.certificate.", "trust.handshake.", "mqtt.")
 """Refusals that concern who we are, not what we said: nothing is set aside for them."""
+_OF_THE_KEY = ("exchange.key.", "trust.envelope.sign")
+"""The message is sound, its signature is of a key that no longer counts, or does not count yet: signed again, it goes again."""
 _STEADY_S = 30.0
 
 
 class Waiting(msgspec.Struct, frozen=True):
     number: int
+    tail: str
     envelope: bytes
 
 
@@ -43,6 +46,7 @@ class Outgoing(Protocol):
     def waiting(self, after: int, count: int) -> Sequence[Waiting]: ...
     def taken(self, numbers: Sequence[int]) -> None: ...
     def set_aside(self, number: int, code: str) -> None: ...
+    def sign_again(self, number: int) -> None: ...
 
 
 class Standing(msgspec.Struct):
@@ -195,7 +199,7 @@ class Line:
                     self._handle += 1
                     self._in_flight[self._handle] = entry.number
                     self.standing.sent += 1
-                    link.send("message", self._handle, entry.envelope)
+                    link.send(entry.tail, self._handle, entry.envelope)
 
     def _go_on(self) -> None:
         self._pause = None
@@ -229,7 +233,10 @@ class Line:
             self._note(code, "the hub refuses this site's certificate; `rocade dealer doctor` says more")
             if self._link:
                 self._link.close()
-        elif reason in _FOR_LATER:
+        elif reason in _FOR_LATER or code.startswith(_OF_THE_KEY):
+            if code.startswith(_OF_THE_KEY):
+                self._note(code, "the hub does not take this key's signature; the message is signed again")
+                self._outgoing.sign_again(number)
             self._refusals += 1
             self._cursor = min(self._cursor, number - 1)
             if self._pause is None:

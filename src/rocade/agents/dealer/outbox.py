@@ -18,6 +18,7 @@ from hashlib import sha256
 
 import msgspec
 
+from rocade.agents.dealer.believing import opened
 from rocade.agents.dealer.line import Waiting
 from rocade.agents.dealer.settings import Keeping
 from rocade.agents.dealer.store import Store
@@ -27,8 +28,10 @@ from rocade.trust.identity.envelope import seal
 from rocade.trust.identity.keys import PrivateKey
 from rocade.wire.exchange import (
     BODY_LIMIT_BYTES,
+    DECISION_TYPE,
     MESSAGE_TYPE,
     Address,
+    Decision,
     Message,
     Receipt,
     encode,
@@ -37,6 +40,8 @@ from rocade.wire.exchange import (
 )
 
 WAITING, TAKEN, RECEIVED, ACCEPTED, REFUSED, ASIDE = range(6)
+VOID_TYPE = "application/vnd.rocade.void+json"
+"""Content type of what stands in a stream where a message would have been that the hub refused before recording it."""
 STATES = ("waiting", "taken", "received", "accepted", "refused", "set_aside")
 
 
@@ -138,12 +143,13 @@ class Outbox:
 
     # --- for the line ---
 
-    def of(self, hub: str) -> HubOutbox:
-        return HubOutbox(self, hub)
+    def of(self, hub: str, key: Callable[[], PrivateKey]) -> HubOutbox:
+        """What a line sees; `key` gives the site's key of the moment."""
+        return HubOutbox(self, hub, key)
 
     def waiting(self, hub: str, after: int, count: int) -> list[Waiting]:
         rows = self._store.rows(
-            "SELECT number, envelope FROM outbox WHERE hub = ? AND state = 0 AND number > ? ORDER BY number LIMIT ?",
+            "SELECT number, tail, envelope FROM outbox WHERE hub = ? AND state = 0 AND number > ? ORDER BY number LIMIT ?",
             hub, after, count,
         )  # fmt: skip
         return [Waiting(*row) for row in rows]
@@ -152,9 +158,48 @@ class Outbox:
         """The hub has these on disk."""
         self._move(numbers, TAKEN, "")
 
-    def set_aside(self, number: int, code: str) -> None:
-        """The hub refused this for good before receipting it."""
+    def set_aside(self, number: int, code: str, key: PrivateKey) -> None:
+        """The hub refused this for good before receipting it. Its place in the stream is filled, or all behind it would wait."""
         self._move([number], ASIDE, code)
+        row = self._store.row("SELECT hub, tail, envelope FROM outbox WHERE number = ?", number)
+        message = read_message(opened(row[2])) if row and row[1] == "message" else None
+        if row is None or message is None or message.content_type == VOID_TYPE:
+            return
+        body = msgspec.json.encode({"instead_of": message.id, "code": code})
+        void = msgspec.structs.replace(
+            message, id=f"void-{number}-{self._store.epoch}", content_type=VOID_TYPE, body=body
+        )
+        payload = encode(void)
+        self.adopt(row[0], seal(MESSAGE_TYPE, payload, key), payload, self._store.clock.now_us())
+
+    def sign_again(self, number: int, key: PrivateKey) -> None:
+        """Seal a waiting message with the key of now: the same bytes, so it stays the same message."""
+        row = self._store.row("SELECT tail, envelope FROM outbox WHERE number = ? AND state = 0", number)
+        if row is None:
+            return
+        sealed = seal(MESSAGE_TYPE if row[0] == "message" else DECISION_TYPE, opened(row[1]), key)
+        with self._store.write() as write:
+            write("UPDATE outbox SET envelope = ? WHERE number = ?", sealed, number)
+
+    def decide(self, hub: str, decision: Decision, key: PrivateKey) -> Sent:
+        """Keep a signed decision about a message that came in. Raises: Refused `dealer.message.conflict`, as `append`."""
+        payload, now_us = encode(decision), self._store.clock.now_us()
+        message_id = f"decision:{sha256_of(decision.sender.encode())[:8]}:{decision.message_id}"
+        asked = sha256(f"{decision.outcome}|{decision.code}|{decision.reason}".encode()).hexdigest()
+        if known := self._known(hub, message_id, asked):
+            return known
+        self._check_room(len(payload))
+        envelope = seal(DECISION_TYPE, payload, key)
+        with self._store.write() as write:
+            (made,) = write(
+                "INSERT INTO outbox (hub, tail, id, stream, sequence, address, content_class, content_type, size, made_us,"
+                f" asked_sha256, sent_sha256, envelope) VALUES (?,'decision',?,'',0,'{{}}','technical',?,?,?,?,?,?)"
+                f" RETURNING {_COLUMNS}",
+                hub, message_id, DECISION_TYPE, len(envelope), now_us, asked, sha256_of(payload), envelope,
+            )  # fmt: skip
+        self._waiting_bytes += len(envelope)
+        self.appended(hub)
+        return _sent(made)
 
     def settle(self, hub: str, receipts: Sequence[tuple[Receipt, bytes]]) -> list[str]:
         """Keep proven receipts (each with the document that proves it) and move their messages on; ids that moved.
@@ -214,6 +259,13 @@ class Outbox:
         )  # fmt: skip
         return [(kind, int(at_us), bytes(document)) for kind, at_us, document in rows]
 
+    def without_receipt(self, hub: str, count: int = 64) -> list[str]:
+        """Messages the hub took whose first receipt has not come, oldest first."""
+        rows = self._store.rows(
+            "SELECT id FROM outbox WHERE hub = ? AND state = 1 AND tail = 'message' ORDER BY number LIMIT ?", hub, count
+        )
+        return [str(row[0]) for row in rows]
+
     def counts(self, hub: str = "") -> dict[str, int]:
         """How many stand in which state."""
         rows = self._store.rows("SELECT state, count(*) FROM outbox WHERE ? IN ('', hub) GROUP BY state", hub)
@@ -227,7 +279,10 @@ class Outbox:
         """Drop what was decided and is older than `days`; how many."""
         before_us = self._store.clock.now_us() - self._keeping.days * 86_400_000_000
         with self._store.write() as write:
-            gone = write("DELETE FROM outbox WHERE state IN (3, 4) AND made_us < ? RETURNING hub, id", before_us)
+            gone = write(
+                "DELETE FROM outbox WHERE (state IN (3, 4) OR state = 1 AND tail = 'decision') AND made_us < ? RETURNING hub, id",
+                before_us,
+            )
             for hub, message_id in gone:
                 write("DELETE FROM receipt WHERE hub = ? AND message_id = ?", hub, message_id)
             write("DELETE FROM inbox WHERE got_us < ?", before_us)
@@ -263,8 +318,8 @@ class Outbox:
 class HubOutbox:
     """What one line sees of the outbox."""
 
-    def __init__(self, outbox: Outbox, hub: str) -> None:
-        self._outbox, self._hub = outbox, hub
+    def __init__(self, outbox: Outbox, hub: str, key: Callable[[], PrivateKey]) -> None:
+        self._outbox, self._hub, self._key = outbox, hub, key
 
     def waiting(self, after: int, count: int) -> Sequence[Waiting]:
         return self._outbox.waiting(self._hub, after, count)
@@ -273,7 +328,10 @@ class HubOutbox:
         self._outbox.taken(numbers)
 
     def set_aside(self, number: int, code: str) -> None:
-        self._outbox.set_aside(number, code)
+        self._outbox.set_aside(number, code, self._key())
+
+    def sign_again(self, number: int) -> None:
+        self._outbox.sign_again(number, self._key())
 
 
 def _payload(draft: Draft, message_id: str, sender: str, stream: str, sequence: int, now_us: int) -> bytes:

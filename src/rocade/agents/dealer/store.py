@@ -20,8 +20,8 @@ FILE = "agent.sqlite3"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, hub TEXT NOT NULL, id TEXT NOT NULL, stream TEXT NOT NULL,
-    sequence INTEGER NOT NULL, address TEXT NOT NULL, content_class TEXT NOT NULL, content_type TEXT NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, hub TEXT NOT NULL, tail TEXT NOT NULL DEFAULT 'message', id TEXT NOT NULL,
+    stream TEXT NOT NULL, sequence INTEGER NOT NULL, address TEXT NOT NULL, content_class TEXT NOT NULL, content_type TEXT NOT NULL,
     size INTEGER NOT NULL, made_us INTEGER NOT NULL, asked_sha256 TEXT NOT NULL, sent_sha256 TEXT NOT NULL,
     envelope BLOB NOT NULL, state INTEGER NOT NULL DEFAULT 0, code TEXT NOT NULL DEFAULT '',
     reason TEXT NOT NULL DEFAULT '', taken_us INTEGER NOT NULL DEFAULT 0, decided_us INTEGER NOT NULL DEFAULT 0,
@@ -34,9 +34,9 @@ CREATE TABLE IF NOT EXISTS receipt (
     hub TEXT NOT NULL, message_id TEXT NOT NULL, kind TEXT NOT NULL, at_us INTEGER NOT NULL, got_us INTEGER NOT NULL,
     document BLOB NOT NULL, PRIMARY KEY (hub, message_id, kind)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS inbox (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, hub TEXT NOT NULL, sender TEXT NOT NULL, id TEXT NOT NULL,
-    stream TEXT NOT NULL, sequence INTEGER NOT NULL, content_class TEXT NOT NULL, content_type TEXT NOT NULL,
-    got_us INTEGER NOT NULL, envelope BLOB NOT NULL, UNIQUE (hub, sender, id));
+    hub TEXT NOT NULL, cursor INTEGER NOT NULL, sender TEXT NOT NULL, id TEXT NOT NULL, stream TEXT NOT NULL,
+    sequence INTEGER NOT NULL, content_class TEXT NOT NULL, content_type TEXT NOT NULL, got_us INTEGER NOT NULL,
+    envelope BLOB NOT NULL, PRIMARY KEY (hub, cursor), UNIQUE (hub, sender, id));
 CREATE TABLE IF NOT EXISTS trouble (
     number INTEGER PRIMARY KEY AUTOINCREMENT, at_us INTEGER NOT NULL, hub TEXT NOT NULL, code TEXT NOT NULL,
     text TEXT NOT NULL);
