@@ -144,24 +144,28 @@ def _csv_rows(
 ) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(FIELD_LIMIT)
     with path.open(encoding=encoding, newline="", errors="strict") as file:
-        reader = csv.reader(file, delimiter=delimiter)
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
         width = len(next(reader))
-        nothing = width  # an empty field is put behind each row: what a file has not is read from there
-        at = [places.get(field, nothing) for field in FIELDS]
-        a, b, c, d, e, f, g, h = at
-        while True:
+        a, b, c, d, e, f, g, h = (places.get(field, width) for field in FIELDS)
+        done = reader.line_num
+        is_over = False
+        while not is_over:
             try:
                 for row in reader:
                     if len(row) == width:
-                        row.append("")
+                        row.append("")  # what a file has not is read from here
                         yield reader.line_num, (row[a], row[b], row[c], row[d], row[e], row[f], row[g], row[h])
                     elif any(field.strip() for field in row):
-                        complain(reader.line_num, f"has {len(row)} fields where the header has {width}",
-                                 f"quote a text that holds {delimiter!r}, or remove what is too much")  # fmt: skip
-                return
+                        complain(
+                            reader.line_num,
+                            f"has {len(row)} fields where the header has {width}",
+                            f"quote a text that holds {delimiter!r}, or remove what is too much",
+                        )
+                    done = reader.line_num
+                is_over = True
             except csv.Error:
-                complain(reader.line_num, "a quotation mark is opened and never closed", "close it, or double it")
-                return
+                complain(done + 1, "a quotation mark is never closed, or stands within a text", "close it, or double it")
+                done = reader.line_num
 
 
 # --- XML --------------------------------------------------------------------------------------------------------------

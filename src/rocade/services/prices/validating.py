@@ -58,8 +58,10 @@ def validate(rows: Iterable[tuple[int, Row]], currency: str, problems: Problems)
     digits = money.digits_of(currency)
     instants_known: dict[str, int] = {"": 0}
     for line, row in rows:
-        sheet.lines += 1
         ref = row[0].strip()
+        if not ref and not any(map(str.strip, row)):
+            continue
+        sheet.lines += 1
         try:
             if not ref.isalnum() or not ref.isascii() or len(ref) > REF_LIMIT:
                 ref = _text("reference", ref, REF_LIMIT, is_needed=True)
