@@ -212,7 +212,7 @@ class Ack(msgspec.Struct, frozen=True, rename={"list_id": "list"}):
     at_us: int = 0
 
 
-ACK_TYPE = "application/vnd.rocade.price-ack+json"
+ACK_TYPE = "application/vnd.rocade.list-ack+json"
 
 
 class Acknowledgements:

@@ -23,6 +23,8 @@ HUB = "hub-"
 WAITING, RECEIVED, ACCEPTED, REFUSED, CONFLICT = range(5)
 STATES = ("waiting", "received", "accepted", "refused", "conflict")
 MESSAGE_ENTRY, RECEIPT_ENTRY = 0, 1
+NOBODY = "nobody"
+"""Target of a void message."""
 TAILS = {
     "dealer": frozenset(("message", "ack", "keys", "state", "ask", "decision")),
     "partner": frozenset(("message", "keys", "ask", "decision")),

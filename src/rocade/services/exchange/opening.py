@@ -15,10 +15,11 @@ from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.services.exchange import errors
 from rocade.services.exchange.keyring import PartyKey, PartyKeys, check_time, signer_of
-from rocade.services.exchange.model import Offer, party_of
+from rocade.services.exchange.model import NOBODY, Offer, party_of
 from rocade.services.exchange.routing import RouteTable
 from rocade.trust.identity import envelope
 from rocade.wire.exchange import MESSAGE_TYPE, read_message
+from rocade.wire.exchange.messages import VOID
 
 _ENVELOPE = msgspec.json.Decoder(envelope.Envelope).decode
 
@@ -49,7 +50,7 @@ def open_message(content: bytes, identity: Identity, keys: PartyKeys, routes: Ro
     party = party_of(identity)
     target, refusal = "", None
     try:
-        target = routes.resolve(party, message.recipient)
+        target = NOBODY if message.content_type == VOID else routes.resolve(party, message.recipient)
     except Refused as why:
         refusal = why
     return Offer(party, message, sha256(payload).digest(), content, key.key_id, target, refusal)

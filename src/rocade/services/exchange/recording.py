@@ -25,6 +25,7 @@ from rocade.services.exchange.model import (
     ACCEPTED,
     CONFLICT,
     MESSAGE_ENTRY,
+    NOBODY,
     RECEIPT_ENTRY,
     RECEIVED,
     REFUSED,
@@ -211,7 +212,9 @@ class Recorder:
         )  # fmt: skip
         draft.counters.message = new.number
         draft.receive(new, uri)
-        if state in {REFUSED, CONFLICT}:
+        if state == RECEIVED and offer.target == NOBODY:
+            state = ACCEPTED
+        if state in {ACCEPTED, REFUSED, CONFLICT}:
             draft.decide(new, uri, state, new.code, new.reason)
             draft.enter(offer.party, new, RECEIPT_ENTRY)
         elif state == RECEIVED:
@@ -241,6 +244,10 @@ class Recorder:
             stream.waiting_since_us = draft.now_us if stream.waiting else 0
 
     def _let_go(self, draft: _Draft, one: Known) -> None:
+        if not one.code and one.target == NOBODY:
+            draft.decide(one, self._prefix + one.party, ACCEPTED, "", "")
+            self._change(draft, one, b"")
+            return
         if not one.code:
             draft.enter(one.target, one, MESSAGE_ENTRY)
             draft.changes.append(Decided(one.number, RECEIVED))

@@ -19,6 +19,8 @@ MESSAGE_TYPE = "application/vnd.rocade.message+json"
 DECISION_TYPE = "application/vnd.rocade.decision+json"
 FORWARDED = "application/vnd.rocade.message+dsse"
 """Content type of a message whose body is another one's whole envelope: how hubs hand messages on."""
+VOID = "application/vnd.rocade.void+json"
+"""Content type of what stands in a stream for a message that will never come: recorded and accepted, handed to nobody."""
 BODY_LIMIT_BYTES = 512 << 10
 CLASSES = ("technical", "customer", "fiscal")
 

@@ -1,0 +1,6 @@
+"""Price lists as the processes that speak of them open them."""
+
+from __future__ import annotations
+
+
+
