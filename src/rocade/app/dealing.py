@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from rocade.app import wiring
+from rocade.app.pricing import price_lists
 from rocade.app.relaying import KnownSites
+from rocade.console import dealers as dealer_pages
 from rocade.console import pages
 from rocade.console.application import Module
+from rocade.console.dealers import Network
 from rocade.core.why import Explainer
 from rocade.doors.http import openid_provider
 from rocade.services.dealers import Dealers, Moving, Orders, SiteTable, moving_api
@@ -17,8 +20,9 @@ from rocade.services.dealers import api as dealers_api
 from rocade.services.interconnection import Interconnection
 from rocade.services.interconnection import api as interconnection_api
 from rocade.services.interconnection.explaining import Openings
-from rocade.services.prices import Engines, Lists, Signing
 from rocade.services.prices import api as prices_api
+from rocade.services.showcase import Showcase
+from rocade.services.showcase import api as showcase_api
 from rocade.trust.authority.applications import Applications
 from rocade.trust.authority.applications.service import Sign
 
@@ -39,6 +43,11 @@ class Dealing:
         lists = price_lists(parts, table)
         engines = parts.database, parts.audit, parts.clock, parts.random
         applications = Applications(*engines, issuer, sign_id, table)
+        showcase = Showcase(parts.database, parts.audit, parts.clock, table, lists)
+        pages_of_dealers = Network(
+            table=table, database=parts.database, clock=parts.clock, interconnection=interconnection, lists=lists,
+            showcase=showcase,
+        )  # fmt: skip
         openid: list[Any] = [*openid_provider.HANDLERS, pages.router(openid_provider.REDIRECTS)]
         return cls(
             table,
@@ -46,6 +55,8 @@ class Dealing:
                 Module(openid, {"applications": applications}),
                 Module([*dealers_api.HANDLERS, *moving_api.HANDLERS], network(parts, table)),
                 Module(interconnection_api.HANDLERS, {"interconnection": interconnection}),
+                Module(showcase_api.HANDLERS, {"showcase": showcase}),
+                Module([pages.router(dealer_pages.handlers(pages_of_dealers))], {"network": pages_of_dealers}),
                 *([Module(prices_api.HANDLERS, {"lists": lists})] if lists else ()),
             ],
             {"opening": Openings(interconnection)},
@@ -63,21 +74,3 @@ def network(parts: wiring.Common, table: SiteTable) -> dict[str, object]:
         "moving": Moving(parts.database, parts.audit, parts.clock),
         "site_table": table,
     }
-
-
-def price_lists(parts: wiring.Common, table: SiteTable) -> Lists | None:
-    """Price lists of the region; None in one that was made without a list-signing key (`rocade prices key` makes it)."""
-    trust = parts.configuration.trust / "prices"
-    if not (trust / "key.json").exists():
-        return None
-    return Lists(
-        Engines(
-            database=parts.database,
-            audit=parts.audit,
-            clock=parts.clock,
-            random=parts.random,
-            directory=parts.configuration.root / "prices",
-            signing=Signing(trust),
-            sites=table,
-        )
-    )

@@ -14,7 +14,7 @@ import msgspec
 from rocade.agents.link import Link
 from rocade.app import wiring
 from rocade.app.configuration import Configuration
-from rocade.app.dealing import price_lists
+from rocade.app.pricing import price_lists
 from rocade.core.errors import Refused
 from rocade.doors.mqtt import Door, Settings
 from rocade.services.dealers import SiteTable
