@@ -286,7 +286,7 @@ class Wanted(msgspec.Struct, frozen=True):
     roles: list[str]
     brand: str = ""
     post_logout_redirect_uris: list[str] = []
-    scopes: list[str] = ["openid", "roles"]
+    scopes: tuple[str, ...] = ("openid", "roles")
     has_secret: bool = True
 
 
