@@ -34,6 +34,7 @@ PACKAGES = (
     "rocade.services.consent",
     "rocade.services.telemetry",
     "rocade.services.interconnection",
+    "rocade.services.showcase",
     "rocade.services.dealers",
     "rocade.services.prices",
     "rocade.services.exchange",

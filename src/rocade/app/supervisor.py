@@ -44,6 +44,7 @@ MIGRATED = (
     "rocade.services.consent",
     "rocade.services.telemetry",
     "rocade.services.interconnection",
+    "rocade.services.showcase",
     "rocade.services.dealers",
     "rocade.services.prices",
     "rocade.services.exchange",

@@ -31,8 +31,6 @@ from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
 from rocade.services.consent import Consents, Looks
 from rocade.services.consent import api as consent_api
-from rocade.services.prices import Lists
-from rocade.services.prices import api as prices_api
 from rocade.services.telemetry import Handover, Ledger, history_api
 from rocade.services.telemetry import api as telemetry_api
 from rocade.services.vehicles import Registry, enrolment
@@ -91,7 +89,6 @@ class Services:
     people: People | None = None
     openid: openid.Provider | None = None
     mine: my.Mine | None = None
-    lists: Lists | None = None
     desk: operator.Desk | None = None
     modules: Sequence[Module] = ()
 
@@ -115,7 +112,6 @@ def create_app(services: Services) -> Litestar:
         *enrolment.HANDLERS,
         *([*machine_access.HANDLERS, *machine_clients.HANDLERS] if services.tokens else ()),
         *(consent_api.HANDLERS if services.consents else ()),
-        *(prices_api.HANDLERS if services.lists else ()),
         *telemetry_api.HANDLERS,
         *history_api.HANDLERS,
         pages.router(
@@ -160,7 +156,6 @@ def create_app(services: Services) -> Litestar:
         "people": services.people,
         "openid": services.openid,
         "mine": services.mine,
-        "lists": services.lists,
         "desk": desk,
         "watch": TwinWatch(services.twins),
         "papers": desk.papers,

@@ -49,6 +49,8 @@ type Link = tuple[str, str, Act]
 LINKS: tuple[Link, ...] = (
     ("map", "/", acts.WATCH_FLEET),
     ("vehicles", "/vehicles", acts.WATCH_FLEET),
+    ("dealers", "/dealers", acts.READ_DEALERS),
+    ("prices", "/prices", acts.READ_PRICE_LISTS),
     ("enrolment", "/enrolment", acts.READ_ENROLMENTS),
     ("consents", "/consents", acts.READ_CONSENTS),
     ("people", "/people", acts.READ_PEOPLE),
@@ -57,6 +59,7 @@ LINKS: tuple[Link, ...] = (
 """The bar: page, address, and the act its route asks for; who may not do it is not shown the link."""
 MORE: tuple[Link, ...] = (
     ("ingest", "/ingest", acts.READ_STATUS),
+    ("messages", "/messages", acts.SEARCH_EXCHANGE),
     ("quarantine", "/quarantine", acts.READ_QUARANTINE),
     ("recovery", "/recovery", acts.FIND_PERSON),
     ("certificates", "/certificates", acts.READ_CERTIFICATES),
@@ -112,6 +115,11 @@ def fragment(request: AnyRequest, template: str, *, status_code: int = 200, **va
     """A piece of a page, for htmx to swap in."""
     html = _filled(request, template, "", **values)
     return Response(html, status_code=status_code, media_type="text/html", headers={"cache-control": "no-store"})
+
+
+def filled(template: str, **values: Any) -> str:
+    """A template by itself, without the page around it."""
+    return _templates().get_template(template).render(**values)
 
 
 def is_fragment(request: AnyRequest) -> bool:

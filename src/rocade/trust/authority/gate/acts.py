@@ -73,6 +73,8 @@ SIGN_IN = _public("session.begin")
 REQUEST_TOKEN = _public("token.request")
 """The token door proves the client by its certificate and answers errors as OAuth does."""
 READ_TOKEN_KEYS = _public("token.keys")
+READ_CARD = _public("card.read")
+"""The card of a point of sale that chose to show one."""
 USE_OPENID = _public("openid.use")
 """The doors of the OpenID Connect provider prove by themselves: a registered application, a code good once, a session."""
 READ_PRICE_BLOB = _public("prices.blob")
@@ -126,6 +128,8 @@ DROP_QUARANTINED = _region("support", "quarantine.drop", needs_touch=True)
 MOVE_SITES = _region("support", "dealers.move", needs_touch=True)
 """Shadow run, cut-over and roll-back of points of sale."""
 READ_INTERCONNECTION = _region("support", "interconnection.read")
+SEARCH_EXCHANGE = _region("support", "exchange.search")
+"""Messages by sender, way and outcome; never what they say."""
 PULL_PLUG = _region("support", "chaos.pull")
 FIND_PERSON = _region("support", "people.find")
 """Names that contain some letters: whom the one at the desk means."""
@@ -217,6 +221,8 @@ RESTART_AGENT = _site("site_run", "restart", ("restart",))
 JOIN_SITE = _site("site_lead", "join", needs_touch=True)
 """The one-time code that enrols the key made at the dealer's. Never shown to a provider."""
 DELEGATE = _site("site_lead", "delegate", needs_touch=True)
+SHOW_CARD = _site("site_lead", "card")
+"""What its card on other web sites shows, and on which."""
 READ_SITE_PEOPLE = _site("site_lead", "people.read")
 CHANGE_SITE_PEOPLE = _site("site_lead", "people.change", needs_touch=True)
 RUN_SHADOW = _site("site_business", "shadow", ("manager", "parts"))
