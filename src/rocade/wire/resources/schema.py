@@ -111,7 +111,8 @@ def resource_of(name: str, struct: type[msgspec.Struct], xml: str) -> Resource:
     return Resource(name, struct, xml, tuple(map(_field, described.fields)))
 
 
-def _write_instant(at_us: int) -> str:
+def write_instant(at_us: int) -> str:
+    """As XML and CSV write it: 2026-11-22T08:00:00.000000Z."""
     return (_EPOCH + at_us * _MICROSECOND).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
 
@@ -138,7 +139,7 @@ _WRITERS: dict[str, Callable[[Any], str]] = {
     "text": str,
     "integer": str,
     "number": repr,
-    "instant": _write_instant,
+    "instant": write_instant,
     "bytes": lambda value: base64.b64encode(value).decode(),
 }
 _READERS: dict[str, Callable[[str], Any]] = {

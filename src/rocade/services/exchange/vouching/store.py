@@ -1,0 +1,34 @@
+"""SQL of vouched messages: what their senders really signed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+async def keep(connection: Any, party: str, id: str, sha: bytes, form: str, evidence: bytes, now_us: int) -> None:
+    """The first evidence of a content stays."""
+    await connection.execute(
+        "INSERT INTO exchange_vouched (party, id, sha, form, evidence, kept_us) VALUES ($1, $2, $3, $4, $5, $6)"
+        " ON CONFLICT DO NOTHING",
+        party, id, sha, form, evidence, now_us,
+    )  # fmt: skip
+
+
+async def read(connection: Any, party: str, id: str, sha: bytes) -> tuple[str, bytes] | None:
+    """(form, evidence)."""
+    row = await connection.fetchrow(
+        "SELECT form, evidence FROM exchange_vouched WHERE party = $1 AND id = $2 AND sha = $3", party, id, sha
+    )
+    return tuple(row) if row else None
+
+
+async def read_receipts(
+    connection: Any, party: str, after: int, id: str, limit: int
+) -> list[tuple[int, bytes, bytes | None]]:
+    """(message number, received, decided) of a party's own messages behind a number, or of one of them."""
+    rows = await connection.fetch(
+        "SELECT number, received, decided FROM exchange_message WHERE party = $1 AND number > $2 AND ($3 = '' OR id = $3)"
+        " ORDER BY number LIMIT $4",
+        party, after, id, limit,
+    )  # fmt: skip
+    return [tuple(row) for row in rows]

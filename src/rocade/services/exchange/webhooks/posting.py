@@ -1,0 +1,134 @@
+"""One POST to an address that somebody else chose: over TLS, to a public address only, no further than that.
+
+The name is resolved here, every address it has is looked at, and the connection goes to the one that was looked at, so that a
+name cannot change its mind in between. Redirects are not followed, answers are read up to a few kilobytes and not used.
+Refuses: `webhooks.address.*`. What cannot be reached is Unavailable and tried again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+import h11
+import msgspec
+
+from rocade.core.errors import Refused, Unavailable
+
+TIMEOUT_S = 15.0
+ANSWER_LIMIT_BYTES = 16 * 1024
+URL_LIMIT = 400
+
+type Address = IPv4Address | IPv6Address
+_NAT64, _SIX_TO_FOUR = IPv6Address("64:ff9b::"), IPv6Address("2002::")
+
+
+class Target(msgspec.Struct, frozen=True):
+    host: str
+    port: int
+    path: str
+
+
+def target_of(url: str) -> Target:
+    """An address that may be written to at all. Raises: Refused `webhooks.address.malformed`."""
+
+    def refuse(why: str) -> Refused:
+        return Refused("webhooks.address.malformed", f"a webhook's address is https://name/path: {why}")
+
+    if len(url) > URL_LIMIT or not url.isascii() or not url.isprintable() or " " in url:
+        raise refuse(f"at most {URL_LIMIT} plain characters")
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 443
+    except ValueError:
+        raise refuse("its port is no number") from None
+    if parts.scheme != "https" or not parts.hostname:
+        raise refuse("it begins with https://")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise refuse("no user, password or fragment")
+    if port != 443 and not 1024 <= port <= 65_535:
+        raise refuse("port 443, or above 1023")
+    query = f"?{parts.query}" if parts.query else ""
+    return Target(parts.hostname, port, (parts.path or "/") + query)
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address is anybody's: not this machine, this network, a shared or reserved range, or one that hides such."""
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address.packed[:12] == _NAT64.packed[:12]:
+            inner = IPv4Address(address.packed[12:])
+        if inner is not None:
+            return is_public(inner)
+        if address.teredo is not None:
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+class Poster:
+    """`post` sends one request. `may_reach` decides about addresses (the default: public ones)."""
+
+    def __init__(self, context: ssl.SSLContext | None = None, may_reach: Callable[[Address], bool] = is_public) -> None:
+        self._context = context or ssl.create_default_context()
+        self._may_reach = may_reach
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        """The status of the answer. Raises: Refused `webhooks.address.*`; Unavailable `webhooks.unreachable`."""
+        target = target_of(url)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                address = await self.resolve(target)
+                reader, writer = await asyncio.open_connection(
+                    str(address), target.port, ssl=self._context, server_hostname=target.host
+                )
+                try:
+                    return await _exchange(reader, writer, target, headers, body)
+                finally:
+                    writer.close()
+                    with contextlib.suppress(OSError, ssl.SSLError):
+                        await writer.wait_closed()
+        except (OSError, TimeoutError, h11.ProtocolError) as error:
+            raise Unavailable(
+                "webhooks.unreachable", f"the receiver could not be reached: {type(error).__name__}"
+            ) from error
+
+    async def resolve(self, target: Target) -> Address:
+        """The address to connect to; if any of a name's addresses is not public, none is used.
+
+        Raises: Refused `webhooks.address.private`; OSError.
+        """
+        loop = asyncio.get_running_loop()
+        found = {str(one[4][0]).partition("%")[0] for one in await loop.getaddrinfo(target.host, target.port)}
+        addresses = sorted((ip_address(one) for one in found), key=lambda one: (one.version, one.packed))
+        if not addresses or not all(map(self._may_reach, addresses)):
+            raise Refused("webhooks.address.private", "the name leads to an address that is not public")
+        return addresses[0]
+
+
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Target, headers: Mapping[str, str], body: bytes
+) -> int:
+    """One request, one answer; its body is read so that the receiver is not cut off, and forgotten."""
+    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=ANSWER_LIMIT_BYTES)
+    host = target.host if target.port == 443 else f"{target.host}:{target.port}"
+    head = {"host": host, "content-length": str(len(body)), "content-type": "application/json", "connection": "close"}
+    request = h11.Request(method="POST", target=target.path, headers=[*head.items(), *headers.items()])
+    writer.write(http.send(request) + http.send(h11.Data(data=body)) + http.send(h11.EndOfMessage()))
+    await writer.drain()
+    status, size = 0, 0
+    while True:
+        event = http.next_event()
+        if event is h11.NEED_DATA:
+            content = await reader.read(8192)
+            size += len(content)
+            if size > ANSWER_LIMIT_BYTES:
+                return status
+            http.receive_data(content)
+        elif isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed) or event is h11.PAUSED:
+            return status
