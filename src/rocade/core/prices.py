@@ -14,6 +14,7 @@ Source: docs/decisions/0040-prices.md.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from hashlib import sha256
@@ -24,6 +25,7 @@ WITHDRAWN = -(1 << 63)
 """Stands in columns and records where a part has no price any more."""
 MAX_PRICE_MINOR = 10**13
 SEPARATOR = "\x1f"
+_CURRENCY = re.compile(r"[A-Z]{3}")
 
 
 class Description(msgspec.Struct, frozen=True, array_like=True):
@@ -61,7 +63,12 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def record(change: Change) -> bytes:
-    """The bytes of one change, as hashed into its part's leaf."""
+    """The bytes of one change, as hashed into its part's leaf.
+
+    Raises: ValueError if other values than these would have the same bytes (a currency of another length, a separator in a text).
+    """
+    if not _CURRENCY.fullmatch(change.currency):
+        raise ValueError("a currency has three letters")
     text = description_bytes(change.description) if change.description else b""
     head = struct.pack(">q3sI", change.seq, change.currency.encode(), len(text))
     return head + text + b"".join(struct.pack(">qq", e.valid_from_us, e.price_minor) for e in change.entries)
@@ -69,6 +76,8 @@ def record(change: Change) -> bytes:
 
 def description_bytes(description: Description) -> bytes:
     texts = (description.ref, description.family, description.label, description.superseded_by)
+    if any(SEPARATOR in text for text in texts):
+        raise ValueError("a text holds the separator")
     return SEPARATOR.join(texts).encode()
 
 

@@ -26,7 +26,7 @@ def verify(file: Path, key: Path) -> None:
     """
     from rocade.trust.identity import proof
 
-    for sentence in proof.verify(file.read_bytes(), proof.read_key(key.read_bytes())):
+    for sentence in proof.verify(file.read_bytes(), proof.read_trust(key.read_bytes())):
         click.echo(sentence)
 
 

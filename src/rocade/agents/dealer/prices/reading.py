@@ -6,7 +6,6 @@ rows, and then never beyond the number of this state, so that an answer is of on
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -125,7 +124,7 @@ class Reading:
         changes = self._changes(index)
         if leaf_of(changes) != self.state.tree.leaves[index].tobytes():
             raise Corrupt("prices.store.altered", "the rows of this part are not those the signed head covers")
-        path = [[base64.b64encode(one).decode() for one in level] for level in self.state.tree.path(index)]
+        path = b"".join(one for level in self.state.tree.path(index) for one in level)
         proof = PriceProof(
             type=PRICE_PROOF, list_id=self._list_id, ref=ref, at_us=at_us, known_seq=price.known_seq,
             price_minor=price.price_minor, currency=price.currency, index=index, changes=tuple(changes), path=path,
