@@ -13,10 +13,10 @@ from litestar.params import FromPath, FromQuery, SkipValidation
 from litestar.response import Redirect
 
 from rocade.console.pages import render
-from rocade.doors.http import AnyRequest, does
-from rocade.doors.http.access import peer_of
+from rocade.doors.http import AnyRequest, does, signed_in
+from rocade.doors.http.access import peer_of, session_of
 from rocade.doors.http.openid import Provider, local
-from rocade.doors.http.sessions import no_cookie, secret_of, session_of
+from rocade.doors.http.sessions import no_cookie
 from rocade.doors.http.signin import account_view, home_of
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import People
@@ -49,7 +49,7 @@ async def show_link(
 async def show_account(
     request: AnyRequest, people: NamedDependency[SkipValidation[People]], openid: OpenId
 ) -> Response[str]:
-    session = await session_of(request, people)
+    session = session_of(request)
     account = await account_view(people, session)
     data = {"passkeys": len(account.passkeys), "home": home_of(session.person, 1)}
     return render(request, "account.html", "account", data, account=account, providers=names(openid))
@@ -58,8 +58,7 @@ async def show_account(
 @post("/signout", opt=does(acts.SIGN_OUT), include_in_schema=False)
 async def sign_out(request: AnyRequest, people: NamedDependency[SkipValidation[People]]) -> Redirect:
     """End this browser's session, if there is one, and show the sign-in page."""
-    secret = secret_of(request.scope)
-    if secret and (session := await people.session(secret)):
+    if session := signed_in(request):
         await people.sessions.end(session)
     return Redirect("/signin", cookies=[no_cookie(people.site)], status_code=303)
 

@@ -12,7 +12,6 @@ import msgspec
 
 from rocade.doors.http import Access, AnyRequest, signed_in
 from rocade.trust.authority.gate import Act, Permit
-from rocade.trust.authority.people import Session
 
 
 class Viewer(msgspec.Struct, frozen=True):
@@ -40,7 +39,7 @@ def viewer_of(request: AnyRequest) -> Viewer:
     permit = cast("dict[str, Permit]", request.scope).get("rocade.permit")
     if permit is None or permit.principal.kind == "nobody":
         return NOBODY
-    session = cast("Session | None", signed_in(request))
+    session = signed_in(request)
     name = session.person.name if session else permit.principal.recipient
     return Viewer(name, permit.principal.is_person, permit.principal.duties)
 
@@ -51,7 +50,7 @@ def may(request: AnyRequest, act: Act, ref: int | None = None) -> bool:
     if permit is None or permit.principal.kind == "nobody":
         return False
     access = cast("Access", request.app.state.access)
-    session = cast("Session | None", signed_in(request))
+    session = signed_in(request)
     principal = session.acting(act.name) if session else permit.principal
     purpose = permit.purpose or ("operation" if principal.duties else "own")
     return access.would_allow(principal, act, ref, purpose)

@@ -26,6 +26,7 @@ from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.http.bearer import bearer_of
 from rocade.doors.http.peer import peer_certificate
 from rocade.doors.http.sessions import TOUCH, secret_of, subject_of
+from rocade.trust.authority import people
 from rocade.trust.authority.gate import Act, Gate, Permit, Principal, Right, nobody, of_certificate
 from rocade.trust.authority.machines import thumbprint
 
@@ -296,9 +297,20 @@ async def require(
     return await cast("Access", connection.app.state.access).admit(connection.scope, act, ref, site=site, brand=brand)
 
 
-def signed_in(connection: ASGIConnection[Any, Any, Any, Any]) -> Session | None:
-    """The signed-in person's session; None for machines and strangers."""
-    return cast("Session | None", cast("dict[str, Any]", connection.scope).get("rocade.session"))
+def signed_in(connection: ASGIConnection[Any, Any, Any, Any]) -> people.Session | None:
+    """The signed-in person's session as the guard found it; None for machines and strangers."""
+    return cast("people.Session | None", cast("dict[str, Any]", connection.scope).get("rocade.session"))
+
+
+def session_of(connection: ASGIConnection[Any, Any, Any, Any]) -> people.Session:
+    """Who is signed in.
+
+    Raises: Refused `people.session.missing`.
+    """
+    session = signed_in(connection)
+    if session is None:
+        raise Refused("people.session.missing", "sign in first")
+    return session
 
 
 def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:

@@ -22,8 +22,8 @@ from litestar.params import FromQuery, SkipValidation
 from litestar.response import Redirect
 
 from rocade.core.errors import Misconfigured, Refused, Unavailable
-from rocade.doors.http.access import AnyRequest, does, peer_of
-from rocade.doors.http.sessions import BROWSER, browser_cookie, secret_of, session_cookie, session_of
+from rocade.doors.http.access import AnyRequest, does, peer_of, session_of
+from rocade.doors.http.sessions import BROWSER, browser_cookie, secret_of, session_cookie
 from rocade.doors.http.signin import NO_STORE, home_of, touch_of
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import People, Session
@@ -193,7 +193,7 @@ async def connect(
     openid: NamedDependency[SkipValidation[Provider]],
 ) -> Response[dict[str, str]]:
     """Where the browser goes to connect an external account. Needs a touch where there is a passkey, like a further passkey."""
-    session = await session_of(request, people)
+    session = session_of(request)
     await people.check_further(session, touch_of(request), acts.ADD_PASSKEY.name)
     browser = secret_of(request.scope, BROWSER) or people.new_browser()
     location = await openid.address(await people.accounts.begin(browser, "/account", session))

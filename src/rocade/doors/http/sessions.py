@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
-from litestar import Request
 from litestar.datastructures import Cookie
 
-from rocade.core.errors import Refused
-from rocade.trust.authority.people import People, Session, Site
+from rocade.trust.authority.people import Site
 
 SESSION, BROWSER = "rocade_session", "rocade_browser"
 TOUCH = "rocade-touch"
@@ -32,18 +30,6 @@ def secret_of(scope: Any, name: str = SESSION) -> str:
     except CookieError:
         return ""
     return found.value if found and len(found.value) <= SECRET_LIMIT else ""
-
-
-async def session_of(request: Request[Any, Any, Any], people: People) -> Session:
-    """Who is signed in.
-
-    Raises: Refused `people.session.missing`.
-    """
-    secret = secret_of(request.scope)
-    session = await people.session(secret) if secret else None
-    if session is None:
-        raise Refused("people.session.missing", "sign in first")
-    return session
 
 
 def subject_of(scope: Any) -> str:

@@ -15,8 +15,8 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, SkipValidation
 
-from rocade.doors.http.access import AnyRequest, does, peer_of
-from rocade.doors.http.sessions import BROWSER, TOUCH, browser_cookie, no_cookie, secret_of, session_cookie, session_of
+from rocade.doors.http.access import AnyRequest, does, peer_of, session_of
+from rocade.doors.http.sessions import BROWSER, TOUCH, browser_cookie, no_cookie, secret_of, session_cookie
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import Passkey, People, Person, Session
 
@@ -162,7 +162,7 @@ async def sign_out(
     people: NamedDependency[SkipValidation[People]],
 ) -> Response[dict[str, int]]:
     """End this browser's session."""
-    await people.sessions.end(await session_of(request, people))
+    await people.sessions.end(session_of(request))
     return _answer({"ended": 1}, no_cookie(people.site))
 
 
@@ -172,7 +172,7 @@ async def sign_out_everywhere(
     people: NamedDependency[SkipValidation[People]],
 ) -> Response[dict[str, int]]:
     """End all one's sessions, this one too; open streams end within two seconds."""
-    ended = await people.sessions.end_all(await session_of(request, people))
+    ended = await people.sessions.end_all(session_of(request))
     return _answer({"ended": ended}, no_cookie(people.site))
 
 
@@ -185,7 +185,7 @@ async def show_account(
     people: NamedDependency[SkipValidation[People]],
 ) -> Response[AccountView]:
     """Who is signed in here, with which passkeys, where else, and with which duties."""
-    session = await session_of(request, people)
+    session = session_of(request)
     return _answer(await account_view(people, session))
 
 
@@ -216,7 +216,7 @@ async def end_session(
     number: FromPath[str],
 ) -> Response[dict[str, int]]:
     """End one of one's own sessions."""
-    await people.sessions.end_one(await session_of(request, people), number_of(number))
+    await people.sessions.end_one(session_of(request), number_of(number))
     return _answer({"ended": 1})
 
 
@@ -226,7 +226,7 @@ async def register_options(
     people: NamedDependency[SkipValidation[People]],
 ) -> Response[Options]:
     """What a browser is asked for a new passkey. A further one needs a session opened by passkey and a touch."""
-    session = await session_of(request, people)
+    session = session_of(request)
     await people.check_further(session, touch_of(request), acts.ADD_PASSKEY.name)
     return _answer(await people.passkeys.register_options(session, secret_of(request.scope)))
 
@@ -238,7 +238,7 @@ async def register(
     data: JSONBody[NewPasskey],
 ) -> Response[PasskeyView]:
     """Keep a new passkey; the session goes on as one opened by it."""
-    session = await session_of(request, people)
+    session = session_of(request)
     secret, passkey = await people.passkeys.register(session, secret_of(request.scope), data.credential, data.name)
     return _answer(passkey_view(passkey), session_cookie(secret, people.site))
 
@@ -251,7 +251,7 @@ async def rename_passkey(
     data: JSONBody[Name],
 ) -> Response[Name]:
     """Call a passkey by another name."""
-    await people.passkeys.rename(await session_of(request, people), number_of(passkey), data.name)
+    await people.passkeys.rename(session_of(request), number_of(passkey), data.name)
     return _answer(data)
 
 
@@ -262,7 +262,7 @@ async def remove_passkey(
     passkey: FromPath[str],
 ) -> Response[dict[str, int]]:
     """End a passkey and the sessions opened with it. Needs a touch; never the last one."""
-    await people.passkeys.remove(await session_of(request, people), number_of(passkey))
+    await people.passkeys.remove(session_of(request), number_of(passkey))
     return _answer({"ended": 1})
 
 
@@ -276,7 +276,7 @@ async def touch_options(
     data: JSONBody[TouchFor],
 ) -> Response[Options]:
     """A challenge bound to one act on one subject."""
-    session = await session_of(request, people)
+    session = session_of(request)
     return _answer(await people.touches.options(session, secret_of(request.scope), data.act, data.subject))
 
 
@@ -287,7 +287,7 @@ async def verify_touch(
     data: JSONBody[Credential],
 ) -> Response[TouchView]:
     """The touch, to be sent as `Rocade-Touch` with the act itself within a minute."""
-    session, peer = await session_of(request, people), peer_of(request.scope)
+    session, peer = session_of(request), peer_of(request.scope)
     return _answer(TouchView(await people.touches.verify(session, secret_of(request.scope), data.credential, peer)))
 
 
