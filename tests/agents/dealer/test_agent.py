@@ -38,7 +38,7 @@ class NoPrices:
 
 @contextlib.asynccontextmanager
 async def running(place: Path) -> AsyncIterator[Dealer]:
-    dealer = Dealer.open(place, NoPrices, QUICK)
+    dealer = Dealer.open(place, NoPrices, backoff=QUICK)
     task = asyncio.create_task(dealer.run())
     try:
         yield dealer

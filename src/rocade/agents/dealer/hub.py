@@ -231,6 +231,8 @@ class Hub:
         while True:
             await asyncio.sleep(STATE_EVERY_S)
             self.line.tell("state", self._state())
+            if missing := self._outbox.without_receipt(self.name):
+                self.line.tell("ask", msgspec.json.encode({"want": "receipts", "ids": missing}))
 
     def _renewed(self) -> None:
         """A new certificate is in place: begin with a new encryption key too, and say both on a new connection."""
