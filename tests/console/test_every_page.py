@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from city import City, fresh_database
 from playwright.sync_api import Browser, Page
-from toytown import leave
+from toytown import leave, wait
 
 from rocade.console import create_app, languages, vendor
 from rocade.fabric.history.process import StoreProcess
@@ -138,7 +138,7 @@ class Look:
     def settle(self) -> None:
         """Let a map be drawn: without a graphics card that takes its time."""
         self.page.wait_for_timeout(150)
-        self.page.wait_for_function("!window.rocade?.map || rocade.map.loaded()", timeout=30_000)
+        wait(self.page, "!window.rocade?.map || rocade.map.loaded()")
 
     def foreign(self) -> list[str]:
         own = (self.city.address + "/", f"blob:{self.city.address}/", "data:")

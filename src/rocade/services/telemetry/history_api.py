@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ import msgspec
 import numpy as np
 from litestar import delete, get
 from litestar.di import NamedDependency
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, Operation
 from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 from litestar.response import Stream
 
@@ -193,7 +195,17 @@ def note_read(request: AnyRequest, audit: Audit, clock: Clock, refs: Sequence[in
         audit.note(AuditEntry(now_us, actor, "telemetry.history.read", f"vehicle:{ref}", facts=facts))
 
 
-@get("/v1/vehicles/{ref:int}/history", opt=does(acts.READ_HISTORY))
+@dataclass
+class Exported(Operation):
+    """Documents that the answer comes in the format asked for."""
+
+    def __post_init__(self) -> None:
+        answer = (self.responses or {})["200"]
+        assert isinstance(answer, OpenAPIResponse)
+        answer.content = {media: OpenAPIMediaType() for media in export.MEDIA_TYPES.values()}
+
+
+@get("/v1/vehicles/{ref:int}/history", opt=does(acts.READ_HISTORY), operation_class=Exported)
 async def read_history(
     request: AnyRequest,
     ref: FromPath[int],
@@ -221,7 +233,7 @@ async def read_history(
     return _answer(history, asked, form)
 
 
-@get("/v1/history", opt=does(acts.READ_MANY))
+@get("/v1/history", opt=does(acts.READ_MANY), operation_class=Exported)
 async def read_many(
     request: AnyRequest,
     history: HistoryDependency,
