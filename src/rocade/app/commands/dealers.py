@@ -229,6 +229,68 @@ def delegate(load: Load, provider: str, scope: str, acts: tuple[str, ...], confi
     click.echo(made["id"])
 
 
+@dealers.group("application")
+def application() -> None:
+    """Web applications that people of dealers open with the passkey they have here (this region as OpenID provider)."""
+
+
+@application.command(
+    "add",
+    epilog=example(
+        'dealers application add warranty "Warranty" --redirect https://warranty.example/callback --role parts --brand renault'
+    ),
+)
+@click.argument("id")
+@click.argument("name")
+@click.option(
+    "--redirect", "redirects", multiple=True, required=True, help="Address to come back to, letter by letter."
+)
+@click.option("--logout", "logouts", multiple=True, help="Address to go to after signing out.")
+@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="Who may enter.")
+@click.option("--brand", default="", help="For people of this brand alone; default any.")
+@click.option("--profile", is_flag=True, help="The application may also ask for name and language.")
+@click.option("--public", is_flag=True, help="It keeps no secret (a program in a browser or on a telephone).")
+@config_option
+@click.pass_obj
+def application_add(
+    load: Load, id: str, name: str, redirects: tuple[str, ...], logouts: tuple[str, ...], roles: tuple[str, ...],
+    brand: str, config: Path | None, *, profile: bool, public: bool,
+) -> None:  # fmt: skip
+    """Register a web application, or replace it, and print its secret, once."""
+    configuration = load(config)
+    scopes = ["openid", "roles", *(["profile"] if profile else [])]
+    body = {"id": id, "name": name, "redirect_uris": redirects, "post_logout_redirect_uris": logouts, "roles": roles,
+            "brand": brand, "scopes": scopes, "has_secret": not public}  # fmt: skip
+    with ApiClient(configuration) as api:
+        made = api.send("/v1/applications", json=body)
+    click.echo(f"issuer         {configuration.site.rstrip('/')}\nclient_id      {made['id']}")
+    if made["client_secret"]:
+        click.echo(f"client_secret  {made['client_secret']}")
+
+
+@application.command("list", epilog=example("dealers application list --config ./eu"))
+@config_option
+@click.pass_obj
+def application_list(load: Load, config: Path | None) -> None:
+    """List the registered applications."""
+    table = Table("id", "name", "brand", "roles", "scopes", "redirects")
+    with ApiClient(load(config)) as api:
+        for one in api.get("/v1/applications"):
+            lists = (" ".join(one[name]) for name in ("roles", "scopes", "redirect_uris"))
+            table.add(one["id"], one["name"], one["brand"], *lists)
+    table.show()
+
+
+@application.command("drop", epilog=example("dealers application drop warranty --config ./eu"))
+@click.argument("id")
+@config_option
+@click.pass_obj
+def application_drop(load: Load, id: str, config: Path | None) -> None:
+    """Take an application off the register; its codes and tokens end."""
+    with ApiClient(load(config)) as api:
+        api.delete(f"/v1/applications/{id}")
+
+
 # --- moving over -----------------------------------------------------------------------------------------------------------
 
 
