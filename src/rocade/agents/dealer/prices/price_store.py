@@ -1,8 +1,8 @@
 """The local price store: signed heads in, prices at any instant out, right and provably so without the hub.
 
 Flow of `apply`: the head is believed (`heads`) -> cheapest files chosen -> applied in one transaction (`applying`) -> readers see the
-new state. What goes wrong on the way has a second try: a bad file is left out of the next plan; a root that does not match makes the
-state be rebuilt from its rows, then replaced by a snapshot whose past must be the one held.
+new state. What goes wrong on the way has a second try: a bad file is left out of the next plan; where the root does not match,
+a snapshot replaces the state, if its past is the one held. A list whose rows are not those of its head gives no prices until then.
 Look-ups: the newest entry of each part is in memory; earlier instants and numbers ask the rows.
 One writer at a time (`apply`, `keep_epoch`, `keep`, `drop` may be called from any thread); look-ups go on meanwhile.
 Refuses: Refused `prices.list.unknown`, `prices.part.unknown`, `prices.part.unpriced`, `prices.number.unknown`, and what the parts named above refuse.
@@ -46,6 +46,7 @@ class _Live:
 
     def __init__(self, row: ListRow, head: Head, reading: Reading) -> None:
         self.row, self.head, self.reading = row, head, reading
+        self.is_sound = reading.state.tree.root.hex() == head.state_root
 
 
 class PriceStore:
@@ -91,7 +92,7 @@ class PriceStore:
             head = heads.open_head(envelope, self._signers())
             held = self._held(head.list_id)
             self._check(head, held, envelope)
-            if held is not None and head.seq == held.seq:
+            if held is not None and head.seq == held.seq and self._of(head.list_id).is_sound:
                 return Applied(head.list_id, head.seq, head.state_root, is_new=False)
             return self._follow(head, held, envelope, fetch)
 
@@ -106,7 +107,7 @@ class PriceStore:
     def _follow(self, head: Head, held: Head | None, envelope: bytes, fetch: Fetch) -> Applied:
         """Try one plan after the other: the cheapest, then without what was bad, then a rebuilt state, then a snapshot."""
         keys, bad, size_bytes = self._tables.epochs(), set[str](), 0
-        start = self._of(head.list_id).reading.state if held else State()
+        start = self._of(head.list_id).reading.state if held and self._of(head.list_id).is_sound else State()
         first_error: Refused | None = None
 
         def counted(name: str) -> bytes:
@@ -128,21 +129,11 @@ class PriceStore:
                 _log.warning("list %s: head %d: %s", head.list_id, head.seq, error.code)
                 first_error = first_error or error
                 if error.code == "prices.state.mismatch" and held and not is_repair:
-                    start = self._rebuilt(head.list_id, held, start)
+                    start = State()  # so that a snapshot is asked for
                 elif "file" in error.facts:
                     bad.add(str(error.facts["file"]))
                 else:
                     raise
-
-    def _rebuilt(self, list_id: str, held: Head, start: State) -> State:
-        """The state as the rows have it, if that is the one held and memory was not; else none, so that a snapshot is asked for."""
-        if start.tree.root.hex() == held.state_root:
-            return State()
-        try:
-            rebuilt = rebuild(self._tables, self._of(list_id).row)
-        except Corrupt:
-            return State()
-        return rebuilt if rebuilt.tree.root.hex() == held.state_root else State()
 
     def _commit(
         self, head: Head, start: State, plan: Plan, envelope: bytes, fetch: Fetch, keys: Keys, witness: Witness | None
@@ -233,49 +224,60 @@ class PriceStore:
 
         Raises: Refused `prices.list.unknown`, `prices.part.unknown`, `prices.part.unpriced`, `prices.number.unknown`.
         """
-        live = self._live.get(list_id) or self._of(list_id)
-        return live.reading.price(ref, at_us, known_seq)
+        live = self._live.get(list_id)
+        reading = live.reading if live and live.is_sound else self._reading(list_id)
+        return reading.price(ref, at_us, known_seq)
 
     def prices(self, list_id: str, refs: Sequence[str], at_us: int) -> dict[str, Price]:
         """Prices of many parts; those the list does not have, or has no price for yet, are left out."""
-        return self._of(list_id).reading.prices(refs, at_us)
+        return self._reading(list_id).prices(refs, at_us)
 
     def all_prices(self, list_id: str, at_us: int, known_seq: int | None = None) -> Iterator[tuple[Description, Price]]:
         """Every part with its price at an instant, in order of index; those without one then are left out."""
-        return self._of(list_id).reading.all_prices(at_us, known_seq)
+        return self._reading(list_id).all_prices(at_us, known_seq)
 
     def has(self, list_id: str, ref: str) -> bool:
-        return self._of(list_id).reading.state.refs.find(ref) >= 0
+        return self._reading(list_id).state.refs.find(ref) >= 0
 
     def part(self, list_id: str, ref: str) -> PartCard:
         """How the list describes a part now."""
-        return self._of(list_id).reading.part(ref)
+        return self._reading(list_id).part(ref)
 
     def successors(self, list_id: str, ref: str) -> Successors:
         """What replaces a part, to the end of the chain."""
-        return self._of(list_id).reading.successors(ref)
+        return self._reading(list_id).successors(ref)
 
     def history(self, list_id: str, ref: str) -> list[Change]:
         """All that ever happened to a part."""
-        return self._of(list_id).reading.changes_of(ref)
+        return self._reading(list_id).changes_of(ref)
 
     def changes(self, list_id: str, seq: int, limit: int | None = None) -> list[Changed]:
         """What one release did, part by part."""
-        return self._of(list_id).reading.changes(seq, limit)
+        return self._reading(list_id).changes(seq, limit)
 
     def search(self, list_id: str, text: str, limit: int = 50) -> list[PartCard]:
         """Parts whose reference begins with the text, or whose label holds it."""
-        return self._of(list_id).reading.search(text, limit)
+        return self._reading(list_id).search(text, limit)
 
     def prove(self, list_id: str, ref: str, at_us: int, known_seq: int | None = None) -> bytes:
         """A file that `rocade verify` accepts without the hub. Raises: as `price`; Corrupt `prices.store.altered`."""
-        return self._of(list_id).reading.prove(ref, at_us, known_seq, self._tables.signers())
+        return self._reading(list_id).prove(ref, at_us, known_seq, self._tables.signers())
 
     # --- loading ---
 
     def _signers(self) -> Mapping[str, PublicKey]:
         root = self._root()
         return dict(heads.open_signer(statement, root) for statement in self._tables.signers())
+
+    def _reading(self, list_id: str) -> Reading:
+        """Raises: Refused `prices.list.unknown`, Corrupt `prices.store.altered`."""
+        live = self._of(list_id)
+        if not live.is_sound:
+            raise Corrupt(
+                "prices.store.altered",
+                f"rows of list {list_id} are not those its head was signed for; the next head repairs them from a snapshot",
+            )
+        return live.reading
 
     def _held(self, list_id: str) -> Head | None:
         try:
@@ -294,5 +296,8 @@ class PriceStore:
                 raise Refused("prices.list.unknown", "this point of sale holds no price list of that name")
             if list_id not in self._live:
                 head = heads.read_own(row.envelope)
-                self._live[list_id] = _Live(row, head, Reading(self._reader, row, head, load(self._reader, row)))
+                state = load(self._reader, row)
+                if state.tree.root.hex() != head.state_root:
+                    state = rebuild(self._reader, row)
+                self._live[list_id] = _Live(row, head, Reading(self._reader, row, head, state))
             return self._live[list_id]

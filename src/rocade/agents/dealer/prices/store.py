@@ -325,7 +325,7 @@ def _raise(error: sqlite3.Error) -> NoReturn:
         raise Unavailable(
             "prices.store.full", f"the price store cannot be written ({error}); free the disk, nothing was half applied"
         ) from error
-    raise _damaged(str(error)) from error
+    raise _damaged(getattr(error, "sqlite_errorname", "") or type(error).__name__) from error
 
 
 def _damaged(what: str) -> Corrupt:
