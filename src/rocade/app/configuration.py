@@ -61,6 +61,20 @@ class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 0
 
 
+class Soap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    authorities: str = ""
+    """A PEM file, relative to DIR, of issuers whose certificates may sign SOAP envelopes besides the region's own (RSA)."""
+
+
+class Sftp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Drop folders at the hub, for points of sale with old systems; `port` 0 = none. Needs the extra rocade[sftp]."""
+
+    host: str = "0.0.0.0"
+    port: int = 0
+    encoding: str = "utf-8"
+    """How files without a byte order mark are written: utf-8, cp1252 or iso-8859-15."""
+
+
 class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The dealers' permanent line; `processes` 0 = none."""
 
@@ -130,6 +144,8 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     http: Http = Http()
     exchange: Exchange = Exchange()
     relay: Relay = Relay()
+    soap: Soap = Soap()
+    sftp: Sftp = Sftp()
     openid: OpenId = OpenId()
     log: Log = Log()
     worker: Worker = Worker()
@@ -215,7 +231,7 @@ def render(configuration: Configuration) -> str:
         '# database_url = ""   # empty = embedded PostgreSQL; or postgresql://user:password@host/database',
         '# history_url = ""    # empty = embedded ClickHouse; or http(s)://user:password@host:8123/database',
     ]
-    for name in ("mqtt", "est", "http", "exchange", "relay", "openid", "log", "worker"):
+    for name in ("mqtt", "est", "http", "exchange", "relay", "soap", "sftp", "openid", "log", "worker"):
         lines.append(f"\n[{name}]")
         section, defaults = getattr(configuration, name), getattr(Configuration("r", "t"), name)
         for field in section.__struct_fields__:

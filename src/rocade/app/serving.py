@@ -13,6 +13,7 @@ from rocade.app import explaining, tracing, wiring
 from rocade.app.chaos import SupervisorChaos
 from rocade.app.configuration import Configuration
 from rocade.app.dealing import Dealing
+from rocade.app.trading import Trading
 from rocade.console.application import Services, create_app
 from rocade.console.my import Mine
 from rocade.core import catalogue
@@ -103,6 +104,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     )
     dealing = await Dealing.open(parts, machines.sign_id, site.origin)
     gate.sites = dealing.table
+    trading = await Trading.open(parts, dealing.table, issuers, denied)
     book = AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem"))
     app = create_app(
         Services(
@@ -144,7 +146,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
                 registry=registry,
                 more=dealing.explainers,
             ),
-            modules=dealing.modules,
+            modules=[*dealing.modules, *trading.modules],
         )
     )
     if tracing.wanted():
@@ -168,6 +170,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     serving = part.spawn(listeners.serve(), "http")
     part.spawn(server.keep(lambda: renew_server(region, configuration.server, parts.clock)), "roll")
     part.spawn(enrolment.keep(), "roll-enrolment")
+    part.spawn(trading.run(), "trading")
     await listeners.started()
     try:
         yield part
@@ -177,6 +180,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         with contextlib.suppress(Exception):
             await serving
         await part.end()
+        await trading.close()
         await dealing.close()
         await machines.close()
         await looks.close()

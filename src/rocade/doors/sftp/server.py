@@ -54,7 +54,8 @@ class SftpDoor:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
+        """Listen, on a port `shared` with other processes or alone."""
         self._acceptor = await asyncssh.create_server(
             lambda: _Login(self),
             host,
@@ -67,6 +68,7 @@ class SftpDoor:
             x11_forwarding=False,
             login_timeout=LOGIN_S,
             encoding=None,
+            reuse_port=shared,
         )
         return int(self._acceptor.get_port())
 
@@ -81,6 +83,13 @@ class SftpDoor:
         place = self._directory / site
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         return place
+
+    def resume(self, identity_of: Callable[[str], str]) -> None:
+        """Take what was whole when this program ended last."""
+        for place in self._directory.iterdir() if self._directory.is_dir() else ():
+            for file in place.iterdir() if place.is_dir() else ():
+                if is_own_name(file.name) and file.is_file():
+                    self.finished(place.name, identity_of(place.name), file.name)
 
     def finished(self, site: str, identity: str, name: str) -> None:
         """A file was written to its end: take it."""

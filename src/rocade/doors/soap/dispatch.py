@@ -18,7 +18,7 @@ from rocade.core.identifiers import Identity
 from rocade.core.ports import Clock, Random
 from rocade.doors.soap import names
 from rocade.doors.soap.signing import Credential, seal
-from rocade.doors.soap.verification import Signed, Verifier
+from rocade.doors.soap.verification import Signed, Verifier, replayed
 from rocade.wire.resources import NAMESPACE, Message, PriceLine, Receipt
 from rocade.wire.resources.operations import OPERATIONS, GetPrice, GetPriceChanges, GetReceipts, GetSites, Page
 from rocade.wire.resources.xml_form import append, read
@@ -54,13 +54,21 @@ class Dispatcher:
     """Answers envelopes. `credential()` is what the hub signs with at the moment."""
 
     def __init__(
-        self, verifier: Verifier, desk: Desk, credential: Callable[[], Credential], clock: Clock, random: Random
+        self,
+        verifier: Verifier,
+        desk: Desk,
+        credential: Callable[[], Credential],
+        clock: Clock,
+        random: Random,
+        is_new: Callable[[bytes, int], Awaitable[bool]] | None = None,
     ) -> None:
+        """`is_new(digest, until_us)` asks the memory that all processes share, after the verifier's own."""
         self._verifier = verifier
         self._desk = desk
         self._credential = credential
         self._clock = clock
         self._random = random
+        self._is_new = is_new
 
     async def answer(self, content: bytes, content_type: str, connected_as: str, request_id: str = "") -> Answer:
         """`connected_as` is the identity URI that the TLS client certificate proved."""
@@ -71,6 +79,8 @@ class Dispatcher:
             signed = self._verifier.verify(content, content_type)
             if signed.signer.identity.uri != connected_as:
                 raise Refused("soap.identity", "the envelope is signed by somebody else than the one who is connected")
+            if self._is_new is not None and not await self._is_new(signed.digest, signed.until_us):
+                raise replayed()
             operation = etree.QName(signed.content).localname
             body = await self._result(signed, content)
         except RocadeError as error:

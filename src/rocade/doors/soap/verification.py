@@ -70,7 +70,8 @@ class Signed(msgspec.Struct, frozen=True):
     """The signer and what he signed, hashed: the same for one envelope, however it is spelt around what is signed."""
     confirms: str
     """The signature of the request this answers; "" where it answers none."""
-    created_us: int
+    until_us: int
+    """When it would be refused for its age."""
 
 
 class Replays(Protocol):
@@ -119,14 +120,14 @@ class Verifier:
         signer = self._signers.find(_token(parts["token"]), now_us)
         signature.check_digests()
         signature.check(signer.key)
-        created_us, expires_us = _check_time(parts["timestamp"], now_us)
+        until_us = _check_time(parts["timestamp"], now_us) + LEEWAY_S * 1_000_000
         digest = hashlib.sha256(signer.identity.uri.encode() + b"\0" + signature.info).digest()
-        if not self._replays.is_new(digest, expires_us + LEEWAY_S * 1_000_000, now_us):
-            raise Refused("soap.replay", "this envelope was sent before; sign each request anew")
+        if not self._replays.is_new(digest, until_us, now_us):
+            raise replayed()
         confirmation = parts.get("confirmation")
         confirms = "" if confirmation is None else _packed(confirmation.get("Value") or "")
         content_of = _content(parts["body"])
-        return Signed(content_of, signer, version, signature.value_text, digest, confirms, created_us)
+        return Signed(content_of, signer, version, signature.value_text, digest, confirms, until_us)
 
 
 def _read_type(content_type: str) -> tuple[str, str]:
@@ -363,8 +364,12 @@ def _token(token: Element) -> bytes:
     return _decode(_packed(_text(token)))
 
 
-def _check_time(timestamp: Element, now_us: int) -> tuple[int, int]:
-    """Created and Expires, in microseconds.
+def replayed() -> Refused:
+    return Refused("soap.replay", "this envelope was sent before; sign each request anew")
+
+
+def _check_time(timestamp: Element, now_us: int) -> int:
+    """When the envelope expires, in microseconds.
 
     Raises: Refused `soap.timestamp.malformed`, `.long`, `.future`, `.expired`.
     """
@@ -378,7 +383,7 @@ def _check_time(timestamp: Element, now_us: int) -> tuple[int, int]:
         raise Refused("soap.timestamp.future", "the envelope was made in the future; set the sender's clock")
     if now_us > expires_us + LEEWAY_S * 1_000_000:
         raise Refused("soap.timestamp.expired", "the envelope has expired; set the sender's clock and sign anew")
-    return created_us, expires_us
+    return expires_us
 
 
 def _instant_us(text: str) -> int:

@@ -32,8 +32,25 @@ POLL_S = 2.0
 _CURSOR = re.compile(r"(?:[a-z]\d{1,18}(?:\.[a-z]\d{1,18}){0,7})?\Z")
 
 
-class News(msgspec.Struct, frozen=True):
+class Item(Protocol):
     """One thing that happened. `data` is a resource, or a few plain values; `thin` what a webhook says of it."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def at_us(self) -> int: ...
+    @property
+    def data(self) -> Any: ...
+    @property
+    def thin(self) -> dict[str, Any]: ...
+
+
+class News(msgspec.Struct, frozen=True):
+    """An item of the party's log."""
 
     source: str
     number: int
@@ -46,9 +63,10 @@ class News(msgspec.Struct, frozen=True):
 class Source(Protocol):
     """`mark` is the one letter that stands for it in cursors."""
 
-    mark: str
+    @property
+    def mark(self) -> str: ...
 
-    async def after(self, reader: Identity, number: int, limit: int) -> Sequence[News]:
+    async def after(self, reader: Identity, number: int, limit: int) -> Sequence[Item]:
         """What this reader may see behind a number, in order."""
         ...
 
@@ -106,13 +124,13 @@ class Newsroom:
         self._sources = list(sources)
         self._wake = asyncio.Event()
 
-    async def after(self, reader: Identity, cursor: str, limit: int = PAGE) -> tuple[list[News], str]:
+    async def after(self, reader: Identity, cursor: str, limit: int = PAGE) -> tuple[list[Item], str]:
         """What is new behind a cursor, and the cursor behind that. "" = from the beginning.
 
         Raises: Refused `exchange.news.cursor`.
         """
         places = read_cursor(cursor)
-        found: list[News] = []
+        found: list[Item] = []
         for source in self._sources:
             left = limit - len(found)
             if left > 0:

@@ -15,7 +15,7 @@ from litestar.response import Stream
 from rocade.core.identifiers import Identity
 from rocade.doors.http import AnyRequest, caller_of, does
 from rocade.doors.http.streams import ALIVE, event, events
-from rocade.services.exchange.news import PAGE, News, Newsroom, read_cursor, reader_of
+from rocade.services.exchange.news import PAGE, Item, Newsroom, read_cursor, reader_of
 from rocade.trust.authority.gate import acts
 
 WAIT_LIMIT_S = 55.0
@@ -38,7 +38,7 @@ class NewsPage(msgspec.Struct, frozen=True):
     next: str
 
 
-def _view(one: News) -> NewsView:
+def _view(one: Item) -> NewsView:
     return NewsView(one.type, one.at_us, one.data)
 
 

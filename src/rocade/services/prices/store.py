@@ -161,14 +161,16 @@ async def read_delta(connection: asyncpg.Connection, about: PriceList) -> Delta:
     """Everything a list ever said, in the order of its releases."""
     number = about.number
     told = await connection.fetch(
-        "SELECT seq, effective_us, note FROM price_release WHERE list = $1 ORDER BY seq", number
+        "SELECT seq, effective_us, note FROM price_release WHERE list = $1 AND seq <= $2 ORDER BY seq",
+        number,
+        about.seq,
     )
     made = tuple(Release(seq, effective_us, about.currency, note) for seq, effective_us, note in told)
     entries = np.empty((4, 0), np.int64)
     chunks = [entries]
     found = connection.cursor(
-        "SELECT index, seq, valid_from_us, coalesce(price_minor, $2) FROM price_entry WHERE list = $1"
-        " ORDER BY seq, index, valid_from_us", number, WITHDRAWN, prefetch=_BATCH,
+        "SELECT index, seq, valid_from_us, coalesce(price_minor, $2) FROM price_entry WHERE list = $1 AND seq <= $3"
+        " ORDER BY seq, index, valid_from_us", number, WITHDRAWN, about.seq, prefetch=_BATCH,
     )  # fmt: skip
     held: list[Any] = []
     async for row in found:
@@ -180,10 +182,11 @@ async def read_delta(connection: asyncpg.Connection, about: PriceList) -> Delta:
         chunks.append(np.array(held, np.int64).T)
     columns = np.concatenate(chunks, axis=1)
     described_by = connection.cursor(
-        "SELECT index, seq, ref, family, label, superseded_by FROM price_part WHERE list = $1 UNION ALL"
+        "SELECT index, seq, ref, family, label, superseded_by FROM price_part WHERE list = $1 AND seq <= $2 UNION ALL"
         " SELECT d.index, d.seq, p.ref, d.family, d.label, d.superseded_by FROM price_description d"
-        " JOIN price_part p ON p.list = d.list AND p.index = d.index WHERE d.list = $1 ORDER BY seq, index",
-        number, prefetch=_BATCH,
+        " JOIN price_part p ON p.list = d.list AND p.index = d.index WHERE d.list = $1 AND d.seq <= $2"
+        " ORDER BY seq, index",
+        number, about.seq, prefetch=_BATCH,
     )  # fmt: skip
     texts = [tuple(row) async for row in described_by]
     ids = np.array([(row[0], row[1]) for row in texts], np.int64).reshape(-1, 2)
@@ -203,6 +206,20 @@ async def price(connection: Any, number: int, ref: str, at_us: int, known_seq: i
         number, ref, at_us, known_seq,
     )  # fmt: skip
     return Price(*row) if row else None
+
+
+async def changes(
+    connection: Any, number: int, until_seq: int, after: tuple[int, int, int], limit: int
+) -> list[tuple[int, int, int, str, int | None]]:
+    """(seq, index, valid_from_us, ref, price_minor) of entries behind a place, in order, up to a number of the list."""
+    rows = await connection.fetch(
+        "SELECT e.seq, e.index, e.valid_from_us, p.ref, e.price_minor FROM price_entry e"
+        " JOIN price_part p ON p.list = e.list AND p.index = e.index"
+        " WHERE e.list = $1 AND e.seq >= $2 AND e.seq <= $3 AND (e.seq, e.index, e.valid_from_us) > ($2, $4, $5)"
+        " ORDER BY e.seq, e.index, e.valid_from_us LIMIT $6",
+        number, after[0], until_seq, after[1], after[2], limit,
+    )  # fmt: skip
+    return [tuple(row) for row in rows]
 
 
 # --- drafts and files -------------------------------------------------------------------------------------------------

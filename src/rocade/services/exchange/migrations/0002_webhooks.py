@@ -1,4 +1,4 @@
-"""Addresses that parties want their news at; what was really signed of messages the hub vouches for."""
+"""Addresses that parties want their news at; what was really signed of messages the hub vouches for; envelopes seen."""
 
 from alembic import op
 
@@ -20,8 +20,11 @@ def upgrade() -> None:
         "CREATE TABLE exchange_vouched (party text NOT NULL, id text NOT NULL, sha bytea NOT NULL, form text NOT NULL,"
         " evidence bytea NOT NULL, kept_us bigint NOT NULL, PRIMARY KEY (party, id, sha))"
     )
+    op.execute("CREATE UNLOGGED TABLE exchange_seen (digest bytea PRIMARY KEY, until_us bigint NOT NULL)")
+    op.execute("CREATE INDEX exchange_seen_by_end ON exchange_seen (until_us)")
 
 
 def downgrade() -> None:
+    op.execute("DROP TABLE exchange_seen")
     op.execute("DROP TABLE exchange_vouched")
     op.execute("DROP TABLE webhook_endpoint")

@@ -81,6 +81,10 @@ class Vouching:
         async with self._database.pool.acquire() as connection:
             return await store.read(connection, party_of(sender), id, sha)
 
+    async def is_new(self, digest: bytes, until_us: int) -> bool:
+        """Whether no process of this region has seen this envelope; remembers it."""
+        return await store.remember(self._database.pool, digest, until_us, self._clock.now_us())
+
     async def receipts(self, sender: Identity, after: int, id: str, limit: int) -> tuple[list[resources.Receipt], int]:
         """Receipts of a party's own messages behind a number, and the last number; 0 = there are no more."""
         async with self._database.pool.acquire() as connection:

@@ -32,3 +32,17 @@ async def read_receipts(
         party, after, id, limit,
     )  # fmt: skip
     return [tuple(row) for row in rows]
+
+
+async def remember(connection: Any, digest: bytes, until_us: int, now_us: int) -> bool:
+    """Whether this is new to every process; remembered until an instant."""
+    await connection.execute(
+        "DELETE FROM exchange_seen WHERE digest IN (SELECT digest FROM exchange_seen WHERE until_us < $1 LIMIT 100)",
+        now_us,
+    )
+    return bool(
+        await connection.fetchval(
+            "INSERT INTO exchange_seen (digest, until_us) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true",
+            digest, until_us,
+        )
+    )  # fmt: skip

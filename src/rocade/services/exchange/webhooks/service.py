@@ -20,7 +20,7 @@ from rocade.core.identifiers import Identity
 from rocade.core.ports import Audit, AuditEntry, Clock, Random
 from rocade.fabric.database import Database
 from rocade.services.exchange.model import party_of
-from rocade.services.exchange.news import News, Newsroom, read_cursor, write_cursor
+from rocade.services.exchange.news import Item, Newsroom, read_cursor, write_cursor
 from rocade.services.exchange.webhooks import signing, store
 from rocade.services.exchange.webhooks.posting import Poster, target_of
 from rocade.services.exchange.webhooks.store import Endpoint
@@ -164,7 +164,7 @@ class Webhooks:
         await store.told(self._database.pool, one.id, after if found else one.cursor, due_us, status)
         return posts
 
-    async def _post(self, one: Endpoint, news: News) -> int:
+    async def _post(self, one: Endpoint, news: Item) -> int:
         now_us = self._clock.now_us()
         body = msgspec.json.encode({"type": news.type, "timestamp": write_instant(news.at_us), "data": news.thin})
         id = f"msg_{news.source}{news.number}_{one.party.replace('/', '_')}"
