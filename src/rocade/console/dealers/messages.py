@@ -33,6 +33,8 @@ async def show_messages(
 ) -> Response[str]:
     """`party` may be a site's id alone."""
     sender = f"dealer/{party}" if party and "/" not in party else party
+    message_state = message_state if message_state in STATES else ""
+    content_class = content_class if content_class in CLASSES else ""
     wanted = Wanted(party=sender, id=id, service=service, code=code, state=message_state, content_class=content_class)
     found = await _known(network.messages).search(wanted, before, PAGE)
     asked = {"party": party, "id": id, "service": service, "code": code, "message_state": message_state,
