@@ -36,7 +36,7 @@ PIECES = {
     "/language", "/audit/verification", "/certificates/revocation", "/quarantine/{number}/drop",
     "/my/live", "/my/live/{ref}", "/my/{ref}/data/board", "/my/{ref}/download/file", "/my/{ref}/drivers/board",
     "/my/{ref}/erase/count", "/my/{ref}/looks/list", "/my/{ref}/ride", "/my/{ref}/sharing/board", "/my/{ref}/trips/list",
-    "/my/{ref}/values", "/people/{person}/ask", "/vehicles/{ref}/papers", "/vehicles/{ref}/audit", "/vehicles/{ref}/looks",
+    "/my/{ref}/values", "/people/{person}/ask", "/vehicles/{ref}/papers", "/vehicles/{ref}/audit",
 }  # fmt: skip
 """GET routes that are no pages: pieces that htmx swaps into one, and redirections."""
 

@@ -176,7 +176,7 @@ def handover_of(services: Services) -> Handover:
 def desk_of(services: Services, **more: Any) -> operator.Desk:
     """What the operator's pages ask, of what this process has."""
     plain = ("registry", "twins", "ledger", "log", "catalogue", "authority", "book", "audit", "clock")
-    names = (*plain, "consents", "looks", "people")
+    names = (*plain, "consents", "people")
     has = {name: getattr(services, name) for name in names}
     return operator.Desk(**{**has, "papers": Papers(services.database, services.clock), **more})
 

@@ -21,7 +21,7 @@ from rocade.core.catalogue import Catalogue
 from rocade.core.identifiers import Identity, VehicleRef
 from rocade.core.ports import Audit, Clock
 from rocade.fabric.log import Log
-from rocade.services.consent import Consents, Looks
+from rocade.services.consent import Consents
 from rocade.services.telemetry import Ledger
 from rocade.services.vehicles import SILENT_AFTER_US, Registry, Vehicle
 from rocade.services.vehicles.twin import Position, TwinStore
@@ -48,7 +48,6 @@ class Desk:
     audit: Audit
     clock: Clock
     consents: Consents | None = None
-    looks: Looks | None = None
     people: People | None = None
 
 

@@ -1,4 +1,4 @@
-"""One vehicle: what it says now, its curves, trips and gaps; its papers, what the audit log and its owner's record hold.
+"""One vehicle: what it says now, its curves, trips and gaps; its papers, what the audit log holds. Who looked is its owner’s to see.
 
 Of an owned vehicle only the classes its owner shares are shown. The parts below the values are fetched when they come
 into view, each under its own act.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, SkipValidation
+from litestar.params import FromPath, SkipValidation
 
 from rocade.console.operator.desk import DeskDependency, name_of, qr
 from rocade.console.pages import fragment, render
@@ -19,7 +19,7 @@ from rocade.doors.http import AnyRequest, caller_of, does, permit_of
 from rocade.trust.authority.book import Asked
 from rocade.trust.authority.gate import acts
 
-ENTRIES, LOOKS = 20, 30
+ENTRIES = 20
 PARTS = {
     "twin": acts.READ_TWIN,
     "history": acts.READ_HISTORY,
@@ -28,7 +28,6 @@ PARTS = {
     "gaps": acts.READ_GAPS,
     "papers": acts.READ_CERTIFICATES,
     "audit": acts.READ_AUDIT,
-    "looks": acts.READ_LOOKS,
     "give": acts.GIVE_VEHICLE,
     "revoke": acts.REVOKE,
 }
@@ -75,21 +74,6 @@ async def show_entries(request: AnyRequest, ref: FromPath[int], desk: DeskDepend
     return fragment(request, "operator/vehicle_audit.html", entries=found.entries, ref=ref)
 
 
-@get("/vehicles/{ref:int}/looks", opt=does(acts.READ_LOOKS), include_in_schema=False)
-async def show_looks(
-    request: AnyRequest, ref: FromPath[int], desk: DeskDependency, cursor: FromQuery[str | None] = None
-) -> Response[str]:
-    """Who looked at a vehicle that nobody owns; an owner's record is his."""
-    found = await desk.looks.of(ref, cursor=cursor, limit=LOOKS) if desk.looks else None
-    return fragment(
-        request,
-        "operator/vehicle_looks.html",
-        ref=ref,
-        looks=found.looks if found else [],
-        next=found.cursor if found else None,
-    )
-
-
 @post("/vehicles/{ref:int}/owner-code", opt=does(acts.GIVE_VEHICLE), include_in_schema=False, status_code=200)
 async def hand_out(request: AnyRequest, ref: FromPath[int], desk: DeskDependency) -> Response[str]:
     """The one-time code that goes out with the vehicle and makes its bearer the owner."""
@@ -98,4 +82,4 @@ async def hand_out(request: AnyRequest, ref: FromPath[int], desk: DeskDependency
     return fragment(request, "operator/owner_code.html", code=code, picture=qr(code))
 
 
-HANDLERS = [show_vehicle, show_papers, show_entries, show_looks, hand_out]
+HANDLERS = [show_vehicle, show_papers, show_entries, hand_out]
