@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -61,18 +61,35 @@ async def sites(database: Database, clock: SetClock, dealers: Dealers) -> AsyncI
 
 
 @pytest.fixture
-async def lists(
+def make_lists(
     database: Database, audit: RememberedAudit, clock: SetClock, sites: SiteTable, tmp_path: Path, root_key: PrivateKey
-) -> Lists:
+) -> Callable[[], Lists]:
+    """Price lists of one region as each of its processes has them."""
     create(tmp_path / "trust", root_key, Random())
-    made = Lists(
+    return lambda: Lists(
         Engines(
-            database=database, audit=audit, clock=clock, random=Random(), directory=tmp_path / "prices",
-            signing=Signing(tmp_path / "trust"), sites=sites,
+            database=database,
+            audit=audit,
+            clock=clock,
+            random=Random(),
+            directory=tmp_path / "prices",
+            signing=Signing(tmp_path / "trust"),
+            sites=sites,
         )
-    )  # fmt: skip
-    await made.add("renault-fr-retail", "renault", "FR", "EUR", "retail", "person:1")
+    )
+
+
+@pytest.fixture
+async def lists(make_lists: Callable[[], Lists]) -> Lists:
+    made = make_lists()
+    await made.add(LIST, "renault", "FR", "EUR", "retail", "person:1")
     return made
+
+
+@pytest.fixture
+def second(make_lists: Callable[[], Lists]) -> Lists:
+    """The same lists in another process."""
+    return make_lists()
 
 
 LIST = "renault-fr-retail"

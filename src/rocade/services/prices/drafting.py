@@ -39,10 +39,10 @@ class Drafting(Acts):
 
         Raises: Refused `prices.list.unknown`, `prices.file.*`, `prices.list.malformed`; Corrupt `prices.state.corrupt`.
         """
-        about = await self.find(list_id)
         if mode not in MODES or len(note) > NOTE_LIMIT or not note.isprintable():
             raise errors.list_malformed(f"mode is full or changes; a note has {NOTE_LIMIT} printable letters at most")
         async with self.working(list_id):
+            about = await self.find(list_id)
             state = await self.states.at(about)
             now_us = self.clock.now_us()
             work = _Work(about, state, file, effective_us, mode, note, now_us)
@@ -55,8 +55,11 @@ class Drafting(Acts):
             made = Draft(sha256(said).hexdigest()[:32], list_id, note, now_us, actor, report)
             path = self.draft_path(made.id)
             if packed:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                await asyncio.to_thread(write_atomically, path, packed, 0o600)
+                try:
+                    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    await asyncio.to_thread(write_atomically, path, packed, 0o600)
+                except OSError as error:
+                    raise errors.disk(error.strerror or type(error).__name__) from error
             async with self.acting(actor, "prices.draft", f"list:{list_id}") as connection:
                 for old in await store.drop_drafts_before(connection, now_us - DRAFT_LIFE_US):
                     self.draft_path(old).unlink(missing_ok=True)

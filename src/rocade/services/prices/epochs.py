@@ -17,7 +17,7 @@ from rocade.services.prices import errors, store
 from rocade.services.prices.acting import Acts
 from rocade.services.prices.marks import marks_of, read_pattern
 from rocade.services.prices.model import PriceList
-from rocade.wire.prices import EpochLetter, Head, WrappedKey, seal_marks, wrap_key, write_letter
+from rocade.wire.prices import EpochLetter, Head, Mark, WrappedKey, seal_marks, wrap_key, write_letter
 
 KEYS_LIMIT = 4
 SALT_BYTES = 32
@@ -83,10 +83,18 @@ class Epochs(Acts):
             for epoch, key in keys
         )
         await store.add_epoch_sites(self.pool, about.number, about.epoch, [site])
-        pattern = await store.pattern(self.pool, about.number)
-        drawn = marks_of(self.signing, read_pattern(pattern), list_id, site) if pattern else ()
+        drawn = await self._marks(about, site)
         sealed = (seal_marks(drawn, holders, list_id, site),) if drawn else ()
         return write_letter(EpochLetter(wrapped, (self.signing.statement,), sealed))
+
+    async def _marks(self, about: PriceList, site: str) -> tuple[Mark, ...]:
+        """What names this holder; one that happens to be a part is left out."""
+        pattern = await store.pattern(self.pool, about.number)
+        if pattern is None:
+            return ()
+        drawn = marks_of(self.signing, read_pattern(pattern), about.id, site)
+        real = await store.parts_among(self.pool, about.number, [one.ref for one in drawn])
+        return tuple(one for one in drawn if one.ref not in real)
 
     async def turn(self, list_id: str, actor: str, reason: str) -> int:
         """Begin a new epoch now: the next release's files are sealed with a key that only those entitled then are given."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rocade.core.errors import Refused
+from rocade.core.errors import Refused, Unavailable
 
 
 def list_unknown() -> Refused:
@@ -85,3 +85,7 @@ def bad_keys() -> Refused:
 
 def price_unknown() -> Refused:
     return Refused("prices.reference.unknown", "the list has no such reference, or had no price for it at that instant")
+
+
+def disk(reason: str) -> Unavailable:
+    return Unavailable("prices.disk", f"price files cannot be written now ({reason}); nothing was released")

@@ -8,6 +8,7 @@ database that does not agree with its own heads is `prices.state.corrupt`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
 from rocade.core.errors import Corrupt
@@ -16,6 +17,8 @@ from rocade.services.prices import store
 from rocade.services.prices.model import PriceList
 from rocade.services.prices.state import State
 from rocade.wire.prices import Tree, changed_leaves
+
+_log = logging.getLogger(__name__)
 
 
 class States:
@@ -45,7 +48,10 @@ class States:
     async def keep(self, state: State) -> None:
         """Hold what was just released; the file is a convenience and may be lost."""
         self._held = state
-        await asyncio.to_thread(state.save, self._path(state.list_id))
+        try:
+            await asyncio.to_thread(state.save, self._path(state.list_id))
+        except OSError as error:  # the release is committed; the next one reads the database
+            _log.warning("the columns of list %s were not kept: %s", state.list_id, error.strerror)
 
     async def _read(self, about: PriceList) -> State:
         async with (

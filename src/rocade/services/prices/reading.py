@@ -164,7 +164,9 @@ def _csv_rows(
                     done = reader.line_num
                 is_over = True
             except csv.Error:
-                complain(done + 1, "a quotation mark is never closed, or stands within a text", "close it, or double it")
+                complain(
+                    done + 1, "a quotation mark is never closed, or stands within a text", "close it, or double it"
+                )
                 done = reader.line_num
 
 

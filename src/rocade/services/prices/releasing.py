@@ -3,7 +3,7 @@
 Flow: the draft's delta is applied to the list in memory -> its files are sealed and on disk -> one transaction under the
 list's lock: still the number the draft was made for, entries and descriptions by COPY, epoch, files, head, audit, NOTIFY.
 A crash before the commit leaves files that nothing names; after it, everything. Two releases at once: the second is refused.
-Refuses: `prices.draft.*` (unknown, invalid lines, nothing to do, outrun by another release, warnings not accepted).
+Refuses: `prices.draft.*` (unknown, invalid lines, nothing to do, outrun by another release, warnings not accepted), a full disk (`prices.disk`).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Releasing(Drafting, Epochs):
 
         Raises: Refused `prices.draft.*`, `prices.list.unknown`.
         """
-        about = await self.find(list_id)
         async with self.working(list_id):
+            about = await self.find(list_id)
             try:
                 draft = await self.find_draft(list_id, draft_id)
                 _check(draft, about, accept)
@@ -47,7 +47,10 @@ class Releasing(Drafting, Epochs):
 
             def work() -> tuple[State, Made]:
                 state = before.applied(delta)
-                return state, self.press.make(about, state, past, key, epoch, now_us)
+                try:
+                    return state, self.press.make(about, state, past, key, epoch, now_us)
+                except OSError as error:
+                    raise errors.disk(error.strerror or type(error).__name__) from error
 
             state, made = await asyncio.to_thread(work)
             row = store.Row(

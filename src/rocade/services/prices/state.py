@@ -11,6 +11,7 @@ import io
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -123,7 +124,7 @@ class State:
                 entries = Entries(*(column.copy() for column in held["entries"]))
                 d = Descriptions(held["d_index"], held["d_seq"], *texts)
                 return cls(list_id, releases[-1].seq, releases, d, entries, Tree(held["leaves"]))
-        except (OSError, ValueError, KeyError, IndexError, EOFError):
+        except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile, msgspec.MsgspecError):
             return None
 
 

@@ -222,6 +222,12 @@ async def changes(
     return [tuple(row) for row in rows]
 
 
+async def parts_among(connection: Any, number: int, refs: Sequence[str]) -> set[str]:
+    """Which of these references are parts of the list."""
+    rows = await connection.fetch("SELECT ref FROM price_part WHERE list = $1 AND ref = ANY($2)", number, refs)
+    return {row[0] for row in rows}
+
+
 # --- drafts and files -------------------------------------------------------------------------------------------------
 
 
