@@ -32,10 +32,6 @@ def provider_signs() -> Refused:
     )
 
 
-def provider_reads() -> Refused:
-    return Refused("dealers.provider.reads", "a service provider sees health, never business content")
-
-
 def foreign_brand(brand: str) -> Refused:
     return Refused(
         "dealers.brand.foreign", f"this point of sale neither sells nor services {brand} at this instant", brand=brand

@@ -48,7 +48,7 @@ class Orders:
             await store.lock_state(connection, site)
             now_us = self._clock.now_us()
             number = await store.add_order(connection, site, what, actor, now_us)
-            await self._audit.record(AuditEntry(now_us, actor, f"dealers.order.{what}", f"site:{site}"))
+            await self._audit.record(AuditEntry(now_us, actor, "dealers.order", f"site:{site}", facts={"what": what}))
         return Order(number, site, what, actor, now_us, 0)
 
     async def of(self, site: str, limit: int = 50) -> list[Order]:

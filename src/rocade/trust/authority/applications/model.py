@@ -84,26 +84,22 @@ class Staff(Protocol):
         ...
 
 
-def refused(what: str, message: str) -> Refused:
-    return Refused(f"openid.{what}", message)
-
-
 def check(one: Application) -> None:
     """Raises: Refused `openid.invalid`."""
     if not _ID.match(one.id):
-        raise refused("invalid", "an application's id has 2 to 48 small letters, digits and hyphens")
+        raise Refused("openid.invalid", "an application's id has 2 to 48 small letters, digits and hyphens")
     if not 1 <= len(one.name.strip()) <= 80 or not one.name.isprintable():
-        raise refused("invalid", "a name has 1 to 80 printable characters")
+        raise Refused("openid.invalid", "a name has 1 to 80 printable characters")
     if not _BRAND.match(one.brand):
-        raise refused("invalid", "a brand has small letters, digits and hyphens")
+        raise Refused("openid.invalid", "a brand has small letters, digits and hyphens")
     if not one.redirects or len(one.redirects) + len(one.logouts) > REDIRECTS_LIMIT:
-        raise refused("invalid", f"name 1 to {REDIRECTS_LIMIT} addresses to come back to")
+        raise Refused("openid.invalid", f"name 1 to {REDIRECTS_LIMIT} addresses to come back to")
     for address in (*one.redirects, *one.logouts):
         check_address(address)
     if not one.roles or not all(map(_ROLE.match, one.roles)):
-        raise refused("invalid", "name the roles that may enter")
+        raise Refused("openid.invalid", "name the roles that may enter")
     if "openid" not in one.scopes or not set(one.scopes) <= set(SCOPES):
-        raise refused("invalid", f"scopes are {', '.join(SCOPES)}, openid among them")
+        raise Refused("openid.invalid", f"scopes are {', '.join(SCOPES)}, openid among them")
 
 
 def check_address(address: str) -> None:
@@ -118,13 +114,13 @@ def check_address(address: str) -> None:
         or parts.username
         or not parts.hostname
     ):
-        raise refused("invalid", "come back to an https address (or http://localhost:PORT) without a fragment")
+        raise Refused("openid.invalid", "come back to an https address (or http://localhost:PORT) without a fragment")
 
 
 def check_challenge(challenge: str, method: str) -> None:
     """Raises: Refused `openid.challenge`."""
     if method != "S256" or not _CHALLENGE.match(challenge):
-        raise refused("challenge", "send a code_challenge of method S256 (RFC 7636)")
+        raise Refused("openid.challenge", "send a code_challenge of method S256 (RFC 7636)")
 
 
 def proves(verifier: str, challenge: str) -> bool:

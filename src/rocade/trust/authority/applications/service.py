@@ -31,7 +31,6 @@ from rocade.trust.authority.applications.model import (
     check,
     check_challenge,
     proves,
-    refused,
     subject_for,
 )
 from rocade.trust.authority.people import Person, Session
@@ -86,7 +85,7 @@ class Applications:
         """Raises: Refused `openid.application.unknown`."""
         async with store.transaction(self._database) as connection:
             if not await store.drop(connection, id):
-                raise refused("application.unknown", "no such application is registered here")
+                raise Refused("openid.application.unknown", "no such application is registered here")
             await self._record(actor, "openid.application.end", id)
 
     async def by_id(self, id: str) -> Application:
@@ -94,7 +93,7 @@ class Applications:
         async with store.transaction(self._database) as connection:
             found = await store.read(connection, id)
         if found is None:
-            raise refused("application.unknown", "no such application is registered here")
+            raise Refused("openid.application.unknown", "no such application is registered here")
         return found
 
     async def proven(self, id: str, secret: str) -> Application:
@@ -107,7 +106,7 @@ class Applications:
         if found.secret_hash is not None:
             right = hmac.compare_digest(found.secret_hash, _hash(secret))
         if not right:
-            refusal = refused("application.secret", "this is not the application's secret")
+            refusal = Refused("openid.application.secret", "this is not the application's secret")
             raise self._note(f"application:{id}", "openid.token", id, refusal)
         return found
 
@@ -121,9 +120,9 @@ class Applications:
         check_challenge(asked.challenge, method)
         words = set(asked.scope.split())
         if "openid" not in words or not words <= set(application.scopes):
-            raise refused("scope", f"this application may ask for {' '.join(application.scopes)}, openid always")
+            raise Refused("openid.scope", f"this application may ask for {' '.join(application.scopes)}, openid always")
         if len(asked.nonce) > 256:
-            raise refused("invalid", "a nonce has up to 256 characters")
+            raise Refused("openid.invalid", "a nonce has up to 256 characters")
 
     async def give(self, application: Application, session: Session, asked: Asked) -> str:
         """A code for an application this person may enter.
@@ -132,10 +131,12 @@ class Applications:
         """
         person, now_us = session.person.id, self._clock.now_us()
         if session.means != "passkey":
-            refusal = refused("passkey", "applications are opened with a passkey; sign in with yours")
+            refusal = Refused("openid.passkey", "applications are opened with a passkey; sign in with yours")
             raise self._note(person, "openid.code", application.id, refusal)
         if not self._roles(application, person, now_us):
-            refusal = refused("role", "this application is for people of dealers in another role or of another brand")
+            refusal = Refused(
+                "openid.role", "this application is for people of dealers in another role or of another brand"
+            )
             raise self._note(person, "openid.code", application.id, refusal)
         code = self._secret()
         scope = " ".join(sorted(set(asked.scope.split())))
@@ -166,13 +167,13 @@ class Applications:
                     await store.end_tokens(connection, digest)
                 await store.use_code(connection, digest, given.used_us or now_us)
             if refusal is None and given is not None and not await store.is_live(connection, given.session, now_us):
-                refusal = refused("code.expired", "this person has signed out meanwhile")
+                refusal = Refused("openid.code.expired", "this person has signed out meanwhile")
         if refusal is not None or given is None:
             raise self._note(f"application:{application.id}", "openid.token", application.id, refusal or _unknown())
         person: Person = await person_of(given.person)
         roles = self._roles(application, given.person, now_us)
         if not roles or person.ended_us is not None:
-            refusal = refused("role", "this person has no role here any more that this application is for")
+            refusal = Refused("openid.role", "this person has no role here any more that this application is for")
             raise self._note(f"application:{application.id}", "openid.token", application.id, refusal)
         token = self._secret()
         async with store.transaction(self._database) as connection:
@@ -200,7 +201,7 @@ class Applications:
             found = await store.read_token(connection, _hash(token), now_us)
             application = await store.read(connection, found[0]) if found else None
         if found is None or application is None:
-            raise refused("token.refused", "this access token is not good any more")
+            raise Refused("openid.token.refused", "this access token is not good any more")
         person: Person = await person_of(found[1])
         return _claims(application, person, self._roles(application, found[1], now_us), found[2])
 
@@ -240,16 +241,16 @@ def _fault(given: Given | None, application: Application, redirect: str, verifie
     if given is None or given.application != application.id:
         return _unknown()
     if given.used_us:
-        return refused("code.used", "this code was used already; what it became has ended, begin again")
+        return Refused("openid.code.used", "this code was used already; what it became has ended, begin again")
     if now_us >= given.until_us:
-        return refused("code.expired", "a code is good for a minute; begin again")
+        return Refused("openid.code.expired", "a code is good for a minute; begin again")
     if given.redirect != redirect or not proves(verifier, given.challenge):
-        return refused("code.verifier", "redirect_uri or code_verifier is not that of the request; begin again")
+        return Refused("openid.code.verifier", "redirect_uri or code_verifier is not that of the request; begin again")
     return None
 
 
 def _unknown() -> Refused:
-    return refused("code.unknown", "this code is not known, or was given to another application")
+    return Refused("openid.code.unknown", "this code is not known, or was given to another application")
 
 
 def _hash(secret: str) -> bytes:
