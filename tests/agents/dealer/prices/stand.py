@@ -98,7 +98,7 @@ class Stand:
             if row.seq <= newest:
                 rows.setdefault(row.index, []).append((row.valid_from_us, row.seq, row.price_minor))
         first = len(self.press.deltas[0].descriptions)
-        for index in [at for at in rows if at < first][:: max(len(rows) // 300, 1)]:
+        for index in [at for at in rows if at < first][:: max(len(rows) // 50, 1)]:
             for seq in {1, (newest + 1) // 2, newest}:
                 for day in (0, newest // 2, newest + 2):
                     at_us = BEGIN_US + day * DAY_US
