@@ -306,7 +306,8 @@ class Dealer:
         self.changed.set()
 
     def closed(self, why: str, reason: int) -> None:
-        self.ended = f"{why} {reason:#04x}"
+        if self.link is not None:  # else it was we who hung up
+            self.ended = f"{why} {reason:#04x}"
         self.changed.set()
 
     async def until(self, is_so: Callable[[], object]) -> None:

@@ -106,7 +106,7 @@ class Peer:
             inner = message_of(entry.envelope)
             message = Message(
                 id=f"m{entry.message}", sender=identity.uri, recipient=inner.recipient, stream=STREAM, sequence=sequence,
-                content_class=inner.content_class, content_type=FORWARDED, created_us=self._clock.now_us(),
+                content_class=inner.content_class, content_type=FORWARDED, created_us=entry.recorded_us,
                 body=entry.envelope,
             )  # fmt: skip
             sent.append(await self._say("message", envelope.seal(MESSAGE_TYPE, encode(message), key)))
