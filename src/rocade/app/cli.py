@@ -27,6 +27,7 @@ from rocade.app.commands import (
     proofs,
     region,
     road,
+    sandbox,
     why,
 )
 from rocade.core.errors import RocadeError
@@ -92,6 +93,7 @@ for command in (
     *dealer.COMMANDS,
     *prices.COMMANDS,
     *proofs.COMMANDS,
+    *sandbox.COMMANDS,
     *why.COMMANDS,
 ):
     main.add_command(command)

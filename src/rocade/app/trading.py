@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +21,9 @@ from rocade.core.errors import Misconfigured, Refused
 from rocade.core.identifiers import Identity
 from rocade.doors.sftp import DropFolder
 from rocade.doors.soap import Authorities, RegionSigners, Verifier, door
-from rocade.doors.soap.dispatch import Dispatcher
+from rocade.doors.soap.dispatch import Desk, Dispatcher
 from rocade.doors.soap.signing import Credential
+from rocade.fabric.database import Database
 from rocade.services.dealers import SiteTable
 from rocade.services.exchange import KeyBook, RouteTable
 from rocade.services.exchange import streams as streams_api
@@ -49,7 +50,16 @@ class Trading:
     keys: KeyBook | None = None
 
     @classmethod
-    async def open(cls, parts: wiring.Common, table: SiteTable, issuers: LiveIssuers, denied: DenySet) -> Self:
+    async def open(
+        cls,
+        parts: wiring.Common,
+        table: SiteTable,
+        issuers: LiveIssuers,
+        denied: DenySet,
+        over: Callable[[HubDesk], Desk] = lambda desk: desk,
+        newsroom_of: Callable[[Database, Sequence[Source]], Newsroom] = Newsroom,
+    ) -> Self:
+        """`over` puts something before the desk, `newsroom_of` makes the newsroom: the sandbox watches there."""
         configuration, database, clock = parts.configuration, parts.database, parts.clock
         lists, signer = price_lists(parts, table), await open_signer(parts)
         routes = await RouteTable.open(database, table, clock)
@@ -59,12 +69,17 @@ class Trading:
             lambda: issuers.table, ("dealer", "partner"), denied.is_revoked, _authorities(configuration.root, parts)
         )
         dispatcher = Dispatcher(
-            Verifier(signers, clock), desk, LiveCredential(configuration.server), clock, parts.random, vouching.is_new
+            Verifier(signers, clock),
+            over(desk),
+            LiveCredential(configuration.server),
+            clock,
+            parts.random,
+            vouching.is_new,
         )
         sources: list[Source] = [Log(database)]
         if lists is not None:
             sources.append(changes_api.Releases(lists))
-        newsroom = Newsroom(database, sources)
+        newsroom = newsroom_of(database, sources)
         place = Identity(configuration.trust_domain, configuration.region, "service", "api")
         webhooks = Webhooks(
             database, newsroom, place, configuration.root / "webhooks.key", parts.audit, clock, parts.random

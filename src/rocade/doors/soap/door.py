@@ -27,7 +27,7 @@ class Described(msgspec.Struct, frozen=True):
     version: str
 
 
-type DescribedDependency = NamedDependency[SkipValidation[Described]]
+DescribedDependency = NamedDependency[SkipValidation[Described]]
 
 
 @post(PATH, opt=does(acts.CALL_SOAP), status_code=200, include_in_schema=False)
