@@ -9,12 +9,10 @@ sent: this is about who may ask. Use as a context manager; `roles` by name, `rou
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,8 @@ import numpy as np
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_certificate
 from litestar import Litestar
+from tests.ports import free_port
+from tests.services.dealers.conftest import DEALERS, GROUPS, site
 
 from rocade.app import configuration as settings
 from rocade.app import initialise, serving, supervisor, wiring
@@ -37,6 +37,7 @@ from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import migrate
 from rocade.fabric.history import connect
 from rocade.services.consent import FOREVER_US
+from rocade.services.dealers import Dealers, SiteTable
 from rocade.services.telemetry import store
 from rocade.services.telemetry.chunks import FLOAT, Chunks
 from rocade.services.vehicles.twin import FLOAT as TWIN_FLOAT
@@ -49,7 +50,7 @@ from rocade.trust.identity import tls
 
 CLOCK, RANDOM = SystemClock(), SystemRandom()
 ENERGY = data_classes.mask(["energy"])
-START_S = 60
+START_S = 180
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -74,11 +75,7 @@ class Role(msgspec.Struct):
 class Crossroads:
     def __init__(self, directory: Path, database_url: str, history_url: str) -> None:
         self._directory, self._history_url = directory, history_url
-        with ExitStack() as held:
-            free = [held.enter_context(socket.socket()) for _ in range(3)]
-            for one in free:
-                one.bind(("127.0.0.1", 0))
-            est, api, pages = (one.getsockname()[1] for one in free)
+        est, api, pages = (free_port() for _ in range(3))
         template = settings.Configuration(
             "eu", "rocade.test",
             est=settings.Est(host="127.0.0.1", port=est),
@@ -92,6 +89,7 @@ class Crossroads:
         self.roles: dict[str, Role] = {}
         self.vehicles: dict[str, int] = {}
         self.codes: dict[str, int] = {}
+        self._victim = ""
         self._ready, self._over = threading.Event(), asyncio.Event()
         self._fault: BaseException | None = None
 
@@ -159,15 +157,32 @@ class Crossroads:
             "owner": ("", ()), "other owner": ("", ()), "former owner": ("", ()), "driver": ("", ()),
             "ended driver": ("", ()), "dealer's employee": ("dealer:garage", ()), "support": ("", ("support",)),
             "security": ("", ("security",)), "release": ("", ("release",)),
+            "dealer's manager": ("dealer:FR-1", ()), "dealer's seller": ("dealer:FR-1", ()),
         }  # fmt: skip
         self.persons = {
             name: (await people.add(f"Crossroads {name.title()}", duties, organisation)).id
             for name, (organisation, duties) in names.items()
         }
         await self._give_vehicles()
+        await self._give_site()
         for kind, name, purposes in (("partner", "assur", ["insurance"]), ("dealer", "stranger", ["maintenance"])):
             await clients.put(Identity("rocade.test", "eu", kind, name), purposes, "test")
         await self._open_doors()
+
+    site = "FR-1-1"
+
+    async def _give_site(self) -> None:
+        """A point of sale with a manager and a seller, and a provider that may run its agent."""
+        given = {name: one for module in self.services.modules for name, one in module.dependencies.items()}
+        dealers, table = given["dealers"], given["site_table"]
+        assert isinstance(dealers, Dealers)
+        assert isinstance(table, SiteTable)
+        await dealers.put([site(self.site)], DEALERS, GROUPS)
+        for name, role in (("manager", "manager"), ("seller", "sales")):
+            await dealers.give_role(self.persons[f"dealer's {name}"], "dealer:FR-1", self.site, role)
+        await dealers.add_provider("helios", "Helios")
+        await dealers.delegate("helios", f"site:{self.site}", ["install", "renew", "restart", "health"])
+        await table.refresh()
 
     async def _give_vehicles(self) -> None:
         consents, persons = self.services.consents, self.persons
@@ -221,12 +236,16 @@ class Crossroads:
             await self._person(name, person, "passkey", purpose)
         await self._person("owner by link", self.persons["owner"], "link")
         await self._person("security by link", self.persons["security"], "link")
+        await self._person("dealer's manager by link", self.persons["dealer's manager"], "link")
         self.roles["nobody"] = Role("nobody", self._page_client())
         authority = Region(self.configuration.trust, CLOCK, RANDOM)
         self._machine("command line", self.configuration.operator)
-        for kind, name in (("partner", "assur"), ("dealer", "stranger"), ("service", "monitor")):
+        for kind, name in (("partner", "assur"), ("dealer", "stranger"), ("service", "monitor"),
+                           ("dealer", self.site), ("partner", "helios")):  # fmt: skip
             issue_directory(authority, self._directory / name, authority.identity(kind, name))
         self._machine("monitor", self._directory / "monitor")
+        self._machine("point of sale", self._directory / self.site)
+        self._machine("provider", self._directory / "helios")
         self._machine("partner, certificate alone", self._directory / "assur", purpose="insurance")
         await self._token("partner", "partner", "assur", "insurance")
         await self._token("dealer without consent", "dealer", "stranger", "maintenance")
@@ -255,8 +274,14 @@ class Crossroads:
         assert self.services.people
         return self.call(self.services.people.add("Crossroads Victim")).id
 
+    def victim(self) -> str:
+        """One to whom nothing was done yet."""
+        self._victim = self._victim or self.new_victim()
+        return self._victim
+
     def renew(self, role: Role) -> None:
         """Fresh sessions for a person whose last request may have ended all of his; for a machine a token that lives."""
+        self._victim = ""
         if role.token:
             self.call(self._keep(role))
         for one in self.roles.values() if role.person else ():
@@ -276,23 +301,31 @@ class Crossroads:
         identity = Identity("rocade.test", "eu", kind, id)
         self._machine(name, self._directory / id)
         self.roles[name].token, self.roles[name].purpose = identity.uri, purpose
-        await asyncio.sleep(1.2)  # clients are pushed to the tokens' table
-        await self._issue(self.roles[name])
+        async with asyncio.timeout(START_S):
+            while not await self._issue(self.roles[name]):  # clients are pushed to the tokens' table
+                await asyncio.sleep(0.05)
 
-    async def _issue(self, role: Role) -> None:
+    async def _issue(self, role: Role) -> bool:
+        """Give a machine a token; whether it is good already."""
         tokens, identity = self.services.tokens, Identity.parse(role.token)
         assert tokens
         token = await tokens.issue(identity, self._thumbprint(identity), [role.purpose])
         role.client.headers["authorization"] = f"Bearer {token}"
+        return self._is_good(role)
 
     async def _keep(self, role: Role) -> None:
         """A new token only for one that is over within a minute: they are counted."""
+        if not self._is_good(role, 60_000_000):
+            await self._issue(role)
+
+    def _is_good(self, role: Role, for_us: int = 0) -> bool:
         tokens, token = self.services.tokens, role.client.headers["authorization"].removeprefix("Bearer ")
         assert tokens
         try:
-            tokens.check(token, self._thumbprint(Identity.parse(role.token)), CLOCK.now_us() + 60_000_000)
+            tokens.check(token, self._thumbprint(Identity.parse(role.token)), CLOCK.now_us() + for_us)
         except Refused:
-            await self._issue(role)
+            return False
+        return True
 
     def _thumbprint(self, identity: Identity) -> str:
         chain = (self._directory / identity.id / "certificate.pem").read_bytes()

@@ -17,24 +17,35 @@ from tests.trust.authority.gate.test_roles import tables
 from rocade.trust.authority.gate import acts
 
 COLUMNS = {
-    # role: (in the table of the region, about the owned vehicle, about the fleet's, about the one he sold)
-    "nobody": ("nobody", "nobody", "nobody", "nobody"),
-    "owner": ("person", "owner", "stranger", "stranger"),
-    "owner by link": ("person", "owner by link", "stranger", "stranger"),
-    "other owner": ("person", "stranger", "stranger", "stranger"),
-    "former owner": ("person", "stranger", "stranger", "former owner"),
-    "driver": ("person", "driver", "stranger", "stranger"),
-    "ended driver": ("person", "stranger", "stranger", "stranger"),
-    "dealer's employee": ("person", "recipient", "stranger", "stranger"),
-    "support": ("support", "support, owned", "support, fleet", "support, owned"),
-    "security": ("security", "security, owned", "security, fleet", "security, owned"),
-    "security by link": ("by link", "security, owned", "security, fleet", "security, owned"),
-    "release": ("release", "stranger", "release, fleet", "stranger"),
-    "command line": ("command line", "command line, owned", "command line, fleet", "command line, owned"),
-    "partner": ("machine", "with token", "stranger", "stranger"),
-    "partner, certificate alone": ("machine", "certificate alone", "stranger", "stranger"),
-    "dealer without consent": ("machine", "stranger", "stranger", "stranger"),
-    "monitor": ("monitor", "stranger", "stranger", "stranger"),
+    # role: (in the table of the region, about the owned vehicle, about the fleet's, about the one he sold, at a dealer's)
+    "nobody": ("nobody", "nobody", "nobody", "nobody", "nobody"),
+    "owner": ("person", "owner", "stranger", "stranger", "person"),
+    "owner by link": ("person", "owner by link", "stranger", "stranger", "person"),
+    "other owner": ("person", "stranger", "stranger", "stranger", "person"),
+    "former owner": ("person", "stranger", "stranger", "former owner", "person"),
+    "driver": ("person", "driver", "stranger", "stranger", "person"),
+    "ended driver": ("person", "stranger", "stranger", "stranger", "person"),
+    "dealer's employee": ("person", "recipient", "stranger", "stranger", "person"),
+    "support": ("support", "support, owned", "support, fleet", "support, owned", "support"),
+    "security": ("security", "security, owned", "security, fleet", "security, owned", "security"),
+    "security by link": ("by link", "security, owned", "security, fleet", "security, owned", "security"),
+    "release": ("release", "stranger", "release, fleet", "stranger", "release"),
+    "command line": (
+        "command line",
+        "command line, owned",
+        "command line, fleet",
+        "command line, owned",
+        "command line",
+    ),
+    "partner": ("machine", "with token", "stranger", "stranger", "other machine"),
+    "partner, certificate alone": ("machine", "certificate alone", "stranger", "stranger", "other machine"),
+    "dealer without consent": ("machine", "stranger", "stranger", "stranger", "other machine"),
+    "monitor": ("monitor", "stranger", "stranger", "stranger", "monitor"),
+    "dealer's manager": ("person", "stranger", "stranger", "stranger", "manager"),
+    "dealer's manager by link": ("person", "stranger", "stranger", "stranger", "manager"),
+    "dealer's seller": ("person", "stranger", "stranger", "stranger", "sales"),
+    "point of sale": ("machine", "stranger", "stranger", "stranger", "site itself"),
+    "provider": ("machine", "stranger", "stranger", "stranger", "provider"),
 }
 VEHICLES = ("owned", "fleet", "sold")
 ASKS_FURTHER = {
@@ -52,8 +63,9 @@ PEOPLE_ONLY = ("/account", "/v1/account", "/v1/signout", "/v1/touches", "/signou
 def concrete(road: Crossroads, route: Route, vehicle: str) -> str:
     """The route's path with everything in it named."""
     names = {
-        "ref": str(road.vehicles[vehicle]), "person": road.new_victim() if "{person" in route.path else "", "id": "no-such-id", "act": "nothing", "secret": "guess",
+        "ref": str(road.vehicles[vehicle]), "person": road.victim() if "{person" in route.path else "", "id": "no-such-id", "act": "nothing", "secret": "guess",
         "number": "7", "file": "en.json", "file_path": "console.css", "passkey": "00", "duty": "support",
+        "site": road.site,
     }  # fmt: skip
     if "/by-id/" in route.path:
         names["id"] = road.vins[vehicle]
@@ -71,7 +83,7 @@ def ask(road: Crossroads, route: Route, role: Role, vehicle: str) -> str:
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
             return "yes"
         body = answer.read()
-    if route.method not in {"GET", "HEAD"}:
+    if route.method not in {"GET", "HEAD"} and (role.token or answer.status_code < 400):
         road.renew(role)
     if answer.status_code == 303 and answer.headers["location"].startswith("/signin"):
         return "yes" if route.path == "/signout" and role.person else ""
@@ -86,9 +98,9 @@ def ask(road: Crossroads, route: Route, role: Role, vehicle: str) -> str:
 
 def expected(cells: dict[tuple[str, str], str], route: Route, role: Role, vehicle: str) -> str:
     assert route.act is not None, f"{route.path} names no act"
-    region, *about = COLUMNS[role.name]
+    region, *about, at_site = COLUMNS[role.name]
     of_vehicle = about[VEHICLES.index(vehicle)]
-    said = cells[route.act.name, of_vehicle if route.act.of == "vehicle" else region]
+    said = cells[route.act.name, {"vehicle": of_vehicle, "site": at_site}.get(route.act.of, region)]
     further = ASKS_FURTHER.get(route.path)
     finds_all = further is acts.OPEN_VEHICLE and region in {"support", "security", "release", "by link", "command line"}
     if further and said == "yes" and not finds_all:
@@ -98,6 +110,7 @@ def expected(cells: dict[tuple[str, str], str], route: Route, role: Role, vehicl
         said = ""
     is_session_missing = route.path.startswith(PEOPLE_ONLY) and not role.person
     is_client_missing = route.act is acts.REQUEST_TOKEN and role.client.base_url.scheme == "http"
+    is_client_missing |= route.path == "/openid/userinfo"  # nobody here has a token of an application
     is_touch_missing = said == "touch" and role.means == "link"
     return "" if is_session_missing or is_client_missing or is_touch_missing else said
 
