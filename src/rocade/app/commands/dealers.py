@@ -225,7 +225,7 @@ def provider(load: Load, id: str, name: str, config: Path | None) -> None:
 def delegate(load: Load, provider: str, scope: str, acts: tuple[str, ...], config: Path | None) -> None:
     """Let a provider run the agents of SCOPE: site:<id>, dealer:<id> or group:<id>."""
     with ApiClient(load(config)) as api:
-        made = api.post("/v1/dealers/delegations", provider=provider, scope=scope, act=list(acts))
+        made = api.post("/v1/dealers/delegations", provider=provider, at=scope, act=list(acts))
     click.echo(made["id"])
 
 

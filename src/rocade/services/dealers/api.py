@@ -182,13 +182,13 @@ async def add_delegation(
     request: AnyRequest,
     dealers: DealersDependency,
     provider: FromQuery[str],
-    scope: FromQuery[str],
+    at: FromQuery[str],
     act: FromQuery[list[str]],
     until_us: FromQuery[int | None] = None,
 ) -> Delegation:
-    """Let a provider run the agents of a scope: site:<id>, dealer:<id> or group:<id>."""
+    """Let a provider run the agents at site:<id>, dealer:<id> or group:<id>."""
     actor = caller_of(request).id
-    return await dealers.delegate(provider, scope, act, FOREVER_US if until_us is None else until_us, actor)
+    return await dealers.delegate(provider, at, act, FOREVER_US if until_us is None else until_us, actor)
 
 
 @delete("/v1/dealers/delegations/{id:str}", opt=does(acts.CHANGE_DEALERS))
