@@ -8,14 +8,16 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import asyncpg
 import httpx
 import pytest
 
-from rocade.fabric.database import Database, EmbeddedPostgres, migrate
+from rocade.fabric.database import Database, EmbeddedPostgres, embedded, migrate
 
 sys.path.insert(0, str(Path(__file__).parent / "house"))
 
@@ -49,13 +51,38 @@ for _part in ("connect", "read", "write", "pool"):
 _numbers = itertools.count(1)
 
 
+LONGEST = (
+    "test_every_route_and_role", "test_every_page", "test_my_pages", "test_condensing", "test_openapi", "test_oracle",
+    "test_key_commands", "test_data_commands", "test_bad_input", "test_embedded", "test_log_postgres", "test_drain",
+    "test_kill", "test_pages", "test_signin_pages", "test_durability", "test_first_day", "test_change_of_owner",
+    "test_resend", "test_account", "test_live_values", "test_operator_acts",
+)  # fmt: skip
+"""Files that take longest begin first, so that no worker is left alone with one at the end."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # xdist would begin with the files that hold most tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """The session's server; tests use `database_url` instead unless they mean the server itself."""
+    with forgetful_server() as url:
+        yield url
+
+
+@contextmanager
+def forgetful_server(binaries: Path | None = None) -> Iterator[str]:
+    """A server for many small databases that nobody needs after a crash. Tests of durability start one of their own."""
     with tempfile.TemporaryDirectory(prefix="rocade-pg-") as directory:
-        server = EmbeddedPostgres(Path(directory))
-        url = server.start()
+        server = EmbeddedPostgres(Path(directory), binaries=binaries)
         try:
+            with mock.patch.dict(embedded.SETTINGS, fsync="off", full_page_writes="off"):
+                url = server.start()
             yield url
         finally:
             server.stop()
@@ -78,7 +105,7 @@ def make_template(postgres_url: str) -> str:
 def database_url(postgres_url: str, template: str) -> Iterator[str]:
     """URL of a fresh, migrated, empty database."""
     name = f"test_{next(_numbers)}"
-    _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield _other(postgres_url, name)
     _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import make_template
-
-from rocade.fabric.database import EmbeddedPostgres
+from tests.conftest import forgetful_server, make_template
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 
@@ -33,12 +30,8 @@ def binaries(release: str) -> Path | None:
 @pytest.fixture(scope="session")
 def postgres_url(binaries: Path | None) -> Iterator[str]:
     """Takes the place of the session's one server, so that `database` is of this release too."""
-    with tempfile.TemporaryDirectory(prefix="rocade-pg-") as directory:
-        server = EmbeddedPostgres(Path(directory), binaries=binaries)
-        try:
-            yield server.start()
-        finally:
-            server.stop()
+    with forgetful_server(binaries) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
