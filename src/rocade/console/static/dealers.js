@@ -73,4 +73,5 @@ for (const layer of ["groups", "sites"]) {
   map.on("mouseenter", layer, () => { map.getCanvas().style.cursor = "pointer"; });
   map.on("mouseleave", layer, () => { map.getCanvas().style.cursor = ""; });
 }
+window.rocade = { map };
 container.dataset.ready = String(known.features.length);
