@@ -27,7 +27,7 @@ LOOK = "consent.look"
 _KNOWN = frozenset({"request", "act", "missing", "purpose", "more"})
 _MISSING = frozenset(
     {"engine", "proof", "region", "purpose", "passkey", "duty", "known", "operators", "account", "ownership", "token",
-     "consent"}
+     "consent", "role", "delegation"}
 )  # fmt: skip
 _ISSUING = ("trust.enrol", "trust.renew", "trust.reenrol", "trust.birth", "trust.provision")
 
