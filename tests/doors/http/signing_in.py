@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "trust/authority/people"))
 
 from authenticator import Authenticator
 from tests.doors.http.conftest import Unowned
+from tests.trust.authority.people.notebook import Notebook, TurnedClock
 
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemRandom
 from rocade.doors.http import Access, Listeners, build, does, loopback_sockets, people_api, signin
 from rocade.doors.http.streams import ALIVE, events
 from rocade.fabric.database import Database
@@ -29,37 +30,10 @@ from rocade.trust.authority.people import People, Person, Site
 MINUTE_US = 60_000_000
 
 
-class TurnedClock(SystemClock):
-    """The real clock, turned forward at will."""
-
-    ahead_us = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
-
-    def monotonic_s(self) -> float:
-        return super().monotonic_s() + self.ahead_us / 1e6
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    def last(self) -> tuple[str, str, str]:
-        entry = self.entries[-1]
-        return entry.action, entry.outcome, entry.reason
-
-
 class Desk:
     """The sign-in door of a region with one person who has one passkey."""
 
-    def __init__(self, people: People, address: str, clock: TurnedClock, audit: Notes) -> None:
+    def __init__(self, people: People, address: str, clock: TurnedClock, audit: Notebook) -> None:
         self.people, self.address, self.clock, self.audit = people, address, clock, audit
         self.passkey = Authenticator(address)
         self.person: Person
@@ -108,7 +82,7 @@ async def ticks(request: Request) -> Stream:  # type: ignore[type-arg]
 
 @pytest.fixture
 async def desk(database: Database, tmp_path: Path) -> AsyncIterator[Desk]:
-    clock, audit = TurnedClock(), Notes()
+    clock, audit = TurnedClock(), Notebook()
     sockets = loopback_sockets(0)
     address = f"http://localhost:{sockets[0].getsockname()[1]}"
     people = People(database, audit, clock, SystemRandom(), Site.at(address), "eu")

@@ -13,9 +13,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from authenticator import Authenticator
+from tests.trust.authority.people.notebook import Notebook, TurnedClock
 
 from rocade.core.errors import Misconfigured, Refused, Unavailable
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemRandom
 from rocade.fabric.database import Database
 from rocade.trust.authority.gate.model import Principal
 from rocade.trust.authority.people import People, Person, Session, Site
@@ -24,31 +25,6 @@ from rocade.trust.authority.people.sessions import MEMORY_S
 
 PEER = "peer:192.0.2.7"
 BROWSER = "a browser's secret"
-
-
-class TurnedClock(SystemClock):
-    """The real clock, turned forward at will."""
-
-    ahead_us = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
-
-    def monotonic_s(self) -> float:
-        return super().monotonic_s() + self.ahead_us / 1e6
-
-
-class Notebook:
-    """An audit that remembers."""
-
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
 
 
 @pytest.fixture
