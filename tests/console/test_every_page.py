@@ -1,9 +1,8 @@
 """Every page there is, for whoever may open it: nothing serious by axe, light and dark, wide and narrow, three languages.
 
-The list is made from the routes: a new page without an address here fails a test. Each page is looked at (screenshots in
-build/screenshots, not committed), asks no other host, complains of nothing, is no wider than a small phone, and has no
-text left untranslated. By default each page is opened in one language
-and one view; the slow test opens all for everybody who may open them.
+The list is made from the routes: a new page without an address here fails a test. Each page asks no other host, complains of nothing, is no
+wider than a small phone, and has no text left untranslated. By default each page is opened in one language and one view;
+the slow test opens all for everybody who may open them, and leaves screenshots in build/screenshots (not committed).
 """
 
 from __future__ import annotations
@@ -144,13 +143,13 @@ class Look:
         own = (self.city.address + "/", f"blob:{self.city.address}/", "data:")
         return [url for url in self.requests if not url.startswith(own)]
 
-    def shoot(self, path: str, size: str, theme: str, *, is_whole: bool) -> None:
+    def shoot(self, path: str, size: str, theme: str) -> None:
         plain = re.sub(r"person:[0-9a-f]+", "person", re.sub(r"\d{9,}", "ref", path))
         name = re.sub(r"\W+", "-", plain).strip("-") or "map"
         folder = SCREENSHOTS / (self.who or "nobody") / name
         folder.mkdir(parents=True, exist_ok=True)
         is_map = self.page.get_attribute("html", "data-page") == "map"
-        self.page.screenshot(path=folder / f"{self.language}-{size}-{theme}.png", full_page=is_whole and not is_map)
+        self.page.screenshot(path=folder / f"{self.language}-{size}-{theme}.png", full_page=not is_map)
 
 
 def serious(page: Page) -> list[str]:
@@ -183,7 +182,8 @@ def check(look: Look, path: str, views: Sequence[tuple[str, tuple[int, int], str
         page.evaluate(f"document.documentElement.dataset.theme = '{theme}'; dispatchEvent(new Event('themechange'))")
         page.set_viewport_size({"width": width, "height": height})
         look.settle()
-        look.shoot(path, size, theme, is_whole=len(views) > 1)
+        if len(views) > 1:
+            look.shoot(path, size, theme)
         wrong += [f"{theme}, {size}: {one}" for one in serious(page)]
     page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):

@@ -32,6 +32,11 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+LAUNCHER = pytest.mark.parametrize(
+    "release", ["18", pytest.param("15", marks=pytest.mark.slow)], indirect=True, scope="session"
+)
+"""What our launcher does, whichever server it starts: on PostgreSQL 15 with the slow tests."""
+
 type Make = Callable[[Path], EmbeddedPostgres]
 
 
@@ -62,6 +67,7 @@ def machine_state(home: Path) -> list[object]:
     return accounts + [(str(path), path.stat().st_mode, path.stat().st_uid) for path in home.parents]
 
 
+@LAUNCHER
 def test_no_account_is_made_and_no_permission_outside_the_home_changes(folder: Path, make: Make) -> None:
     home = folder / "private" / "deep" / "home"
     home.parent.mkdir(parents=True)
@@ -98,6 +104,7 @@ def test_nobody_enters_without_the_password_and_nothing_listens_on_a_network(fol
         server.stop()
 
 
+@LAUNCHER
 def test_a_home_deeper_than_a_socket_path_may_be_works(folder: Path, make: Make) -> None:
     server = make(folder / ("x" * 100) / "home")
     url = server.start()
@@ -108,6 +115,7 @@ def test_a_home_deeper_than_a_socket_path_may_be_works(folder: Path, make: Make)
     assert not sockets.exists()
 
 
+@LAUNCHER
 def test_a_second_start_over_a_running_one_is_refused(folder: Path, make: Make) -> None:
     first, second = make(folder / "home"), make(folder / "home")
     url = first.start()
@@ -130,6 +138,7 @@ def test_what_was_committed_is_there_after_kill_9_and_a_restart(folder: Path, ma
     server.stop()
 
 
+@LAUNCHER
 def test_the_server_ends_when_its_owner_is_killed(folder: Path, make: Make, binaries: Path | None) -> None:
     home = folder / "home"
     program = f"""
@@ -169,6 +178,7 @@ server.stop()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+@LAUNCHER
 @pytest.mark.parametrize("is_readable", [True, False])
 def test_without_namespaces_root_runs_it_as_nobody(
     folder: Path,
@@ -192,6 +202,7 @@ def test_without_namespaces_root_runs_it_as_nobody(
     assert machine_state(folder / "home") == accounts
 
 
+@LAUNCHER
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 def test_where_nobody_cannot_work_either_the_error_names_the_way_out(
     folder: Path, make: Make, monkeypatch: pytest.MonkeyPatch

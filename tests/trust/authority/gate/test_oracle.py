@@ -148,12 +148,13 @@ def disagreements(engine: Engine, count: int) -> tuple[list[Case], Counter[str]]
     return wrong, seen
 
 
-@pytest.mark.timeout(600)
-def test_the_policies_agree_with_the_oracle_on_100_000_random_requests(engine: Engine) -> None:
-    wrong, seen = disagreements(engine, 100_000)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("requests", [20_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_the_policies_agree_with_the_oracle_on_random_requests(engine: Engine, requests: int) -> None:
+    wrong, seen = disagreements(engine, requests)
     assert wrong == []
-    assert 20_000 < seen["allowed"] < 80_000
-    rare = {name: count for name, count in seen.items() if count < 50}
+    assert 0.2 < seen["allowed"] / requests < 0.8
+    rare = {name: count for name, count in seen.items() if count < requests // 10_000}
     assert rare == {}, "a policy that is hardly ever asked about is not tested"
     assert len([name for name in seen if name != "allowed"]) >= 20
 
