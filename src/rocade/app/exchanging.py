@@ -46,6 +46,7 @@ from rocade.services.vehicles.sessions import GatewaySessions
 from rocade.trust.authority import Authority, DenySet, Region
 from rocade.trust.identity.directory import LiveIssuers
 from rocade.trust.identity.tls import ServerIdentity
+from rocade.wire.prices import ACK_TYPE
 
 SESSION = "exchange:"
 """Before a party's name among the claims of connections, which vehicles' gateways share."""
@@ -210,9 +211,6 @@ class Ack(msgspec.Struct, frozen=True, rename={"list_id": "list"}):
     state_root: str = ""
     code: str = ""
     at_us: int = 0
-
-
-ACK_TYPE = "application/vnd.rocade.list-ack+json"
 
 
 class Acknowledgements:

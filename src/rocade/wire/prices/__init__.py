@@ -10,6 +10,7 @@ from rocade.wire.prices.leaves import HASH_BYTES, Leaves, changed_leaves
 from rocade.wire.prices.letters import EpochLetter, WrappedKey, open_key, read_letter, write_letter
 from rocade.wire.prices.marks import Mark, SealedMarks, open_marks, seal_marks
 from rocade.wire.prices.model import (
+    ACK_TYPE,
     HEAD_TYPE,
     KEY_TYPE,
     Blob,
@@ -28,6 +29,7 @@ from rocade.wire.prices.tree import WIDTH, Tree
 from rocade.wire.prices.unpacking import CODES, Limits, unpack, unpack_blocks
 
 __all__ = [
+    "ACK_TYPE",
     "CODES",
     "HASH_BYTES",
     "HEAD_TYPE",

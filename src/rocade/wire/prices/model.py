@@ -23,6 +23,8 @@ type Ints = NDArray[np.int64]
 HEAD_TYPE = "application/vnd.rocade.price-head+json"
 KEY_TYPE = "application/vnd.rocade.price-key"
 """The list-signing key's public half in DER, signed by the region's root."""
+ACK_TYPE = "application/vnd.rocade.price-ack+json"
+"""How far a point of sale has come with a list: what it says under `up/ack`, sealed with its own key."""
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True):
