@@ -137,6 +137,7 @@ def test_documents_named_in_docstrings_exist() -> None:
 
 ROAD = {"A": 3, "B": 4, "C": 3, "D": 3, "E": 4, "F": 1, "G": 3, "H": 7, "I": 10, "J": 1, "K": 15, "L": 4}
 PEOPLE = {"A": 3, "B": 4, "C": 5, "D": 1, "E": 5, "F": 5}
+DEALERS = {"A": 5, "B": 1, "C": 1, "D": 4, "E": 1, "F": 1, "G": 1, "H": 9, "I": 1}
 
 
 def test_promises_has_every_line_once_and_a_command_for_each() -> None:
@@ -146,7 +147,10 @@ def test_promises_has_every_line_once_and_a_command_for_each() -> None:
         for row in re.findall(r"^\| [A-L]\d+ .*$", text, re.MULTILINE)
     ]
     lines = [
-        f"{letter}{n}" for counts in (ROAD, PEOPLE) for letter, count in counts.items() for n in range(1, count + 1)
+        f"{letter}{n}"
+        for counts in (ROAD, PEOPLE, DEALERS)
+        for letter, count in counts.items()
+        for n in range(1, count + 1)
     ]
     assert [row[0] for row in rows] == lines
     assert {row[2] for row in rows} <= {"true", "false"}
