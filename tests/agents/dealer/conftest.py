@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import inspect
 import json
 import random as stdlib_random
 import ssl
@@ -65,9 +66,12 @@ class Seeded:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.02)
+    """Wait for something to become true; what is waited for is in the failure."""
+    for _ in range(1500):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail(f"waited 30 s for {inspect.getsource(condition).strip()}")
 
 
 class Hub:

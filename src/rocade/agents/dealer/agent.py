@@ -25,6 +25,7 @@ from rocade.agents.dealer.hub import Hub, Notice
 from rocade.agents.dealer.inbox import Inbox
 from rocade.agents.dealer.offers import Offers
 from rocade.agents.dealer.outbox import Draft, Outbox, Sent
+from rocade.agents.dealer.pair import Frame, Pair
 from rocade.agents.dealer.pricing import OpenStore, Prices, open_store
 from rocade.agents.dealer.settings import Settings
 from rocade.agents.dealer.staff import Staff
@@ -33,6 +34,7 @@ from rocade.agents.dealer.tokens import Tokens
 from rocade.agents.link import Backoff
 from rocade.core.errors import Misconfigured, Refused
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
+from rocade.wire.exchange.keys import EncryptionKey
 
 log = logging.getLogger(__name__)
 STATE_FILE = "state.json"
@@ -92,6 +94,7 @@ class Dealer:
         self._applying = ThreadPoolExecutor(1, "apply")
         self._arrived, self._consent = asyncio.Event(), asyncio.Event()
         self.turned_away = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self.page = ""
         self.hubs = {
             hub.name: Hub(
@@ -101,6 +104,7 @@ class Dealer:
             )
             for hub in settings.hubs
         }  # fmt: skip
+        self.pair = self._make_pair()
         self.prices = Prices({name: hub.prices for name, hub in self.hubs.items()})
         self.ports: dict[str, int] = {}
         self.is_serving = asyncio.Event()
@@ -120,8 +124,10 @@ class Dealer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for hub in self.hubs.values():
-                    hub.line.want(up=True)
+                    hub.line.want(up=self.pair is None)
                     tasks.create_task(hub.run())
+                if self.pair:
+                    tasks.create_task(self.pair.run())
                 for listener in listeners(self):
                     tasks.create_task(listener.run())
                 self.is_serving.set()
@@ -142,8 +148,13 @@ class Dealer:
         return self.hubs[name]
 
     async def send(self, hub: str, draft: Draft) -> Sent:
-        """Sign a message and keep it, here and with the other agent of a pair. Raises: as `Outbox.append`."""
-        return self.hub(hub).send(draft)
+        """Sign a message and keep it, here and with the other agent of a pair if it is there. Raises: as `Outbox.append`."""
+        chosen = self.hub(hub)
+        sent = chosen.send(draft)
+        if self.pair and self.pair.is_joined:
+            envelope = self.outbox.envelope(chosen.name, sent.id)
+            await self.pair.replicate(Frame("entry", hub=chosen.name, tail="message", body=envelope, term=sent.made_us))
+        return sent
 
     def decide(self, hub: str, cursor: int, outcome: str, code: str, reason: str) -> Sent:
         """Sign what is decided about a message that came in. Raises: Refused `dealer.message.unknown`, `dealer.decision.*`."""
@@ -179,7 +190,7 @@ class Dealer:
             )  # fmt: skip
         site = next(iter(self.hubs.values())).identity.id
         return Standing(
-            __version__, self.clock.now_us(), os.getpid(), site, "alone", "", hubs, self.outbox.counts(),
+            __version__, self.clock.now_us(), os.getpid(), site, self.pair.role if self.pair else "alone", self._pair_state(), hubs, self.outbox.counts(),
             self.prices.lists(), self.turned_away, self.page,
         )  # fmt: skip
 
@@ -198,8 +209,86 @@ class Dealer:
         log.info("hub %s offers a version", hub)
         self.offers.take(notice.version, notice.sha256, notice.text)
 
+    def _pair_state(self) -> str:
+        return "" if self.pair is None else "connected" if self.pair.is_joined else "away"
+
     def _taken_over(self, hub: str) -> None:
+        """Another agent of this site took the line. Without a pair nobody should have: it is noted, and tried again slowly."""
         self.store.note_trouble(hub, "dealer.line.taken_over", "another agent of this site took the line")
+        if self.pair:
+            self.pair.lost_line()
+
+    # --- the half of a pair (pair.Half)
+
+    def _make_pair(self) -> Pair | None:
+        if self.settings.pair is None:
+            return None
+        first = next(iter(self.hubs.values()))
+        made = Pair(first.directory, self.settings.pair, self, self.store, self.clock)
+        made.trouble = first.trouble
+        for hub in self.hubs.values():
+            hub.heard_too = self._pass_on
+            hub.outgoing.taken_too = self._pass_taken
+        return made
+
+    def hold_lines(self, *, up: bool) -> None:
+        for hub in self.hubs.values():
+            hub.line.want(up=up)
+
+    def own_keys(self) -> dict[str, list[EncryptionKey]]:
+        return {name: list(hub.keyring.public_keys()) for name, hub in self.hubs.items()}
+
+    def keys_of_pair(self, keys: dict[str, list[EncryptionKey]]) -> None:
+        """Register the other agent's encryption keys with ours, so that what comes down opens at both."""
+        for name, hub in self.hubs.items():
+            if (found := tuple(keys.get(name, ()))) != hub.also_keys:
+                hub.also_keys = found
+                hub.register_keys()
+
+    def waiting_entries(self) -> list[Frame]:
+        return [
+            Frame("entry", hub=hub, tail=tail, body=envelope, term=made_us)
+            for hub, tail, envelope, made_us in self.outbox.all_waiting()
+        ]
+
+    def current_words(self) -> list[Frame]:
+        return [
+            Frame("down", hub=name, tail=tail, body=body)
+            for name, hub in self.hubs.items()
+            for tail, body in hub.words()
+        ]
+
+    def adopt(self, frame: Frame) -> None:
+        if frame.hub in self.hubs and self.outbox.adopt(frame.hub, frame.tail, frame.body, frame.term):
+            self.hubs[frame.hub].line.wake()
+
+    def was_taken(self, frame: Frame) -> None:
+        self.outbox.taken_elsewhere(frame.hub, frame.ids)
+
+    def heard_by_pair(self, frame: Frame) -> None:
+        if frame.hub in self.hubs:
+            self.hubs[frame.hub].take(frame.tail, frame.body)
+
+    def _pass_on(self, hub: str, tail: str, body: bytes) -> asyncio.Future[None] | None:
+        """Hand on what the hub said; messages and receipts are acknowledged to it when the other agent has them too."""
+        if self.pair is None or self.pair.role != "active" or not self.pair.is_joined:
+            return None
+        frame = Frame("down", hub=hub, tail=tail, body=body)
+        if tail not in {"message", "receipt"}:
+            self.pair.tell(frame)
+            return None
+        task = asyncio.get_running_loop().create_task(self._replicate(frame))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _replicate(self, frame: Frame) -> None:
+        assert self.pair
+        await self.pair.replicate(frame)
+
+    def _pass_taken(self, hub: str, ids: list[str]) -> None:
+        if self.pair:
+            self.pair.tell(Frame("taken", hub=hub, ids=ids))
 
     async def _apply_offers(self) -> None:
         while True:

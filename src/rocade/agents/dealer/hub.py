@@ -82,7 +82,6 @@ class Hub:
         noticed: Callable[[str, Notice], None] = lambda _name, _notice: None,
         taken_over: Callable[[str], None] = lambda _name: None,
         arrived: Callable[[], None] = lambda: None,
-        heard_too: Callable[[str, str, bytes], None] = lambda _name, _tail, _body: None,
         backoff: Backoff | None = None,
     ) -> None:
         self.name, self.settings, self.prices = hub.name, hub, prices
@@ -96,11 +95,16 @@ class Hub:
             Believing(self.directory, lambda: self._issuers.table),
         )
         self._store, self._outbox, self._inbox, self._clock = store, outbox, inbox, clock
-        self._noticed, self._heard_too, self._arrived = noticed, heard_too, arrived
+        self._noticed, self._arrived = noticed, arrived
+        self.heard_too: Callable[[str, str, bytes], asyncio.Future[None] | None] = lambda _name, _tail, _body: None
+        """Told what came down, after it was kept here: the other agent of a pair."""
+        self._words: dict[str, bytes] = {}
+        """The last letter, list of signers and list of revocations, for an agent that joins later."""
+        self.outgoing = outbox.of(hub.name, self.key)
         self.blobs = Blobs(hub.host, hub.api_port, self._context, self._check_server)
         self.following = Following(prices, self.blobs, applying, self._say_applied, self.trouble, clock, random)
         self.line = Line(
-            self.identity.id, hub.host, hub.line_port, self._context, self._check_server, outbox.of(hub.name, self.key),
+            self.identity.id, hub.host, hub.line_port, self._context, self._check_server, self.outgoing,
             self._heard, clock, random,
             greeting=self._greeting, taken_over=lambda: taken_over(hub.name), backoff=backoff,
         )  # fmt: skip
@@ -156,9 +160,20 @@ class Hub:
 
     # --- what the line asks and says ---
 
-    def _heard(self, tail: str, body: bytes) -> None:
+    def register_keys(self) -> None:
+        """Say again which keys open what is encrypted for this site, and ask for letters to them."""
+        self.line.tell("keys", self.keyring.registration(self.key(), self.also_keys))
+        self.line.tell("ask", msgspec.json.encode({"want": "epochs"}))
+
+    def words(self) -> list[tuple[str, bytes]]:
+        """What an agent that joins has to hear to stand where this one stands."""
+        return [*self._words.items(), *(("head", held.envelope) for held in self.prices.heads())]
+
+    def _heard(self, tail: str, body: bytes) -> asyncio.Future[None] | None:
         self.take(tail, body)
-        self._heard_too(self.name, tail, body)
+        if tail in {"signers", "epoch", "revocations"}:
+            self._words[tail] = body
+        return self.heard_too(self.name, tail, body)
 
     def _take(self, tail: str, body: bytes) -> None:
         match tail:

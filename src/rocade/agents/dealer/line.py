@@ -169,7 +169,10 @@ class Line:
         await self._ended.wait()
 
     def _forget_link(self) -> None:
-        self._link = None
+        link, self._link = self._link, None
+        if link is not None and not self._ended.is_set():  # cancelled: nobody is to hear of this connection any more
+            self._ended.set()
+            link.close()
         if self.standing.is_connected:
             self.standing.is_connected, self.standing.since_us = False, self._clock.now_us()
         self._write_taken()
@@ -255,6 +258,8 @@ class Line:
         self._pump()
 
     def closed(self, why: str, reason: int) -> None:
+        if self._ended.is_set():
+            return
         if reason == Reason.SESSION_TAKEN_OVER:
             self._note("dealer.line.taken_over", "another agent of this site took the line")
             self._taken_over()

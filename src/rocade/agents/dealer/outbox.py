@@ -35,6 +35,7 @@ from rocade.wire.exchange import (
     Message,
     Receipt,
     encode,
+    read_decision,
     read_message,
     sha256_of,
 )
@@ -127,19 +128,44 @@ class Outbox:
         self.appended(hub)
         return _sent(made)
 
-    def adopt(self, hub: str, envelope: bytes, payload: bytes, made_us: int) -> bool:
-        """Keep a message that the other agent of this site sealed, to send it if that one cannot; whether it is new here."""
-        message = read_message(payload)
+    # --- for the other agent of a pair ---
+
+    def adopt(self, hub: str, tail: str, envelope: bytes, made_us: int) -> bool:
+        """Keep what the other agent of this site sealed, to send it if that one cannot; whether it is new here."""
+        payload = opened(envelope)
+        if tail == "decision":
+            decision = read_decision(payload)
+            row = (_decision_id(decision), "", 0, "{}", "technical", DECISION_TYPE, _decided(decision))
+        else:
+            message = read_message(payload)
+            address = msgspec.json.encode(message.recipient).decode()
+            row = (
+                message.id, message.stream, message.sequence, address, message.content_class, message.content_type,
+                _asked(message),
+            )  # fmt: skip
         with self._store.write() as write:
             added = write(
-                "INSERT OR IGNORE INTO outbox (hub, id, stream, sequence, address, content_class, content_type, size,"
-                " made_us, asked_sha256, sent_sha256, envelope, at_pair) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,1) RETURNING size",
-                hub, message.id, message.stream, message.sequence, msgspec.json.encode(message.recipient).decode(),
-                message.content_class, message.content_type, len(envelope), made_us, _asked(message), sha256_of(payload),
-                envelope,
+                "INSERT OR IGNORE INTO outbox (hub, tail, id, stream, sequence, address, content_class, content_type,"
+                " asked_sha256, size, made_us, sent_sha256, envelope, at_pair) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,1)"
+                " RETURNING size",
+                hub, tail, *row, len(envelope), made_us, sha256_of(payload), envelope,
             )  # fmt: skip
-        self._waiting_bytes += sum(row[0] for row in added)
+        self._waiting_bytes += sum(one[0] for one in added)
         return bool(added)
+
+    def all_waiting(self) -> list[tuple[str, str, bytes, int]]:
+        """(hub, tail, envelope, made_us) of everything no hub has taken, in order."""
+        rows = self._store.rows("SELECT hub, tail, envelope, made_us FROM outbox WHERE state = 0 ORDER BY number")
+        return [(str(hub), str(tail), bytes(envelope), int(made_us)) for hub, tail, envelope, made_us in rows]
+
+    def taken_elsewhere(self, hub: str, ids: Sequence[str]) -> None:
+        """The other agent saw the hub take these."""
+        rows = [self._store.row("SELECT number FROM outbox WHERE hub = ? AND id = ?", hub, one) for one in ids]
+        self._move([int(row[0]) for row in rows if row], TAKEN, "")
+
+    def ids_of(self, numbers: Sequence[int]) -> list[str]:
+        rows = [self._store.row("SELECT id FROM outbox WHERE number = ?", one) for one in numbers]
+        return [str(row[0]) for row in rows if row]
 
     # --- for the line ---
 
@@ -170,7 +196,7 @@ class Outbox:
             message, id=f"void-{number}-{self._store.epoch}", content_type=VOID_TYPE, body=body
         )
         payload = encode(void)
-        self.adopt(row[0], seal(MESSAGE_TYPE, payload, key), payload, self._store.clock.now_us())
+        self.adopt(row[0], "message", seal(MESSAGE_TYPE, payload, key), self._store.clock.now_us())
 
     def sign_again(self, number: int, key: PrivateKey) -> None:
         """Seal a waiting message with the key of now: the same bytes, so it stays the same message."""
@@ -184,8 +210,7 @@ class Outbox:
     def decide(self, hub: str, decision: Decision, key: PrivateKey) -> Sent:
         """Keep a signed decision about a message that came in. Raises: Refused `dealer.message.conflict`, as `append`."""
         payload, now_us = encode(decision), self._store.clock.now_us()
-        message_id = f"decision:{sha256_of(decision.sender.encode())[:8]}:{decision.message_id}"
-        asked = sha256(f"{decision.outcome}|{decision.code}|{decision.reason}".encode()).hexdigest()
+        message_id, asked = _decision_id(decision), _decided(decision)
         if known := self._known(hub, message_id, asked):
             return known
         self._check_room(len(payload))
@@ -320,12 +345,15 @@ class HubOutbox:
 
     def __init__(self, outbox: Outbox, hub: str, key: Callable[[], PrivateKey]) -> None:
         self._outbox, self._hub, self._key = outbox, hub, key
+        self.taken_too: Callable[[str, list[str]], None] = lambda _hub, _ids: None
+        """Told which messages the hub has taken."""
 
     def waiting(self, after: int, count: int) -> Sequence[Waiting]:
         return self._outbox.waiting(self._hub, after, count)
 
     def taken(self, numbers: Sequence[int]) -> None:
         self._outbox.taken(numbers)
+        self.taken_too(self._hub, self._outbox.ids_of(numbers))
 
     def set_aside(self, number: int, code: str) -> None:
         self._outbox.set_aside(number, code, self._key())
@@ -345,6 +373,14 @@ def _payload(draft: Draft, message_id: str, sender: str, stream: str, sequence: 
         return encode(msgspec.convert(values, Message))
     except msgspec.ValidationError as error:
         raise Refused("dealer.message.invalid", f"this cannot be sent: {str(error)[:200]}") from None
+
+
+def _decision_id(decision: Decision) -> str:
+    return f"decision:{sha256_of(decision.sender.encode())[:8]}:{decision.message_id}"
+
+
+def _decided(decision: Decision) -> str:
+    return sha256(f"{decision.outcome}|{decision.code}|{decision.reason}".encode()).hexdigest()
 
 
 def _asked(message: Message) -> str:
