@@ -30,7 +30,7 @@ def rocade(
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ROCADE_")}
     done = subprocess.run(
         [*PROGRAM, *map(str, arguments)], env={**clean, **(environment or {})}, input=answer, text=True,
-        capture_output=True, check=False, timeout=110,
+        capture_output=True, check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == code, f"rocade {arguments} ended with {done.returncode}: {done.stdout} {done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
