@@ -226,7 +226,7 @@ def _verify_inclusion(proof: InclusionProof, trust: Trust) -> list[str]:
     kind, service = HEADS[proof.what]
     vouched = _stated(proof.signers, trust)
     certified: signers.Signers = {}
-    if proof.chains and isinstance(trust, x509.Certificate):
+    if proof.chains and isinstance(trust, x509.Certificate) and trust.issuer == trust.subject:
         try:
             table = IssuerTable.load(bytes(proof.issuers), trust)
             certified = signers.read_signers([chain.encode() for chain in proof.chains], table, service)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import sqlite3
 import threading
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 from benchmarks.price_lists import press_with
 from tests.agents.dealer.prices.stand import BEGIN_US, DAY_US, LIST, Stand
 
-from rocade.agents.dealer.prices import export_csv, find_list, read_instant, say_price
 from rocade.agents.dealer.prices.references import APART, References
 from rocade.core.errors import Corrupt, Refused, Unavailable
 from rocade.core.prices import WITHDRAWN, Description
@@ -151,7 +149,6 @@ def test_a_circle_of_replacements_offers_nothing(stand: Stand) -> None:
     stand.apply()
     assert (stand.store.successors(LIST, a).refs, stand.store.successors(LIST, a).ends) == ((), "circle")
     assert stand.store.successors(LIST, stand.ref(4)).ends == "unknown"
-    assert "leads back" in say_price(stand.store, LIST, a, NOW)[-1]
 
 
 def test_changes_of_a_number_come_with_the_price_before(stand: Stand) -> None:
@@ -210,9 +207,6 @@ def test_two_lists_do_not_touch_each_other(stand: Stand) -> None:
     ref = other.deltas[0].descriptions.ref[5]
     assert stand.store.price("it-retail", ref, NOW).price_minor == other.prices()[5]
     assert [held.list for held in stand.store.heads()] == [LIST, "it-retail"]
-    if stand.store.has(LIST, ref):
-        with pytest.raises(Refused, match="several"):
-            find_list(stand.store, ref)
     stand.store.drop("it-retail")
     stand.check()
 
@@ -227,58 +221,20 @@ def test_a_clock_that_is_behind_never_gives_yesterdays_price(stand: Stand) -> No
     stand.clock.at_us = 5_000_000  # 1970: the battery of the clock is empty
     assert stand.store.clock_behind_us() == BEGIN_US + DAY_US - 5_000_000
     assert stand.store.price(LIST, stand.ref(0), stand.store.now_us()).price_minor == 4242
-    assert "clock" in say_price(stand.store, LIST, stand.ref(0), stand.store.now_us())[-1]
     stand.clock.at_us = BEGIN_US + 9 * DAY_US
     assert stand.store.clock_behind_us() == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "zone", "expected"),
-    [
-        ("2026-01-01", "UTC", BEGIN_US),
-        ("2026-01-01", "Europe/Paris", BEGIN_US - 3_600_000_000),
-        ("2026-01-01T02:00+02:00", "Europe/Paris", BEGIN_US),
-        ("2026-07-01T02:00", "Europe/Paris", BEGIN_US + 181 * DAY_US),
-        ("now", "UTC", 42),
-        ("2026-03-29T02:30+01:00", "Europe/Paris", 1_774_747_800_000_000),
-    ],
-)
-def test_instants_are_read_as_typed(text: str, zone: str, expected: int) -> None:
-    assert read_instant(text, zone, 42) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "zone", "code"),
-    [
-        ("2026-03-29T02:30", "Europe/Paris", "skipped"),
-        ("2026-10-25T02:30", "Europe/Paris", "twice"),
-        ("29/03/2026", "UTC", "malformed"),
-        ("2026-03-29", "Europe/Atlantis", "malformed"),
-        ("yesterday", "UTC", "malformed"),
-    ],
-)
-def test_instants_that_could_be_two_are_refused(text: str, zone: str, code: str) -> None:
-    with pytest.raises(Refused) as caught:
-        read_instant(text, zone)
-    assert caught.value.code == f"prices.instant.{code}"
-
-
-def test_lines_for_people_and_the_whole_list_as_csv(stand: Stand) -> None:
+def test_every_part_with_its_price_at_an_instant(stand: Stand) -> None:
     stand.apply()
     stand.publish(
         [(2, BEGIN_US + DAY_US, 1665), (3, BEGIN_US + DAY_US, None)], [stand.part(2, superseded_by=stand.ref(5))]
     )
     stand.apply()
-    lines = say_price(stand.store, find_list(stand.store, stand.ref(2)), stand.ref(2), NOW, None, "Europe/Paris")
-    assert lines[0].endswith("16.65 EUR")
-    assert any(stand.ref(5) in line for line in lines)
-    assert "withdrawn" in say_price(stand.store, LIST, stand.ref(3), NOW)[0]
-    rows = list(csv.DictReader(export_csv(stand.store, LIST, NOW)))
-    assert len(rows) == 1500
-    assert (rows[2]["price_minor"], rows[3]["price_minor"], rows[2]["superseded_by"]) == ("1665", "", stand.ref(5))
-    assert list(csv.DictReader(export_csv(stand.store, LIST, BEGIN_US - 5))) == []
-    with pytest.raises(Refused, match="part"):
-        find_list(stand.store, "nothing")
+    rows = list(stand.store.all_prices(LIST, NOW))
+    assert [part.ref for part, _ in rows] == [stand.ref(at) for at in range(1500)]
+    assert (rows[2][1].price_minor, rows[3][1].price_minor, rows[2][0].superseded_by) == (1665, None, stand.ref(5))
+    assert list(stand.store.all_prices(LIST, BEGIN_US - 5)) == []
 
 
 # --- what else can be wrong ---

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from rocade.agents.dealer.prices.model import Applied, Changed, Held, PartCard, Plan, Price, Successors
 from rocade.agents.dealer.prices.price_store import PriceStore
-from rocade.agents.dealer.prices.saying import export_csv, find_list, read_instant, say_amount, say_instant, say_price
 
 __all__ = [
     "Applied",
@@ -19,10 +18,4 @@ __all__ = [
     "Price",
     "PriceStore",
     "Successors",
-    "export_csv",
-    "find_list",
-    "read_instant",
-    "say_amount",
-    "say_instant",
-    "say_price",
 ]
