@@ -82,6 +82,13 @@ class ApiClient:
         _raise_problem(response)
         return response.json() if response.content else None
 
+    def put_body(self, path: str, content: bytes, **parameters: Any) -> Any:
+        """Put these bytes."""
+        with _reachable():
+            response = self._client.put(path, params=_given(parameters), content=content)
+        _raise_problem(response)
+        return response.json()
+
     def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
         """Yield the body as it comes, for exports."""
         with _reachable(), self._client.stream("GET", path, params=_given(parameters)) as response:

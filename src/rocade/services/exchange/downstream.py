@@ -53,11 +53,15 @@ class Trees:
         if missing := wanted - found.keys():
             async with self._database.pool.acquire() as connection:
                 for number, commit in (await ledger.read_commits(connection, list(missing))).items():
-                    leaves = commit.leaves
-                    tree = Tree([leaves[at : at + 32] for at in range(0, len(leaves), 32)])
+                    tree = Tree(leaves_of(commit.leaves))
                     found[number] = commit.signed, tree
                     self.keep(commit, tree)
         return found
+
+
+def leaves_of(joined: bytes) -> list[bytes]:
+    """The leaf hashes of a commit."""
+    return [joined[at : at + 32] for at in range(0, len(joined), 32)]
 
 
 class Downstream:

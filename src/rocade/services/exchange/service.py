@@ -18,7 +18,7 @@ from rocade.core.identifiers import Identity
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
 from rocade.services.exchange import errors, ledger, store
-from rocade.services.exchange.downstream import Trees
+from rocade.services.exchange.downstream import Trees, leaves_of
 from rocade.services.exchange.intake import Context, ExchangeIntake
 from rocade.services.exchange.keyring import PartyKeys, check_time
 from rocade.services.exchange.ledger import Entry
@@ -260,6 +260,30 @@ class Exchange:
             if one.decided is not None and one.decided_commit is not None:
                 answers.append(Answer(party, one.decided_commit, one.decided_index or 0, one.decided))
         return [body for _, body in await self._bundles(answers)]
+
+    async def receipts(self, number: int) -> list[tuple[bytes, int, bytes, list[bytes]]]:
+        """A message's receipts, each with its place, its commit's signed root and leaves.
+
+        Raises: Refused `exchange.message.unknown`.
+        """
+        standing = await self.standing(number)
+        async with self._database.pool.acquire() as connection:
+            found = await ledger.find(connection, [(standing.party, standing.id)])
+            (one,) = (known for rows in found.values() for known in rows if known.number == number)
+            places = [(one.received, one.received_commit, one.received_index)]
+            if one.decided is not None and one.decided_commit is not None:
+                places.append((one.decided, one.decided_commit, one.decided_index or 0))
+            commits = await ledger.read_commits(connection, [commit for _, commit, _ in places])
+        return [
+            (receipt, index, commits[commit].signed, leaves_of(commits[commit].leaves))
+            for receipt, commit, index in places
+            if commit in commits
+        ]
+
+    async def chain(self, key: bytes) -> bytes:
+        """The certificates (PEM) of a key that signed for this hub; empty if it is not known."""
+        async with self._database.pool.acquire() as connection:
+            return await store.read_signer(connection, key) or b""
 
     async def encryption_keys(self, site: str, at_us: int | None = None) -> list[bytes]:
         """The X25519 keys to encrypt for a site: all it can open at this instant, the newest first."""

@@ -26,6 +26,7 @@ from rocade.trust.identity.issuers import to_us
 from rocade.trust.identity.keys import PrivateKey, PublicKey, key_id
 
 RENEW_S = 30.0
+LOOK_S = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -39,6 +40,7 @@ class Signer:
         self._authority = authority
         self._key: PrivateKey
         self._stamp = (0, 0)
+        self._looked_s = clock.monotonic_s()
         self.uri = ""
         self.changed: Callable[[], Awaitable[None]] | None = None
         """Called after a new key was taken into use: parties are to be told of its certificate."""
@@ -54,14 +56,24 @@ class Signer:
 
     @property
     def public_key(self) -> PublicKey:
-        return self._key.public_key()
+        return self._current().public_key()
+
+    def _current(self) -> PrivateKey:
+        """The key as it stands: another process may have renewed it."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._looked_s > LOOK_S:
+            self._looked_s = now_s
+            stamp = stamp_of(self._directory / "certificate.pem")
+            if stamp != self._stamp:
+                self._key, self._stamp = load_key(self._directory), stamp
+        return self._key
 
     def seal(self, payload_type: str, payload: bytes) -> bytes:
-        return envelope.seal(payload_type, payload, self._key)
+        return envelope.seal(payload_type, payload, self._current())
 
     def countersign(self, content: bytes) -> bytes:
         """Another party's envelope with the hub's signature beside: this hub checked the first one and recorded it."""
-        return envelope.countersign(content, self._key)
+        return envelope.countersign(content, self._current())
 
     async def renew(self) -> bool:
         """Make or renew the pair if it is due and this machine can, then load what is there; whether it is new here."""

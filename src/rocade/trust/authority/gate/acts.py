@@ -112,6 +112,7 @@ READ_METRICS = _region("operators", "metrics.read")
 READ_CONSENTS = _region("operators", "consents.overview")
 WATCH_CHAOS = _region("operators", "chaos.watch")
 READ_PRICE_LISTS = _region("operators", "prices.read")
+READ_ROUTES = _region("operators", "exchange.routes")
 READ_LINE_COSTS = _region("operators", "interconnection.costs")
 READ_DEALERS = _region("operators", "dealers.read")
 """The network of dealers as a whole: providers, exceptions, joining, moving over."""
@@ -130,6 +131,11 @@ MOVE_SITES = _region("support", "dealers.move", needs_touch=True)
 READ_INTERCONNECTION = _region("support", "interconnection.read")
 SEARCH_EXCHANGE = _region("support", "exchange.search")
 """Messages by sender, way and outcome; never what they say."""
+READ_TECHNICAL_MESSAGE = _region("support", "exchange.technical")
+READ_CUSTOMER_MESSAGE = _region("support", "exchange.customer", needs_touch=True)
+"""What a message about customers says, with their names."""
+SKIP_STREAM = _region("support", "exchange.skip", needs_touch=True)
+"""Letting a sender's stream go on without messages that can never come."""
 PULL_PLUG = _region("support", "chaos.pull")
 FIND_PERSON = _region("support", "people.find")
 """Names that contain some letters: whom the one at the desk means."""
@@ -142,6 +148,9 @@ ENROL_PARTY = _region("security", "enrolment.party", needs_touch=True)
 """A claim code for anything but a vehicle: whoever may make one of an operator holds every duty."""
 CHANGE_INTERCONNECTION = _region("security", "interconnection.change", needs_touch=True)
 """Which site may reach which service."""
+CHANGE_ROUTES = _region("security", "exchange.reroute", needs_touch=True)
+"""Where messages go: another hub, a system, a service of this one."""
+READ_FISCAL_MESSAGE = _region("security", "exchange.fiscal", needs_touch=True)
 REVOKE = _region("security", "certificates.revoke", needs_touch=True)
 READ_CERTIFICATES = _region("security", "certificates.read")
 READ_CLIENTS = _region("security", "clients.read")
