@@ -137,7 +137,7 @@ class Look:
     def settle(self) -> None:
         """Let a map be drawn: without a graphics card that takes its time."""
         self.page.wait_for_timeout(150)
-        wait(self.page, "!window.rocade?.map || rocade.map.loaded()")
+        wait(self.page, DRAWN)
 
     def foreign(self) -> list[str]:
         own = (self.city.address + "/", f"blob:{self.city.address}/", "data:")
@@ -167,6 +167,9 @@ def serious(page: Page) -> list[str]:
     ]
 
 
+DRAWN = """[...document.querySelectorAll("#map, #place-map, #trip-map")].every((one) => one.offsetParent === null)
+    || (window.rocade?.map ?? window.rocade?.ground)?.loaded()"""
+"""No map is to be seen, or it is."""
 SAID = """(() => { const copy = document.body.cloneNode(true);
     copy.querySelectorAll("code, script, [href^='/why/']").forEach((one) => one.remove()); return copy.textContent; })()"""
 """A page's words without those that are codes on purpose."""
@@ -196,7 +199,7 @@ def check(look: Look, path: str, views: Sequence[tuple[str, tuple[int, int], str
     if page.locator("h1").count() != 1:
         wrong.append("has not one first heading")
     wrong += [said for said in look.complaints if not (is_refused and "status of 40" in said)]
-    if is_refused != page.locator(".problem .button").is_visible():
+    if is_refused != page.locator(".problem h1").is_visible():
         wrong.append(f"refused: {not is_refused}")
     return [f"{look.who or 'nobody'} {look.language} {path}: {one}" for one in wrong]
 
