@@ -193,5 +193,4 @@ def _prices(index: Ints, differences: Ints, previous: Ints) -> Ints:
 
 
 def _refused(what: str) -> Refused:
-    code = f"prices.delta.{what}"
-    return Refused(code, CODES[code])
+    return Refused(f"prices.delta.{what}", CODES[f"prices.delta.{what}"])
