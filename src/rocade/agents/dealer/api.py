@@ -18,7 +18,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi.config import OpenAPIConfig
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from rocade import __version__
 from rocade.agents.dealer.agent import Dealer
@@ -31,8 +31,9 @@ from rocade.wire.exchange import Address
 
 MOST_REFS = 10_000
 LONGEST_WAIT_S = 25.0
+_PART = ("ref", "family", "label", "superseded_by")
 
-type AnyRequest = Request[Any, Any, Any]
+AnyRequest = Request[Any, Any, Any]
 
 
 class SendBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,12 +62,12 @@ class DecisionBody(msgspec.Struct, forbid_unknown_fields=True):
     reason: str = ""
 
 
-def scope(name: str) -> dict[str, str]:
+def scope(name: FromPath[str]) -> dict[str, str]:
     """What a route needs; as `opt` of its handler."""
     return {"scope": name}
 
 
-def _guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def _guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     dealer: Dealer = connection.app.state.dealer
     dealer.tokens.check(connection.headers.get("authorization", ""), handler.opt["scope"])
 
@@ -78,39 +79,44 @@ async def lists(state: State) -> Any:
 
 
 @get("/v1/lists/{name:str}/parts", opt=scope("prices.read"))
-async def search(state: State, name: str, q: str, count: Annotated[int, Parameter(ge=1, le=200)] = 50) -> Any:
+async def search(
+    state: State, name: FromPath[str], q: FromQuery[str], count: Annotated[int, QueryParameter(ge=1, le=200)] = 50
+) -> Any:
     """Parts whose reference or label contains `q`."""
-    return _dealer(state).prices.search(name, q, count)
+    cards = _dealer(state).prices.search(name, q, count)
+    return [dict(zip(_PART, msgspec.to_builtins(card.description), strict=True)) for card in cards]
 
 
 @get("/v1/lists/{name:str}/parts/{ref:str}/price", opt=scope("prices.read"))
-async def price(state: State, name: str, ref: str, at: str = "", known: int | None = None) -> Any:
+async def price(
+    state: State, name: FromPath[str], ref: FromPath[str], at: FromQuery[str] = "", known: FromQuery[int | None] = None
+) -> Any:
     """The price of a part at an instant (default now), as known now or at number `known` of the list."""
     dealer = _dealer(state)
     return dealer.prices.price(name, ref, instant(at, dealer.prices.now_us(name)), known)
 
 
 @post("/v1/lists/{name:str}/prices", opt=scope("prices.read"), status_code=200)
-async def prices(state: State, name: str, data: BatchBody) -> Any:
+async def prices(state: State, name: FromPath[str], data: JSONBody[BatchBody]) -> Any:
     """Many prices at one instant; a reference the list does not hold is answered with null."""
     dealer = _dealer(state)
     return dealer.prices.prices(name, data.refs, instant(data.at, dealer.prices.now_us(name)))
 
 
 @get("/v1/lists/{name:str}/parts/{ref:str}/history", opt=scope("prices.read"))
-async def history(state: State, name: str, ref: str) -> Any:
+async def history(state: State, name: FromPath[str], ref: FromPath[str]) -> Any:
     """Everything that was ever said about a part's price, oldest first."""
-    return _dealer(state).prices.history(name, ref)
+    return _dealer(state).prices.entries(name, ref)
 
 
 @get("/v1/lists/{name:str}/changes/{number:int}", opt=scope("prices.read"))
-async def changes(state: State, name: str, number: int) -> Any:
+async def changes(state: State, name: FromPath[str], number: FromPath[int]) -> Any:
     """What one release changed."""
-    return _dealer(state).prices.changes(name, number)
+    return _dealer(state).prices.changed(name, number)
 
 
 @get("/v1/lists/{name:str}/parts/{ref:str}/proof", opt=scope("prices.read"))
-async def proof(state: State, name: str, ref: str, at: str = "") -> Response[bytes]:
+async def proof(state: State, name: FromPath[str], ref: FromPath[str], at: FromQuery[str] = "") -> Response[bytes]:
     """A file that `rocade verify` accepts or refuses without this agent, the hub or a network."""
     dealer = _dealer(state)
     made = dealer.prices.prove(name, ref, instant(at, dealer.prices.now_us(name)))
@@ -118,7 +124,7 @@ async def proof(state: State, name: str, ref: str, at: str = "") -> Response[byt
 
 
 @post("/v1/messages", opt=scope("messages.send"), status_code=202)
-async def send(state: State, data: SendBody) -> Sent:
+async def send(state: State, data: JSONBody[SendBody]) -> Sent:
     """Sign a message and keep it; it leaves when the line is up. 202 = it is on this disk, and stays until it is taken."""
     dealer = _dealer(state)
     draft = Draft(
@@ -130,15 +136,15 @@ async def send(state: State, data: SendBody) -> Sent:
 
 @get("/v1/messages", opt=scope("messages.read"))
 async def messages(
-    state: State, status: str = "", text: str = "", before: int = 1 << 62,
-    count: Annotated[int, Parameter(ge=1, le=500)] = 100,
+    state: State, status: FromQuery[str] = "", text: FromQuery[str] = "", before: FromQuery[int] = 1 << 62,
+    count: Annotated[int, QueryParameter(ge=1, le=500)] = 100,
 ) -> list[Sent]:  # fmt: skip
     """What was sent, newest first; `status` is waiting, taken, received, accepted, refused or set_aside."""
     return _dealer(state).outbox.find(state=status, text=text, before=before, count=count)
 
 
 @get("/v1/messages/{message:str}", opt=scope("messages.read"))
-async def message(state: State, message: str, hub: str = "") -> dict[str, Any]:
+async def message(state: State, message: FromPath[str], hub: FromQuery[str] = "") -> dict[str, Any]:
     """Where a message stands, with its receipts as documents that prove themselves."""
     dealer = _dealer(state)
     name = dealer.hub(hub).name
@@ -152,8 +158,8 @@ async def message(state: State, message: str, hub: str = "") -> dict[str, Any]:
 
 @get("/v1/inbox", opt=scope("messages.read"))
 async def inbox(
-    state: State, hub: str = "", after: int = 0, count: Annotated[int, Parameter(ge=1, le=500)] = 100,
-    wait_s: Annotated[float, Parameter(ge=0, le=LONGEST_WAIT_S)] = 0,
+    state: State, hub: FromQuery[str] = "", after: FromQuery[int] = 0, count: Annotated[int, QueryParameter(ge=1, le=500)] = 100,
+    wait_s: Annotated[float, QueryParameter(ge=0, le=LONGEST_WAIT_S)] = 0,
 ) -> list[Arrived]:  # fmt: skip
     """What came in after a cursor, oldest first; with `wait_s` the answer waits for something to come."""
     dealer = _dealer(state)
@@ -166,7 +172,7 @@ async def inbox(
 
 
 @get("/v1/inbox/{cursor:int}", opt=scope("messages.read"))
-async def arrived(state: State, cursor: int, hub: str = "") -> Response[bytes]:
+async def arrived(state: State, cursor: FromPath[int], hub: FromQuery[str] = "") -> Response[bytes]:
     """One message that came in: the envelope its sender signed, whole."""
     dealer = _dealer(state)
     envelope = dealer.inbox.envelope(dealer.hub(hub).name, cursor)
@@ -176,7 +182,7 @@ async def arrived(state: State, cursor: int, hub: str = "") -> Response[bytes]:
 
 
 @post("/v1/inbox/{cursor:int}/decision", opt=scope("messages.send"), status_code=202)
-async def decide(state: State, cursor: int, data: DecisionBody, hub: str = "") -> Sent:
+async def decide(state: State, cursor: FromPath[int], data: JSONBody[DecisionBody], hub: FromQuery[str] = "") -> Sent:
     """Sign what is decided about a message that came in; it leaves like any message."""
     return _dealer(state).decide(hub, cursor, data.outcome, data.code, data.reason)
 

@@ -88,6 +88,26 @@ class Prices:
                 newest[entry.valid_from_us] = entry.valid_from_us, price, change.currency, change.seq
         return [newest[at_us] for at_us in sorted(newest)]
 
+    def entries(self, name: str, ref: str) -> list[dict[str, Any]]:
+        """Every entry there ever was for a part's price, in the order of the releases that gave them."""
+        return [
+            _entry(entry.valid_from_us, entry.price_minor, change)
+            for change in self.history(name, ref)
+            for entry in change.entries
+        ]
+
+    def changed(self, name: str, number: int) -> list[dict[str, Any]]:
+        """What one release did to prices, as rows."""
+        return [
+            {
+                "ref": one.ref,
+                "before_minor": one.before_minor,
+                **_entry(entry.valid_from_us, entry.price_minor, one.change),
+            }
+            for one in self.changes(name, number)
+            for entry in one.change.entries
+        ]
+
     def changes(self, name: str, number: int, limit: int | None = None) -> list[Changed]:
         store, list_id = self._find(name)
         return store.changes(list_id, number, limit)
@@ -131,6 +151,11 @@ class Prices:
         if len(holders) > 1:
             raise Refused("dealer.list.which", "several hubs have a list of this name; write hub/list")
         return holders[0], plain
+
+
+def _entry(valid_from_us: int, price_minor: int, change: Change) -> dict[str, Any]:
+    price = None if price_minor == WITHDRAWN else price_minor
+    return {"number": change.seq, "valid_from_us": valid_from_us, "price_minor": price, "currency": change.currency}
 
 
 def _held(hub: str, one: Held) -> dict[str, Any]:

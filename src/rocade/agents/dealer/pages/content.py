@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar import Response, get, post
 from litestar.datastructures import State
+from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
 from rocade.agents.dealer.doctor import examine
@@ -27,7 +28,9 @@ async def show_state(request: AnyRequest, state: State) -> Response[str]:
 
 
 @get("/prices")
-async def show_prices(request: AnyRequest, state: State, q: str = "", list: str = "", at: str = "") -> Response[str]:
+async def show_prices(
+    request: AnyRequest, state: State, q: FromQuery[str] = "", list: FromQuery[str] = "", at: FromQuery[str] = ""
+) -> Response[str]:
     """Search by reference or label; with a date, the prices of that instant."""
     dealer, person = dealer_of(state), person_of(request)
     names = dealer.prices.names()
@@ -43,7 +46,9 @@ async def show_prices(request: AnyRequest, state: State, q: str = "", list: str 
 
 
 @get("/parts")
-async def show_part(request: AnyRequest, state: State, list: str, ref: str, at: str = "") -> Response[str]:
+async def show_part(
+    request: AnyRequest, state: State, list: FromQuery[str], ref: FromQuery[str], at: FromQuery[str] = ""
+) -> Response[str]:
     """One part: its price now and at a date, its curve, where it comes from."""
     dealer, person = dealer_of(state), person_of(request)
     now_us = dealer.prices.now_us(list)
@@ -59,7 +64,9 @@ async def show_part(request: AnyRequest, state: State, list: str, ref: str, at: 
 
 
 @get("/proofs")
-async def show_proof(request: AnyRequest, state: State, list: str, ref: str, at: str = "") -> Response[bytes]:
+async def show_proof(
+    request: AnyRequest, state: State, list: FromQuery[str], ref: FromQuery[str], at: FromQuery[str] = ""
+) -> Response[bytes]:
     """The proof of a price as a file."""
     dealer = dealer_of(state)
     person_of(request)
@@ -69,7 +76,9 @@ async def show_proof(request: AnyRequest, state: State, list: str, ref: str, at:
 
 
 @get("/changes")
-async def show_changes(request: AnyRequest, state: State, list: str = "", number: int = 0) -> Response[str]:
+async def show_changes(
+    request: AnyRequest, state: State, list: FromQuery[str] = "", number: FromQuery[int] = 0
+) -> Response[str]:
     """What a release changed: the newest of each list, or the one asked for."""
     dealer, person = dealer_of(state), person_of(request)
     names = dealer.prices.names()
@@ -90,7 +99,11 @@ async def show_changes(request: AnyRequest, state: State, list: str = "", number
 
 @get("/messages")
 async def show_messages(
-    request: AnyRequest, state: State, status: str = "", q: str = "", before: int = 1 << 62
+    request: AnyRequest,
+    state: State,
+    status: FromQuery[str] = "",
+    q: FromQuery[str] = "",
+    before: FromQuery[int] = 1 << 62,
 ) -> Response[str]:
     dealer, person = dealer_of(state), person_of(request)
     found = dealer.outbox.find(state=status, text=q, before=before, count=50)
@@ -105,14 +118,16 @@ async def show_messages(
 
 
 @get("/messages/{hub:str}/{message:str}")
-async def show_message(request: AnyRequest, state: State, hub: str, message: str) -> Response[str]:
+async def show_message(request: AnyRequest, state: State, hub: FromPath[str], message: FromPath[str]) -> Response[str]:
     dealer, person = dealer_of(state), person_of(request)
     sent = dealer.outbox.get(hub, message)
     return render(request, "message", person=person, sent=sent, receipts=dealer.outbox.receipts(hub, message))
 
 
 @get("/messages/{hub:str}/{message:str}/receipts/{kind:str}")
-async def show_receipt(request: AnyRequest, state: State, hub: str, message: str, kind: str) -> Response[bytes]:
+async def show_receipt(
+    request: AnyRequest, state: State, hub: FromPath[str], message: FromPath[str], kind: FromPath[str]
+) -> Response[bytes]:
     """A receipt as the file that proves it."""
     person_of(request)
     for found, _, proof in dealer_of(state).outbox.receipts(hub, message):

@@ -36,7 +36,7 @@ LINKS = (
     ("versions", "/versions"),
 )
 
-type AnyRequest = Request[Any, Any, Any]
+AnyRequest = Request[Any, Any, Any]
 
 
 @cache

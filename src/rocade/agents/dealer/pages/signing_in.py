@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Response, get, post
 from litestar.datastructures import Cookie, State
-from litestar.enums import RequestEncodingType
-from litestar.params import Body
+from litestar.params import FromPath, FromQuery, JSONBody, URLEncodedBody
 from litestar.response import Redirect
 
 from rocade.agents.dealer.lan_identity import LanIdentity
@@ -16,7 +15,7 @@ from rocade.agents.dealer.pages.frame import SESSION, AnyRequest, dealer_of, per
 from rocade.core import languages
 from rocade.core.errors import Refused
 
-type Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
+Form = URLEncodedBody[dict[str, str]]
 
 
 class Answer(msgspec.Struct):
@@ -29,7 +28,7 @@ async def show(request: AnyRequest, state: State) -> Response[str]:
 
 
 @get("/signin/link/{code:str}")
-async def show_link(request: AnyRequest, code: str) -> Response[str]:
+async def show_link(request: AnyRequest, code: FromPath[str]) -> Response[str]:
     """A button, so that nobody who merely looks at the address uses the link up."""
     return render(request, "signin", code=code, has_passkeys=False)
 
@@ -49,7 +48,7 @@ async def sign_out(request: AnyRequest, state: State) -> Redirect:
 
 
 @get("/language")
-async def choose_language(to: str, back: str = "/") -> Redirect:
+async def choose_language(to: FromQuery[str], back: FromQuery[str] = "/") -> Redirect:
     path = back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/"
     code = to if to in languages.CODES else "en"
     cookie = Cookie(
@@ -69,7 +68,7 @@ async def register_options(request: AnyRequest, state: State) -> dict[str, Any]:
 
 
 @post("/passkey", status_code=204)
-async def register(request: AnyRequest, state: State, data: Answer) -> None:
+async def register(request: AnyRequest, state: State, data: JSONBody[Answer]) -> None:
     dealer_of(state).staff.register_passkey(site_of(state), origin_of(state), person_of(request), data.credential)
 
 
@@ -79,7 +78,7 @@ async def sign_in_options(state: State) -> dict[str, Any]:
 
 
 @post("/signin/passkey", status_code=204)
-async def sign_in(state: State, data: Answer) -> Response[None]:
+async def sign_in(state: State, data: JSONBody[Answer]) -> Response[None]:
     secret = dealer_of(state).staff.sign_in(site_of(state), origin_of(state), data.credential)
     return Response(None, status_code=204, cookies=[session_cookie(secret)])
 
