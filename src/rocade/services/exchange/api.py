@@ -81,7 +81,7 @@ async def search_messages(
     target: FromQuery[str] = "",
     stream: FromQuery[str] = "",
     code: FromQuery[str] = "",
-    state: FromQuery[str] = "",
+    message_state: FromQuery[str] = "",
     content_class: FromQuery[str] = "",
     refused: FromQuery[bool] = False,
     since_us: Number = 0,
@@ -90,14 +90,14 @@ async def search_messages(
     limit: Limit = 50,
 ) -> MessagesView:
     """`code` finds a code or a whole family; `refused` those that were refused or are in conflict."""
-    if (state and state not in STATES) or (content_class and content_class not in CLASSES):
+    if (message_state and message_state not in STATES) or (content_class and content_class not in CLASSES):
         raise Refused("exchange.search", f"states are {', '.join(STATES)}; classes are {', '.join(CLASSES)}")
     texts = {"party": party, "id": id, "brand": brand, "country": country, "service": service, "site": site,
              "target": target, "stream": stream, "code": code}  # fmt: skip
     if any("\x00" in text for text in texts.values()):
         raise Refused("exchange.search", "a text may not hold a zero character")
     wanted = Wanted(
-        **texts, state=state, content_class=content_class, refused=refused, since_us=since_us, until_us=until_us
+        **texts, state=message_state, content_class=content_class, refused=refused, since_us=since_us, until_us=until_us
     )
     items = await exchange.search(wanted, _cursor(cursor), limit)
     return MessagesView(items, str(items[-1].number) if len(items) == limit else None)
