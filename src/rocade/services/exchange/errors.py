@@ -126,6 +126,10 @@ def stale_rules(version: int) -> Refused:
     )  # fmt: skip
 
 
+def hub_size(most: int) -> Refused:
+    return Refused("exchange.hub.size", f"wrapped for another hub it would have more than {most} bytes; send it in parts")
+
+
 def not_recipient() -> Refused:
     return Refused("exchange.decision.foreign", "only its recipient decides about a message", reason=_NOT_AUTHORIZED)
 

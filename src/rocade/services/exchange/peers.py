@@ -22,7 +22,7 @@ import msgspec
 from rocade.core.errors import Misconfigured, Refused, RocadeError, Unavailable
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
-from rocade.services.exchange import ledger
+from rocade.services.exchange import errors, ledger
 from rocade.services.exchange.ledger import Entry
 from rocade.services.exchange.model import MESSAGE_ENTRY, SIGNER, Judgement
 from rocade.services.exchange.reading import message_of, read_for_ever
@@ -118,10 +118,9 @@ class Peer:
         return sequence
 
     async def _refuse(self, entry: Entry) -> None:
-        reason = f"wrapped for another hub it would have more than {BODY_LIMIT_BYTES} bytes"
-        await self._exchange.judge([
-            Judgement(entry.sender, entry.id, entry.sha, self.reader, "refused", "exchange.hub.size", reason)
-        ])  # fmt: skip
+        why = errors.hub_size(BODY_LIMIT_BYTES)
+        judgement = Judgement(entry.sender, entry.id, entry.sha, self.reader, "refused", why.code, why.message)
+        await self._exchange.judge([judgement])
 
     async def _connected(self) -> None:
         if self._wire is not None:
