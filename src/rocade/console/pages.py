@@ -152,15 +152,16 @@ def _words_of(texts: Mapping[str, str], section: str, keys: Iterable[str], prefi
 
 def _navigation(request: AnyRequest, viewer: Viewer) -> dict[str, Any]:
     has = {route.path for route in request.app.routes}
+    is_somebody = not viewer.name and bool(secret_of(request.scope))  # whom no route asked for yet
 
     def open_to_him(links: tuple[Link, ...]) -> list[tuple[str, str]]:
         return [(key, address) for key, address, act in links if address in has and may(request, act)]
 
     return {
-        "home": HOME[viewer.role],
+        "home": HOME["owner" if is_somebody else viewer.role],
         "links": open_to_him(LINKS),
         "more": open_to_him(MORE),
-        "signin": "/signin" in has and not viewer.name and not secret_of(request.scope),
+        "signin": "/signin" in has and not viewer.name and not is_somebody,
     }
 
 

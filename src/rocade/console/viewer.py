@@ -35,22 +35,23 @@ NOBODY = Viewer()
 
 
 def viewer_of(request: AnyRequest) -> Viewer:
-    """The viewer of this request; NOBODY where nobody is proven."""
-    permit = cast("dict[str, Permit]", request.scope).get("rocade.permit")
-    if permit is None or permit.principal.kind == "nobody":
+    """The viewer of this request, of one that was refused too; NOBODY where nobody is proven."""
+    permit, session = _permit(request), signed_in(request)
+    principal = permit.principal if permit else session.acting("") if session else None
+    if principal is None or principal.kind == "nobody":
         return NOBODY
-    session = signed_in(request)
-    name = session.person.name if session else permit.principal.recipient
-    return Viewer(name, permit.principal.is_person, permit.principal.duties)
+    return Viewer(session.person.name if session else principal.recipient, principal.is_person, principal.duties)
 
 
 def may(request: AnyRequest, act: Act, ref: int | None = None) -> bool:
     """Whether to offer this: what the gate would allow him, if need be after a touch of his passkey."""
-    permit = cast("dict[str, Permit]", request.scope).get("rocade.permit")
-    if permit is None or permit.principal.kind == "nobody":
+    permit, session = _permit(request), signed_in(request)
+    principal = session.acting(act.name) if session else permit.principal if permit else None
+    if principal is None or principal.kind == "nobody":
         return False
-    access = cast("Access", request.app.state.access)
-    session = signed_in(request)
-    principal = session.acting(act.name) if session else permit.principal
-    purpose = permit.purpose or ("operation" if principal.duties else "own")
-    return access.would_allow(principal, act, ref, purpose)
+    purpose = (permit.purpose if permit else "") or ("operation" if principal.duties else "own")
+    return cast("Access", request.app.state.access).would_allow(principal, act, ref, purpose)
+
+
+def _permit(request: AnyRequest) -> Permit | None:
+    return cast("dict[str, Permit]", request.scope).get("rocade.permit")
