@@ -90,16 +90,13 @@ async def run(database: Database, history: History, url: str, store_url: str, ki
             sys.executable, str(SCRIPT), url, store_url, str(chance.getrandbits(32)), place
         )
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(200):
                 while process.returncode is None:
-                    await load.send_some()
-                    await asyncio.sleep(0.03)
-                    if (
-                        place == "nowhere"
-                        and len(load.acknowledged)
-                        and (await log.lag("telemetry", STREAM)).records == 0
-                    ):
+                    if place != "nowhere":
+                        await load.send_some()
+                    elif (await log.lag("telemetry", STREAM)).records == 0:
                         break
+                    await asyncio.sleep(0.03)
         finally:
             if process.returncode is None:
                 process.kill()

@@ -391,7 +391,8 @@ def test_an_envelope_signed_against_the_rules_is_refused(parties: Parties, chang
 @pytest.mark.parametrize("name", ["ItemID", "Created", "Expires"])
 def test_a_change_after_signing_is_refused(parties: Parties, name: str) -> None:
     root = etree.fromstring(parties.envelope())
-    find(root, name).text = (find(root, name).text or "")[:-2] + "1Z"
+    told = find(root, name).text or ""
+    find(root, name).text = told[:-2] + ("2Z" if told[-2:] == "1Z" else "1Z")
     assert code_of(parties, etree.tostring(root)) == "soap.digest"
 
 
