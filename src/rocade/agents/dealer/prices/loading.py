@@ -12,8 +12,8 @@ _PARTS = 32_768
 
 def load(tables: Tables, row: ListRow) -> State:
     """The state of a list. Raises: Corrupt `prices.store.damaged`."""
-    kept = tables.kept(row.number)
-    state = State.thaw(kept[1]) if kept and kept[0] <= row.seq else None
+    kept_seq = tables.kept_seq(row.number)
+    state = State.thaw(kept_seq, tables.kept(row.number)) if 0 < kept_seq <= row.seq else None
     return _advance(tables, row, state or State())
 
 

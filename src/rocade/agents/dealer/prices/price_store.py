@@ -10,6 +10,7 @@ Refuses: Refused `prices.list.unknown`, `prices.part.unknown`, `prices.part.unpr
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ from rocade.trust.identity.keys import PublicKey
 from rocade.wire.prices import Head, open_key, read_letter
 
 _log = logging.getLogger(__name__)
+KEEP_EVERY = 16
+"""Numbers after which what memory holds is written down, so that a start has few rows to read."""
 
 
 class Keyring(Protocol):
@@ -150,6 +153,9 @@ class PriceStore:
                 self._keep_conflict(head, envelope)
             raise
         self._live[head.list_id] = _Live(row, head, Reading(self._reader, row, head, state))
+        if head.seq - self._tables.kept_seq(number) >= KEEP_EVERY or not plan.from_seq:
+            with contextlib.suppress(Unavailable):  # the list is on disk; only the next start would be slower
+                self.keep(head.list_id)
 
     def _plan(self, head: Head, from_seq: int, keys: Keys, bad: set[str]) -> Plan:
         """Raises: Unavailable `prices.epoch.missing`, Refused `prices.head.gap`."""
@@ -178,7 +184,7 @@ class PriceStore:
         return [Held(one.row.name, one.row.seq, one.head, one.row.envelope, one.row.applied_us) for one in lists]
 
     def keep(self, list_id: str | None = None) -> None:
-        """Write down what memory holds, so that the next start is quick; call it now and then, and before the end."""
+        """Write down what memory holds, so that the next start is quick; `apply` does it now and then."""
         with self._writing:
             for name in [list_id] if list_id else list(self._live):
                 live = self._of(name)

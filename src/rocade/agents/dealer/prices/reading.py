@@ -92,13 +92,16 @@ class Reading:
     def changes(self, seq: int, limit: int | None) -> list[Changed]:
         """What a release did. Cost: reads all rows of the list once."""
         self._known(seq)
-        releases = self._tables.releases(self._row.number)
-        effective_us = next(release.effective_us for release in releases if release.seq == seq)
-        touched = self._tables.touched(self._row.number, seq, limit)
-        found = []
-        for index in touched:
-            change = next(change for change in self._changes(index) if change.seq == seq)
-            before = self._tables.entry_at(self._base + index, effective_us, seq - 1)
+        described = self._tables.descriptions_with(self._row.number, seq)
+        priced: dict[int, list[Entry]] = {}
+        for index, valid_from, minor in self._tables.prices_of(self._row.number, seq):
+            priced.setdefault(index, []).append(Entry(valid_from, minor))
+        found, currency = [], self.state.currency[seq]
+        for index in sorted({*described, *priced})[:limit]:
+            entries = tuple(priced.get(index, ()))
+            change = Change(seq, currency, entries, described.get(index))
+            at_us = entries[0].valid_from_us if entries else _LATEST_US
+            before = self._tables.entry_at(self._base + index, at_us, seq - 1)
             minor = None if before is None or before[2] == WITHDRAWN else before[2]
             found.append(Changed(self.state.refs[index], change, minor))
         return found

@@ -1,14 +1,14 @@
 """A list in memory: references, newest entry of each part, and the tree over all leaves; 40 MB for 500,000 parts.
 
 A state is never changed once it is shown to readers: `advance` works on a copy, and the store puts it in place when the
-transaction that wrote the same rows is on disk. `freeze` and `thaw` turn what a start needs into one byte string.
+transaction that wrote the same rows is on disk. `freeze` and `thaw` turn what a start needs into byte strings.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
-import msgspec
 import numpy as np
 
 from rocade.agents.dealer.prices.references import APART, References
@@ -17,15 +17,6 @@ from rocade.core.prices import WITHDRAWN
 from rocade.wire.prices import HASH_BYTES, Delta, Descriptions, Entries, Ints, Tree, changed_leaves
 
 _NEVER = (1 << 63) - 1
-
-
-class _Frozen(msgspec.Struct, array_like=True):
-    seq: int
-    refs: bytes
-    leaves: bytes
-    valid_from_us: bytes
-    newest_seq: bytes
-    price_minor: bytes
 
 
 class State:
@@ -93,27 +84,23 @@ class State:
         """What prices of the next delta are differences to."""
         return self.newest_price
 
-    def freeze(self) -> bytes:
-        """What a start needs, with its own checksum."""
-        columns = (self.newest_from, self.newest_number, self.newest_price)
-        frozen = _Frozen(
-            self.seq, self.refs.packed(), self.tree.leaves.tobytes(), *(column.tobytes() for column in columns)
-        )
-        body = msgspec.msgpack.encode(frozen)
-        return sha256(body).digest() + body
+    def freeze(self) -> Iterator[bytes]:
+        """What a start needs: each column with its checksum, one at a time."""
+        yield _checked(self.refs.packed())
+        for column in (self.tree.leaves, self.newest_from, self.newest_number, self.newest_price):
+            yield _checked(column.tobytes())
 
     @classmethod
-    def thaw(cls, content: bytes) -> State | None:
-        """None if these bytes are not what `freeze` wrote."""
-        body = memoryview(content)[HASH_BYTES:]
-        if sha256(body).digest() != content[:HASH_BYTES]:
+    def thaw(cls, seq: int, columns: Sequence[bytes]) -> State | None:
+        """None if these bytes are not what `freeze` gave."""
+        bodies = [memoryview(column)[HASH_BYTES:] for column in columns]
+        is_whole = all(column == _checked(body) for column, body in zip(columns, bodies, strict=True))
+        if len(columns) != 5 or not is_whole:
             return None
-        frozen = msgspec.msgpack.decode(body, type=_Frozen)
         state = cls()
-        state.seq, state.refs = frozen.seq, References(frozen.refs)
-        state.tree = Tree(np.frombuffer(frozen.leaves, np.uint8).reshape(-1, HASH_BYTES))
-        columns = (frozen.valid_from_us, frozen.newest_seq, frozen.price_minor)
-        state._set(*(np.frombuffer(column, np.int64).copy() for column in columns))
+        state.seq, state.refs = seq, References(bytes(bodies[0]))
+        state.tree = Tree(np.frombuffer(bodies[1], np.uint8).reshape(-1, HASH_BYTES))
+        state._set(*(np.frombuffer(body, np.int64).copy() for body in bodies[2:]))
         return state
 
     def _set(self, valid_from: Ints, number: Ints, price: Ints) -> None:
@@ -165,6 +152,10 @@ class State:
         wins = (old_seq == 0) | (valid_from > old_from) | ((valid_from == old_from) & (seq > old_seq))
         at = index[wins]
         self.newest_from[at], self.newest_number[at], self.newest_price[at] = valid_from[wins], seq[wins], price[wins]
+
+
+def _checked(body: bytes | memoryview) -> bytes:
+    return sha256(body).digest() + body
 
 
 def _chosen(described: Descriptions, rows: Ints) -> Descriptions:

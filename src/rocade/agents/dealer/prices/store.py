@@ -37,7 +37,8 @@ CREATE TABLE IF NOT EXISTS words (list INTEGER, block INTEGER, body BLOB NOT NUL
 CREATE TABLE IF NOT EXISTS described (slot INTEGER, seq INTEGER, text TEXT NOT NULL, PRIMARY KEY (slot, seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS entry (slot INTEGER, valid_from INTEGER, seq INTEGER, price INTEGER NOT NULL,
     PRIMARY KEY (slot, valid_from, seq)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS kept (list INTEGER PRIMARY KEY, seq INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS kept (list INTEGER, place INTEGER, seq INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (list, place));
 CREATE TABLE IF NOT EXISTS epoch (name TEXT, epoch INTEGER, key BLOB NOT NULL, PRIMARY KEY (name, epoch)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS signer (statement BLOB PRIMARY KEY) WITHOUT ROWID;
 """
@@ -55,6 +56,9 @@ class _Words(msgspec.Struct, array_like=True):
     family: list[str] = []
     label: list[str] = []
     superseded_by: list[str] = []
+
+    def at(self, place: int) -> Description:
+        return Description(self.ref[place], self.family[place], self.label[place], self.superseded_by[place])
 
 
 class ListRow(msgspec.Struct, frozen=True):
@@ -197,7 +201,7 @@ class Tables:
         """(seq, description) of a part, in order."""
         with failing():
             words, place = self._words(number, index // BLOCK), index % BLOCK
-            first = Description(words.ref[place], words.family[place], words.label[place], words.superseded_by[place])
+            first = words.at(place)
             later = self.db.execute(
                 "SELECT seq, text FROM described WHERE slot = ? ORDER BY seq", ((number << 32) + index,)
             ).fetchall()
@@ -235,16 +239,27 @@ class Tables:
         after = tuple(release for release in releases if release.seq > from_seq)
         return Delta(row.name, from_seq, row.seq, after, Descriptions.of(parts), Entries(*table.T.copy()))
 
-    def touched(self, number: int, seq: int, limit: int | None) -> list[int]:
-        """Indices of the parts that a release did something to, lowest first."""
-        span = (number << 32, (number + 1) << 32, seq)
+    def prices_of(self, number: int, seq: int) -> list[tuple[int, int, int]]:
+        """(index, valid_from, price) of the entries that came with a number."""
+        with failing():
+            return self.db.execute(
+                "SELECT slot & 4294967295, valid_from, price FROM entry WHERE slot >= ? AND slot < ? AND seq = ?",
+                (number << 32, (number + 1) << 32, seq),
+            ).fetchall()
+
+    def descriptions_with(self, number: int, seq: int) -> dict[int, Description]:
+        """The descriptions that came with a number, by index."""
         with failing():
             rows = self.db.execute(
-                "SELECT DISTINCT slot & 4294967295 FROM entry WHERE slot >= ? AND slot < ? AND seq = ? UNION"
-                " SELECT slot & 4294967295 FROM described WHERE slot >= ? AND slot < ? AND seq = ? ORDER BY 1 LIMIT ?",
-                (*span, *span, -1 if limit is None else limit),
+                "SELECT slot & 4294967295, text FROM described WHERE slot >= ? AND slot < ? AND seq = ?",
+                (number << 32, (number + 1) << 32, seq),
             )
-            return [index for (index,) in rows]
+            found = {index: Description(*text.split(SEPARATOR)) for index, text in rows}
+            for block, body in self.db.execute("SELECT block, body FROM words WHERE list = ?", (number,)):
+                words = self._open(body)
+                for at in [at for at, since in enumerate(words.seq) if since == seq] if seq in words.seq else ():
+                    found[block * BLOCK + at] = words.at(at)
+        return found
 
     def words(self, number: int) -> Iterator[tuple[int, list[str], list[str], list[str], list[str]]]:
         """First index, references, families, labels and replacements of each block, as first described."""
@@ -265,21 +280,20 @@ class Tables:
 
     # --- columns kept for the next start, keys ---
 
-    def put_kept(self, number: int, seq: int, body: bytes) -> None:
-        self.db.execute("INSERT OR REPLACE INTO kept VALUES (?,?,?)", (number, seq, body))
+    def put_kept(self, number: int, seq: int, columns: Iterable[bytes]) -> None:
+        for place, body in enumerate(columns):
+            self.db.execute("INSERT OR REPLACE INTO kept VALUES (?,?,?,?)", (number, place, seq, body))
 
-    def kept(self, number: int) -> tuple[int, bytes] | None:
+    def kept(self, number: int) -> list[bytes]:
         with failing():
-            found: tuple[int, bytes] | None = self.db.execute(
-                "SELECT seq, body FROM kept WHERE list = ?", (number,)
-            ).fetchone()
-        return found
+            rows = self.db.execute("SELECT body FROM kept WHERE list = ? ORDER BY place", (number,))
+            return [body for (body,) in rows]
 
     def kept_seq(self, number: int) -> int:
         """The number that the kept columns are of; 0 if there are none."""
         with failing():
-            found = self.db.execute("SELECT seq FROM kept WHERE list = ?", (number,)).fetchone()
-        return int(found[0]) if found else 0
+            found = self.db.execute("SELECT min(seq) FROM kept WHERE list = ?", (number,)).fetchone()
+        return found[0] or 0
 
     def put_epoch(self, name: str, epoch: int, key: bytes) -> None:
         self.db.execute("INSERT OR REPLACE INTO epoch VALUES (?,?,?)", (name, epoch, key))
