@@ -37,7 +37,7 @@ NOBODY = Viewer()
 def viewer_of(request: AnyRequest) -> Viewer:
     """The viewer of this request, of one that was refused too; NOBODY where nobody is proven."""
     permit, session = _permit(request), signed_in(request)
-    principal = permit.principal if permit else session.acting("") if session else None
+    principal = permit.principal if permit else session.principal if session else None
     if principal is None or principal.kind == "nobody":
         return NOBODY
     return Viewer(session.person.name if session else principal.recipient, principal.is_person, principal.duties)
