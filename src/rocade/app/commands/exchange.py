@@ -12,7 +12,6 @@ import click
 from rocade.app.client import ApiClient
 from rocade.app.commands import Load, config_option, example
 from rocade.app.commands.tables import Table
-from rocade.services.exchange.model import STATES
 from rocade.wire.exchange import CLASSES
 
 
@@ -29,7 +28,12 @@ def exchange() -> None:
 @click.option("--service", default="")
 @click.option("--site", default="", help="The point of sale it is addressed to.")
 @click.option("--target", default="", help="Where it went: local/NAME, partner/ID, hub/hub-REGION, dealer/SITE.")
-@click.option("--state", "message_state", type=click.Choice(STATES), default=None)
+@click.option(
+    "--state",
+    "message_state",
+    type=click.Choice(("waiting", "received", "accepted", "refused", "conflict")),
+    default=None,
+)
 @click.option("--class", "content_class", type=click.Choice(CLASSES), default=None)
 @click.option("--code", default="", help="Code of a refusal, or the family it belongs to.")
 @click.option("--refused", is_flag=True, help="Only refused ones and conflicts.")
