@@ -27,6 +27,7 @@ from rocade.agents.dealer.offers import Offers
 from rocade.agents.dealer.outbox import Draft, Outbox, Sent
 from rocade.agents.dealer.pair import Frame, Pair
 from rocade.agents.dealer.pricing import OpenStore, Prices, open_store
+from rocade.agents.dealer.relay import Relay
 from rocade.agents.dealer.settings import Settings
 from rocade.agents.dealer.staff import Staff
 from rocade.agents.dealer.store import FILE, Store
@@ -104,6 +105,14 @@ class Dealer:
             )
             for hub in settings.hubs
         }  # fmt: skip
+        self.relays = {
+            hub.name: Relay(
+                [one for one in settings.entrances if one.hub == hub.name],
+                [one for one in settings.offers if one.hub == hub.name],
+            )
+            for hub in settings.hubs
+            if hub.relay_port
+        }
         self.pair = self._make_pair()
         self.prices = Prices({name: hub.prices for name, hub in self.hubs.items()})
         self.ports: dict[str, int] = {}
@@ -123,9 +132,11 @@ class Dealer:
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                for hub in self.hubs.values():
+                for name, hub in self.hubs.items():
                     hub.line.want(up=self.pair is None)
                     tasks.create_task(hub.run())
+                    if name in self.relays:
+                        tasks.create_task(hub.carry(self.relays[name]))
                 if self.pair:
                     tasks.create_task(self.pair.run())
                 for listener in listeners(self):

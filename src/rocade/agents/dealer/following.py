@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import msgspec
 
 from rocade.agents.dealer.believing import opened
+from rocade.agents.dealer.memory import give_back
 from rocade.agents.link import Backoff
 from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.ports import Clock, Random
@@ -158,9 +159,7 @@ class Following:
         """Raises: Unavailable (again later)."""
         answer: dict[str, object] = {"list": name, "seq": seq, "state": "applied", "state_root": "", "code": ""}
         try:
-            root = await asyncio.get_running_loop().run_in_executor(
-                self._applying, self._lists.apply, head, self._blobs.fetch
-            )
+            root = await asyncio.get_running_loop().run_in_executor(self._applying, self._apply_now, head)
             answer["state_root"] = root if isinstance(root, str) else getattr(root, "state_root", "")
         except Unavailable:
             raise
@@ -169,6 +168,12 @@ class Following:
             self._trouble(error.code, f"{name} {seq}: {error.message}")
             answer |= {"state": "refused", "code": error.code}
         self._said(answer | {"at_us": self._clock.now_us()})
+
+    def _apply_now(self, head: bytes) -> Any:
+        try:
+            return self._lists.apply(head, self._blobs.fetch)
+        finally:
+            give_back()
 
 
 def read_head(envelope: bytes) -> _Head:

@@ -30,6 +30,7 @@ from rocade.agents.dealer.inbox import Inbox
 from rocade.agents.dealer.keyring import Keyring
 from rocade.agents.dealer.line import Line
 from rocade.agents.dealer.outbox import Draft, Outbox, Sent
+from rocade.agents.dealer.relay import Relay
 from rocade.agents.dealer.store import Store
 from rocade.agents.link import Backoff
 from rocade.agents.renewal import Renewal
@@ -110,6 +111,14 @@ class Hub:
         )  # fmt: skip
         server = est_client.Server(hub.host, hub.est_port, clock)
         self.renewal = Renewal(self.directory, server, self._renewed, clock, random)
+
+    async def carry(self, relay: Relay) -> None:
+        """Keep the line that carries services between sites, until cancelled."""
+        await relay.start()
+        try:
+            await relay.run(self._context, self.settings.host, self.settings.relay_port, self._check_server)
+        finally:
+            await relay.close()
 
     async def run(self) -> None:
         """Line, lists, renewal and the state report, until cancelled."""

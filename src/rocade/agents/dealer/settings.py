@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from rocade.agents.dealer.relay import Entrance, Offer
 from rocade.core.errors import Misconfigured
 
 FILE = "dealer.toml"
@@ -28,6 +29,8 @@ class Hub(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Price blobs, over HTTPS."""
     est_port: int = 8085
     """Enrolment and renewal."""
+    relay_port: int = 0
+    """The line that carries services between sites; 0 = none."""
 
 
 class Local(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,8 +84,17 @@ class Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Program and arguments; it finds ROCADE_OFFER_VERSION and ROCADE_OFFER_SHA256 in its environment."""
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"hubs": "hub"}):
+class Settings(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename={"hubs": "hub", "entrances": "entrance", "offers": "offer"},
+):
     hubs: tuple[Hub, ...] = ()
+    entrances: tuple[Entrance, ...] = ()
+    """Local ports that lead to services elsewhere, over the relay."""
+    offers: tuple[Offer, ...] = ()
+    """Services of this site that others may be connected to."""
     local: Local = Local()
     lan: Lan = Lan()
     pair: Pair | None = None
@@ -134,6 +146,9 @@ def _check(read: Settings) -> None:
         raise _wrong("lan.networks: say which networks the staff's tablets are in")
     if bool(lan.certificate) != bool(lan.key):
         raise _wrong("lan.certificate and lan.key belong together")
+    relayed = {hub.name for hub in read.hubs if hub.relay_port}
+    if not {one.hub for one in (*read.entrances, *read.offers)} <= relayed:
+        raise _wrong("entrance and offer: each names a hub that has a relay_port")
     if read.pair and bool(read.pair.listen) == bool(read.pair.connect):
         raise _wrong("pair: one agent has `listen`, the other `connect`")
 

@@ -79,6 +79,9 @@ def init(
 @place_option
 def run(place: Path) -> None:
     """Run the agent until it is told to stop (Ctrl-C, SIGTERM)."""
+    from rocade.agents.dealer.memory import be_frugal
+
+    be_frugal()
     from rocade.agents.dealer.agent import Dealer
     from rocade.app import logs
 
