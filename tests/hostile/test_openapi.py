@@ -162,6 +162,20 @@ def test_the_whole_document_as_a_role(name: str, road: Crossroads, document: Any
     assert name == "nobody" or sum(count for line, count in came.items() if line.endswith(" 401")) < 10
 
 
+UNFIT = [
+    "/v1/quarantine?ref=99999999999999999999", "/v1/quarantine?cursor=%C2%B2", f"/v1/quarantine?cursor={'9' * 5000}",
+    "/v1/history?ref=-99999999999999999999&signal=Vehicle.Speed", "/v1/vehicles/9223372036854775808", "/v1/why/%00",
+]  # fmt: skip
+"""Numbers of more than 63 bits, a digit that is no number, a NUL: found by these walks once."""
+
+
+@pytest.mark.parametrize("path", UNFIT)
+def test_what_no_database_keeps_is_the_callers_fault(path: str, road: Crossroads) -> None:
+    answer = road.roles["command line"].client.get(path)
+    assert answer.status_code in {400, 403, 404}, answer.text
+    assert answer.json().keys() >= PROBLEM
+
+
 def test_everybody_has_a_turn(road: Crossroads) -> None:
     assert sorted(EVERYBODY) == sorted(road.roles)
 
