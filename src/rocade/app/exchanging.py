@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -46,6 +47,7 @@ from rocade.services.vehicles.sessions import GatewaySessions
 from rocade.trust.authority import Authority, DenySet, Region
 from rocade.trust.identity.directory import LiveIssuers
 from rocade.trust.identity.tls import ServerIdentity
+from rocade.wire.exchange import UNREADABLE
 from rocade.wire.prices import ACK_TYPE
 
 SESSION = "exchange:"
@@ -102,7 +104,7 @@ async def exchange(configuration: Configuration) -> AsyncIterator[wiring.Part]:
         lists = price_lists(parts, places)
         heads = HeadPush(database, line, lists)
         peers = Peers(configuration.root / "hubs", database, work, clock, _dial)
-        _listen(intake, work, questions, presence, lists)
+        _listen(intake, work, questions, presence, line, lists)
         _answer(questions, work, downstream, revocations, heads)
         intake.on_change.append(lambda context, is_here: presence.changed(context, is_here=is_here))
         sessions = GatewaySessions(database, parts.random)
@@ -189,7 +191,7 @@ async def exchange(configuration: Configuration) -> AsyncIterator[wiring.Part]:
 
 
 def _listen(
-    intake: ExchangeIntake, work: Exchange, questions: Questions, presence: Presence, lists: Lists | None
+    intake: ExchangeIntake, work: Exchange, questions: Questions, presence: Presence, line: Line, lists: Lists | None
 ) -> None:
     """Who takes what under each tail."""
     intake.on("message", work.take)
@@ -198,8 +200,15 @@ def _listen(
     intake.on("state", presence.take)
     if lists is not None:
         intake.on("ack", Acknowledgements(work, lists).take)
-        work.on_keys = lists.announce_keys
+        work.on_keys = partial(_announced, lists, line)
     intake.on("keys", work.take_keys)
+
+
+async def _announced(lists: Lists, line: Line, site: str, keys: Sequence[tuple[bytes, int]]) -> None:
+    """New encryption keys: the letters to them follow at once, for what was asked before could not be answered."""
+    if await lists.announce_keys(site, keys):
+        for letter in await lists.letters(site):
+            line.send(site, "epoch", letter)
 
 
 class Ack(msgspec.Struct, frozen=True, rename={"list_id": "list"}):
@@ -226,7 +235,7 @@ class Acknowledgements:
         for upward in batch:
             try:
                 ack = msgspec.json.decode(await self._work.opened(ACK_TYPE, upward), type=Ack)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 verdicts.append(Refused("exchange.ack.malformed", "this is no acknowledgement of a price list"))
             except Refused as refusal:
                 verdicts.append(refusal)

@@ -47,6 +47,10 @@ def key_early() -> Refused:
     )
 
 
+def unreadable() -> Refused:
+    return Refused("exchange.message.malformed", "what was sent could not be opened; it is kept as evidence")
+
+
 def foreign_sender() -> Refused:
     return Refused(
         "exchange.sender.foreign",
@@ -127,7 +131,9 @@ def stale_rules(version: int) -> Refused:
 
 
 def hub_size(most: int) -> Refused:
-    return Refused("exchange.hub.size", f"wrapped for another hub it would have more than {most} bytes; send it in parts")
+    return Refused(
+        "exchange.hub.size", f"wrapped for another hub it would have more than {most} bytes; send it in parts"
+    )
 
 
 def not_recipient() -> Refused:

@@ -22,6 +22,7 @@ from rocade.services.exchange.evidence import Evidence
 from rocade.services.exchange.keyring import KeyBook, PartyKeys
 from rocade.services.exchange.model import Handler, Upward, Verdict, party_of
 
+MOST_LEFT = 50_000
 _SHARE = {"dealer": 1.0, "partner": 20.0, "service": 100.0}
 """Quotas of kinds of parties, as multiples of a point of sale's: a national system speaks for many."""
 
@@ -90,6 +91,8 @@ class ExchangeIntake:
         self._handlers: dict[str, Handler] = {}
         self.connected: dict[str, Context] = {}
         """Contexts by party."""
+        self._left: dict[str, tuple[float, float, int]] = {}
+        """Buckets of those who left."""
         self.counters = Counters()
         self.on_change: list[Callable[[Context, bool], None]] = []
         """Called when a party has connected (True) or left (False)."""
@@ -113,8 +116,11 @@ class ExchangeIntake:
             share * quota.messages_per_s * quota.burst_s, share * quota.bytes_per_s * quota.burst_s, now_us,
         )  # fmt: skip
         before = self.connected.get(context.party)
-        if before is not None:  # a takeover keeps the bucket: reconnecting is no way to more quota
-            context.messages, context.bytes, context.filled_us = before.messages, before.bytes, before.filled_us
+        left = self._left.pop(context.party, None)
+        if before is not None:  # coming again is no way to more quota, neither by a takeover nor after leaving
+            left = before.messages, before.bytes, before.filled_us
+        if left is not None:
+            context.messages, context.bytes, context.filled_us = left
         self.connected[context.party] = context
         self._tell(context, is_here=True)
         return context
@@ -123,6 +129,9 @@ class ExchangeIntake:
         """Forget a connection."""
         if isinstance(context, Context) and self.connected.get(context.party) is context:
             del self.connected[context.party]
+            if len(self._left) >= MOST_LEFT:
+                self._left.pop(next(iter(self._left)))
+            self._left[context.party] = context.messages, context.bytes, context.filled_us
             self._tell(context, is_here=False)
 
     def _tell(self, context: Context, *, is_here: bool) -> None:

@@ -18,7 +18,7 @@ from rocade.services.exchange.keyring import PartyKey, PartyKeys, check_time, si
 from rocade.services.exchange.model import NOBODY, Offer, party_of
 from rocade.services.exchange.routing import RouteTable
 from rocade.trust.identity import envelope
-from rocade.wire.exchange import MESSAGE_TYPE, read_message
+from rocade.wire.exchange import MESSAGE_TYPE, UNREADABLE, read_message
 from rocade.wire.exchange.messages import VOID
 
 _ENVELOPE = msgspec.json.Decoder(envelope.Envelope).decode
@@ -31,7 +31,7 @@ def unseal(payload_type: str, content: bytes, keys: PartyKeys) -> tuple[bytes, P
     """
     try:
         signatures = _ENVELOPE(content).signatures
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         raise Refused("trust.envelope.malformed", "not a signed statement") from None
     key = signer_of([one.keyid for one in signatures], keys)
     return envelope.unseal(payload_type, content, {key.key_id.hex(): key.key}), key

@@ -34,6 +34,7 @@ from rocade.wire.exchange import (
     BODY_LIMIT_BYTES,
     MESSAGE_TYPE,
     ROOT_TYPE,
+    UNREADABLE,
     Message,
     encode,
     proven,
@@ -187,7 +188,7 @@ class Peer:
             try:
                 chains = [chain.encode() for chain in msgspec.json.decode(body, type=dict[str, list[str]])["chains"]]
                 self._signers = signers.read_signers(chains, load_issuers(self._directory), SIGNER)
-            except (RocadeError, msgspec.MsgspecError, KeyError) as error:
+            except (RocadeError, *UNREADABLE, KeyError) as error:
                 self.last_problem = str(error)
                 _log.error("%s shows certificates that do not hold: %s", self.name, error)
             return None

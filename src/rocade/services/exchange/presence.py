@@ -20,6 +20,7 @@ from rocade.services.exchange import store
 from rocade.services.exchange.intake import Context
 from rocade.services.exchange.model import Upward, Verdict, party_of
 from rocade.services.exchange.store import Presence as Row
+from rocade.wire.exchange import UNREADABLE
 
 MOST_BYTES = 16 << 10
 EVERY_S = 1.0
@@ -100,5 +101,5 @@ async def read_presence(database: Database, parties: Sequence[str] | None = None
 def _is_object(body: bytes) -> bool:
     try:
         return isinstance(msgspec.json.decode(body), dict)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return False

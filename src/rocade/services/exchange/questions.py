@@ -20,6 +20,7 @@ from rocade.core.errors import Refused, RocadeError
 from rocade.services.exchange import errors
 from rocade.services.exchange.line import Line
 from rocade.services.exchange.model import Upward, Verdict, party_of
+from rocade.wire.exchange import UNREADABLE
 
 AT_ONCE = 8
 MOST_WAITING = 20_000
@@ -55,7 +56,7 @@ class Questions:
         for upward in batch:
             try:
                 question = msgspec.json.decode(upward.body, type=Question)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 question = Question("")
             answer = self._answers.get(question.want)
             if answer is None or len(self._tasks) >= MOST_WAITING:

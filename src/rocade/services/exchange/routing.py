@@ -23,7 +23,7 @@ from rocade.fabric.database.following import follow
 from rocade.services.dealers import NationalException, Site
 from rocade.services.exchange import errors, store
 from rocade.services.exchange.model import HUB, Change, Routes, Rule
-from rocade.wire.exchange import Address
+from rocade.wire.exchange import UNREADABLE, Address
 
 MOST_RULES = 5_000
 DAY_US = 86_400_000_000
@@ -239,5 +239,5 @@ def read_rules(content: bytes) -> tuple[Rule, ...]:
     """Rules from JSON: a list of objects. Raises: Refused `exchange.route.invalid`."""
     try:
         return msgspec.json.decode(content, type=tuple[Rule, ...])
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise errors.bad_rules(str(error)[:200]) from None

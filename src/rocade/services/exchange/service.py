@@ -81,6 +81,11 @@ class Exchange:
                 places.append(place)
             except Refused as refusal:
                 verdicts[place] = refusal
+            except RocadeError:
+                raise
+            except Exception:  # one message that nobody foresaw must not hold up everybody's line
+                _log.exception("a message could not be opened")
+                verdicts[place] = errors.unreadable()
         if offers:
             recorded = await self._recorder.record(offers)
             for place, verdict in zip(places, recorded.verdicts, strict=True):

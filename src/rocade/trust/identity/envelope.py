@@ -45,7 +45,7 @@ def is_envelope(content: bytes) -> bool:
     """Whether these bytes have the form of a signed statement; says nothing about the signature."""
     try:
         msgspec.json.decode(content, type=Envelope)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return False
     return True
 

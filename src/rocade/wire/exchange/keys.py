@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from rocade.core.errors import Refused
+from rocade.wire.exchange.messages import UNREADABLE
 
 KEYS_TYPE = "application/vnd.rocade.encryption-keys+json"
 REVOCATIONS_TYPE = "application/vnd.rocade.revocations+json"
@@ -45,7 +46,7 @@ def read_keys(payload: bytes) -> Keys:
     """Raises: Refused `exchange.keys.malformed`."""
     try:
         keys = msgspec.json.decode(payload, type=Keys)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Refused("exchange.keys.malformed", f"these are no encryption keys: {str(error)[:160]}") from None
     if any(len(one.key) != KEY_BYTES for one in keys.encryption_keys):
         raise Refused("exchange.keys.malformed", f"an encryption key has {KEY_BYTES} bytes (X25519)")
@@ -56,7 +57,7 @@ def read_revocations(payload: bytes, newer_than: int = -1) -> RevocationList:
     """Raises: Refused `exchange.revocations.malformed`, `exchange.revocations.older` (a list rolled back)."""
     try:
         found = msgspec.json.decode(payload, type=RevocationList)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Refused("exchange.revocations.malformed", f"this is no revocation list: {str(error)[:160]}") from None
     if found.number < newer_than:
         raise Refused("exchange.revocations.older", f"a list numbered {newer_than} was seen already")

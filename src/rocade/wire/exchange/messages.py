@@ -24,6 +24,9 @@ VOID = "application/vnd.rocade.void+json"
 BODY_LIMIT_BYTES = 512 << 10
 CLASSES = ("technical", "customer", "fiscal")
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What reading bytes of others can end in: another form, no UTF-8, nested without end."""
+
 type ContentClass = Literal["technical", "customer", "fiscal"]
 type Outcome = Literal["accepted", "refused"]
 type Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}\Z")]
@@ -97,7 +100,7 @@ def read_message(payload: bytes) -> Message:
     """Raises: Refused `exchange.message.malformed`, `exchange.message.size`."""
     try:
         message = _MESSAGE(payload)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Refused("exchange.message.malformed", f"this is no message: {_short(error)}") from None
     if len(message.body) > BODY_LIMIT_BYTES:
         raise Refused("exchange.message.size", f"a message's body may have {BODY_LIMIT_BYTES} bytes")
@@ -108,7 +111,7 @@ def read_decision(payload: bytes) -> Decision:
     """Raises: Refused `exchange.decision.malformed`."""
     try:
         return _DECISION(payload)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Refused("exchange.decision.malformed", f"this is no decision: {_short(error)}") from None
 
 
@@ -116,7 +119,7 @@ def read_delivery(body: bytes) -> Delivery:
     """Raises: Refused `exchange.message.malformed`."""
     try:
         return _DELIVERY(body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Refused("exchange.message.malformed", f"this is no delivery: {_short(error)}") from None
 
 

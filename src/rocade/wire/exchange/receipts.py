@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from rocade.core.errors import Refused
-from rocade.wire.exchange.messages import Digest
+from rocade.wire.exchange.messages import UNREADABLE, Digest
 from rocade.wire.exchange.tree import Tree, leaf_hash, root_of_path
 
 ROOT_TYPE = "application/vnd.rocade.receipt-root+json"
@@ -105,7 +105,7 @@ def proven(bundle: Bundle, root: Root) -> list[Receipt]:
 def _read[T](decoder: msgspec.json.Decoder[T], content: bytes) -> T:
     try:
         return decoder.decode(content)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Refused("exchange.receipt.malformed", f"this is no receipt: {str(error)[:160]}") from None
 
 
