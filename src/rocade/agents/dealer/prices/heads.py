@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from rocade.agents.dealer.prices.model import Plan
-from rocade.core.errors import Corrupt, Refused
+from rocade.core.errors import Corrupt, Refused, Unavailable
 from rocade.trust.identity.envelope import Envelope, unseal
 from rocade.trust.identity.keys import PublicKey, key_id
 from rocade.wire.prices import HEAD_TYPE, KEY_TYPE, Blob, Head
@@ -45,8 +45,10 @@ def open_signer(statement: bytes, root: PublicKey) -> tuple[str, PublicKey]:
 def open_head(envelope: bytes, signers: Mapping[str, PublicKey]) -> Head:
     """What a head says, if one of `signers` signed it.
 
-    Raises: Refused `prices.head.signer`, `prices.head.malformed`.
+    Raises: Refused `prices.head.signer`, `prices.head.malformed`; Unavailable `prices.epoch.missing` before the first letter.
     """
+    if not signers:
+        raise Unavailable("prices.epoch.missing", "no letter with keys and signers has come yet; the hub sends it")
     try:
         payload = unseal(HEAD_TYPE, envelope, signers)
     except Refused as error:

@@ -102,8 +102,8 @@ class Reading:
             change = Change(seq, currency, entries, described.get(index))
             at_us = entries[0].valid_from_us if entries else _LATEST_US
             before = self._tables.entry_at(self._base + index, at_us, seq - 1)
-            minor = None if before is None or before[2] == WITHDRAWN else before[2]
-            found.append(Changed(self.state.refs[index], change, minor))
+            was = None if before is None or before[2] == WITHDRAWN else before[2]
+            found.append(Changed(self.state.refs[index], change, was))
         return found
 
     def search(self, text: str, limit: int) -> list[PartCard]:

@@ -8,6 +8,7 @@ computed for all at once in columns, and for one in plain Python. Few new refere
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class References:
     def __getitem__(self, index: int) -> str:
         if index < self._count:
             return self._packed[self._starts[index] : self._starts[index + 1] - 1].decode()
-        return next(ref for ref, at in self._apart.items() if at == index)
+        return next(islice(self._apart, index - self._count, None))
 
     def extended(self, refs: Sequence[str]) -> References:
         """With these added, at the next indices."""
