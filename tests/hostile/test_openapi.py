@@ -28,7 +28,8 @@ from rocade.doors.http import Access
 MANY = ["owner", "partner", "nobody", "command line"]
 EVERYBODY = [
     *MANY, "other owner", "former owner", "driver", "ended driver", "dealer's employee", "support", "security", "release",
-    "owner by link", "security by link", "monitor", "partner, certificate alone", "dealer without consent",
+    "owner by link", "security by link", "monitor", "partner, certificate alone", "dealer without consent", "dealer's seller",
+    "dealer's manager", "dealer's manager by link", "point of sale", "provider",
 ]  # fmt: skip
 OAUTH_ERROR = {"error", "error_description", "code", "request_id"}
 PROBLEM = {"type", "title", "status", "detail", "code", "request_id"}
