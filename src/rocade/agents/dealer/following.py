@@ -137,7 +137,7 @@ class Following:
         """Apply what is offered, for ever; cancel to stop."""
         attempt = 0
         while True:
-            if not self._waiting:
+            while not self._waiting:
                 self.is_idle.set()
                 self._more.clear()
                 await self._more.wait()

@@ -42,9 +42,10 @@ class Epochs(Acts):
         """Lists that a point of sale is entitled to."""
         return [one for one in await store.lists(self.pool) if self.is_entitled(site, one)]
 
-    async def announce_keys(self, site: str, keys: Sequence[tuple[bytes, int]]) -> None:
+    async def announce_keys(self, site: str, keys: Sequence[tuple[bytes, int]]) -> bool:
         """Take the encryption keys of a point of sale (raw X25519, end), in place of those it announced before.
 
+        Returns whether they are others; every agent says its keys again whenever it connects.
         Raises: Refused `prices.encryption.malformed`.
         """
         now_us = self.clock.now_us()
@@ -53,9 +54,12 @@ class Epochs(Acts):
             raise errors.bad_keys()
         for key, _ in good:
             _load(key)
+        if {*good} == {*await store.announced(self.pool, site)}:
+            return False
         async with self.acting(f"dealer:{site}", "prices.keys", f"site:{site}") as connection:
             await store.set_keys(connection, site, good, now_us)
             await self.record("prices.keys", f"dealer:{site}", f"site:{site}", keys=len(good))
+        return True
 
     async def wrap(self, site: str, list_id: str) -> bytes:
         """The letter to a point of sale with the keys and marks of a list: the body of `down/epoch`.

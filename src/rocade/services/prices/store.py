@@ -318,6 +318,11 @@ async def set_keys(connection: Any, site: str, keys: Sequence[tuple[bytes, int]]
     )
 
 
+async def announced(connection: Any, site: str) -> list[tuple[bytes, int]]:
+    rows = await connection.fetch("SELECT key, not_after_us FROM price_site_key WHERE site = $1", site)
+    return [(row[0], row[1]) for row in rows]
+
+
 async def keys_of(connection: Any, site: str, now_us: int) -> list[bytes]:
     rows = await connection.fetch(
         "SELECT key FROM price_site_key WHERE site = $1 AND not_after_us > $2 ORDER BY not_after_us DESC LIMIT 4",
