@@ -101,7 +101,7 @@ class Hub:
         await relay.start()
         self.relays.append(relay)
         self.tasks.append(
-            asyncio.create_task(relay.run(tls.client_context(self.identity(site)), "localhost", self.port))
+            asyncio.create_task(relay.run(lambda: tls.client_context(self.identity(site)), "localhost", self.port))
         )
         await until(lambda: site in self.door.lines)
         await until(lambda: relay.is_up)
@@ -165,7 +165,9 @@ async def test_a_site_reaches_a_service_of_the_hub_and_it_is_written_down(hub: H
     )
     relay = await hub.agent("FR-1", [Entrance("till", devices={"127.0.0.1": "terminal-1"})])
     sent = bytes(range(256)) * 4_000
-    assert await said(relay.ports["till"], sent) == sent
+    answer = await said(relay.ports["till"], sent)
+    assert relay.refused == {}
+    assert answer == sent
     await until(lambda: not hub.relaying._routes)
     await hub.relaying.close()
     (opening,) = await hub.policy.openings("FR-1")
@@ -300,7 +302,7 @@ async def test_a_killed_relay_leaves_nothing_open_in_the_log(hub: Hub, database:
 async def test_who_is_no_dealer_gets_no_line_and_a_revoked_one_loses_his(hub: Hub) -> None:
     car = Relay((), ())
     running = asyncio.create_task(
-        car.run(tls.client_context(hub.identity("VF1AAAAA555111111", "vehicle")), "localhost", hub.port)
+        car.run(lambda: tls.client_context(hub.identity("VF1AAAAA555111111", "vehicle")), "localhost", hub.port)
     )
     await until(lambda: "trust.certificate.kind" in hub.notebook.refused)
     running.cancel()

@@ -27,26 +27,28 @@ CONNECT_S = 20.0
 type Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class Entrance(msgspec.Struct, frozen=True):
-    """A local port that leads to `service`. `devices`: names of local addresses, for rules and reports."""
+class Entrance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A local port that leads to `service` of a hub. `devices`: names of local addresses, for rules and reports."""
 
     service: str
+    hub: str = "main"
     host: str = "127.0.0.1"
     port: int = 0
     allowed: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     devices: dict[str, str] = {}
 
 
-class Offer(msgspec.Struct, frozen=True):
-    """A service of this site that the hub may connect others to."""
+class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A service of this site that a hub may connect others to."""
 
     service: str
     host: str
     port: int
+    hub: str = "main"
 
 
 class Relay:
-    """`await start()` listens, `await run(context, host, port)` keeps the line for ever, `await close()` ends both."""
+    """`await start()` listens, `await run(...)` keeps the line for ever, `await close()` ends both."""
 
     def __init__(self, entrances: Sequence[Entrance], offers: Sequence[Offer]) -> None:
         self._entrances = entrances
@@ -83,14 +85,21 @@ class Relay:
         for server in self._servers:
             server.close()
 
-    async def run(self, context: ssl.SSLContext, host: str, port: int) -> None:
-        """Dial, carry, dial again."""
+    async def run(
+        self,
+        context: Callable[[], ssl.SSLContext],
+        host: str,
+        port: int,
+        check: Callable[[bytes], object] = lambda _leaf: None,
+    ) -> None:
+        """Dial, carry, dial again. `check` raises Refused unless a server certificate is the hub's."""
         pause_s = RETRY_S[0]
         while True:
             began_s = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout(CONNECT_S):
-                    streams = await asyncio.open_connection(host, port, ssl=context)
+                    streams = await asyncio.open_connection(host, port, ssl=context())
+                check(tls.peer_leaf(streams[1].get_extra_info("ssl_object")) or b"")
                 streams[1].transport.set_write_buffer_limits(high=16 << 10)
                 self._session = Session(_Dialled(*streams), self._asked, is_hub=False)
                 await self._session.run()

@@ -147,7 +147,7 @@ def _check(read: Settings) -> None:
     if bool(lan.certificate) != bool(lan.key):
         raise _wrong("lan.certificate and lan.key belong together")
     relayed = {hub.name for hub in read.hubs if hub.relay_port}
-    if not {one.hub for one in (*read.entrances, *read.offers)} <= relayed:
+    if not {entrance.hub for entrance in read.entrances} | {offer.hub for offer in read.offers} <= relayed:
         raise _wrong("entrance and offer: each names a hub that has a relay_port")
     if read.pair and bool(read.pair.listen) == bool(read.pair.connect):
         raise _wrong("pair: one agent has `listen`, the other `connect`")

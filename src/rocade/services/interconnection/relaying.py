@@ -25,6 +25,8 @@ from rocade.services.interconnection.service import Interconnection
 from rocade.wire.relay import Opening
 
 FLUSH_S = 1.0
+OPEN_S = 15.0
+"""How long an opening may take to be written down."""
 HOUR_US = 3_600_000_000
 MINUTE_US = 60_000_000
 _log = logging.getLogger(__name__)
@@ -76,7 +78,7 @@ class Relaying:
         if rule:
             code = self._quota(rule, caller.id, opening.service)
         try:
-            async with asyncio.timeout(5), self._database.pool.acquire() as connection, connection.transaction():
+            async with asyncio.timeout(OPEN_S), self._database.pool.acquire() as connection, connection.transaction():
                 number = await store.add_opening(
                     connection, caller.id, opening.device[:64], opening.service[:63], rule.number if rule else 0, code,
                     self._clock.now_us(),
