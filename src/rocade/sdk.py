@@ -97,8 +97,8 @@ class Answers:
 class Client:
     """Questions to one hub, over mutual TLS with the identity of a directory."""
 
-    def __init__(self, directory: Path, address: str, version: names.Version = "1.2") -> None:
-        clock = SystemClock()
+    def __init__(self, directory: Path | str, address: str, version: names.Version = "1.2") -> None:
+        directory, clock = Path(directory), SystemClock()
         issuers = LiveIssuers(directory)
 
         def table() -> IssuerTable:
