@@ -236,7 +236,9 @@ async def test_a_flood_is_answered_by_quota_and_others_go_on(tmp_path: Path, dat
         assert len(await hub.audited("exchange.quota")) < 41, "a flood is audited as a flood"
 
 
-async def test_a_flood_costs_the_database_nothing(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_costs_the_database_nothing(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Admission comes before any reading."""
     async with running(tmp_path / "eu", database, quota=Quota(messages_per_s=0.001, burst_s=1_000)) as hub:
         await hub.rules(ROUTE)
@@ -278,7 +280,10 @@ async def test_what_another_party_is_asked_for_is_never_given(hub: Hub) -> None:
     assert other.bodies("message") == []
 
 
-@pytest.mark.parametrize("question", [b"", b"[]", b'{"want":"everything"}', b'{"want":"replay","after":-1}', b'{"want":"receipts","ids":"x"}'])
+@pytest.mark.parametrize(
+    "question",
+    [b"", b"[]", b'{"want":"everything"}', b'{"want":"replay","after":-1}', b'{"want":"receipts","ids":"x"}'],
+)
 async def test_questions_are_read_strictly(hub: Hub, question: bytes) -> None:
     dealer = await (await hub.dealer("FR-1")).connect()
     assert (await dealer.say("ask", question))[1] == "exchange.ask"
@@ -291,6 +296,8 @@ async def test_a_key_named_twice_is_still_one_signature(hub: Hub) -> None:
     document = json.loads(dealer.sealed(message))
     again = json.loads(dealer.sealed(message))["signatures"]
     assert key_id(load_key(dealer.directory).public_key()).hex() == again[0]["keyid"]
-    assert await dealer.say("message", changed(json.dumps(document).encode(), signatures=document["signatures"] + again)) == (0, "")
+    assert await dealer.say(
+        "message", changed(json.dumps(document).encode(), signatures=document["signatures"] + again)
+    ) == (0, "")
     assert len(await hub.exchange.search(Wanted())) == 1
     assert encode(message)

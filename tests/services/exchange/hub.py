@@ -38,7 +38,7 @@ from rocade.services.exchange import (
     Rule,
     Signer,
 )
-from rocade.trust.authority import Authority, AuditLog, DenySet, Region, create_region, issue_directory
+from rocade.trust.authority import AuditLog, Authority, DenySet, Region, create_region, issue_directory
 from rocade.trust.identity import envelope, signers, tls
 from rocade.trust.identity.certificates import verify_leaf
 from rocade.trust.identity.directory import load_identity, load_issuers, load_key
@@ -74,7 +74,9 @@ class Places:
 
     def add(self, id: str, country: str = "FR", brands: Sequence[str] = ("renault",), primary: str = "") -> None:
         held = tuple(BrandAt(one, sells=True, services=True, from_us=0) for one in brands)
-        self.sites[id] = Site(id, id, "", id, country, primary, "", "", None, None, "Europe/Paris", "", "", 0, 1 << 62, held)
+        self.sites[id] = Site(
+            id, id, "", id, country, primary, "", "", None, None, "Europe/Paris", "", "", 0, 1 << 62, held
+        )
 
     def site(self, id: str) -> Site | None:
         return self.sites.get(id)
@@ -116,7 +118,9 @@ class Hub:
             made = Region(trust, SystemClock(), self.random)
             issue_directory(made, self.directory / "server", made.identity("service", "server"), hosts=["localhost"])
         self.audit = AuditLog(self.database, trust / "audit", self.clock)
-        self.authority = Authority(Region(trust, self.clock, self.random), self.database, self.audit, self.clock, self.random)
+        self.authority = Authority(
+            Region(trust, self.clock, self.random), self.database, self.audit, self.clock, self.random
+        )
         self.denied = await DenySet.open(self.database, self.clock)
         self.routes = await RouteTable.open(self.database, self.places, self.clock)  # type: ignore[arg-type]
         self.router = Router(self.database, self.places, self.audit, self.clock)  # type: ignore[arg-type]
@@ -125,7 +129,9 @@ class Hub:
         self.intake = ExchangeIntake(
             places=self.places, keys=self.keys, evidence=self.evidence, audit=self.audit, clock=self.clock, quota=quota
         )
-        self.recorder = Recorder(self.database, self.signer, self.audit, self.clock, f"spiffe://test.rocade/{self.region}/")
+        self.recorder = Recorder(
+            self.database, self.signer, self.audit, self.clock, f"spiffe://test.rocade/{self.region}/"
+        )
         self.exchange = Exchange(
             self.database, self.recorder, self.signer, self.routes, self.clock, line=self.line, intake=self.intake
         )
@@ -214,7 +220,9 @@ class Hub:
 
     async def audited(self, text: str) -> list[AuditEntry]:
         """Audit entries that hold this text."""
-        rows = await self.database.pool.fetch("SELECT body FROM audit_entry WHERE position($1::bytea in body) > 0", text.encode())
+        rows = await self.database.pool.fetch(
+            "SELECT body FROM audit_entry WHERE position($1::bytea in body) > 0", text.encode()
+        )
         return [msgspec.json.decode(row["body"], type=tuple[int, AuditEntry])[1] for row in rows]
 
 
@@ -256,7 +264,12 @@ class Dealer:
             "created_us": self.hub.clock.now_us(), **more,
         }  # fmt: skip
         return Message(
-            id=id or f"{stream}-{sequence}", recipient=Address(**address), stream=stream, sequence=sequence, body=body, **fields
+            id=id or f"{stream}-{sequence}",
+            recipient=Address(**address),
+            stream=stream,
+            sequence=sequence,
+            body=body,
+            **fields,
         )
 
     def sealed(self, message: Message, key: Any = None) -> bytes:
@@ -274,9 +287,13 @@ class Dealer:
     async def send(self, message: Message, key: Any = None) -> tuple[int, str]:
         return await self.say("message", self.sealed(message, key))
 
-    async def decide(self, message: Message, outcome: str, code: str = "", reason: str = "", key: Any = None) -> tuple[int, str]:
+    async def decide(
+        self, message: Message, outcome: str, code: str = "", reason: str = "", key: Any = None
+    ) -> tuple[int, str]:
         decision = Decision(message.sender, message.id, sha256_of(encode(message)), outcome, code, reason)  # type: ignore[arg-type]
-        return await self.say("decision", envelope.seal(DECISION_TYPE, encode(decision), key or load_key(self.directory)))
+        return await self.say(
+            "decision", envelope.seal(DECISION_TYPE, encode(decision), key or load_key(self.directory))
+        )
 
     async def announce(self, *keys: tuple[bytes, int]) -> tuple[int, str]:
         """Register encryption keys."""
@@ -332,14 +349,12 @@ class Dealer:
         for body in self.bodies("receipt"):
             bundle = read_receipts(body)
             chain = (self.hub.directory / SIGNER / "certificate.pem").read_bytes()
-            known = {**signers.read_signers([chain], load_issuers(self.directory), SIGNER), **self.old_signers}
+            known = signers.read_signers([chain], load_issuers(self.directory), SIGNER)
             payload, signer = signers.unseal(ROOT_TYPE, bytes(bundle.root), known)
             root = read_root(payload)
             signers.check_time(signer, root.at_us)
             found += proven(bundle, root)
         return found
-
-    old_signers: dict[str, signers.SignerKey] = {}
 
     def deliveries(self) -> list[Delivery]:
         return [read_delivery(body) for body in self.bodies("message")]

@@ -17,8 +17,8 @@ from rocade.fabric.database import Database
 from rocade.services.dealers import NationalException
 from rocade.services.exchange import Rule, Wanted
 from rocade.services.exchange.peers import Peer
-from rocade.wire.exchange.receipts import proven, read_receipts, read_root
 from rocade.trust.identity import envelope
+from rocade.wire.exchange.receipts import proven, read_receipts, read_root
 
 
 async def dial(host: str, port: int, context: ssl.SSLContext, id: str, peer: Peer) -> Link:
@@ -79,9 +79,17 @@ async def test_a_message_crosses_and_its_decision_comes_back(hub: Hub, other: Hu
     assert await dealer.send(message) == (0, "")
     await desk_decides(other, "refused", "orders.none", "none left")
     (refusal,) = await dealer.receipts(message, "decided")
-    assert (refusal.code, refusal.reason, refusal.hub) == ("orders.none", "none left", "spiffe://test.rocade/eu/service/exchange")
+    assert (refusal.code, refusal.reason, refusal.hub) == (
+        "orders.none",
+        "none left",
+        "spiffe://test.rocade/eu/service/exchange",
+    )
     (standing,) = await other.exchange.search(Wanted())
-    assert (standing.party, standing.service, standing.content_type) == ("service/hub-eu", "orders", "application/vnd.rocade.message+dsse")
+    assert (standing.party, standing.service, standing.content_type) == (
+        "service/hub-eu",
+        "orders",
+        "application/vnd.rocade.message+dsse",
+    )
     inner = envelope.payload_of(await other.exchange.envelope(standing.number))
     assert b"vnd.rocade" in inner, "the sender's own envelope is inside, as he signed it"
 
@@ -102,7 +110,9 @@ async def test_the_other_hubs_receipt_is_kept_as_evidence(hub: Hub, other: Hub) 
 
 async def test_messages_of_a_national_system_do_not_cross(hub: Hub, other: Hub) -> None:
     """Neither out of the region, whatever a rule says, nor in from another hub whose table is wrong."""
-    hub.places.exceptions["FR", "invoices"] = NationalException("FR", "invoices", "", "partner:tax", may_cross=False, note="")
+    hub.places.exceptions["FR", "invoices"] = NationalException(
+        "FR", "invoices", "", "partner:tax", may_cross=False, note=""
+    )
     await hub.rules(Rule(to="local/desk"), Rule(to="hub/hub-ca", service="invoices", dealer="FR-1"))
     dealer = await (await hub.dealer("FR-1")).connect()
     invoice = dealer.message(b"invoice", "invoices")

@@ -295,7 +295,10 @@ async def test_a_service_of_this_hub_reads_its_messages_in_order_and_decides(hub
 
     async def desk(batch: list[Inbound]) -> list[Answered | None]:
         seen.extend(one.message.body for one in batch)
-        return [Answered("refused", "desk.no", "not today") if one.message.body == b"3" else Answered("accepted") for one in batch]
+        return [
+            Answered("refused", "desk.no", "not today") if one.message.body == b"3" else Answered("accepted")
+            for one in batch
+        ]
 
     service = LocalService("desk", desk, hub.exchange.judge)  # type: ignore[arg-type]
     hub.tasks.append(asyncio.create_task(service.run(hub.database)))

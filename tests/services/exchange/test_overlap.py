@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from tests.services.exchange.hub import Dealer, Hub, SetClock, eventually
@@ -52,10 +54,16 @@ async def test_sign_with_the_old_key_and_with_the_new_one_over_either_connection
     old = await hub.dealer("FR-1")
     await old.connect()
     new = await renewed(hub, old)
-    told = [await old.send(old.message(b"old key")), await old.send(old.message(b"new key"), key=load_key(new.directory))]
+    told = [
+        await old.send(old.message(b"old key")),
+        await old.send(old.message(b"new key"), key=load_key(new.directory)),
+    ]
     new.sequences = old.sequences
     await new.connect()
-    told += [await new.send(new.message(b"new key, new line")), await new.send(new.message(b"old key, new line"), key=load_key(old.directory))]
+    told += [
+        await new.send(new.message(b"new key, new line")),
+        await new.send(new.message(b"old key, new line"), key=load_key(old.directory)),
+    ]
     assert told == [(0, "")] * 4
 
 
@@ -101,10 +109,8 @@ async def test_encrypt_for_every_key_a_site_can_open_and_decrypt_with_the_older_
     opened = []
     for content in sealed:
         for key in (old, new):
-            try:
+            with contextlib.suppress(InvalidTag):  # sealed for the other key
                 opened.append(SUITE.decrypt(content, key))
-            except Exception:  # another key's
-                continue
     assert opened == [b"prices"] * 2
     assert await hub.exchange.encryption_keys("FR-1", now_us + 40 * DAY_US) == raw[:1]
 
@@ -203,7 +209,8 @@ async def test_the_signed_revocation_list_goes_down_and_never_back(hub: Hub) -> 
     known = signers.read_signers(await hub.exchange.chains(), load_issuers(one.directory), "exchange")
     keys = {name: held.key for name, held in known.items()}
     first, last = (
-        read_revocations(unseal(REVOCATIONS_TYPE, body, keys)) for body in (one.bodies("revocations")[0], one.bodies("revocations")[-1])
+        read_revocations(unseal(REVOCATIONS_TYPE, body, keys))
+        for body in (one.bodies("revocations")[0], one.bodies("revocations")[-1])
     )
     assert (first.revoked, [held for held, _ in last.revoked]) == ((), [f"{serial:x}"])
     with pytest.raises(RocadeError, match=r"exchange\.revocations\.older"):

@@ -28,8 +28,12 @@ def some_places() -> Places:
     for id in ("FR-1", "FR-9"):
         places.add(id, brands=("renault", "dacia"))
     places.add("FR-1-2", primary="FR-1")
-    places.exceptions["FR", "invoices"] = NationalException("FR", "invoices", "", "partner:tax", may_cross=False, note="")
-    places.exceptions["ES", "invoices"] = NationalException("ES", "invoices", "", "partner:hacienda", may_cross=True, note="")
+    places.exceptions["FR", "invoices"] = NationalException(
+        "FR", "invoices", "", "partner:tax", may_cross=False, note=""
+    )
+    places.exceptions["ES", "invoices"] = NationalException(
+        "ES", "invoices", "", "partner:hacienda", may_cross=True, note=""
+    )
     return places
 
 
@@ -90,7 +94,9 @@ def test_a_table_that_cannot_stand_is_refused(rules: list[Rule], why: str) -> No
     assert why in refused.value.message
 
 
-@pytest.mark.parametrize("content", [b"[{}]", b'[{"to": "nowhere"}]', b'[{"to":"local/a","x":1}]', b"{", b'[{"to":"local/a","brand":"a b"}]'])
+@pytest.mark.parametrize(
+    "content", [b"[{}]", b'[{"to": "nowhere"}]', b'[{"to":"local/a","x":1}]', b"{", b'[{"to":"local/a","brand":"a b"}]']
+)
 def test_rules_are_read_strictly(content: bytes) -> None:
     with pytest.raises(Refused, match=r"exchange\.route\.invalid"):
         read_rules(content)
@@ -103,9 +109,16 @@ async def test_a_change_is_simulated_on_what_was_really_sent(hub: Hub) -> None:
             await dealer.send(dealer.message(to={"brand": brand}))
     draft = [Rule(to="local/desk"), Rule(to="partner/dacia-system", brand="dacia")]
     (change,) = await hub.router.simulate(draft)
-    assert (change.brand, change.count, change.was, change.would_be) == ("dacia", 2, "local/desk", "partner/dacia-system")
+    assert (change.brand, change.count, change.was, change.would_be) == (
+        "dacia",
+        2,
+        "local/desk",
+        "partner/dacia-system",
+    )
     assert await hub.router.simulate([Rule(to="local/desk")]) == []
-    assert {one.would_be for one in await hub.router.simulate([Rule(to="local/desk", brand="dacia")])} == {"exchange.route.none"}
+    assert {one.would_be for one in await hub.router.simulate([Rule(to="local/desk", brand="dacia")])} == {
+        "exchange.route.none"
+    }
     await hub.rules(*draft)
     message = dealer.message(to={"brand": "dacia"})
     await dealer.send(message)
