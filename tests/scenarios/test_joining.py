@@ -85,6 +85,8 @@ def test_the_recipe_leads_from_nothing_to_the_first_price(region: Region, tmp_pa
             time.sleep(0.5)
         took["first price"] = time.monotonic() - began_s
         assert "main" in rocade(*price[1].split(), environment=folder)
+        _restarted(region, tmp_path / "agent.log")
+        assert "12.50" in rocade(*asked, environment=folder)
     finally:
         agent.send_signal(signal.SIGTERM)
         agent.wait(60)
@@ -102,6 +104,18 @@ def test_the_recipe_leads_from_nothing_to_the_first_price(region: Region, tmp_pa
         says="dealer.hub.joined",
     )
     assert again == ""
+
+
+def _restarted(region: Region, log: Path) -> None:
+    """Support asks the agent to restart: the order goes down its line, and the same program begins anew."""
+    started = log.read_text().count("Started server process")
+    with region.api() as api:
+        api.post("/v1/dealers/sites/FR-00123-1/restart")
+        deadline = time.monotonic() + PATIENCE_S
+        while log.read_text().count("Started server process") <= started:
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(0.2)
+        assert api.get("/v1/dealers/sites/FR-00123-1/orders")[0]["sent_us"]
 
 
 def _here(command: str, folder: Path) -> list[str]:

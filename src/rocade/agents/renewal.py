@@ -9,6 +9,7 @@ is down or refuses, try again later, less and less often; nothing else stops mea
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from rocade.trust.identity.issuers import to_us
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 3600.0
+_ASKED_AGAIN_US = 86_400_000_000
 _SPREAD = 0.05
 """Share of the certificate's life over which renewals are spread."""
 _PATIENCE = Backoff(first_s=30.0, most_s=3600.0)
@@ -42,6 +44,7 @@ class Renewal:
         self._directory, self._server, self._renewed = identity_dir, server, renewed
         self._clock, self._random, self._patience = clock, random, patience
         self._delay = random.uniform() * _SPREAD
+        self._asked = asyncio.Event()
         self.renewals = 0
         self.last_problem = ""
 
@@ -51,15 +54,25 @@ class Renewal:
         life_us = to_us(leaf.not_valid_after_utc) - to_us(leaf.not_valid_before_utc)
         return (directory.renewal_due_us(leaf) + self._delay * life_us - self._clock.now_us()) / 1e6
 
+    def ask(self) -> bool:
+        """Renew now, because somebody asked for it; False for a certificate of the last day: an identity has only so many."""
+        begun_us = to_us(directory.load_leaf(self._directory).not_valid_before_utc)
+        if self._clock.now_us() - begun_us < _ASKED_AGAIN_US:
+            return False
+        self._asked.set()
+        return True
+
     async def run(self) -> None:
         """Watch for ever; cancel it to stop."""
         directory.settle(self._directory)
         attempt = 0
         while True:
-            wait_s = self.due_in_s()
+            wait_s = 0.0 if self._asked.is_set() else self.due_in_s()
             if wait_s > 0:
-                await asyncio.sleep(min(wait_s, _LOOK_EVERY_S))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._asked.wait(), min(wait_s, _LOOK_EVERY_S))
                 continue
+            self._asked.clear()
             try:
                 await asyncio.to_thread(self._once)
             except RocadeError as error:

@@ -18,7 +18,7 @@ from rocade.app.configuration import Configuration
 from rocade.app.pricing import price_lists
 from rocade.core.errors import Refused
 from rocade.doors.mqtt import Door, Settings
-from rocade.services.dealers import SiteTable
+from rocade.services.dealers import Orders, SiteTable
 from rocade.services.exchange import (
     SIGNER,
     TAILS,
@@ -173,6 +173,7 @@ async def exchange(configuration: Configuration) -> AsyncIterator[wiring.Part]:
             "evidence": evidence.run(),
             "heads": heads.run(),
             "hubs": peers.run(),
+            "orders": Orders(database, parts.audit, clock).deliver(line.is_connected, line.send),
             "house": keep_house(database, recorder, questions, kept, clock),
         }.items():
             part.spawn(running, name)

@@ -13,6 +13,7 @@ import fcntl
 import ipaddress
 import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
@@ -113,6 +114,9 @@ class Dealer:
             for hub in settings.hubs
             if hub.relay_port
         }
+        self.is_restart_asked = False
+        self.on_restart: Callable[[], object] = lambda: None
+        """Ends `run`; whoever started the agent starts it again."""
         self.pair = self._make_pair()
         self.prices = Prices({name: hub.prices for name, hub in self.hubs.items()})
         self.ports: dict[str, int] = {}
@@ -217,6 +221,11 @@ class Dealer:
         self._arrived.clear()
 
     def _noticed(self, hub: str, notice: Notice) -> None:
+        if notice.code == "dealer.restart":
+            self.store.note_trouble(hub, notice.code, notice.text)
+            self.is_restart_asked = True
+            self.on_restart()
+            return
         log.info("hub %s offers a version", hub)
         self.offers.take(notice.version, notice.sha256, notice.text)
 

@@ -211,8 +211,10 @@ class Hub:
                 log.info("unknown word from hub %s", self.name)
 
     def _notice(self, notice: Notice) -> None:
-        if notice.code == "update.offered":
+        if notice.code in {"update.offered", "dealer.restart"}:
             self._noticed(self.name, notice)
+        elif notice.code == "dealer.renew":
+            self.trouble(notice.code, notice.text if self.renewal.ask() else "The certificate is of today already.")
         else:
             self.trouble(notice.code, notice.text)
 

@@ -87,9 +87,10 @@ def run(place: Path) -> None:
 
     logs.configure("dealer")
 
-    async def serve() -> None:
+    async def serve() -> bool:
         agent = Dealer.open(place)
         task = asyncio.create_task(agent.run())
+        agent.on_restart = task.cancel
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
@@ -98,8 +99,10 @@ def run(place: Path) -> None:
             pass
         finally:
             agent.close()
+        return agent.is_restart_asked
 
-    asyncio.run(serve())
+    if asyncio.run(serve()):  # a hub asked for it: the same program anew, with nothing of the old one left
+        os.execv(sys.executable, [sys.executable, "-m", "rocade", "dealer", "run", "--dir", str(place)])  # noqa: S606 - no shell is meant
 
 
 @dealer.command(epilog=example("dealer status", "dealer status --json"))
