@@ -81,7 +81,9 @@ class World:
         log.close()
 
     async def counts(self, seq: int) -> dict[str, int]:
-        rows = await self.database.pool.fetch("SELECT state, count(*) FROM price_ack WHERE seq = $1 GROUP BY state", seq)
+        rows = await self.database.pool.fetch(
+            "SELECT state, count(*) FROM price_ack WHERE seq = $1 GROUP BY state", seq
+        )
         return {row[0]: row[1] for row in rows}
 
     async def until(self, seq: int, what: str, wanted: int, limit_s: float = PATIENCE_S) -> float:
@@ -128,7 +130,9 @@ async def _furnish(world: World, light: int, whole: int) -> None:
     """The network, and identities: light agents' as one file each, whole agents' as the folder `rocade dealer init` makes."""
     audit = AuditLog(world.database, world.running.trust / "audit", CLOCK)
     ids = [f"FR-{number:05}-1" for number in range(light + whole)]
-    lines = [f"{id};{id[:8]};Garage {id};FR;Garage {id};Europe/Paris;vespelle:sells+services;2001-01-01\n" for id in ids]
+    lines = [
+        f"{id};{id[:8]};Garage {id};FR;Garage {id};Europe/Paris;vespelle:sells+services;2001-01-01\n" for id in ids
+    ]
     dealers = Dealers(world.database, audit, CLOCK, RANDOM)
     await import_file(dealers, (HEAD + "".join(lines)).encode(), dry_run=False, actor="bench")
     authority = Authority(Region(world.running.trust, CLOCK, RANDOM), world.database, audit, CLOCK, RANDOM)
@@ -165,7 +169,10 @@ async def fan_out(options: argparse.Namespace, home: Path) -> list[Figure]:
             await world.start_agent(site)
         if whole:
             began = time.time()
-            print(f"{whole} whole agents have the list after {await world.until(1, 'applied', whole) - began:.0f} s", flush=True)
+            print(
+                f"{whole} whole agents have the list after {await world.until(1, 'applied', whole) - began:.0f} s",
+                flush=True,
+            )
         loader = await asyncio.create_subprocess_exec(
             sys.executable, str(HERE / "dealer_fanout_load.py"), str(world.light), str(world.running.exchange.port),
             str(world.running.http.api_port), "spiffe://bench.rocade/eu/dealer/", LIST,
@@ -197,8 +204,12 @@ async def fan_out(options: argparse.Namespace, home: Path) -> list[Figure]:
         all_s = max(applied, fetched) - asked
         killed = await _kill_while_applying(world, made, prices, chance, options) if whole and options.kill else {}
         peers = await _peers(world, ask, light + whole, options.changes)
+        loader.terminate()
+        await loader.wait()
     everybody = light + whole
-    counted = f"{counts.get('applied', 0):,} applied (whole agents), {counts.get('fetched', 0):,} fetched (light agents)"
+    counted = (
+        f"{counts.get('applied', 0):,} applied (whole agents), {counts.get('fetched', 0):,} fetched (light agents)"
+    )
     print(counted, killed, flush=True)
     detail = {"counts": counts, "draft_s": drafted_s, "last_applied_s": applied - asked, "last_fetched_s": fetched - asked,
               "last_head_s": ours["last_head"] - asked, "hub_cpu_s": spent[0], "postgres_cpu_s": spent[1],
@@ -242,7 +253,9 @@ async def _kill_while_applying(
     write_file(world.home / "list.csv", made, prices)
     with ApiClient(world.running) as api:
         draft = await asyncio.to_thread(
-            lambda: api.send(f"/v1/price-lists/{LIST}/drafts", file=world.home / "list.csv", effective="2026-11-02T00:00Z")
+            lambda: api.send(
+                f"/v1/price-lists/{LIST}/drafts", file=world.home / "list.csv", effective="2026-11-02T00:00Z"
+            )
         )
 
         def release() -> None:
@@ -286,7 +299,9 @@ async def _peers(world: World, ask: Any, everybody: int, changes: int) -> dict[s
         )
         rows = [(f"{at:014d}", at * 7, CLOCK.now_us()) for at in range(changes)]
         await connection.copy_records_to_table("peer_price", records=rows, columns=["ref", "price", "at_us"])
-        got = await connection.fetch("SELECT number, ref, price, at_us FROM peer_price WHERE number > $1 ORDER BY number", 0)
+        got = await connection.fetch(
+            "SELECT number, ref, price, at_us FROM peer_price WHERE number > $1 ORDER BY number", 0
+        )
         size = sum(7 + 4 * 4 + 8 + len(row[1]) + 8 + 8 for row in got)
         polls = min(300, everybody)
         began = time.time()
@@ -326,7 +341,9 @@ def measure(arguments: list[str] | None = None) -> list[Figure]:
 def main() -> int:
     rows = measure()
     for row in rows:
-        print(f"{row['figure']}: {row['value']} {row['unit']} (goal {row['goal']}, met {row['met']}); {row['peer']} {row['peer_value']}")
+        print(
+            f"{row['figure']}: {row['value']} {row['unit']} (goal {row['goal']}, met {row['met']}); {row['peer']} {row['peer_value']}"
+        )
     conditions = {"machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {platform.machine()}"}
     Path("build/bench/dealer_fanout.json").write_text(json.dumps({"conditions": conditions, "figures": rows}, indent=1))
     return 0

@@ -107,7 +107,7 @@ class Agents(Sites):
     def _head(self, site: Site, body: bytes) -> None:
         known = {key_id(signer).hex(): signer for signer in self.signers.values()}
         head = msgspec.json.decode(unseal(HEAD_TYPE, body, known), type=Head)
-        if head.list != self.list_id or head.seq <= self.held.get(site.id, 0):
+        if head.list_id != self.list_id or head.seq <= self.held.get(site.id, 0):
             return
         self.held[site.id] = head.seq
         if not self.is_quiet:
@@ -148,7 +148,9 @@ class Agents(Sites):
             fetch.tls = self.context.wrap_socket(fetch.bare, do_handshake_on_connect=False, server_hostname="localhost")
         if not fetch.is_asked:
             fetch.tls.do_handshake()
-            fetch.tls.write(f"GET /v1/price-blobs/{fetch.name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            fetch.tls.write(
+                f"GET /v1/price-blobs/{fetch.name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+            )
             fetch.is_asked = True
             self.fetching.modify(descriptor, select.EPOLLIN)
         while data := fetch.tls.read(65_536):
@@ -193,6 +195,10 @@ class Agents(Sites):
             self.fetch_turn(0.005)
         return bool(is_so())
 
+    def until_done(self, count: int, limit_s: float) -> bool:
+        """Until so many files have come."""
+        return self.run(lambda: len(self.done) >= count, limit_s)
+
 
 def _b64(key: X25519PrivateKey) -> str:
     import base64
@@ -210,7 +216,7 @@ def main() -> None:
         if site.packet_id and agents.sites.index(site) % 50 == 49:
             agents.turn(0.0)
     everybody = len(agents.sites)
-    is_ready = agents.run(lambda: len(agents.keys) == len(agents.held) == everybody, 300)
+    is_ready = agents.run(lambda: len(agents.keys) == len(agents.held) == everybody, 900)
     print(json.dumps({"connected_s": connected_s, "is_ready": is_ready, "keys": len(agents.keys), "refused": dict(agents.refused)}),
           flush=True)  # fmt: skip
     agents.is_quiet = False
@@ -222,8 +228,8 @@ def main() -> None:
         if word == "await":  # until this many files more have come and been acknowledged
             wanted, limit_s = rest.split()
             cpu_s = time.process_time()
-            agents.run(lambda: len(agents.done) >= int(wanted), float(limit_s))
-            agents.run(lambda: not any(site.in_flight for site in agents.sites), 30)  # noqa: B023 - called at once
+            agents.until_done(int(wanted), float(limit_s))
+            agents.run(lambda: not any(site.in_flight for site in agents.sites), 30)
             spread = agents.done
             print(json.dumps({
                 "fetched": len(spread), "last_head": max(agents.heads_at, default=0.0), "last_fetch": max((a for a, _, _ in spread), default=0.0),
@@ -233,9 +239,12 @@ def main() -> None:
             agents.done, agents.heads_at = [], []
         elif word == "peer":  # the whole list over HTTPS, by this many
             name, count = rest.split()
+            agents.is_quiet = True
+            agents.run(lambda: not (agents.fetches or agents.waiting_fetches), 120)
+            agents.done = []
             began, cpu_s = time.time(), time.process_time()
             agents.waiting_fetches.extend(Fetch(site, name, None, None, 0) for site in agents.sites[: int(count)])
-            agents.run(lambda: len(agents.done) >= int(count), 600)  # noqa: B023 - called at once
+            agents.until_done(int(count), 600)
             print(json.dumps({"seconds": time.time() - began, "fetched": len(agents.done), "cpu_s": time.process_time() - cpu_s,
                               "bytes_down": sum(b for _, b, _ in agents.done) / max(1, len(agents.done))}), flush=True)  # fmt: skip
             agents.done = []

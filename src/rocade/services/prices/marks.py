@@ -18,7 +18,7 @@ from rocade.services.prices.state import NONE, State
 from rocade.wire.prices import Mark
 
 MARKS = 48
-"""A fifth of a list keeps ten of them; the chance that fewer than three stay is one in a thousand."""
+"""A fifth of a list keeps ten of them; the chance that fewer than three stay is two in a thousand."""
 SAMPLE = 512
 KEPT_LETTERS = 2
 """A reference's first letters stay as they are: they say which family of numbers it is from."""
