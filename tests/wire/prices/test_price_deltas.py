@@ -81,8 +81,8 @@ def test_a_snapshot_is_read_in_blocks_that_share_no_part() -> None:
     file, blocks = unpack_blocks(pack(first, NONE, level=1), NONE)
     read = list(blocks)
     assert file.to_seq == 1
-    assert len(read) == 3
-    assert max(len(block.entries) + len(block.descriptions) for block in read) <= 65_536
+    assert len(read) == 10
+    assert max(len(block.entries) + len(block.descriptions) for block in read) <= 16_384
     assert np.array_equal(np.concatenate([block.entries.price_minor for block in read]), first.entries.price_minor)
     assert [ref for block in read for ref in block.descriptions.ref] == first.descriptions.ref
 

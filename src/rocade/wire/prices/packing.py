@@ -17,6 +17,9 @@ from rocade.wire.prices.model import Delta, Descriptions, Entries, Ints, Release
 
 MAGIC = b"RPL1"
 MAX_BLOCK_ROWS = 65_536
+"""What a reader takes."""
+BLOCK_ROWS = 16_384
+"""What a writer puts into a block, but for a part that has more of its own: a reader's memory is this many texts."""
 LEVEL = 9
 
 
@@ -66,14 +69,14 @@ def pack(delta: Delta, previous: Ints, level: int = LEVEL) -> bytes:
 
 
 def _cut(delta: Delta) -> Iterator[Delta]:
-    """Deltas of at most `MAX_BLOCK_ROWS` rows that share no part."""
+    """Deltas of about `BLOCK_ROWS` rows that share no part."""
     described, priced = delta.descriptions, delta.entries
     parts, rows = np.unique(np.concatenate([described.index, priced.index]), return_counts=True)
     ends = np.cumsum(rows)
     at = 0
     while at < len(parts):
         done = int(ends[at - 1]) if at else 0
-        until = max(int(np.searchsorted(ends, done + MAX_BLOCK_ROWS, "right")), at + 1)
+        until = max(int(np.searchsorted(ends, done + BLOCK_ROWS, "right")), at + 1)
         low, high = parts[at], parts[until - 1] + 1
         a, b = np.searchsorted(described.index, [low, high])
         c, d = np.searchsorted(priced.index, [low, high])

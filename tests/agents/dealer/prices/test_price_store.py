@@ -11,7 +11,7 @@ import pytest
 from benchmarks.price_lists import press_with
 from tests.agents.dealer.prices.stand import BEGIN_US, DAY_US, LIST, Stand
 
-from rocade.agents.dealer.prices.references import APART, References
+from rocade.agents.dealer.prices.references import APART, References, joined
 from rocade.core.errors import Corrupt, Refused, Unavailable
 from rocade.core.prices import WITHDRAWN, Description
 from rocade.wire.prices import Part
@@ -293,14 +293,19 @@ def test_rows_changed_after_the_columns_were_kept_prove_nothing(stand: Stand) ->
 
 def test_references_are_found_whatever_they_look_like() -> None:
     refs = [f"{at:05d}" for at in range(5000)] + ["é", "a b", "A" * 64, "0", "00"]
-    held = References().extended(refs)
+    held = References().extended(joined(refs), len(refs))
     assert len(held) == len(refs) > APART
     assert all(held.find(ref) == at and held[at] == ref for at, ref in enumerate(refs))
-    more = held.extended(["late", "later"])
+    more = held.extended(joined(["late", "later"]), 2)
     assert (more.find("late"), more.find("later"), held.find("late")) == (5005, 5006, -1)
     assert more[5006] == "later"
     assert [more.find(ref) for ref in ("", "5000", "a", "A" * 63, "\n", "é\n")] == [-1] * 6
     assert more.starting_with("0000", 3) == [0, 1, 2]
     assert more.starting_with("late", 9) == [5005, 5006]
-    with pytest.raises(Corrupt):
-        References(b"A\nB\nA\n")
+    for add in (
+        lambda: References(b"A\nB\nA\n"),
+        lambda: more.extended(b"late\n", 1),
+        lambda: held.extended(b"X\nX\n", 2),
+    ):
+        with pytest.raises(Corrupt):
+            add()

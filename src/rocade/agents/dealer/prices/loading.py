@@ -6,7 +6,7 @@ from rocade.agents.dealer.prices.state import State
 from rocade.agents.dealer.prices.store import ListRow, Tables
 from rocade.core.errors import Corrupt, Refused
 
-_PARTS = 32_768
+_PARTS = 8192
 """Parts read at once."""
 
 

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from rocade.agents.dealer.prices import heads
 from rocade.agents.dealer.prices.applying import Keys, Witness, follow, missing_key
 from rocade.agents.dealer.prices.loading import load, rebuild
+from rocade.agents.dealer.prices.memory import give_back
 from rocade.agents.dealer.prices.model import Applied, Changed, Fetch, Held, PartCard, Plan, Price, Successors
 from rocade.agents.dealer.prices.reading import Reading
 from rocade.agents.dealer.prices.state import State
@@ -156,6 +157,7 @@ class PriceStore:
         if head.seq - self._tables.kept_seq(number) >= KEEP_EVERY or not plan.from_seq:
             with contextlib.suppress(Unavailable):  # the list is on disk; only the next start would be slower
                 self.keep(head.list_id)
+        give_back()
 
     def _plan(self, head: Head, from_seq: int, keys: Keys, bad: set[str]) -> Plan:
         """Raises: Unavailable `prices.epoch.missing`, Refused `prices.head.gap`."""
@@ -306,4 +308,5 @@ class PriceStore:
                 if state.tree.root.hex() != head.state_root:
                     state = rebuild(self._reader, row)
                 self._live[list_id] = _Live(row, head, Reading(self._reader, row, head, state))
+                give_back()
             return self._live[list_id]

@@ -7,7 +7,7 @@ computed for all at once in columns, and for one in plain Python. Few new refere
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import islice
 
 import numpy as np
@@ -62,19 +62,24 @@ class References:
             return self._packed[self._starts[index] : self._starts[index + 1] - 1].decode()
         return next(islice(self._apart, index - self._count, None))
 
-    def extended(self, refs: Sequence[str]) -> References:
-        """With these added, at the next indices."""
-        if len(self._apart) + len(refs) <= APART:
-            added = {ref: len(self) + at for at, ref in enumerate(refs)}
-            other = object.__new__(References)
-            other.__dict__.update(self.__dict__)
-            other._apart = {**self._apart, **added}
-            return other
-        return References(self.packed() + _joined(refs))
+    def extended(self, packed: bytes, count: int) -> References:
+        """With these added, at the next indices. Raises: Corrupt `prices.store.references` if one is there already."""
+        if len(self._apart) + count > APART:
+            return References(self.packed() + packed)
+        if not count:
+            return self
+        apart = dict(self._apart)
+        for index, ref in enumerate(packed.decode().split("\n")[:-1], len(self)):
+            if self.find(ref) >= 0 or apart.setdefault(ref, index) != index:
+                raise _twice()
+        other = object.__new__(References)
+        other.__dict__.update(self.__dict__)
+        other._apart = apart
+        return other
 
     def packed(self) -> bytes:
         """All references in order of index, each followed by a line feed."""
-        return self._packed + _joined([*self._apart])
+        return self._packed + joined(self._apart)
 
     def starting_with(self, prefix: str, limit: int) -> list[int]:
         """Indices of at most `limit` references that begin so, lowest first."""
@@ -95,12 +100,17 @@ class References:
         for at in np.flatnonzero(np.isin(numbers, shared)).tolist() if len(shared) else ():
             text = self._packed[starts[at] : starts[at + 1] - 1]
             if text in texts:
-                raise Corrupt("prices.store.references", "a part reference stands twice in the price list's store")
+                raise _twice()
             texts.add(text)
 
 
-def _joined(refs: Sequence[str]) -> bytes:
+def joined(refs: Iterable[str]) -> bytes:
+    """References as `References` takes them."""
     return "".join(f"{ref}\n" for ref in refs).encode()
+
+
+def _twice() -> Corrupt:
+    return Corrupt("prices.store.references", "a part reference stands twice in the price list's store")
 
 
 def _numbers(packed: bytes, starts: NDArray[np.uint32], ends: NDArray[np.uint32]) -> NDArray[np.uint64]:

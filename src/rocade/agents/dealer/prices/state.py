@@ -11,7 +11,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from rocade.agents.dealer.prices.references import APART, References
+from rocade.agents.dealer.prices.references import References, joined
 from rocade.core.errors import Corrupt, Refused
 from rocade.core.prices import WITHDRAWN
 from rocade.wire.prices import HASH_BYTES, Delta, Descriptions, Entries, Ints, Tree, changed_leaves
@@ -29,12 +29,13 @@ class State:
         self.tree = Tree()
         self.refs = References()
         self.currency: dict[int, str] = {}
-        self._new_refs: list[str] = []
+        self._new_refs: list[bytes] = []
+        self._new_count = 0
         self._set(*(np.empty(0, np.int64),) * 3)
 
     @property
     def parts(self) -> int:
-        return len(self.refs) + len(self._new_refs)
+        return len(self.refs) + self._new_count
 
     def copy(self) -> State:
         """To be advanced apart."""
@@ -55,10 +56,12 @@ class State:
         if len(priced) and int(priced.index[-1]) >= grown:
             raise _refused("a price belongs to a part that the list does not have")
         self._check_firsts(first, delta)
-        self._new_refs += first.ref
         for part in later.rows():
-            if self._ref(part.index) != part.ref:
+            at = part.index - self.parts
+            if (first.ref[at] if at >= 0 else self.refs[part.index]) != part.ref:
                 raise _refused("a part changes its reference")
+        self._new_refs.append(joined(first.ref))
+        self._new_count += len(first)
         self.tree.update(*changed_leaves(delta, self.tree.leaves))
         if len(self.tree.leaves) != grown:
             raise _refused("a part is missing")
@@ -71,18 +74,10 @@ class State:
         self.seq = delta_seq
         self.currency |= currency
         try:
-            if self._new_refs:
-                few = self._new_refs if len(self._new_refs) <= APART else ()
-                if len(set(few)) < len(few) or any(self.refs.find(ref) >= 0 for ref in few):
-                    raise _refused("a new part has the reference of another one")
-                self.refs = self.refs.extended(self._new_refs)
+            self.refs = self.refs.extended(b"".join(self._new_refs), self._new_count)
         except Corrupt:
             raise _refused("a reference stands twice") from None
-        self._new_refs = []
-
-    def previous(self) -> Ints:
-        """What prices of the next delta are differences to."""
-        return self.newest_price
+        self._new_refs, self._new_count = [], 0
 
     def freeze(self) -> Iterator[bytes]:
         """What a start needs: each column with its checksum, one at a time."""
@@ -127,10 +122,6 @@ class State:
         new = priced.index >= self.parts
         if (priced.seq[new] < first.seq[priced.index[new] - self.parts]).any():
             raise _refused("a part has a price before it is in the list")
-
-    def _ref(self, index: int) -> str:
-        known = len(self.refs)
-        return self.refs[index] if index < known else self._new_refs[index - known]
 
     def _grow(self, size: int) -> None:
         more = size - len(self.newest_from)
