@@ -98,7 +98,10 @@ class PriceStore:
             self._check(head, held, envelope)
             if held is not None and head.seq == held.seq and self._of(head.list_id).is_sound:
                 return Applied(head.list_id, head.seq, head.state_root, is_new=False)
-            return self._follow(head, held, envelope, fetch)
+            try:
+                return self._follow(head, held, envelope, fetch)
+            finally:
+                give_back()
 
     def _check(self, head: Head, held: Head | None, envelope: bytes) -> None:
         try:
@@ -157,7 +160,6 @@ class PriceStore:
         if head.seq - self._tables.kept_seq(number) >= KEEP_EVERY or not plan.from_seq:
             with contextlib.suppress(Unavailable):  # the list is on disk; only the next start would be slower
                 self.keep(head.list_id)
-        give_back()
 
     def _plan(self, head: Head, from_seq: int, keys: Keys, bad: set[str]) -> Plan:
         """Raises: Unavailable `prices.epoch.missing`, Refused `prices.head.gap`."""
