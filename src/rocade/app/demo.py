@@ -24,7 +24,7 @@ from rocade.agents.vehicle.convoy import Ledger, Order, Seat, Totals
 from rocade.agents.vehicle.simulation.fleet import draw_models
 from rocade.agents.vehicle.simulation.models import Model
 from rocade.app import configuration as settings
-from rocade.app import demo_people, initialise, logs
+from rocade.app import demo_dealers, demo_people, initialise, logs
 from rocade.app.account import Account
 from rocade.app.demo_view import View
 from rocade.app.roles import stop_event
@@ -87,6 +87,7 @@ class _Demo:
         self.account: Account | None = None
         self.refs: dict[str, int] = {}
         self.links: Mapping[str, str] = {}
+        self.dealer = directory / "dealer"
         self.gaps: GapLedger | None = None
         self.began_us = 0
         self._next_cut = 0
@@ -107,7 +108,11 @@ class _Demo:
             try:
                 with self.screen.status(f"enrolling {self.vehicles} vehicles ..."):
                     seats = await self._enrol(configuration, database)
-                async with self._convoy(configuration, seats), self._accounting(configuration, database):
+                async with (
+                    self._convoy(configuration, seats),
+                    self._accounting(configuration, database),
+                    demo_dealers.agent(self.dealer, self.directory / "logs" / "dealer.log"),
+                ):
                     view = View(
                         self.screen, configuration, self.links, time.monotonic() - began_s, with_chaos=self.with_chaos
                     )
@@ -131,6 +136,7 @@ class _Demo:
                 mqtt=settings.Mqtt(host=loopback),
                 est=settings.Est(host=loopback),
                 http=settings.Http(api_host=loopback),
+                exchange=settings.Exchange(host=loopback, processes=1),
             )
             initialise.create(self.directory, "demo", "rocade.local", template=template)
         configuration = settings.load(self.directory)
@@ -139,15 +145,17 @@ class _Demo:
             configuration.est.port,
             configuration.http.api_port,
             configuration.http.pages_port,
+            configuration.exchange.port,
         ]
         if all(map(_is_free, ports)):
             return configuration
-        mqtt, est, api, pages = (port if _is_free(port) else _free_port() for port in ports)
+        mqtt, est, api, pages, exchange = (port if _is_free(port) else _free_port() for port in ports)
         configuration = msgspec.structs.replace(
             configuration,
             mqtt=msgspec.structs.replace(configuration.mqtt, port=mqtt),
             est=msgspec.structs.replace(configuration.est, port=est),
             http=msgspec.structs.replace(configuration.http, api_port=api, pages_port=pages),
+            exchange=msgspec.structs.replace(configuration.exchange, port=exchange),
         )
         (self.directory / "rocade.toml").write_text(settings.render(configuration))
         return configuration
@@ -178,6 +186,7 @@ class _Demo:
             for seat, credential in zip(fresh, await authority.provision(identities, "service:demo"), strict=True):
                 credential.write(Path(seat.identity))
         self.links = await demo_people.settle(configuration, database, audit, _garage(seats, models, self.refs))
+        self.dealer = await demo_dealers.settle(configuration, database, audit, self.directory)
         await audit.close()
         return tuple(seats)
 

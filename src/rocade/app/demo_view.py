@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from rocade.agents.vehicle.convoy import Totals
+from rocade.app import demo_dealers
 from rocade.app.configuration import Configuration
 from rocade.fabric.status import ProcessStatus
 
@@ -42,9 +43,11 @@ class View:
         for role, link in links.items():
             screen.print(f"    {role:<9} [bold cyan]{link}[/]", soft_wrap=True)
         screen.print()
-        screen.print("  three commands to try in another terminal:", style="dim")
+        screen.print("  commands to try in another terminal:", style="dim")
         for command in ("vehicles", "status", "audit verify"):
             screen.print(f"    {program()} {command} --config {shown(directory)}", highlight=False, soft_wrap=True)
+        dealer = f"{program()} dealer price {demo_dealers.REFERENCE} --dir {shown(directory / 'dealer')}"
+        screen.print(f"    {dealer}", highlight=False, soft_wrap=True)
         if with_chaos:
             screen.print(f"  pull a plug yourself: {address}/#plug", style="dim")
         screen.print()
