@@ -91,10 +91,10 @@ class Desk:
 class Stand:
     """Parties, an application with the SOAP door, and files for programs that know nothing of Rocade."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, desk: Desk | None = None) -> None:
         self.directory = directory
         self.parties = Parties(directory)
-        self.audit, self.desk = Notes(), Desk()
+        self.audit, self.desk = Notes(), desk or Desk()
         region = self.parties.region
         dispatcher = Dispatcher(
             self.parties.verifier(), self.desk, lambda: self.parties.hub, self.parties.clock, RANDOM
