@@ -13,9 +13,10 @@ import pytest
 from tests.agents.dealer.conftest import QUICK, SITE, Hub, envelope, until
 
 from rocade.agents.dealer.agent import Dealer
-from rocade.agents.dealer.outbox import VOID_TYPE, Draft
+from rocade.agents.dealer.outbox import Draft
 from rocade.core.errors import Misconfigured, Refused, Unavailable
 from rocade.wire.exchange import Address
+from rocade.wire.exchange.messages import VOID
 
 
 class NoPrices:
@@ -112,7 +113,7 @@ async def test_a_message_refused_for_good_stands_in_nobodys_way(hub: Hub, place:
         assert dealer.outbox.get("eu", "dms-1").code == "exchange.route.none"
     told = hub.told("message")
     assert [message["sequence"] for message in told] == [1, 3, 4, 2]
-    assert told[-1]["content_type"] == VOID_TYPE
+    assert told[-1]["content_type"] == VOID
 
 
 def hub_id(body: bytes) -> str:

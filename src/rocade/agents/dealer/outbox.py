@@ -39,10 +39,9 @@ from rocade.wire.exchange import (
     read_message,
     sha256_of,
 )
+from rocade.wire.exchange.messages import VOID
 
 WAITING, TAKEN, RECEIVED, ACCEPTED, REFUSED, ASIDE = range(6)
-VOID_TYPE = "application/vnd.rocade.void+json"
-"""Content type of what stands in a stream where a message would have been that the hub refused before recording it."""
 STATES = ("waiting", "taken", "received", "accepted", "refused", "set_aside")
 
 
@@ -189,12 +188,10 @@ class Outbox:
         self._move([number], ASIDE, code)
         row = self._store.row("SELECT hub, tail, envelope FROM outbox WHERE number = ?", number)
         message = read_message(opened(row[2])) if row and row[1] == "message" else None
-        if row is None or message is None or message.content_type == VOID_TYPE:
+        if row is None or message is None or message.content_type == VOID:
             return
         body = msgspec.json.encode({"instead_of": message.id, "code": code})
-        void = msgspec.structs.replace(
-            message, id=f"void-{number}-{self._store.epoch}", content_type=VOID_TYPE, body=body
-        )
+        void = msgspec.structs.replace(message, id=f"void-{number}-{self._store.epoch}", content_type=VOID, body=body)
         payload = encode(void)
         self.adopt(row[0], "message", seal(MESSAGE_TYPE, payload, key), self._store.clock.now_us())
 
