@@ -325,13 +325,13 @@ def _prove(sites: Sites) -> dict[str, Any]:
 
 def storm(sites: Sites) -> dict[str, Any]:
     """All connect; every connection breaks; all come back at once, and each says something and is receipted."""
-    first_s = sites.connect(300)
+    first_s = sites.connect(900)
     print(json.dumps({"connected": first_s}), flush=True)
     sys.stdin.readline()
     sites.cut()
     time.sleep(2)
     began = time.monotonic()
-    back_s = sites.connect(300)
+    back_s = sites.connect(900)
     waits = sorted(site.opened_s - began for site in sites.sites)
     for site in sites.sites:
         sites.send(site, time.monotonic())
