@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import asyncssh
 import httpx
 import pytest
+from tests.ports import free_port
 
 from rocade.app.sandbox.conformance import Seen, judge
 from rocade.app.sandbox.hub import Sandbox, opened
@@ -17,7 +20,7 @@ from rocade.core.errors import Refused, Unavailable
 from rocade.core.ports import SystemClock
 from rocade.sdk import Client
 from rocade.trust.identity.tls import client_context
-from rocade.wire.resources import Message
+from rocade.wire.resources import MESSAGE, Message, Receipt, to_csv
 
 DAY_US = 86_400_000_000
 
@@ -113,6 +116,47 @@ async def webhooks_are_kept_by_their_owner(running: Sandbox) -> None:
         assert refused.json()["code"] == "webhooks.address.private"
         assert (await client.get("/v1/webhooks")).json() == {"items": []}
         assert (await client.delete("/v1/webhooks/wh_0")).json()["code"] == "webhooks.unknown"
+
+
+@pytest.mark.timeout(300)
+async def test_files_over_sftp_with_the_key_of_the_certificate_become_messages(tmp_path: Path) -> None:
+    port = free_port()
+    async with opened(tmp_path, sftp_port=port) as running:
+        key = asyncssh.import_private_key((running.identities["rue-haute"] / "key.pem").read_text())
+        lines = to_csv(
+            [an_order(f"file-{n}", b"hello", site=to) for n, to in enumerate(("rue-basse", "nowhere"))], MESSAGE
+        )
+
+        def connected(user: str) -> Any:
+            return asyncssh.connect(
+                "127.0.0.1", port, username=user, client_keys=[key], known_hosts=None, config=None, agent_path=None
+            )
+
+        for stranger in ("rue-basse", "nowhere"):
+            with pytest.raises(asyncssh.PermissionDenied):
+                async with connected(stranger):
+                    pass
+        async with connected("rue-haute") as connection, connection.start_sftp_client() as sftp:
+            async with sftp.open("message-1.csv", "wb") as file:
+                await file.write(lines)
+            async with asyncio.timeout(60):
+                while not await sftp.exists("message-1.csv.answer.csv"):
+                    await asyncio.sleep(0.05)
+            async with sftp.open("message-1.csv.answer.csv", "rb") as answer:
+                rows = (await answer.read()).decode().splitlines()
+        assert rows[1:] == ["2;taken;;;file-0", "3;taken;;;file-1"]
+        with Client(running.identities["rue-haute"], running.address) as hub:
+            decided = [one async for one in _decided(hub, "file-1")]
+        assert decided[0].outcome == "refused", "an address nobody has is refused with a receipt, as on every road"
+        async with http(running, "rue-basse") as client:
+            (item,) = (await client.get("/v1/exchange/news", params={"wait_s": 50})).json()["items"][:1]
+        assert item["type"] in {"price-release", "message"}
+
+
+async def _decided(hub: Client, id: str) -> AsyncIterator[Receipt]:
+    for one in await asyncio.to_thread(lambda: list(hub.receipts(id))):
+        if one.kind == "decided":
+            yield one
 
 
 def test_the_report_names_what_would_do_harm() -> None:

@@ -103,8 +103,8 @@ class Sandbox:
 
 
 @contextlib.asynccontextmanager
-async def opened(directory: Path, port: int = 0) -> AsyncIterator[Sandbox]:
-    """Make it in `directory` at the first time, run it, drain it on leaving."""
+async def opened(directory: Path, port: int = 0, sftp_port: int = 0) -> AsyncIterator[Sandbox]:
+    """Make it in `directory` at the first time, run it, drain it on leaving. `sftp_port` 0 = no SFTP."""
     socket = tcp_socket("127.0.0.1", port)
     bound = socket.getsockname()[1]
     place = directory / "hub"
@@ -120,8 +120,9 @@ async def opened(directory: Path, port: int = 0) -> AsyncIterator[Sandbox]:
     try:
         await asyncio.to_thread(migrate, url, MIGRATED)
         configuration = msgspec.structs.replace(
-            settings.load(place), database_url=url, http=settings.Http(api_host="127.0.0.1", api_port=bound)
-        )
+            settings.load(place), database_url=url, http=settings.Http(api_host="127.0.0.1", api_port=bound),
+            sftp=settings.Sftp("127.0.0.1", sftp_port),
+        )  # fmt: skip
         async with wiring.common(configuration, 8) as parts:
             book = Book()
             parts.audit = WatchedAudit(parts.audit, book)  # type: ignore[assignment]  # an audit, and eyes
