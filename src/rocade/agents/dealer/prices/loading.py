@@ -13,8 +13,8 @@ _PARTS = 8192
 def load(tables: Tables, row: ListRow) -> State:
     """The state of a list. Raises: Corrupt `prices.store.damaged`."""
     kept_seq = tables.kept_seq(row.number)
-    state = State.thaw(kept_seq, tables.kept(row.number)) if 0 < kept_seq <= row.seq else None
-    return _advance(tables, row, state or State())
+    columns = tables.kept(row.number) if 0 < kept_seq <= row.seq else None
+    return _advance(tables, row, State.thaw(kept_seq, columns) if columns else State())
 
 
 def rebuild(tables: Tables, row: ListRow) -> State:

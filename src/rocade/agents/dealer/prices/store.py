@@ -9,8 +9,9 @@ Refuses: Unavailable `prices.store.full`, `prices.store.busy`; Corrupt `prices.s
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Buffer, Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,7 +39,7 @@ CREATE TABLE IF NOT EXISTS described (slot INTEGER, seq INTEGER, text TEXT NOT N
 CREATE TABLE IF NOT EXISTS entry (slot INTEGER, valid_from INTEGER, seq INTEGER, price INTEGER NOT NULL,
     PRIMARY KEY (slot, valid_from, seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS kept (list INTEGER, place INTEGER, seq INTEGER NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (list, place));
+    checksum BLOB NOT NULL, PRIMARY KEY (list, place));
 CREATE TABLE IF NOT EXISTS epoch (name TEXT, epoch INTEGER, key BLOB NOT NULL, PRIMARY KEY (name, epoch)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS signer (statement BLOB PRIMARY KEY) WITHOUT ROWID;
 """
@@ -280,14 +281,22 @@ class Tables:
 
     # --- columns kept for the next start, keys ---
 
-    def put_kept(self, number: int, seq: int, columns: Iterable[bytes]) -> None:
+    def put_kept(self, number: int, seq: int, columns: Iterable[Buffer]) -> None:
         for place, body in enumerate(columns):
-            self.db.execute("INSERT OR REPLACE INTO kept VALUES (?,?,?,?)", (number, place, seq, body))
+            row = (number, place, seq, body, sha256(body).digest())
+            self.db.execute("INSERT OR REPLACE INTO kept VALUES (?,?,?,?,?)", row)
 
-    def kept(self, number: int) -> list[bytes]:
+    def kept(self, number: int) -> list[bytes] | None:
+        """The columns, None if one is not what was kept."""
+        columns = []
         with failing():
-            rows = self.db.execute("SELECT body FROM kept WHERE list = ? ORDER BY place", (number,))
-            return [body for (body,) in rows]
+            for body, checksum in self.db.execute(
+                "SELECT body, checksum FROM kept WHERE list = ? ORDER BY place", (number,)
+            ):
+                if sha256(body).digest() != checksum:
+                    return None
+                columns.append(body)
+        return columns
 
     def kept_seq(self, number: int) -> int:
         """The number that the kept columns are of; 0 if there are none."""
