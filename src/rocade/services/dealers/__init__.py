@@ -4,6 +4,7 @@
 whole network from CSV, `opening` reads opening hours.
 """
 
+from rocade.services.dealers import opening
 from rocade.services.dealers.importing import Report, import_file
 from rocade.services.dealers.model import (
     FOREVER_US,
@@ -45,4 +46,5 @@ __all__ = [
     "SiteTable",
     "SitesPage",
     "import_file",
+    "opening",
 ]
