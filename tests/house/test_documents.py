@@ -43,9 +43,10 @@ def settings(shape: type[msgspec.Struct], prefix: str = "") -> list[str]:
 
 @pytest.mark.parametrize("command", commands(main))
 def test_every_command_stands_in_operate(command: str) -> None:
-    group, _, name = command.partition(" ")
-    line = next((line for line in OPERATE.splitlines() if line.startswith("|") and f"`rocade {group}" in line), "")
-    assert f"`{name or 'rocade ' + group}`" in line or f"rocade {command}" in line, (
+    """In a row that begins with it, or with one of the same group."""
+    group, _, name = command.rpartition(" ")
+    rows = [line for line in OPERATE.splitlines() if line.startswith(f"| `rocade {f'{group} ' if group else name}")]
+    assert any(f"`{name}`" in row or f"`rocade {command}`" in row for row in rows), (
         f"docs/operate.md lacks rocade {command}"
     )
 
