@@ -165,10 +165,10 @@ def body_twice_in_order(root: etree._Element) -> None:
 
 
 WRAPPED: list[tuple[Callable[[etree._Element], None], str]] = [
-    (into_header, "soap.body.many"),
-    (into_security, "soap.body.many"),
-    (into_object, "soap.body.many"),
-    (into_evil_body, "soap.body.many"),
+    (into_header, "soap.wrapped.header"),
+    (into_security, "soap.wrapped.security"),
+    (into_object, "soap.wrapped.object"),
+    (into_evil_body, "soap.wrapped.body"),
     (after_the_evil, "soap.body.many"),
     (same_id, "xml.id.duplicate"),
     (other_id_attribute, "xml.id.duplicate"),
@@ -205,7 +205,7 @@ def stripped_of_ids(change: Callable[[etree._Element], None]) -> Callable[[etree
 
 @pytest.mark.parametrize(
     ("change", "code"),
-    [(second_envelope, "soap.header.many"), (second_security, "soap.security.many"), (same_id, "soap.body.many")],
+    [(second_envelope, "soap.header.many"), (second_security, "soap.security.many"), (same_id, "soap.wrapped.header")],
 )
 def test_wrapping_is_refused_where_no_id_gives_it_away(parties: Parties, change: Callable, code: str) -> None:
     root = etree.fromstring(parties.envelope())

@@ -162,13 +162,13 @@ _OTHER_ATTRIBUTES = {
 def _parts(root: Element, soap: str) -> dict[str, Element]:
     """Each part of the envelope at its one place.
 
-    Raises: Refused `soap.<part>.many`, `soap.<part>.missing`, `soap.envelope`, `soap.header.unknown`, `soap.wrapped`.
+    Raises: Refused `soap.<part>.many`, `soap.<part>.missing`, `soap.wrapped`, `soap.wrapped.*`, `soap.header.unknown`.
     """
     parts: dict[str, Element] = {}
     for element in root.iter(*_PART_OF):
         part = _PART_OF[str(element.tag)]
         if part in parts:
-            raise _many(part)
+            raise _wrapped(parts[part], element) if part == "body" else _many(part)
         parts[part] = element
     for part in _ONCE:
         if part not in parts:
@@ -197,6 +197,20 @@ def _parts(root: Element, soap: str) -> dict[str, Element]:
         elif id(child) not in known:
             raise Refused("soap.security.unknown", "Security holds something other than token, timestamp and signature")
     return parts
+
+
+def _wrapped(first: Element, second: Element) -> Refused:
+    """Two Bodies: say where the one was put that is not the envelope's own."""
+    tags = {str(one.tag) for body in (first, second) for one in body.iterancestors()}
+    if _SIGNATURE in tags:
+        return Refused("soap.wrapped.object", "a second Body is hidden within the signature")
+    if _SECURITY in tags:
+        return Refused("soap.wrapped.security", "a second Body is hidden within Security")
+    if tags & {*_HEADERS}:
+        return Refused("soap.wrapped.header", "a second Body is hidden within the Header")
+    if tags & {*_BODIES}:
+        return Refused("soap.wrapped.body", "one Body is wrapped in another")
+    return _many("body")
 
 
 def _many(part: str) -> Refused:
