@@ -101,7 +101,7 @@ class Press:
     list_id: str = "fr-retail"
     brand: str = "vespelle"
     skips: tuple[int, ...] = (7, 31)
-    """Deltas over so many numbers are in each head."""
+    """Deltas over so many numbers are in each head; with none, the snapshot is not made anew either."""
     epoch: int = 1
     key: bytes = bytes(32)
     deltas: list[Delta] = field(default_factory=list)
@@ -117,7 +117,9 @@ class Press:
         self.deltas.append(delta)
         self.tree.update(*changed_leaves(delta, self.tree.leaves))
         self.__dict__.pop("whole", None)
-        blobs = {base: self.file(base) for base in {seq - 1, 0, *(seq - n for n in self.skips if 1 < n < seq)}}
+        blobs = {base: self.file(base) for base in {seq - 1, *(seq - n for n in self.skips if 1 < n < seq)}}
+        if 0 not in blobs:
+            blobs[0] = self.file(0) if self.skips else self.heads[-1].snapshot
         return self.sign(self.make(release, blobs))
 
     def follow(self, days: int, changes: int = 10_000, *, by_family: bool = False) -> bytes:
