@@ -6,13 +6,15 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from rocade.agents.link import Link
+from rocade.agents.renewal import Renewal
 from rocade.app import wiring
 from rocade.app.configuration import Configuration
 from rocade.app.pricing import price_lists
@@ -41,10 +43,11 @@ from rocade.services.exchange import (
 )
 from rocade.services.exchange.heads import HeadPush
 from rocade.services.exchange.housekeeping import Keeping, keep_house
-from rocade.services.exchange.peers import Peer, Peers
+from rocade.services.exchange.peers import Address, Keep, Peer, Peers
 from rocade.services.prices import Lists, Said
 from rocade.services.vehicles.sessions import GatewaySessions
 from rocade.trust.authority import Authority, DenySet, Region
+from rocade.trust.identity import est_client
 from rocade.trust.identity.directory import LiveIssuers
 from rocade.trust.identity.tls import ServerIdentity
 from rocade.wire.exchange import UNREADABLE
@@ -103,7 +106,7 @@ async def exchange(configuration: Configuration) -> AsyncIterator[wiring.Part]:
         questions = Questions(line)
         lists = price_lists(parts, places)
         heads = HeadPush(database, line, lists)
-        peers = Peers(configuration.root / "hubs", database, work, clock, _dial)
+        peers = Peers(configuration.root / "hubs", database, work, _dial, renewing(parts))
         _listen(intake, work, questions, presence, line, lists)
         _answer(questions, work, downstream, revocations, heads)
         intake.on_change.append(lambda context, is_here: presence.changed(context, is_here=is_here))
@@ -280,6 +283,16 @@ def _answer(
 
 async def _signers(work: Exchange) -> bytes:
     return msgspec.json.encode({"chains": [chain.decode() for chain in await work.chains()]})
+
+
+def renewing(parts: wiring.Common) -> Keep:
+    """Our identities at other hubs are renewed as agents renew theirs."""
+
+    async def keep(folder: Path, address: Address, renewed: Callable[[], None]) -> None:
+        server = est_client.Server(address.host, address.est_port, parts.clock)
+        await Renewal(folder, server, renewed, parts.clock, parts.random).run()
+
+    return keep
 
 
 async def _dial(host: str, port: int, context: ssl.SSLContext, id: str, peer: Peer) -> Link:

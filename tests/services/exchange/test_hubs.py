@@ -48,7 +48,7 @@ async def joined(hub: Hub, other: Hub) -> Peer:
     identity = other.authority.region.identity("service", f"hub-{hub.region}")
     (await other.authority.provision([identity], "test"))[0].write(folder)
     (folder / "address.json").write_text(json.dumps({"host": "localhost", "port": other.port}))
-    peer = Peer(folder.name, folder, hub.database, hub.exchange, hub.clock, dial)
+    peer = Peer(folder.name, folder, hub.database, hub.exchange, dial)
     hub.tasks.append(asyncio.create_task(peer.run()))
     return peer
 
@@ -147,6 +147,22 @@ async def test_messages_cross_in_order_once_each_while_the_line_breaks(hub: Hub,
     from rocade.services.exchange.reading import message_of
 
     assert [message_of(entry.envelope or b"").id for entry in log] == [message.id for message in sent]
+
+
+async def test_our_identity_at_the_other_hub_is_renewed_without_losing_a_message(hub: Hub, other: Hub) -> None:
+    dealer = await a_dealer(hub)
+    peer = await joined(hub, other)
+    for number in range(9):
+        await dealer.send(dealer.message(b"%d" % number, "orders", to={"country": "CA"}))
+        if number in {2, 5}:
+            identity = other.authority.region.identity("service", "hub-eu")
+            (await other.authority.provision([identity], "test"))[0].write(hub.directory / "hubs" / "hub-ca")
+            peer.hang_up()
+
+    async def arrived() -> bool:
+        return [one.state for one in await other.exchange.search(Wanted(party="service/hub-eu"))] == ["received"] * 9
+
+    await eventually(arrived)
 
 
 async def test_what_came_from_a_hub_is_not_handed_to_a_third(hub: Hub, other: Hub) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from rocade.app.client import ApiClient
 from rocade.app.commands import Load, config_option, example
@@ -145,6 +146,42 @@ def skip(load: Load, party: str, stream: str, number: int, config: Path | None) 
     with ApiClient(load(config)) as api:
         api.post("/v1/exchange/streams/skip", party=party, stream=stream, next=number)
     click.echo(f"stream {stream} of {party} goes on at {number}")
+
+
+@exchange.command(
+    "join",
+    epilog=example("exchange join hub-ca --host road.example.ca --code ABCDE-... --root-sha256 1f3a... --config ./eu"),
+)
+@click.argument("name")
+@click.option("--host", required=True, help="Where the other hub is.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8884, show_default=True, help="Its exchange.")
+@click.option("--est-port", type=click.IntRange(1, 65535), default=8085, show_default=True, help="Its enrolment.")
+@click.option(
+    "--code",
+    required=True,
+    help="One-time code, made there: rocade enroll --kind service --id hub-<your region> --claim-only.",
+)
+@click.option(
+    "--root-sha256", required=True, help="Fingerprint of the other region's root certificate, from its operator."
+)
+@config_option
+@click.pass_obj
+def join(
+    load: Load, name: str, host: str, port: int, est_port: int, code: str, root_sha256: str, config: Path | None
+) -> None:
+    """Enrol this hub at another one, as hubs/NAME; a rule may then send to hub/NAME."""
+    from rocade.core.errors import Refused
+    from rocade.services.exchange.model import HUB
+    from rocade.services.exchange.peers import Address
+    from rocade.trust.identity import est_client
+
+    if not name.startswith(HUB) or "/" in name:
+        raise Refused("exchange.route.invalid", f"another hub is named {HUB}<region>")
+    folder = load(config).root / "hubs" / name
+    server = est_client.Server(host, est_port)
+    verified = est_client.enrol(server, folder, code, est_client.fetch_root(server, root_sha256))
+    (folder / "address.json").write_bytes(msgspec.json.encode(Address(host, port, est_port)))
+    click.echo(f"this hub is {verified.identity.uri} there; a running exchange dials within moments")
 
 
 @exchange.group()

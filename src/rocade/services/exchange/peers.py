@@ -1,7 +1,7 @@
 """Other hubs: this one dials each as a party of theirs, hands messages on in order, and takes their receipts back.
 
 `hubs/<name>/` is an identity directory that the other hub's region issued to this one (a service `hub-<our region>` there), with
-`address.json` beside: {"host": ..., "port": ...}. A rule of the routing table sends to `hub/<name>`.
+`address.json` beside: {"host": ..., "port": ...}; it is renewed there like any party's. A rule of the routing table sends to `hub/<name>`.
 Flow: this hub's log for `hub/<name>` -> each message is wrapped, as it was signed, into one of this hub's own on the stream `out` (id
 `m<number>`, so a retry is the same message) -> PUBACK, the other hub has it on disk -> the cursor moves. Its DECIDED receipt, checked
 against the other region's certificates, becomes our decision about the dealer's message, with the receipt kept as evidence.
@@ -20,7 +20,6 @@ from typing import Protocol
 import msgspec
 
 from rocade.core.errors import Misconfigured, Refused, RocadeError, Unavailable
-from rocade.core.ports import Clock
 from rocade.fabric.database import Database
 from rocade.services.exchange import errors, ledger
 from rocade.services.exchange.ledger import Entry
@@ -64,21 +63,30 @@ type Dial = Callable[[str, int, ssl.SSLContext, str, Peer], Awaitable[Wire]]
 
 class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str
-    port: int
+    port: int = 8884
+    est_port: int = 8085
+    """Where our identity there is renewed."""
+
+
+def read_address(folder: Path) -> Address:
+    """Raises: Misconfigured `exchange.hub.address`."""
+    try:
+        return msgspec.json.decode((folder / "address.json").read_bytes(), type=Address)
+    except (OSError, *UNREADABLE):
+        raise Misconfigured(
+            "exchange.hub.address", f"hubs/{folder.name}/address.json must say host and port of the other hub"
+        ) from None
 
 
 class Peer:
     """One other hub. Implements `agents.link.Listener`."""
 
-    def __init__(
-        self, name: str, directory: Path, database: Database, exchange: Exchange, clock: Clock, dial: Dial
-    ) -> None:
+    def __init__(self, name: str, directory: Path, database: Database, exchange: Exchange, dial: Dial) -> None:
         self.name = name
         self.reader = f"hub/{name}"
         self._directory = directory
         self._database = database
         self._exchange = exchange
-        self._clock = clock
         self._dial = dial
         self._wire: Wire | None = None
         self._waiting: dict[int, asyncio.Future[None]] = {}
@@ -126,12 +134,7 @@ class Peer:
     async def _connected(self) -> None:
         if self._wire is not None:
             return
-        try:
-            address = msgspec.json.decode((self._directory / "address.json").read_bytes(), type=Address)
-        except (OSError, msgspec.MsgspecError):
-            raise Misconfigured(
-                "exchange.hub.address", f"hubs/{self.name}/address.json must say host and port of the other hub"
-            ) from None
+        address = read_address(self._directory)
         identity = load_identity(self._directory)
         context = client_context(self._directory)
         self._wire = await self._dial(address.host, address.port, context, identity.id, self)
@@ -241,15 +244,19 @@ class Peer:
                 done.set_exception(Unavailable("exchange.hub.down", f"the line to {self.name} broke: {why}"))
 
 
-class Peers:
-    """Every folder of `directory` is another hub; new ones are found while it runs."""
+type Keep = Callable[[Path, Address, Callable[[], None]], Awaitable[None]]
+"""(identity directory, where, what to call after a renewal): keep the identity fresh, for ever."""
 
-    def __init__(self, directory: Path, database: Database, exchange: Exchange, clock: Clock, dial: Dial) -> None:
+
+class Peers:
+    """Every folder of `directory` with an address is another hub; new ones are found while it runs."""
+
+    def __init__(self, directory: Path, database: Database, exchange: Exchange, dial: Dial, keep: Keep) -> None:
         self._directory = directory
         self._database = database
         self._exchange = exchange
-        self._clock = clock
         self._dial = dial
+        self._keep = keep
         self.peers: dict[str, Peer] = {}
 
     async def run(self) -> None:
@@ -257,7 +264,16 @@ class Peers:
             while True:
                 for folder in sorted(self._directory.iterdir()) if self._directory.is_dir() else ():
                     if folder.name not in self.peers and (folder / "address.json").exists():
-                        peer = Peer(folder.name, folder, self._database, self._exchange, self._clock, self._dial)
+                        peer = Peer(folder.name, folder, self._database, self._exchange, self._dial)
                         self.peers[folder.name] = peer
                         tasks.create_task(peer.run())
+                        tasks.create_task(self._keep_fresh(folder, peer))
                 await asyncio.sleep(SCAN_S)
+
+    async def _keep_fresh(self, folder: Path, peer: Peer) -> None:
+        while True:
+            try:
+                await self._keep(folder, read_address(folder), peer.hang_up)
+            except RocadeError as error:
+                _log.warning("the identity at %s is not renewed: %s", folder.name, error.code)
+            await asyncio.sleep(SCAN_S)
