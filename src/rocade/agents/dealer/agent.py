@@ -22,6 +22,7 @@ import msgspec
 
 from rocade import __version__
 from rocade.agents.dealer import settings as configured
+from rocade.agents.dealer.dropping import watch
 from rocade.agents.dealer.hub import Hub, Notice
 from rocade.agents.dealer.inbox import Inbox
 from rocade.agents.dealer.offers import Offers
@@ -145,6 +146,8 @@ class Dealer:
                     tasks.create_task(self.pair.run())
                 for listener in listeners(self):
                     tasks.create_task(listener.run())
+                for folder in self.settings.folders:
+                    tasks.create_task(watch(self.place, folder, self.send, self.clock))
                 self.is_serving.set()
                 tasks.create_task(self._keep_house())
                 tasks.create_task(self._write_state())

@@ -84,17 +84,29 @@ class Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Program and arguments; it finds ROCADE_OFFER_VERSION and ROCADE_OFFER_SHA256 in its environment."""
 
 
+class Folder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A folder where an old program drops messages as files; see docs/formats.md."""
+
+    directory: str
+    """Relative to DIR, or absolute."""
+    hub: str = ""
+    """Where its messages go; may be left out where there is one hub."""
+    encoding: str = "utf-8"
+    """How CSV without a byte order mark is written: utf-8, cp1252, iso-8859-15."""
+
+
 class Settings(
     msgspec.Struct,
     frozen=True,
     forbid_unknown_fields=True,
-    rename={"hubs": "hub", "entrances": "entrance", "offers": "offer"},
+    rename={"hubs": "hub", "entrances": "entrance", "offers": "offer", "folders": "folder"},
 ):
     hubs: tuple[Hub, ...] = ()
     entrances: tuple[Entrance, ...] = ()
     """Local ports that lead to services elsewhere, over the relay."""
     offers: tuple[Offer, ...] = ()
     """Services of this site that others may be connected to."""
+    folders: tuple[Folder, ...] = ()
     local: Local = Local()
     lan: Lan = Lan()
     pair: Pair | None = None
