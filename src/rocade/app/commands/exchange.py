@@ -24,9 +24,9 @@ def exchange() -> None:
 @exchange.command("search", epilog=example("exchange search --refused --party dealer/FR-00123-1 --config ./eu"))
 @click.option("--party", default="", help="Who sent it: dealer/SITE, partner/ID, service/hub-REGION.")
 @click.option("--id", "id", default="", help="The sender's own identifier.")
-@click.option("--brand", default="")
-@click.option("--country", default="")
-@click.option("--service", default="")
+@click.option("--brand", default="", help="Brand of the address.")
+@click.option("--country", default="", help="Country of the address.")
+@click.option("--service", default="", help="Service of the address.")
 @click.option("--site", default="", help="The point of sale it is addressed to.")
 @click.option("--target", default="", help="Where it went: local/NAME, partner/ID, hub/hub-REGION, dealer/SITE.")
 @click.option(
@@ -35,10 +35,10 @@ def exchange() -> None:
     type=click.Choice(("waiting", "received", "accepted", "refused", "conflict")),
     default=None,
 )
-@click.option("--class", "content_class", type=click.Choice(CLASSES), default=None)
+@click.option("--class", "content_class", type=click.Choice(CLASSES), default=None, help="Class of its content.")
 @click.option("--code", default="", help="Code of a refusal, or the family it belongs to.")
 @click.option("--refused", is_flag=True, help="Only refused ones and conflicts.")
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @config_option
 @click.pass_obj
@@ -69,7 +69,7 @@ def search(load: Load, /, config: Path | None, *, as_json: bool, refused: bool, 
 @exchange.command("turned", epilog=example("exchange turned --code exchange.key --config ./eu"))
 @click.option("--party", default="", help="On whose line it came.")
 @click.option("--code", default="", help="A code or the family it belongs to.")
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most so many.")
 @config_option
 @click.pass_obj
 def turned(load: Load, party: str, code: str, limit: int, config: Path | None) -> None:
@@ -101,7 +101,13 @@ def show(load: Load, number: int, config: Path | None, *, content: bool) -> None
 
 @exchange.command("prove", epilog=example("exchange prove 4711 --out ./proofs --config ./eu"))
 @click.argument("number", type=click.IntRange(min=1))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    show_default=True,
+    help="Where the files go.",
+)
 @config_option
 @click.pass_obj
 def prove(load: Load, number: int, out: Path, config: Path | None) -> None:
