@@ -34,6 +34,7 @@ def exchange() -> None:
     "message_state",
     type=click.Choice(("waiting", "received", "accepted", "refused", "conflict")),
     default=None,
+    help="Where it stands.",
 )
 @click.option("--class", "content_class", type=click.Choice(CLASSES), default=None, help="Class of its content.")
 @click.option("--code", default="", help="Code of a refusal, or the family it belongs to.")
