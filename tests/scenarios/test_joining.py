@@ -43,6 +43,7 @@ def parts() -> list[list[str]]:
     return [[line.removeprefix("rocade ") for line in block.splitlines()] for block in blocks]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_recipe_leads_from_nothing_to_the_first_price(region: Region, tmp_path: Path) -> None:
     network, prices, code, joining, price, many = parts()

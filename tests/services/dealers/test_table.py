@@ -59,11 +59,11 @@ def dealer(id: str, kind: str = "dealer") -> Identity:
     return Identity("rocade.test", "eu", kind, id)
 
 
-@pytest.mark.parametrize(("code", "check"), CHECKS)
-def test_a_check_refuses_with_its_own_code(table: SiteTable, code: str, check: Callable[[SiteTable], object]) -> None:
-    with pytest.raises(Refused) as caught:
-        check(table)
-    assert caught.value.code == code
+def test_a_check_refuses_with_its_own_code(table: SiteTable) -> None:
+    for code, check in CHECKS:
+        with pytest.raises(Refused) as caught:
+            check(table)
+        assert caught.value.code == code
 
 
 def test_checks_let_through_what_is_right(table: SiteTable) -> None:
