@@ -11,7 +11,8 @@ import pytest
 
 from rocade.core.errors import Refused, Unavailable
 from rocade.doors.sftp import Accepted, DropFolder, Given
-from rocade.wire.resources import PRICE_CHANGE, from_csv, to_json, to_xml
+from rocade.wire.resources import PRICE_CHANGE, from_csv, to_json
+from rocade.wire.resources.xml_form import to_xml
 
 HEADER = "list;seq;ref;currency;price_minor;valid_from\n"
 LINE = "acme-fr-retail;7;1610001234;EUR;1999;2025-10-09T08:53:20Z\n"

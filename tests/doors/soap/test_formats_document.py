@@ -15,8 +15,9 @@ from soap_stand import Stand
 
 from rocade.services.exchange.webhooks.posting import TIMEOUT_S
 from rocade.services.exchange.webhooks.service import EVENTS, RETRY_S
-from rocade.wire.resources import RESOURCES, documents, to_xml
+from rocade.wire.resources import RESOURCES, documents
 from rocade.wire.resources.operations import OPERATIONS
+from rocade.wire.resources.xml_form import to_xml
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/formats.md").read_text("utf-8")
 

@@ -13,19 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rocade.core.errors import Refused
-from rocade.wire.resources import (
-    PRICE_CHANGE,
-    RESOURCES,
-    SITE,
-    Resource,
-    from_csv,
-    from_json,
-    from_xml,
-    to_csv,
-    to_json,
-    to_xml,
-)
+from rocade.wire.resources import PRICE_CHANGE, RESOURCES, SITE, Resource, from_csv, from_json, to_csv, to_json
 from rocade.wire.resources.model import LAST_INSTANT_US
+from rocade.wire.resources.xml_form import from_xml, to_xml
 
 ALPHABET = st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters="\ufffe\uffff") | st.sampled_from(
     "\t\n;,|\"' =+-@<>&]"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from rocade.agents.dealer.outbox import Draft, Sent
 from rocade.agents.dealer.settings import Folder
-from rocade.core.errors import Misconfigured, Refused
+from rocade.core.errors import Refused
 from rocade.core.ports import Clock
+from rocade.doors.sftp import Accepted, DropFolder, Given
 from rocade.wire.exchange import Address
 
 LOOK_S = 1.0
@@ -24,11 +25,7 @@ type Send = Callable[[str, Draft], Awaitable[Sent]]
 
 
 async def watch(place: Path, folder: Folder, send: Send, clock: Clock) -> None:
-    """Take what is dropped, for ever. Raises: Misconfigured `dealer.folder.library`."""
-    try:
-        from rocade.doors.sftp import Accepted, DropFolder, Given
-    except ImportError as error:
-        raise Misconfigured("dealer.folder.library", "a [[folder]] needs the library lxml") from error
+    """Take what is dropped, for ever. XML is read where lxml is installed."""
 
     async def accept(given: Given) -> Sequence[Accepted]:
         taken: list[Accepted] = []

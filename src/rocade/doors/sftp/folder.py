@@ -24,7 +24,7 @@ import msgspec
 
 from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.ports import Clock
-from rocade.wire.resources import RESOURCES, Reading, Resource, from_csv, from_json, from_xml
+from rocade.wire.resources import RESOURCES, Reading, Resource, from_csv, from_json
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class DropFolder:
             return from_csv(content, resource, self._encoding)
         if ending not in {"xml", "json"}:
             raise Refused("drop.ending", "files end with .csv, .xml or .json")
-        rows = from_xml(content, resource) if ending == "xml" else from_json(content, resource)
+        rows = _from_xml(content, resource) if ending == "xml" else from_json(content, resource)
         return Reading(list(rows), list(range(1, len(rows) + 1)), [])
 
     def _answer(self, name: str, content: bytes) -> None:
@@ -180,6 +180,15 @@ class DropFolder:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(self._directory / f"{name}.answer.csv")
+
+
+def _from_xml(content: bytes, resource: Resource) -> Sequence[Any]:
+    """Raises: Refused `drop.ending` where the library for XML is not installed (an agent does without)."""
+    try:
+        from rocade.wire.resources.xml_form import from_xml
+    except ImportError:
+        raise Refused("drop.ending", "XML is not read here, for lack of lxml; write CSV or JSON") from None
+    return from_xml(content, resource)
 
 
 def is_own_name(name: str) -> bool:
