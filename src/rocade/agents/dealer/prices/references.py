@@ -1,12 +1,13 @@
-"""Part references -> indices, for half a million parts in 14 MB, looked up in less than a microsecond.
+"""Part references -> indices, for half a million parts in 14 MB, looked up in some two microseconds.
 
-All references stand one after the other in one byte string, in order of their index. A reference's number is its bytes read as one
-big number modulo a prime; the low bits of it name a bucket, a bucket holds the few indices that share it. The same number is
-computed for all at once in columns, and for one in plain Python. Few new references are kept in a dictionary beside.
+All references stand one after the other in one byte string, in order of their index, each with a line feed. A reference's
+number is these bytes read as one big number modulo a prime; its low bits name a bucket, a bucket holds the few indices that
+share it. The number is computed for all at once in columns, and for one in plain Python. Few new references are kept apart.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from itertools import islice
 
@@ -35,25 +36,27 @@ class References:
         starts = np.r_[np.zeros(1, np.uint32), ends + 1].astype(np.uint32)
         self._count = len(ends)
         self._mask = (1 << max(self._count.bit_length(), 4)) - 1
-        numbers = _numbers(packed, starts[:-1], ends)
+        numbers = _numbers(packed, starts[:-1], ends + np.uint32(1))
         buckets = (numbers & self._mask).astype(np.uint32)
         order = np.argsort(buckets, kind="stable").astype(np.uint32)
         self._check(numbers, starts)
         counts = np.bincount(buckets, minlength=self._mask + 1)
-        self._starts = memoryview(starts)
-        self._order = memoryview(order)
-        self._buckets = memoryview(np.r_[0, np.cumsum(counts)].astype(np.uint32))
+        self._starts: array[int] = array("I", starts.tobytes())
+        self._order: array[int] = array("I", order.tobytes())
+        self._buckets: array[int] = array("I", np.r_[0, np.cumsum(counts)].astype(np.uint32).tobytes())
 
     def __len__(self) -> int:
         return self._count + len(self._apart)
 
     def find(self, ref: str) -> int:
         """The index of a reference, -1 if the list has none such."""
-        wanted = ref.encode()
-        bucket = int.from_bytes(wanted) % _PRIME & self._mask
-        starts = self._starts
-        for index in self._order[self._buckets[bucket] : self._buckets[bucket + 1]]:
-            if self._packed[starts[index] : starts[index + 1] - 1] == wanted:
+        line = f"{ref}\n".encode()
+        bucket = int.from_bytes(line) % _PRIME & self._mask
+        order, starts, packed = self._order, self._starts, self._packed
+        for place in range(self._buckets[bucket], self._buckets[bucket + 1]):
+            index = order[place]
+            begin = starts[index]
+            if packed.startswith(line, begin) and starts[index + 1] == begin + len(line):
                 return index
         return self._apart.get(ref, -1) if self._apart else -1
 
@@ -86,7 +89,7 @@ class References:
         found, at, wanted = [], -1, b"\n" + prefix.encode()
         if self._packed.startswith(wanted[1:]):
             found.append(0)
-        starts = np.asarray(self._starts)
+        starts = np.frombuffer(self._starts, np.uint32)
         while len(found) < limit and (at := self._packed.find(wanted, at + 1)) >= 0 and at + 1 < len(self._packed):
             found.append(int(np.searchsorted(starts, at + 1)))
         found += [index for ref, index in self._apart.items() if ref.startswith(prefix)]
