@@ -67,4 +67,4 @@ class Lists(Releasing, Announcing, Tracing):
 
     async def sweep(self) -> int:
         """Remove files that nothing names."""
-        return self.shelf.sweep(await store.blob_names(self.pool))
+        return self.shelf.sweep(await store.blob_names(self.pool), self.clock.now_us())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections import OrderedDict
 from collections.abc import Set
 from hashlib import sha256
@@ -60,11 +59,11 @@ class Shelf:
                 self._held_bytes -= len(self._held.popitem(last=False)[1])
         return content
 
-    def sweep(self, known: Set[str]) -> int:
+    def sweep(self, known: Set[str], now_us: int) -> int:
         """Remove files that nothing names and that are older than a day; how many."""
         old = [
             path for path in self._directory.glob("??/*")
-            if path.name not in known and time.time() - path.stat().st_mtime > ORPHAN_S
+            if path.name not in known and now_us / 1e6 - path.stat().st_mtime > ORPHAN_S
         ]  # fmt: skip
         for path in old:
             path.unlink(missing_ok=True)
