@@ -45,6 +45,7 @@ class Trading:
     modules: Sequence[Module]
     newsroom: Newsroom
     webhooks: Webhooks
+    vouching: Vouching
     routes: RouteTable
     sftp: Any = None
     keys: KeyBook | None = None
@@ -93,7 +94,7 @@ class Trading:
             Module(webhooks_api.HANDLERS, {"webhooks": webhooks}),
             *([Module(changes_api.HANDLERS, {"lists": lists})] if lists else ()),
         ]
-        opened = cls(modules, newsroom, webhooks, routes)
+        opened = cls(modules, newsroom, webhooks, vouching, routes)
         if configuration.sftp.port:
             opened.keys = KeyBook(database, clock)
             opened.sftp = await _open_sftp(parts, table, desk, opened.keys)
@@ -101,8 +102,8 @@ class Trading:
         return opened
 
     async def run(self) -> None:
-        """Wake readers and tell webhooks, for ever."""
-        await asyncio.gather(self.newsroom.run(), self.webhooks.run())
+        """Wake readers, tell webhooks, forget evidence in time, for ever."""
+        await asyncio.gather(self.newsroom.run(), self.webhooks.run(), self.vouching.keep_house())
 
     async def close(self) -> None:
         if self.sftp is not None:

@@ -121,6 +121,19 @@ async def test_a_vouched_message_is_receipted_once_and_its_evidence_kept(stand: 
     assert [(one.type, one.data.sender, one.data.body) for one in found] == [("message", sender.uri, b"<order/>")]
 
 
+async def test_evidence_is_kept_as_long_as_its_message(stand: Stand) -> None:
+    sender, _ = await two_sites(stand.hub)
+    first = await stand.vouching.take(sender, a_message("kept"), "soap", b"1")
+    gone = await stand.vouching.take(sender, a_message("gone"), "soap", b"2")
+    pool = stand.hub.database.pool
+    await pool.execute("UPDATE exchange_vouched SET kept_us = 0")
+    await pool.execute("UPDATE exchange_message SET envelope = NULL WHERE id = 'gone'")
+    assert await stand.vouching.sweep() == 1
+    for receipt, form in ((first, ("soap", b"1")), (gone, None)):
+        sha = bytes.fromhex(receipt.message_sha256)
+        assert await stand.vouching.evidence(sender, receipt.message_id, sha) == form
+
+
 async def test_another_content_under_the_same_id_is_a_conflict(stand: Stand) -> None:
     sender, _ = await two_sites(stand.hub)
     await stand.vouching.take(sender, a_message(), "soap", b"1")

@@ -9,6 +9,8 @@ A message without a number of its own (`sequence` 0) stands in a stream of its o
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from hashlib import sha256
 from typing import Literal
 
@@ -16,6 +18,7 @@ from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
+from rocade.fabric.database.connection import DOWN
 from rocade.services.exchange import errors
 from rocade.services.exchange.model import Offer, party_of
 from rocade.services.exchange.news import as_receipt
@@ -26,6 +29,11 @@ from rocade.services.exchange.vouching import store
 from rocade.trust.identity.keys import key_id
 from rocade.wire import resources
 from rocade.wire.exchange import MESSAGE_TYPE, Address, Message, encode, read_message
+
+SWEEP_S = 3_600.0
+UNRECORDED_US = 3_600_000_000
+"""Evidence without a message is left for so long: it is written just before."""
+_log = logging.getLogger(__name__)
 
 type Form = Literal["soap", "file"]
 
@@ -80,6 +88,19 @@ class Vouching:
         """(form, what was signed) of a vouched message."""
         async with self._database.pool.acquire() as connection:
             return await store.read(connection, party_of(sender), id, sha)
+
+    async def sweep(self) -> int:
+        """Evidence is kept as long as the message it proves (by its class); how many pieces were forgotten."""
+        return await store.sweep(self._database.pool, self._clock.now_us() - UNRECORDED_US)
+
+    async def keep_house(self) -> None:
+        """Sweep for ever."""
+        while True:
+            try:
+                await self.sweep()
+            except DOWN as error:
+                _log.warning("evidence was not swept: %s", type(error).__name__)
+            await asyncio.sleep(SWEEP_S)
 
     async def is_new(self, digest: bytes, until_us: int) -> bool:
         """Whether no process of this region has seen this envelope; remembers it."""

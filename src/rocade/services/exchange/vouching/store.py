@@ -34,6 +34,16 @@ async def read_receipts(
     return [tuple(row) for row in rows]
 
 
+async def sweep(connection: Any, before_us: int) -> int:
+    """Forget the evidence of messages whose own time of keeping is over, and of what was never recorded."""
+    done: str = await connection.execute(
+        "DELETE FROM exchange_vouched v WHERE kept_us < $1 AND NOT EXISTS (SELECT 1 FROM exchange_message m"
+        " WHERE m.party = v.party AND m.id = v.id AND m.sha = v.sha AND m.envelope IS NOT NULL)",
+        before_us,
+    )  # fmt: skip
+    return int(done.rpartition(" ")[2])
+
+
 async def remember(connection: Any, digest: bytes, until_us: int, now_us: int) -> bool:
     """Whether this is new to every process; remembered until an instant."""
     await connection.execute(
