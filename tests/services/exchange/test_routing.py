@@ -28,6 +28,7 @@ def some_places() -> Places:
     for id in ("FR-1", "FR-9"):
         places.add(id, brands=("renault", "dacia"))
     places.add("FR-1-2", primary="FR-1")
+    places.add("CA-1", country="CA")
     places.exceptions["FR", "invoices"] = NationalException(
         "FR", "invoices", "", "partner:tax", may_cross=False, note=""
     )
@@ -56,6 +57,10 @@ def some_places() -> Places:
         ("service/hub-ca", {"country": "ES", "service": "invoices"}, "partner/hacienda"),
         ("service/hub-ca", {"country": "CA", "service": "loans"}, "exchange.route.hop"),
         ("service/exchange", {"service": "stock", "site": "FR-1"}, "dealer/FR-1"),
+        ("dealer/FR-1", {"service": "invoices"}, "partner/tax"),
+        ("dealer/FR-1", {"country": "CA", "service": "invoices"}, "partner/tax"),
+        ("dealer/FR-1", {"country": "ES", "service": "invoices"}, "partner/tax"),
+        ("dealer/CA-1", {"service": "loans"}, "hub/hub-ca"),
     ],
 )
 def test_where_a_message_goes(places: Places, party: str, address: dict[str, str], goes: str) -> None:

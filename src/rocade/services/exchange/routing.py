@@ -134,7 +134,10 @@ def resolve(table: Compiled, places: Places, party: str, address: Address, now_u
     if dealer and address.brand:
         places.check_brand(dealer, address.brand, now_us)
     is_from_hub = kind == "service" and id.startswith(HUB)
-    exception = places.exception(address.country, address.service, address.brand)
+    home = site.country if dealer and (site := places.site(dealer)) is not None else ""
+    if home and not address.country:
+        address = msgspec.structs.replace(address, country=home)
+    exception = _exception(places, address, home)
     is_confined = table.is_confined(address, dealer) or (exception is not None and not exception.may_cross)
     if is_from_hub and is_confined:
         raise errors.confined()
@@ -156,6 +159,14 @@ def resolve(table: Compiled, places: Places, party: str, address: Address, now_u
         return f"dealer/{places.check_site(address.site, now_us).id}"
     except Refused:
         raise errors.no_site() from None
+
+
+def _exception(places: Places, address: Address, home: str) -> NationalException | None:
+    """What the sender's own country keeps to itself comes before what the address says: nobody writes himself out of it."""
+    own = places.exception(home, address.service, address.brand) if home else None
+    if own is not None and not own.may_cross:
+        return own
+    return places.exception(address.country, address.service, address.brand)
 
 
 def check_rules(rules: Sequence[Rule]) -> None:
