@@ -282,8 +282,13 @@ class Dealer:
         ]
 
     def adopt(self, frame: Frame) -> None:
-        if frame.hub in self.hubs and self.outbox.adopt(frame.hub, frame.tail, frame.body, frame.term):
+        """Keep what the other one holds, or tell it that the hub has it already."""
+        if frame.hub not in self.hubs:
+            return
+        if self.outbox.adopt(frame.hub, frame.tail, frame.body, frame.term):
             self.hubs[frame.hub].line.wake()
+        elif self.pair and (taken := self.outbox.taken_id(frame.hub, frame.body)):
+            self.pair.tell(Frame("taken", hub=frame.hub, ids=[taken]))
 
     def was_taken(self, frame: Frame) -> None:
         self.outbox.taken_elsewhere(frame.hub, frame.ids)

@@ -162,6 +162,14 @@ class Outbox:
         rows = [self._store.row("SELECT number FROM outbox WHERE hub = ? AND id = ?", hub, one) for one in ids]
         self._move([int(row[0]) for row in rows if row], TAKEN, "")
 
+    def taken_id(self, hub: str, envelope: bytes) -> str:
+        """The id of what is sealed here, if the hub has taken it; else ''."""
+        sha256_sent = sha256_of(opened(envelope))
+        row = self._store.row(
+            "SELECT id FROM outbox WHERE hub = ? AND sent_sha256 = ? AND state BETWEEN 1 AND 4", hub, sha256_sent
+        )
+        return str(row[0]) if row else ""
+
     def ids_of(self, numbers: Sequence[int]) -> list[str]:
         rows = [self._store.row("SELECT id FROM outbox WHERE number = ?", one) for one in numbers]
         return [str(row[0]) for row in rows if row]
