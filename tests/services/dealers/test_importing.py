@@ -81,6 +81,8 @@ WRONG: list[tuple[str, dict[str, str]]] = [
     ("opening_hours", {"opening_hours": "Mon-Fri 8-12"}),
     ("opening_hours", {"opening_hours": "Mo 14:00-18:00,08:00-12:00"}),
     ("date", {"opened": "02/04/2001"}),
+    ("date", {"opened": "0001-01-01"}),
+    ("date", {"brands": "renault:sells@9999-12-31"}),
     ("closed", {"opened": "2020-01-01", "closed": "2019-01-01"}),
     ("dealer", {"dealer_name": "Another"}),
     ("group", {"group_name": "Another"}),

@@ -161,6 +161,9 @@ async def test_a_brand_is_given_for_a_period_and_cut_where_a_new_one_begins(netw
     assert len(periods) == 3
     with pytest.raises(Refused, match=r"dealers\.invalid"):
         await network.set_brand("FR-1-1", BrandAt("renault", False, False, now_us), "op")
+    for far in (BrandAt("renault", True, True, now_us, 1 << 62), BrandAt("renault", True, True, -(1 << 62))):
+        with pytest.raises(Refused, match=r"dealers\.invalid"):
+            await network.set_brand("FR-1-1", far, "op")
     with pytest.raises(Refused, match=r"dealers\.brand\.foreign"):
         await network.end_brand("FR-1-1", "lune")
 

@@ -16,6 +16,8 @@ import msgspec
 from rocade.services.dealers import errors, opening
 
 FOREVER_US = (1 << 63) - 1
+FIRST_US, LAST_US = -2_209_075_200_000_000, 7_258_118_400_000_000
+"""A day before 1900, and 2200: what stands outside is a mistake."""
 PROVIDER_ACTS = ("install", "renew", "restart", "health")
 """What can be delegated: the running of an agent. Signing and reading business content cannot be written here at all."""
 ROLES = ("manager", "sales", "after-sales", "parts", "accounts")
@@ -261,7 +263,15 @@ def check_site(site: Site) -> None:
     opening.parse(site.opening_hours)
     if site.opened_us >= site.closed_us:
         raise errors.invalid("closed", "a site closes after it opened")
+    _check_instant(site.opened_us, "opened")
+    _check_instant(site.closed_us, "closed")
     check_brands(site.brands)
+
+
+def _check_instant(at_us: int, field: str) -> None:
+    """Dates that somebody will want to read. Raises: Refused `dealers.invalid`."""
+    if at_us != FOREVER_US and not FIRST_US <= at_us < LAST_US:
+        raise errors.invalid(field, "a date lies between 1900 and 2199")
 
 
 def check_brands(brands: Iterable[BrandAt]) -> None:
@@ -273,6 +283,8 @@ def check_brands(brands: Iterable[BrandAt]) -> None:
             raise errors.invalid("brands", f"{one.brand}: say sells, services or both")
         if one.from_us >= one.until_us:
             raise errors.invalid("brands", f"{one.brand}: a period ends after it began")
+        _check_instant(one.from_us, "brands")
+        _check_instant(one.until_us, "brands")
         if one.brand in last and last[one.brand].until_us > one.from_us:
             raise errors.invalid("brands", f"{one.brand}: two periods overlap")
         last[one.brand] = one

@@ -106,9 +106,12 @@ def _span(text: str) -> Span:
 
 def _date(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError:
         raise errors.invalid("date", "a date is written as 2026-12-25 is") from None
+    if not 1900 <= found.year < 2200:
+        raise errors.invalid("date", "a date lies between 1900 and 2199")
+    return found
 
 
 def _unreadable(part: str) -> Refused:
