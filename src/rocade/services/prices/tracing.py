@@ -109,7 +109,7 @@ def _texts(path: Path) -> Iterator[str]:
                 for member in packed.infolist()[:1000]:
                     with packed.open(member) as file:
                         yield _decoded(file.read(MEMBER_LIMIT_BYTES))
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError):
+        except (zipfile.BadZipFile, OSError, RuntimeError):
             raise errors.file("form") from None
         return
     with path.open("rb") as file:
