@@ -30,6 +30,7 @@ from rocade.agents.dealer.inbox import Inbox
 from rocade.agents.dealer.keyring import Keyring
 from rocade.agents.dealer.line import Line
 from rocade.agents.dealer.outbox import Draft, Outbox, Sent
+from rocade.agents.dealer.outgoing import HubOutbox
 from rocade.agents.dealer.relay import Relay
 from rocade.agents.dealer.store import Store
 from rocade.agents.link import Backoff
@@ -101,7 +102,7 @@ class Hub:
         """Told what came down, after it was kept here: the other agent of a pair."""
         self._words: dict[str, bytes] = {}
         """The last letter, list of signers and list of revocations, for an agent that joins later."""
-        self.outgoing = outbox.of(hub.name, self.key)
+        self.outgoing = HubOutbox(outbox, hub.name, self.key)
         self.blobs = Blobs(hub.host, hub.api_port, self._context, self._check_server)
         self.following = Following(prices, self.blobs, applying, self._say_applied, self.trouble, clock, random)
         self.line = Line(

@@ -176,10 +176,6 @@ class Outbox:
 
     # --- for the line ---
 
-    def of(self, hub: str, key: Callable[[], PrivateKey]) -> HubOutbox:
-        """What a line sees; `key` gives the site's key of the moment."""
-        return HubOutbox(self, hub, key)
-
     def waiting(self, hub: str, after: int, count: int) -> list[Waiting]:
         rows = self._store.rows(
             "SELECT number, tail, envelope FROM outbox WHERE hub = ? AND state = 0 AND number > ? ORDER BY number LIMIT ?",
@@ -343,28 +339,6 @@ class Outbox:
                     state, code, now_us, number,
                 )  # fmt: skip
                 self._waiting_bytes -= sum(row[0] for row in moved)
-
-
-class HubOutbox:
-    """What one line sees of the outbox."""
-
-    def __init__(self, outbox: Outbox, hub: str, key: Callable[[], PrivateKey]) -> None:
-        self._outbox, self._hub, self._key = outbox, hub, key
-        self.taken_too: Callable[[str, list[str]], None] = lambda _hub, _ids: None
-        """Told which messages the hub has taken."""
-
-    def waiting(self, after: int, count: int) -> Sequence[Waiting]:
-        return self._outbox.waiting(self._hub, after, count)
-
-    def taken(self, numbers: Sequence[int]) -> None:
-        self._outbox.taken(numbers)
-        self.taken_too(self._hub, self._outbox.ids_of(numbers))
-
-    def set_aside(self, number: int, code: str) -> None:
-        self._outbox.set_aside(number, code, self._key())
-
-    def sign_again(self, number: int) -> None:
-        self._outbox.sign_again(number, self._key())
 
 
 def _payload(draft: Draft, message_id: str, sender: str, stream: str, sequence: int, now_us: int) -> bytes:
