@@ -29,8 +29,8 @@ from rocade.wire.exchange import CLASSES
 ExchangeDependency = NamedDependency[SkipValidation[Exchange]]
 RouterDependency = NamedDependency[SkipValidation[Router]]
 IssuersDependency = NamedDependency[SkipValidation[LiveIssuers]]
-type Number = Annotated[int, QueryParameter(ge=0, le=(1 << 63) - 1)]
-type Limit = Annotated[int, QueryParameter(ge=1, le=500)]
+Number = Annotated[int, QueryParameter(ge=0, le=(1 << 63) - 1)]
+Limit = Annotated[int, QueryParameter(ge=1, le=500)]
 MOST_BYTES = 4 << 20
 
 
