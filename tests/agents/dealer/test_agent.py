@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.agents.dealer.conftest import QUICK, SITE, Hub, envelope, until
 from rocade.agents.dealer.agent import Dealer
 from rocade.agents.dealer.outbox import Draft
 from rocade.core.errors import Misconfigured, Refused, Unavailable
+from rocade.doors.mqtt import Publish
 from rocade.wire.exchange import Address
 from rocade.wire.exchange.messages import VOID
 
@@ -151,3 +153,46 @@ async def test_two_agents_on_one_folder_are_refused(hub: Hub, place: Path) -> No
         with pytest.raises(Misconfigured) as second:
             Dealer.open(place, NoPrices)
     assert second.value.code == "dealer.running"
+
+
+async def test_a_message_whose_key_no_longer_counts_is_signed_again_and_stays_the_same(hub: Hub, place: Path) -> None:
+    refusals = iter([Refused("exchange.key.ended", "made up", reason=0x87)] * 3)
+    seen: list[bytes] = []
+
+    def judge(publish: Publish) -> Refused | None:
+        if publish.tail != "message":
+            return None
+        seen.append(publish.body)
+        return next(refusals, None)
+
+    hub.verdict = judge
+    async with running(place) as dealer:
+        dealer.hub().send(a_draft(1))
+        await until(lambda: dealer.outbox.counts() == {"taken": 1})
+        assert len(seen) == 4
+        assert len({json.loads(body)["signatures"][0]["sig"] for body in seen}) == 4
+        assert len({json.loads(body)["payload"] for body in seen}) == 1
+
+
+async def test_a_full_disk_or_outbox_refuses_what_is_new_and_drops_nothing(hub: Hub, place: Path) -> None:
+    await hub.shut()
+    async with running(place) as dealer:
+        dealer.hub().send(a_draft(1))
+        dealer.outbox._free_bytes = lambda: 1
+        with pytest.raises(Unavailable) as full:
+            dealer.hub().send(a_draft(2))
+        assert full.value.code == "dealer.outbox.full"
+        assert dealer.outbox.counts() == {"waiting": 1}
+
+
+async def test_an_address_that_is_taken_is_said_in_one_line(hub: Hub, place: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        settings = place / "dealer.toml"
+        settings.write_text(settings.read_text().replace("port = 0", f"port = {other.getsockname()[1]}", 1))
+        dealer = Dealer.open(place, NoPrices, backoff=QUICK)
+        with pytest.raises(Misconfigured) as taken:
+            await dealer.run()
+        dealer.close()
+    assert taken.value.code == "dealer.web.address"

@@ -35,7 +35,7 @@ from rocade.agents.dealer.staff import Staff
 from rocade.agents.dealer.store import FILE, Store
 from rocade.agents.dealer.tokens import Tokens
 from rocade.agents.link import Backoff
-from rocade.core.errors import Misconfigured, Refused
+from rocade.core.errors import Misconfigured, Refused, RocadeError
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
 from rocade.wire.exchange.keys import EncryptionKey
 
@@ -132,7 +132,15 @@ class Dealer:
         return cls(place, settings, SystemClock(), SystemRandom(), open_prices, backoff)
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled. Raises: Misconfigured `dealer.web.address`, `dealer.lan.certificate`, `dealer.pair.address`."""
+        try:
+            await self._serve()
+        except BaseExceptionGroup as group:
+            if ours := group.subgroup(RocadeError):
+                raise _first(ours) from None
+            raise
+
+    async def _serve(self) -> None:
         from rocade.agents.dealer.serving import listeners
 
         try:
@@ -339,6 +347,15 @@ class Dealer:
         while True:
             self.outbox.forget_old()
             await asyncio.sleep(_HOUSEKEEPING_S)
+
+
+def _first(group: BaseExceptionGroup[RocadeError]) -> RocadeError:
+    """One of the errors of a group, to be told in one line."""
+    one: object = group
+    while isinstance(one, BaseExceptionGroup):
+        one = one.exceptions[0]
+    assert isinstance(one, RocadeError)
+    return one
 
 
 def _only_one(place: Path) -> int:
