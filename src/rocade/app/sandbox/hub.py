@@ -34,7 +34,7 @@ from rocade.core.data_classes import ALL
 from rocade.core.identifiers import Identity
 from rocade.doors.http import Access, AnyRequest, Listeners, build, caller_of, does, tcp_socket
 from rocade.fabric.database import EmbeddedPostgres, migrate
-from rocade.services.dealers import BrandAt, Dealer, Dealers, Site, SiteTable
+from rocade.services.dealers import FOREVER_US, BrandAt, Dealer, Dealers, Site, SiteTable
 from rocade.services.exchange import Exchange, Router, Rule
 from rocade.services.exchange.reading import Answered, Inbound, LocalService
 from rocade.trust.authority import Authority, DenySet, Region
@@ -150,7 +150,22 @@ async def _fill(parts: wiring.Common, directory: Path) -> None:
         )
         held = tuple(BrandAt(one, sells=True, services=True, from_us=begin_us) for one in brands)
         return Site(
-            id, dealer, "", f"Garage {id}", country, primary, "", "", None, None, zone, "", "", begin_us, 1 << 62, held
+            id,
+            dealer,
+            "",
+            f"Garage {id}",
+            country,
+            primary,
+            "",
+            "",
+            None,
+            None,
+            zone,
+            "",
+            "",
+            begin_us,
+            FOREVER_US,
+            held,
         )
 
     dealers = Dealers(parts.database, parts.audit, parts.clock, parts.random)
