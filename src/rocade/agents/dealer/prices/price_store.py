@@ -84,7 +84,7 @@ class PriceStore:
         head = heads.open_head(envelope, self._signers())
         held = self._held(head.list_id)
         heads.check_against(head, held)
-        return self._plan(head, held.seq if held else 0, self._tables.epochs(), set())
+        return self._plan(head, held.seq if held else 0, self._reader.epochs(), set())
 
     def apply(self, envelope: bytes, fetch: Fetch) -> Applied:
         """Follow a signed head: what it says is on disk when this returns, and nothing of it when this raises.
@@ -113,7 +113,7 @@ class PriceStore:
 
     def _follow(self, head: Head, held: Head | None, envelope: bytes, fetch: Fetch) -> Applied:
         """Try one plan after the other: the cheapest, then without what was bad, then a rebuilt state, then a snapshot."""
-        keys, bad, size_bytes = self._tables.epochs(), set[str](), 0
+        keys, bad, size_bytes = self._reader.epochs(), set[str](), 0
         start = self._of(head.list_id).reading.state if held and self._of(head.list_id).is_sound else State()
         first_error: Refused | None = None
 
@@ -178,7 +178,7 @@ class PriceStore:
 
     def conflicts(self) -> list[tuple[str, int, bytes, int]]:
         """Heads that contradict others of the same signer, kept as evidence: list, number, envelope, when seen."""
-        return self._tables.conflicts()
+        return self._reader.conflicts()
 
     # --- what is held ---
 
@@ -271,13 +271,13 @@ class PriceStore:
 
     def prove(self, list_id: str, ref: str, at_us: int, known_seq: int | None = None) -> bytes:
         """A file that `rocade verify` accepts without the hub. Raises: as `price`; Corrupt `prices.store.altered`."""
-        return self._reading(list_id).prove(ref, at_us, known_seq, self._tables.signers())
+        return self._reading(list_id).prove(ref, at_us, known_seq, self._reader.signers())
 
     # --- loading ---
 
     def _signers(self) -> Mapping[str, PublicKey]:
         root = self._root()
-        return dict(heads.open_signer(statement, root) for statement in self._tables.signers())
+        return dict(heads.open_signer(statement, root) for statement in self._reader.signers())
 
     def _reading(self, list_id: str) -> Reading:
         """Raises: Refused `prices.list.unknown`, Corrupt `prices.store.altered`."""
