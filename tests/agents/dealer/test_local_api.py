@@ -188,3 +188,24 @@ async def test_a_token_opens_what_it_says_and_nothing_else(hub: Hub, place: Path
         assert (foreign.status_code, foreign.json()["code"]) == (421, "dealer.web.host")
         document = (await desk.http.get("/v1/openapi.json", headers=desk.token("state.read"))).json()
         assert len(document["paths"]) >= 12
+
+
+async def test_what_comes_before_it_can_be_believed_comes_again(hub: Hub, place: Path) -> None:
+    answers, late = hub._answers, []
+
+    def signers_late(asked: dict[str, Any]) -> list[tuple[str, bytes]]:
+        if asked["want"] == "signers" and not late:
+            late.append(asked)
+            return []
+        return answers(asked)
+
+    hub._answers = signers_late
+    hub.deliver(message_to_us("news-1"))
+    hub.deliver(message_to_us("news-2"))
+    async with desk_of(place) as desk:
+        await until(lambda: any(code == "trust.envelope.signer" for _, _, code, _ in desk.dealer.store.troubles()))
+        assert desk.dealer.inbox.after("eu", 0) == []
+        assert desk.dealer.store.fact("cursor/eu") == ""
+        hub._push(*answers({"want": "signers"})[0])
+        await until(lambda: [one.id for one in desk.dealer.inbox.after("eu", 0)] == ["news-1", "news-2"])
+        assert desk.dealer.store.fact("cursor/eu") == "2"

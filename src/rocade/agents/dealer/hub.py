@@ -35,7 +35,7 @@ from rocade.agents.dealer.relay import Relay
 from rocade.agents.dealer.store import Store
 from rocade.agents.link import Backoff
 from rocade.agents.renewal import Renewal
-from rocade.core.errors import Refused, RocadeError
+from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.ports import Clock, Random
 from rocade.trust.identity import directory, est_client, tls
 from rocade.trust.identity.certificates import verify_leaf
@@ -100,6 +100,8 @@ class Hub:
         self._noticed, self._arrived = noticed, arrived
         self.heard_too: Callable[[str, str, bytes], asyncio.Future[None] | None] = lambda _name, _tail, _body: None
         """Told what came down, after it was kept here: the other agent of a pair."""
+        self._is_behind = False
+        """Something of our log could not be kept when it came."""
         self._words: dict[str, bytes] = {}
         """The last letter, list of signers and list of revocations, for an agent that joins later."""
         self.outgoing = HubOutbox(outbox, hub.name, self.key)
@@ -166,6 +168,10 @@ class Hub:
             self._take(tail, body)
         except RocadeError as error:
             log.warning("%s from hub %s: %s", tail, self.name, error.code)
+            if tail in {"message", "receipt"} and (
+                isinstance(error, Unavailable) or error.code == "trust.envelope.signer"
+            ):
+                self._is_behind = True  # nothing after it counts as had, so that the next replay brings it again
             self.trouble(error.code, f"{tail}: {error.message}")
 
     # --- what the line asks and says ---
@@ -195,6 +201,9 @@ class Hub:
                 self.following.again()
             case "signers":
                 self.believing.keep_signers(body)
+                if self._is_behind:
+                    self._is_behind = False
+                    self.line.tell("ask", msgspec.json.encode(self._replay()))
             case "receipt":
                 cursor, receipts = self.believing.receipts(body)
                 self._outbox.settle(self.name, receipts)
@@ -225,16 +234,20 @@ class Hub:
             {"want": "signers"},
             {"want": "epochs"},
             {"want": "heads"},
-            {"want": "replay", "after": int(self._store.fact(f"cursor/{self.name}") or 0)},
+            self._replay(),
         ]
+        self._is_behind = False
         if waiting := self._outbox.without_receipt(self.name):
             asked += [{"want": "receipts", "ids": waiting}]
         said = [("keys", self.keyring.registration(self.key(), self.also_keys)), ("state", self._state())]
         return said + [("ask", msgspec.json.encode(one)) for one in asked]
 
+    def _replay(self) -> dict[str, object]:
+        return {"want": "replay", "after": int(self._store.fact(f"cursor/{self.name}") or 0)}
+
     def _advance(self, cursor: int) -> None:
         """Everything of our log up to this entry is on this disk."""
-        if cursor > int(self._store.fact(f"cursor/{self.name}") or 0):
+        if not self._is_behind and cursor > int(self._store.fact(f"cursor/{self.name}") or 0):
             self._store.keep_fact(f"cursor/{self.name}", str(cursor))
 
     def _say_applied(self, answer: dict[str, object]) -> None:
@@ -258,6 +271,9 @@ class Hub:
         while True:
             await asyncio.sleep(STATE_EVERY_S)
             self.line.tell("state", self._state())
+            if self._is_behind:
+                self._is_behind = False
+                self.line.tell("ask", msgspec.json.encode(self._replay()))
             if missing := self._outbox.without_receipt(self.name):
                 self.line.tell("ask", msgspec.json.encode({"want": "receipts", "ids": missing}))
 
