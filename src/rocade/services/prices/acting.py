@@ -18,6 +18,7 @@ from rocade.services.dealers import SiteTable
 from rocade.services.prices import errors, store
 from rocade.services.prices.fanout import Press
 from rocade.services.prices.holding import States
+from rocade.services.prices.marks import Pattern
 from rocade.services.prices.model import PriceList
 from rocade.services.prices.shelf import Shelf
 from rocade.services.prices.signing import Signing
@@ -49,6 +50,9 @@ class Acts:
         self.shelf = Shelf(engines.directory)
         self.states = States(engines.database, engines.directory)
         self.press = Press(self.shelf, engines.signing, engines.random)
+        self.kept_salts: dict[int, dict[int, bytes]] = {}
+        self.kept_patterns: dict[int, Pattern] = {}
+        """By list; neither ever changes."""
         self._audit = engines.audit
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -77,6 +81,10 @@ class Acts:
 
     def note_refusal(self, actor: str, action: str, subject: str, refusal: Refused) -> None:
         self._audit.note(AuditEntry(self.clock.now_us(), actor, action, subject, "refused", refusal.code))
+
+    def note(self, action: str, actor: str, subject: str, **facts: str | int) -> None:
+        """Tell the audit log of something that was done, without waiting."""
+        self._audit.note(AuditEntry(self.clock.now_us(), actor, action, subject, facts=dict(facts)))
 
     async def record(self, action: str, actor: str, subject: str, **facts: str | int) -> None:
         """Write into the audit log what this transaction is about to do."""

@@ -58,7 +58,7 @@ class Epochs(Acts):
             return False
         async with self.acting(f"dealer:{site}", "prices.keys", f"site:{site}") as connection:
             await store.set_keys(connection, site, good, now_us)
-            await self.record("prices.keys", f"dealer:{site}", f"site:{site}", keys=len(good))
+        self.note("prices.keys", f"dealer:{site}", f"site:{site}", keys=len(good))
         return True
 
     async def wrap(self, site: str, list_id: str) -> bytes:
@@ -77,7 +77,10 @@ class Epochs(Acts):
             self.note_refusal(f"dealer:{site}", "prices.wrap", f"list:{list_id}", refusal)
             raise
         holders = [_load(key) for key in raw]
-        signed, salts = await store.head(self.pool, about.number), await store.salts(self.pool, about.number)
+        signed = await store.head(self.pool, about.number)
+        salts = self.kept_salts.get(about.number, {})
+        if signed is None or _epochs_of(signed) - salts.keys():
+            salts = self.kept_salts[about.number] = await store.salts(self.pool, about.number)
         wanted = _epochs_of(signed) if signed else set(salts)
         keys = [
             (epoch, self.signing.epoch_key(list_id, epoch, salts[epoch])) for epoch in sorted(wanted & salts.keys())
@@ -93,10 +96,13 @@ class Epochs(Acts):
 
     async def _marks(self, about: PriceList, site: str) -> tuple[Mark, ...]:
         """What names this holder; one that happens to be a part is left out."""
-        pattern = await store.pattern(self.pool, about.number)
+        pattern = self.kept_patterns.get(about.number)
         if pattern is None:
-            return ()
-        drawn = marks_of(self.signing, read_pattern(pattern), about.id, site)
+            content = await store.pattern(self.pool, about.number)
+            if content is None:
+                return ()
+            pattern = self.kept_patterns[about.number] = read_pattern(content)
+        drawn = marks_of(self.signing, pattern, about.id, site)
         real = await store.parts_among(self.pool, about.number, [one.ref for one in drawn])
         return tuple(one for one in drawn if one.ref not in real)
 
