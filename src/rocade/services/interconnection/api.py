@@ -25,8 +25,8 @@ from rocade.trust.authority.gate import acts
 
 Known = NamedDependency[SkipValidation[Interconnection]]
 ClockDependency = NamedDependency[SkipValidation[Clock]]
-type Number = Annotated[int, QueryParameter(ge=0, le=(1 << 53) - 1)]
-type Instant = Annotated[int, QueryParameter(ge=0, le=FOREVER_US)]
+Number = Annotated[int, QueryParameter(ge=0, le=(1 << 53) - 1)]
+Instant = Annotated[int, QueryParameter(ge=0, le=FOREVER_US)]
 
 
 class ServicesView(msgspec.Struct, frozen=True):
