@@ -229,12 +229,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _build() -> Path:
+    """On the disk of the checkout: a temporary folder may be memory, where fsync costs nothing."""
+    folder = Path("build/bench")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 async def measure(rows: Sequence[str], *, full: bool) -> list[Figure]:
     """The figures of these rows; dealers.py collects them."""
-    build = Path("build/bench")
-    build.mkdir(parents=True, exist_ok=True)
     found: list[Figure] = []
-    with tempfile.TemporaryDirectory(prefix="dealers-", dir=build) as directory:
+    with tempfile.TemporaryDirectory(prefix="dealers-", dir=_build()) as directory:
         if "messages" in rows:
             found += await messages(Path(directory) / "messages", 60.0 if full else 12.0)
         if "storm" in rows:

@@ -97,7 +97,7 @@ class Believing:
     def _take_signers(self, body: bytes) -> None:
         try:
             chains = msgspec.json.decode(body, type=_Chains).chains
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             raise Refused("dealer.signers.malformed", "these are no certificates of signing keys") from None
         self._signers = signers.read_signers([one.encode() for one in chains], self._issuers(), SIGNER, self._revoked)
 

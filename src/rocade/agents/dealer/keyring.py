@@ -81,7 +81,7 @@ class Keyring:
             raise Misconfigured("dealer.keyring.exposed", f"{self._file.name} can be read by others; chmod 600 it")
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=list[_Kept])
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             raise Misconfigured(
                 "dealer.keyring.unreadable",
                 f"{self._file.name} is damaged; remove it, a new key is made and registered",

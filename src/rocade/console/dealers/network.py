@@ -103,7 +103,7 @@ def _state(
 ) -> SiteState:
     try:
         said = msgspec.json.decode(raw, type=Said) if raw else Said()
-    except msgspec.MsgspecError:  # another program's, or a later version's
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # another program's, or a later version's
         said = Said()
     behind = tuple(sorted(name for name, seq in said.lists.items() if seq < last.get(name, 0)))
     state = "away" if until_us else "lagging" if behind else "connected"

@@ -141,7 +141,7 @@ class _Connection:
             return content
         try:
             problem = msgspec.json.decode(content, type=_Problem)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             problem = _Problem()
         if response.status >= 500 or response.status == 429:
             raise Unavailable(problem.code, problem.detail)

@@ -88,7 +88,7 @@ class IssuerTable:
         payload = envelope.unseal(PAYLOAD_TYPE, sealed, {key_id(root_key).hex(): root_key})
         try:
             table = msgspec.json.decode(payload, type=Table)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             raise Refused("trust.issuers.malformed", "the issuer table is not readable by this version") from None
         if table.version < at_least_version:
             raise Refused("trust.issuers.version", f"an issuer table older than version {at_least_version} was offered")

@@ -40,7 +40,7 @@ def read_letter(content: bytes) -> EpochLetter:
     """Raises: Refused `prices.epoch.malformed`."""
     try:
         return msgspec.json.decode(content, type=EpochLetter)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise Refused("prices.epoch.malformed", "this is no letter with keys of price lists") from None
 
 

@@ -57,7 +57,7 @@ def open_head(envelope: bytes, signers: Mapping[str, PublicKey]) -> Head:
         raise _malformed("it is no signed head") from None
     try:
         head = msgspec.json.decode(payload, type=Head)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise _malformed("it does not say what a head says") from None
     _check_form(head)
     return head
