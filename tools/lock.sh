@@ -21,7 +21,9 @@ for part in test bench; do
 done
 cp requirements/check.txt requirements/demo.txt
 compile demo --build-deps-for editable pyproject.toml
-cp requirements/check.txt requirements/vehicle.txt
-compile vehicle requirements/vehicle.in
+for agent in vehicle dealer; do
+  cp requirements/check.txt requirements/$agent.txt
+  compile $agent requirements/$agent.in
+done
 cp requirements/check.txt requirements/node.txt
 compile node requirements/node.in

