@@ -21,10 +21,12 @@ from rocade.services.dealers import Dealers, Moving, Orders, SiteTable, moving_a
 from rocade.services.dealers import api as dealers_api
 from rocade.services.exchange import Exchange, Router, RouteTable
 from rocade.services.exchange import api as exchange_api
+from rocade.services.exchange.explaining import Messages
 from rocade.services.interconnection import Interconnection
 from rocade.services.interconnection import api as interconnection_api
 from rocade.services.interconnection.explaining import Openings
 from rocade.services.prices import api as prices_api
+from rocade.services.prices.explaining import Releases
 from rocade.services.showcase import Showcase
 from rocade.services.showcase import api as showcase_api
 from rocade.trust.authority.applications import Applications
@@ -72,7 +74,11 @@ class Dealing:
                 Module([pages.router(dealer_pages.handlers(pages_of_dealers))], {"network": pages_of_dealers}),
                 *([Module(prices_api.HANDLERS, {"lists": lists})] if lists else ()),
             ],
-            {"opening": Openings(interconnection)},
+            {
+                "opening": Openings(interconnection),
+                "message": Messages(exchange),
+                **({"release": Releases(lists)} if lists else {}),
+            },
             routes,
             exchange,
             asyncio.create_task(signer.keep(), name="signer"),
