@@ -17,6 +17,10 @@ MAY = {
     "fabric/log/cluster.py": "the NATS servers it started itself",
     "app/client.py": "the command line, on its own region's API",
     "console/vendor.py": "set-up: the browser's libraries, before anything is served",
+    "sdk.py": "a dealer's or partner's own program, at the hub it was told of",
+    "app/sandbox/rehearsal.py": "the sandbox, at its own hub",
+    "agents/dealer/following.py": "a dealer's agent, at the hubs in its settings",
+    "agents/dealer/doctor.py": "the same",
     "trust/identity/est_client.py": "vehicles and the command line, at the enrolment door they were told of",
 }
 """Modules that speak HTTP to somebody, and to whom."""

@@ -28,7 +28,8 @@ RECIPIENTS = {"driver", "partner", "dealer's employee"}
 ALL = {
     "nobody", "owner", "owner by link", "other owner", "former owner", "driver", "ended driver", "dealer's employee", "support",
     "security", "security by link", "release", "command line", "partner", "partner, certificate alone",
-    "dealer without consent", "monitor",
+    "dealer without consent", "monitor", "dealer's manager", "dealer's manager by link", "dealer's seller", "point of sale",
+    "provider",
 }  # fmt: skip
 TOLD = {
     "code": ALL,

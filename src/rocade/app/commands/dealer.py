@@ -51,9 +51,9 @@ def dealer() -> None:
 @click.option("--root", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The region's root as PEM.")
 @click.option("--root-sha256", default="", help="Or its SHA-256 fingerprint, from the letter with the code.")
 @click.option("--name", default="main", show_default=True, help="What to call this hub here.")
-@click.option("--line-port", default=8884, show_default=True)
-@click.option("--api-port", default=8443, show_default=True)
-@click.option("--est-port", default=8085, show_default=True)
+@click.option("--line-port", default=8884, show_default=True, help="The permanent line.")
+@click.option("--api-port", default=8443, show_default=True, help="Price files.")
+@click.option("--est-port", default=8085, show_default=True, help="Enrolment and renewal.")
 @place_option
 def init(
     host: str, code: str, root: Path | None, root_sha256: str, name: str, line_port: int, api_port: int, est_port: int,
@@ -233,7 +233,7 @@ def token_create(name: str, scopes: tuple[str, ...], days: int, place: Path) -> 
     click.echo(Tokens(_store(place), SystemRandom()).create(name, scopes, days))
 
 
-@token.command("list")
+@token.command("list", epilog=example("dealer token list"))
 @place_option
 def token_list(place: Path) -> None:
     """What tokens there are; never the tokens themselves."""
@@ -245,7 +245,7 @@ def token_list(place: Path) -> None:
         click.echo(f"{one.name}  {' '.join(one.scopes)}  {state}  last used {iso(one.used_us)}")
 
 
-@token.command("end")
+@token.command("end", epilog=example("dealer token end 2"))
 @click.argument("name")
 @place_option
 def token_end(name: str, place: Path) -> None:
@@ -265,7 +265,9 @@ def staff() -> None:
 
 @staff.command("add", epilog=example("dealer staff add 'Camille' --role seller"))
 @click.argument("name")
-@click.option("--role", type=click.Choice(("seller", "manager")), default="seller", show_default=True)
+@click.option(
+    "--role", type=click.Choice(("seller", "manager")), default="seller", show_default=True, help="What he may do here."
+)
 @place_option
 def staff_add(name: str, role: str, place: Path) -> None:
     """Add somebody; then `dealer staff link NAME`."""
@@ -296,7 +298,7 @@ def staff_link(name: str, place: Path) -> None:
         click.echo(f"The tablet asks once whether to trust this certificate; compare SHA-256:\n{identity.fingerprint}")
 
 
-@staff.command("list")
+@staff.command("list", epilog=example("dealer staff list"))
 @place_option
 def staff_list(place: Path) -> None:
     """Who may sign in."""
@@ -306,7 +308,7 @@ def staff_list(place: Path) -> None:
         click.echo(f"{one.name}  {one.role}  {one.passkeys} passkeys")
 
 
-@staff.command("end")
+@staff.command("end", epilog=example("dealer staff end 'Camille'"))
 @click.argument("name")
 @place_option
 def staff_end(name: str, place: Path) -> None:
@@ -324,7 +326,7 @@ def update() -> None:
     """Newer versions: offered by the hub, applied only after consent."""
 
 
-@update.command("list")
+@update.command("list", epilog=example("dealer update list"))
 @place_option
 def update_list(place: Path) -> None:
     """What was offered and answered."""
@@ -344,7 +346,7 @@ def update_accept(version: str, place: Path) -> None:
     Offers(_store(place)).answer(version, f"user:{os.getuid()}", accept=True)
 
 
-@update.command("refuse")
+@update.command("refuse", epilog=example("dealer update refuse 0.2.0"))
 @click.argument("version")
 @place_option
 def update_refuse(version: str, place: Path) -> None:

@@ -68,10 +68,10 @@ def _tell(report: dict[str, Any]) -> None:
 
 
 @dealers.command("list", epilog=example("dealers list --country FR --brand renault --config ./eu"))
-@click.option("--group", default="")
-@click.option("--dealer", default="")
-@click.option("--country", default="")
-@click.option("--brand", default="")
+@click.option("--group", default="", help="Only those of this group.")
+@click.option("--dealer", default="", help="Only those of this dealer.")
+@click.option("--country", default="", help="Only those in this country, such as FR.")
+@click.option("--brand", default="", help="Only those that have this brand.")
 @click.option("--find", default="", help="Letters of id, name or city.")
 @config_option
 @click.pass_obj
@@ -144,9 +144,9 @@ def root_fingerprint(trust: Path) -> str:
                    "dealers enrol-many --sites wave-3.txt --out codes.csv --config ./eu"),
 )  # fmt: skip
 @click.option("--sites", type=click.Path(path_type=Path, exists=True), help="File with one site id a line.")
-@click.option("--group", default="")
-@click.option("--country", default="")
-@click.option("--brand", default="")
+@click.option("--group", default="", help="Only those of this group.")
+@click.option("--country", default="", help="Only those in this country, such as FR.")
+@click.option("--brand", default="", help="Only those that have this brand.")
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="CSV file: site, code. It is a secret: 0600."
 )
@@ -191,7 +191,13 @@ def role(load: Load, site: str, person: str, role: str, brand: str, config: Path
 @click.argument("name")
 @click.argument("role", type=click.Choice(ROLES))
 @click.option("--brand", default="", help="For this brand alone; default all.")
-@click.option("--language", type=click.Choice(["en", "fr", "zh"]), default="en", show_default=True)
+@click.option(
+    "--language",
+    type=click.Choice(["en", "fr", "zh"]),
+    default="en",
+    show_default=True,
+    help="What the pages speak to him.",
+)
 @config_option
 @click.pass_obj
 def invite(load: Load, site: str, name: str, role: str, brand: str, language: str, config: Path | None) -> None:
@@ -345,7 +351,7 @@ def step(load: Load, site: str, to: str, note: str, config: Path | None, *, acce
     required=True,
     help="`rocade dealer export` of the same list.",
 )
-@click.option("--list", "list_id", required=True)
+@click.option("--list", "list_id", required=True, help="The price list to compare the old file with.")
 @click.option("--seq", type=int, required=True, help="Number of the list the export was made at.")
 @click.option("--identity", type=click.Path(path_type=Path), help="The site's identity: report to the hub as the site.")
 @click.option("--hub", default=None, help="Address of the hub's API, https://NAME:PORT; default: this machine.")

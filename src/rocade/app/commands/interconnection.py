@@ -44,16 +44,17 @@ def services(load: Load, config: Path | None) -> None:
 )
 @click.argument("name")
 @click.option("--at", default="hub", show_default=True, help="hub, or the site whose agent reaches it.")
-@click.option("--host", required=True)
-@click.option("--port", type=click.IntRange(1, 65535), required=True)
+@click.option("--host", required=True, help="Its address, seen from where it is.")
+@click.option("--port", type=click.IntRange(1, 65535), required=True, help="Its TCP port.")
 @click.option(
     "--class",
     "priority",
     type=click.Choice(("voice", "card", "business", "bulk")),
     default="business",
     show_default=True,
+    help="What leaves first on a full line.",
 )
-@click.option("--about", default="")
+@click.option("--about", default="", help="What it is, for those who read the list.")
 @config_option
 @click.pass_obj
 def offer(load: Load, name: str, at: str, host: str, port: int, priority: str, about: str, config: Path | None) -> None:
@@ -116,7 +117,7 @@ def disallow(load: Load, rule: int, config: Path | None) -> None:
 @interconnect.command("reach", epilog=example("interconnect reach --service till --config ./eu"))
 @_service
 @_site
-@click.option("--device", default="")
+@click.option("--device", default="", help="As this device of the site.")
 @config_option
 @click.pass_obj
 def reach(load: Load, service: str, site: str, device: str, config: Path | None) -> None:
@@ -172,8 +173,8 @@ def devices(load: Load, site: str, config: Path | None) -> None:
 @click.argument("name")
 @click.option("--kbit", "capacity_kbit_s", type=click.IntRange(1), required=True, help="Capacity in kbit/s.")
 @click.option("--price", required=True, help="Price of a month, such as 49.90.")
-@click.option("--currency", default="EUR", show_default=True)
-@click.option("--supplier", default="")
+@click.option("--currency", default="EUR", show_default=True, help="Of the price, ISO 4217.")
+@click.option("--supplier", default="", help="Who is paid for it.")
 @click.option("--private", "is_private", is_flag=True, help="One of the old private networks.")
 @config_option
 @click.pass_obj
