@@ -18,7 +18,7 @@ from rocade.doors.http.streams import ALIVE, event, events
 from rocade.services.exchange.news import PAGE, Item, Newsroom, read_cursor, reader_of
 from rocade.trust.authority.gate import acts
 
-WAIT_LIMIT_S = 55.0
+WAIT_LIMIT_S = 20.0
 """Below the minute after which most proxies cut a silent connection."""
 NewsroomDependency = NamedDependency[SkipValidation[Newsroom]]
 
