@@ -139,7 +139,7 @@ def test_a_proof_under_an_unknown_key_is_refused(stand: Stand) -> None:
         proof.verify(json.dumps(foreign).encode(), stand.root.public_key())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)  # another instant asked is another true answer
 @given(st.binary(max_size=200), st.integers(0, 5000), st.binary(min_size=1, max_size=3))
 def test_noise_is_refused(stand: Stand, noise: bytes, at: int, other: bytes) -> None:
     key = stand.root.public_key()
