@@ -48,6 +48,7 @@ MIGRATED = (
     "rocade.services.dealers",
     "rocade.services.prices",
     "rocade.services.exchange",
+    "rocade.services.charging",
 )
 """Every package that owns tables, in the order of the house."""
 

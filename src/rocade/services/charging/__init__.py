@@ -1,0 +1,49 @@
+"""Charge control: what a driver wants becomes a plan, the plan commands, and telemetry or a station proves what happened.
+
+`Charging` holds the acts (set a goal, preview, stop, resume; sites, tariffs, dimming) and the questions (standing, sessions,
+board, flexibility); `planning` computes, `replanning` follows every change, `sessions` accounts what was charged.
+"""
+
+from rocade.services.charging.model import (
+    Alert,
+    Board,
+    BoardCar,
+    CarFacts,
+    ChargeSite,
+    Departure,
+    Dimming,
+    Flexibility,
+    Goal,
+    LimitNode,
+    Now,
+    Place,
+    Remedy,
+    Session,
+    SessionsPage,
+    Standing,
+    StoredPlan,
+    Tariff,
+    WeeklyTime,
+)
+
+__all__ = [
+    "Alert",
+    "Board",
+    "BoardCar",
+    "CarFacts",
+    "ChargeSite",
+    "Departure",
+    "Dimming",
+    "Flexibility",
+    "Goal",
+    "LimitNode",
+    "Now",
+    "Place",
+    "Remedy",
+    "Session",
+    "SessionsPage",
+    "Standing",
+    "StoredPlan",
+    "Tariff",
+    "WeeklyTime",
+]

@@ -1,0 +1,521 @@
+"""Words of charge control, and the rules that need nothing but them.
+
+A *goal* is what the driver wants, a *plan* the power of each slot until he leaves, a *session* the time from plug-in to
+plug-out, a *charge site* (depot, in texts to people) a place whose cars share limits that form a tree. Powers are kW at the
+plug, energies kWh, charges percent, instants microseconds UTC; money is integer minor units and a currency.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from rocade.services.charging import errors
+
+DAY_US = 86_400_000_000
+LATE_FROM_PERCENT = 80.0
+"""Above it a battery that is cared for is charged as late as possible."""
+MOST_KW = 1_000.0
+MOST_NODES = 10_000
+MOST_CALENDAR_BYTES = 256 * 1024
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+
+type DepartureKind = Literal["once", "weekly", "calendar"]
+type SeriesKind = Literal["price", "co2", "building", "solar"]
+UNITS: dict[str, str] = {"price": "/kWh", "co2": "g/kWh", "building": "kW", "solar": "kW"}
+"""Of a price series the currency stands before the stroke."""
+
+# Goals ----------------------------------------------------------------------------------------------------------------
+
+
+class WeeklyTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`weekday` 0 = Monday; `minute` of the local day, 0 to 1439."""
+
+    weekday: int
+    minute: int
+
+
+class Departure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When he leaves: once at an instant, every week at local times, or as events of a calendar begin (iCalendar text)."""
+
+    kind: DepartureKind
+    zone: str = "UTC"
+    at_us: int = 0
+    weekly: tuple[WeeklyTime, ...] = ()
+    calendar: str = ""
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """What is wanted of one vehicle. `share_co2`: 0 = cheap, 1 = green; `minimum_percent` is charged first, at any price.
+
+    `tariff` names the price series, `carbon` the CO2 series ('' = none: then only money counts); `power_limit_kw` 0 = none;
+    `care`: what lies above 80 % is charged as late as possible; `version` counts changes of this vehicle's goal.
+    """
+
+    ref: int
+    target_percent: float
+    departure: Departure
+    minimum_percent: float = 0.0
+    share_co2: float = 0.0
+    care: bool = False
+    tariff: str = ""
+    carbon: str = ""
+    power_limit_kw: float = 0.0
+    by: str = ""
+    version: int = 0
+    set_us: int = 0
+    is_stopped: bool = False
+    """The one big stop: nothing is charged until somebody says go on."""
+
+
+class CarFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What charging must know of a vehicle's battery and plug. `assumed`: fields that nobody told, filled with usual values."""
+
+    capacity_kwh: float = 50.0
+    max_kw: float = 7.4
+    min_kw: float = 1.4
+    phases: int = 1
+    efficiency: float = 0.9
+    """Share of the energy at the plug that reaches the battery."""
+    taper_from_percent: float = 80.0
+    """From there on the power falls, down to `taper_to_kw` at 100 %; 100 = it does not."""
+    taper_to_kw: float = 2.0
+    assumed: tuple[str, ...] = ()
+
+
+class Now(msgspec.Struct, frozen=True):
+    """What the twin and a station say of a vehicle at this moment. `soc_percent` None = it never said."""
+
+    ref: int
+    soc_percent: float | None = None
+    soc_us: int = 0
+    is_plugged: bool = False
+    plugged_us: int = 0
+    """Since when the cable is as it is."""
+    is_charging: bool = False
+    power_kw: float = 0.0
+    """Into the battery, as last measured."""
+    seen_us: int = 0
+    """When its last batch arrived."""
+    is_moving: bool = False
+    site: str = ""
+    connector: str = ""
+    """The station's connector it hangs on, '' = none that we know."""
+
+
+# Plans ----------------------------------------------------------------------------------------------------------------
+
+
+class Remedy(msgspec.Struct, frozen=True):
+    """The smallest change of one kind each that would make the target reachable; 0 = this kind cannot."""
+
+    later_s: int = 0
+    target_percent: float = 0.0
+    power_kw: float = 0.0
+
+
+class StoredPlan(msgspec.Struct, frozen=True):
+    """A plan as it is kept and drawn. Shape: n slots; `soc_percent` has n + 1 values, `price` (currency/kWh) and `carbon_g`
+    (g/kWh) n or none. `gap`: how far at most from the optimum, as a share of the cost; `at_once_*`: the same energy as soon
+    as plugged in. `reason` '' = the target is reached, else a code (`charging.plan.*`).
+    """
+
+    ref: int
+    version: int
+    goal_version: int
+    made_us: int
+    departure_us: int
+    start_us: tuple[int, ...]
+    length_s: tuple[int, ...]
+    power_kw: tuple[float, ...]
+    soc_percent: tuple[float, ...]
+    cost_minor: int
+    currency: str
+    co2_g: int
+    at_once_minor: int
+    at_once_g: int
+    energy_kwh: float
+    target_percent: float
+    shortfall_kwh: float = 0.0
+    reason: str = ""
+    remedy: Remedy = Remedy()
+    gap: float = 0.0
+    price: tuple[float, ...] = ()
+    carbon_g: tuple[float, ...] = ()
+    is_forecast: tuple[bool, ...] = ()
+    """Slots whose price nobody has published yet."""
+    latest_us: int = 0
+    """Beginning to charge at full power after this instant would miss the target."""
+    cause: str = ""
+    """Why it was made: `charging.replan.*`."""
+    site: str = ""
+
+    @property
+    def end_us(self) -> int:
+        return self.start_us[-1] + self.length_s[-1] * 1_000_000 if self.start_us else self.made_us
+
+    def power_at(self, at_us: int) -> float:
+        """Planned kW at an instant, 0 outside the plan."""
+        place = self.place_at(at_us)
+        return self.power_kw[place] if place >= 0 else 0.0
+
+    def place_at(self, at_us: int) -> int:
+        """The slot an instant lies in, -1 outside the plan."""
+        if not self.start_us or not self.start_us[0] <= at_us < self.end_us:
+            return -1
+        low, high = 0, len(self.start_us)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.start_us[middle] <= at_us else (low, middle)
+        return low
+
+    def expected_percent(self, at_us: int) -> float:
+        """State of charge the plan expects at an instant."""
+        place = self.place_at(at_us)
+        if place < 0:
+            return self.soc_percent[-1 if self.start_us and at_us >= self.end_us else 0]
+        share = (at_us - self.start_us[place]) / (self.length_s[place] * 1e6)
+        return self.soc_percent[place] + share * (self.soc_percent[place + 1] - self.soc_percent[place])
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """Something that endangers a goal, with its cause as code (`charging.alert.*`); `ended_us` 0 = it still does."""
+
+    id: int
+    ref: int
+    code: str
+    began_us: int
+    ended_us: int = 0
+    facts: dict[str, str | int | float] = {}
+
+
+class Session(msgspec.Struct, frozen=True):
+    """Plug-in to plug-out. `energy_kwh` at the plug; `ended_us` 0 = it lasts; `currency` '' = no tariff was known."""
+
+    id: str
+    ref: int
+    began_us: int
+    ended_us: int = 0
+    site: str = ""
+    station: str = ""
+    energy_kwh: float = 0.0
+    cost_minor: int = 0
+    currency: str = ""
+    co2_g: int = 0
+    at_once_minor: int = 0
+    at_once_g: int = 0
+    source: Literal["telemetry", "station", "both"] = "telemetry"
+    soc_begin: float | None = None
+    soc_end: float | None = None
+    peak_kw: float = 0.0
+    goal_version: int = 0
+    tariff: str = ""
+    carbon: str = ""
+    is_forecast: bool = False
+    """Part of its cost rests on prices nobody had published."""
+
+    @property
+    def saved_minor(self) -> int:
+        return self.at_once_minor - self.cost_minor
+
+    @property
+    def saved_g(self) -> int:
+        return self.at_once_g - self.co2_g
+
+
+class SessionsPage(msgspec.Struct, frozen=True):
+    """The newest first; `cursor` asks for what is older, None at the end."""
+
+    sessions: list[Session]
+    cursor: str | None
+
+
+type Word = Literal[
+    "no_goal", "unplugged", "waiting", "charging", "reached", "stopped", "late", "silent", "moving", "unknown"
+]
+"""How a vehicle stands to its goal, in one word: late = an alert is open or the plan falls short."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Everything about one vehicle's charging at this moment."""
+
+    ref: int
+    state: Word
+    now: Now
+    car: CarFacts
+    goal: Goal | None = None
+    plan: StoredPlan | None = None
+    session: Session | None = None
+    alerts: tuple[Alert, ...] = ()
+    departure_us: int = 0
+
+
+# Charge sites ---------------------------------------------------------------------------------------------------------
+
+
+class LimitNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One limit of the tree. `parent` '' = the root; `limit_kw` 0 = none of its own; `current_a` per phase, 0 = none."""
+
+    id: str
+    parent: str = ""
+    limit_kw: float = 0.0
+    current_a: float = 0.0
+
+
+class ChargeSite(msgspec.Struct, frozen=True):
+    """A depot: cars there share the limits of `nodes`, a tree with one root.
+
+    `building_kw` and `solar_kw` are what the rest of the place draws and makes, as last told; `building` and `solar` name
+    series that foretell them, '' = the last value goes on.
+    """
+
+    id: str
+    name: str
+    zone: str
+    nodes: tuple[LimitNode, ...]
+    tariff: str = ""
+    carbon: str = ""
+    building: str = ""
+    solar: str = ""
+    building_kw: float = 0.0
+    solar_kw: float = 0.0
+    latitude: float | None = None
+    longitude: float | None = None
+    period_s: int = 60
+    """Its control period: a dimming signal is honoured within it."""
+    changed_us: int = 0
+
+    @property
+    def root(self) -> LimitNode:
+        return next(node for node in self.nodes if not node.parent)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A vehicle that charges at a site: under which node, with which priority (higher first), at which connector."""
+
+    site: str
+    ref: int
+    node: str = ""
+    priority: int = 0
+    connector: str = ""
+
+
+class Dimming(msgspec.Struct, frozen=True):
+    """A grid operator's signal: the site draws at most `limit_kw` for charging from `from_us` until `until_us`."""
+
+    site: str
+    signal: str
+    limit_kw: float
+    from_us: int
+    until_us: int
+    told_us: int
+    ended_us: int = 0
+    """Called off before its end, 0 = not."""
+    honoured_us: int = 0
+    """When a plan that keeps it was first on the road, 0 = not yet."""
+
+
+class BoardCar(msgspec.Struct, frozen=True):
+    """A car on the depot board. `name` is brand and model, never its number; `laxity_h`: how long it can wait at full power
+    and still reach its target by its departure (negative = it cannot).
+    """
+
+    ref: int
+    name: str
+    soc_percent: float | None
+    target_percent: float
+    departure_us: int
+    power_kw: float
+    planned_kw: float
+    laxity_h: float | None
+    priority: int
+    state: Word
+    node: str = ""
+
+
+class Board(msgspec.Struct, frozen=True):
+    """A depot at this moment. Shape: `limit_kw`, `planned_kw` per slot of `start_us`; `gap` of the last plan of the site."""
+
+    site: ChargeSite
+    at_us: int
+    start_us: tuple[int, ...]
+    limit_kw: tuple[float, ...]
+    planned_kw: tuple[float, ...]
+    load_kw: float
+    building_kw: float
+    solar_kw: float
+    is_dimmed: bool
+    dimmings: tuple[Dimming, ...]
+    cars: tuple[BoardCar, ...]
+    made_us: int = 0
+    gap: float = 0.0
+    unserved_kwh: float = 0.0
+    excess_kw: float = 0.0
+
+
+class Flexibility(msgspec.Struct, frozen=True):
+    """What the cars of a site, or of the fleet, may draw in each slot: at least (nobody is late) and at most."""
+
+    start_us: tuple[int, ...]
+    length_s: tuple[int, ...]
+    min_kw: tuple[float, ...]
+    max_kw: tuple[float, ...]
+    planned_kw: tuple[float, ...]
+    cars: int
+
+
+# Series ---------------------------------------------------------------------------------------------------------------
+
+
+class Tariff(msgspec.Struct, frozen=True):
+    """A series over time: prices, CO2 of the grid, a building's load, its sun. `until_us`: how far it reaches, `known_us`: how
+    far without forecast; both 0 = nothing is known yet. `version` counts imports.
+    """
+
+    id: str
+    name: str
+    kind: SeriesKind
+    currency: str
+    zone: str
+    version: int = 0
+    from_us: int = 0
+    known_us: int = 0
+    until_us: int = 0
+    changed_us: int = 0
+
+    @property
+    def unit(self) -> str:
+        return f"{self.currency}{UNITS[self.kind]}"
+
+
+# Rules ----------------------------------------------------------------------------------------------------------------
+
+
+def check_goal(goal: Goal, now_us: int) -> Goal:
+    """Raises: Refused `charging.goal.*`, `charging.zone`."""
+    for name, value in (("target_percent", goal.target_percent), ("minimum_percent", goal.minimum_percent)):
+        if not 0 <= value <= 100:
+            raise errors.goal("percent", name)
+    if goal.target_percent <= 0:
+        raise errors.goal("target")
+    if goal.minimum_percent > goal.target_percent:
+        raise errors.goal("minimum")
+    if not 0 <= goal.share_co2 <= 1:
+        raise errors.goal("share")
+    if not 0 <= goal.power_limit_kw <= MOST_KW:
+        raise errors.goal("power")
+    check_departure(goal.departure, now_us)
+    return goal
+
+
+def check_departure(departure: Departure, now_us: int) -> None:
+    """Raises: Refused `charging.departure.*`, `charging.zone`."""
+    check_zone(departure.zone)
+    if departure.kind == "once":
+        if departure.at_us <= now_us:
+            raise errors.departure("past")
+        if departure.at_us > now_us + 366 * DAY_US:
+            raise errors.departure("far")
+    elif departure.kind == "weekly":
+        if not departure.weekly or len(departure.weekly) > 50:
+            raise errors.departure("never")
+        if any(not 0 <= one.weekday <= 6 or not 0 <= one.minute < 1440 for one in departure.weekly):
+            raise errors.departure("weekly")
+    elif not departure.calendar.strip():
+        raise errors.departure("never")
+    elif len(departure.calendar.encode()) > MOST_CALENDAR_BYTES:
+        raise errors.departure("calendar")
+
+
+def check_car(car: CarFacts) -> CarFacts:
+    """Raises: Refused `charging.car`."""
+    ranges = {
+        "capacity_kwh": (car.capacity_kwh, 0.1, 2_000.0), "max_kw": (car.max_kw, 0.1, MOST_KW),
+        "min_kw": (car.min_kw, 0.0, car.max_kw), "efficiency": (car.efficiency, 0.5, 1.0),
+        "taper_from_percent": (car.taper_from_percent, 0.0, 100.0), "taper_to_kw": (car.taper_to_kw, 0.01, MOST_KW),
+    }  # fmt: skip
+    for name, (value, low, high) in ranges.items():
+        if not low <= value <= high:  # false for a number that is none
+            raise errors.car(name, low, high)
+    if car.phases not in (1, 2, 3):
+        raise errors.car("phases", 1, 3)
+    return car
+
+
+def check_site(site: ChargeSite) -> ChargeSite:
+    """A tree with one root, no circle, limits above zero. Raises: Refused `charging.site.*`, `charging.zone`."""
+    check_id(site.id)
+    check_zone(site.zone)
+    if not site.name or len(site.name) > 80 or not site.name.isprintable():
+        raise errors.site("name")
+    if not 1 <= site.period_s <= 3600:
+        raise errors.site("period")
+    if not (0 <= site.building_kw < 1e6 and 0 <= site.solar_kw < 1e6):
+        raise errors.site("load")
+    parents = {node.id: node.parent for node in site.nodes}
+    if len(parents) != len(site.nodes) or len(parents) > MOST_NODES:
+        raise errors.site("nodes")
+    roots = [node for node in site.nodes if not node.parent]
+    if len(roots) != 1 or any(node.parent and node.parent not in parents for node in site.nodes):
+        raise errors.site("tree")
+    for node in site.nodes:
+        check_id(node.id)
+        if not (0 <= node.limit_kw < 1e6 and 0 <= node.current_a < 1e6):
+            raise errors.site("limit")
+        seen, at = {node.id}, node.parent
+        while at:
+            if at in seen:
+                raise errors.site("tree")
+            seen.add(at)
+            at = parents[at]
+    if not roots[0].limit_kw and not roots[0].current_a:
+        raise errors.site("unlimited")
+    return site
+
+
+def check_tariff(tariff: Tariff) -> Tariff:
+    """Raises: Refused `charging.tariff.*`, `charging.zone`."""
+    check_id(tariff.id)
+    check_zone(tariff.zone)
+    if len(tariff.name) > 80 or not tariff.name.isprintable():
+        raise errors.tariff("name")
+    if tariff.kind not in UNITS:
+        raise errors.tariff("kind")
+    if (tariff.kind == "price") != bool(_CURRENCY.fullmatch(tariff.currency)):
+        raise errors.tariff("currency")
+    return tariff
+
+
+def check_dimming(dimming: Dimming, now_us: int) -> Dimming:
+    """Raises: Refused `charging.dimming.*`."""
+    if not 0 <= dimming.limit_kw < 1e6:
+        raise errors.dimming("limit")
+    if not dimming.from_us < dimming.until_us:
+        raise errors.dimming("period")
+    if dimming.until_us <= now_us:
+        raise errors.dimming("past")
+    if dimming.until_us - dimming.from_us > 31 * DAY_US:
+        raise errors.dimming("long")
+    if not dimming.signal or len(dimming.signal) > 128 or not dimming.signal.isprintable():
+        raise errors.dimming("signal")
+    return dimming
+
+
+def check_id(id: str) -> str:
+    """Raises: Refused `charging.id`."""
+    if not _ID.fullmatch(id):
+        raise errors.bad_id()
+    return id
+
+
+def check_zone(zone: str) -> str:
+    """Raises: Refused `charging.zone`."""
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise errors.zone() from None
+    return zone
