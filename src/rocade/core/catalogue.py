@@ -48,6 +48,14 @@ class Meaning(msgspec.Struct, frozen=True):
     offset: float = 0.0
 
 
+class Battery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a model's traction battery is when new. `new_kwh` usable; `chemistry` NMC, NCA, LFP, ... , '' = unknown."""
+
+    new_kwh: float
+    chemistry: str = ""
+    nominal_v: float | None = None
+
+
 class Brand(msgspec.Struct, frozen=True):
     """A brand as data: names, colours, what its vehicles can do, its own signals and its own names for signals."""
 
@@ -62,6 +70,8 @@ class Brand(msgspec.Struct, frozen=True):
     aliases: Mapping[str, Meaning] = {}
     commands: Mapping[str, Mapping[str, object]] = {}
     """Command dialects: how this brand is told to do what Rocade calls `command`; empty until commands exist."""
+    batteries: Mapping[str, Battery] = {}
+    """By model; what is not here has an unknown capacity when new, and so no state of health in percent."""
 
 
 class Catalogue:
@@ -184,6 +194,7 @@ class _BrandFile(msgspec.Struct, forbid_unknown_fields=True):
     signals: tuple[Signal, ...] = ()
     aliases: dict[str, dict[str, str | float]] = {}
     commands: dict[str, dict[str, object]] = {}
+    batteries: dict[str, Battery] = {}
 
 
 def _is_toml(file: Traversable) -> bool:
@@ -235,6 +246,9 @@ def _brand_file(file: Traversable) -> _BrandFile:
         raise _invalid(file.name, "whole file", str(error)) from error
     if found.brand != brand:
         raise _invalid(file.name, "brand", "must be the file's own name without .toml")
+    for model, battery in found.batteries.items():
+        if not 0.05 <= battery.new_kwh <= 2_000:
+            raise _invalid(file.name, model, "a battery has 0.05 to 2,000 kWh when new")
     for kind in set(found.kinds) - set(VEHICLE_KINDS):
         raise _invalid(file.name, "kinds", f"unknown kind {kind!r}; known are {', '.join(VEHICLE_KINDS)}")
     return found
@@ -252,6 +266,7 @@ def _brand(file: _BrandFile, signals: Mapping[str, Signal]) -> Brand:
         file.signals,
         {alias: _meaning(alias, row, signals, name) for alias, row in file.aliases.items()},
         file.commands,
+        file.batteries,
     )
 
 

@@ -10,6 +10,18 @@ from rocade.services.telemetry.intake import Quota, TelemetryIntake
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.telemetry.quality import Rules
 from rocade.services.telemetry.resend import Asker
+from rocade.services.telemetry.trips import Series, series_of
 from rocade.services.telemetry.worker import Worker
 
-__all__ = ["Asker", "Handover", "Ledger", "Quota", "Rules", "TelemetryIntake", "Worker", "quarantine"]
+__all__ = [
+    "Asker",
+    "Handover",
+    "Ledger",
+    "Quota",
+    "Rules",
+    "Series",
+    "TelemetryIntake",
+    "Worker",
+    "quarantine",
+    "series_of",
+]
