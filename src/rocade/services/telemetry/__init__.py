@@ -1,10 +1,11 @@
 """Telemetry: what vehicles send, from the gateway's check to twin and history, and what is missing of it.
 
 `TelemetryIntake` runs in the gateway (structure check, quota, log), `Worker` takes records from the log to twin and
-history exactly once, `Asker` asks vehicles for missing numbers, `Ledger` and `quarantine` are for operators' questions.
+history exactly once, `Asker` asks vehicles for missing numbers, `Ledger` and `quarantine` are for operators' questions; `store`
+reads history for services that stand on telemetry.
 """
 
-from rocade.services.telemetry import quarantine
+from rocade.services.telemetry import quarantine, store
 from rocade.services.telemetry.handover import Handover
 from rocade.services.telemetry.intake import Quota, TelemetryIntake
 from rocade.services.telemetry.ledger import Ledger
