@@ -27,7 +27,8 @@ def test_every_setting_is_described_with_its_default() -> None:
             row = next((row for row in rows if f"`{section}.{field}`" in row), "")
             assert row, f"{section}.{field}"
             if isinstance(default, int | float) and default:
-                assert f"| {default} |" in row, row
+                shown = "true" if default is True else default
+                assert f"| {shown} |" in row, row
     assert all(f"`{scope}`" in TEXT for scope in SCOPES)
 
 

@@ -15,10 +15,10 @@ MOST_MIB = 150
 
 
 def resident_mib(pid: int) -> dict[str, float]:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return {
-        name: int(line.split()[1]) / 1024 for line in lines for name in ("Rss", "Pss") if line.startswith(f"{name}:")
-    }
+    """Now, and the most it ever was (`VmHWM`)."""
+    lines = "".join(Path(f"/proc/{pid}/{file}").read_text() for file in ("smaps_rollup", "status")).splitlines()
+    names = ("Rss", "Pss", "VmHWM")
+    return {name: int(line.split()[1]) / 1024 for line in lines for name in names if line.startswith(f"{name}:")}
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ async def test_with_half_a_million_parts_it_stays_below_150_mib(hub: Hub, place:
             program.kill()
             await program.wait()
     print(json.dumps(figures))
-    assert figures["loaded"]["Pss"] <= MOST_MIB, figures
+    assert figures["loaded"]["Rss"] <= MOST_MIB, figures
     assert figures["started again"]["Rss"] <= MOST_MIB, figures
 
 

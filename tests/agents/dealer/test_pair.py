@@ -14,6 +14,7 @@ from tests.agents.dealer.conftest import QUICK, Hub, until
 from tests.agents.dealer.test_agent import a_draft
 
 from rocade.agents.dealer.agent import Dealer
+from rocade.core.errors import Unavailable
 from rocade.wire.exchange import Address, Message
 
 
@@ -148,6 +149,31 @@ async def test_cut_off_from_each_other_the_hub_decides_and_what_was_accepted_sti
         monkeypatch.undo()
         await until(lambda: alone in hub.taken)
         await until(lambda: {role(one), role(other)} == {"standby", "active"})
+
+
+async def test_what_only_one_disk_would_hold_is_refused_where_it_is_set_so(hub: Hub, tmp_path: Path) -> None:
+    two = Two(hub, tmp_path)
+    settings = two.places[0] / "dealer.toml"
+    settings.write_text(settings.read_text().replace("takeover_s = 1.0", "takeover_s = 1.0\naccept_alone = false"))
+    try:
+        one, other = await settled(two, hub)
+        strict = two.agents[0]
+        assert strict
+        kept = (await strict.send("", a_draft(1))).id
+        await until(lambda: kept in hub.taken)
+        await hub.shut()
+        held = (await strict.send("", a_draft(2))).id  # the other one holds it too
+        await two.stop(1)
+        await until(lambda: not strict.pair.is_joined and not strict.hub().line.is_connected)
+        with pytest.raises(Unavailable, match="try again later") as refused:
+            await strict.send("", a_draft(3))
+        assert refused.value.code == "dealer.pair.alone"
+        assert held not in hub.taken
+        assert strict.outbox.counts()["waiting"] == 1
+        assert {one, other} >= {strict}
+    finally:
+        await two.stop(0)
+        await two.stop(1)
 
 
 async def test_a_stranger_is_not_let_into_a_pair(hub: Hub, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from rocade.agents.dealer.staff import Staff
 from rocade.agents.dealer.store import FILE, Store
 from rocade.agents.dealer.tokens import Tokens
 from rocade.agents.link import Backoff
-from rocade.core.errors import Misconfigured, Refused, RocadeError
+from rocade.core.errors import Misconfigured, Refused, RocadeError, Unavailable
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
 from rocade.wire.exchange.keys import EncryptionKey
 
@@ -174,8 +174,16 @@ class Dealer:
         return self.hubs[name]
 
     async def send(self, hub: str, draft: Draft) -> Sent:
-        """Sign a message and keep it, here and with the other agent of a pair if it is there. Raises: as `Outbox.append`."""
+        """Sign a message and keep it, here and with the other agent of a pair if it is there.
+
+        Raises: Unavailable `dealer.pair.alone` (`pair.accept_alone` is off and nobody else could hold it), as `Outbox.append`.
+        """
         chosen = self.hub(hub)
+        may_wait_here = self.settings.pair is None or self.settings.pair.accept_alone
+        if self.pair and not (may_wait_here or self.pair.is_joined or chosen.line.is_connected):
+            raise Unavailable(
+                "dealer.pair.alone", "neither the other agent nor the hub can be reached; not taken, try again later"
+            )
         sent = chosen.send(draft)
         if self.pair and self.pair.is_joined:
             envelope = self.outbox.envelope(chosen.name, sent.id)

@@ -19,13 +19,16 @@ from rocade.core.prices import WITHDRAWN, Change, Description
 from rocade.trust.identity.directory import load_root
 from rocade.trust.identity.keys import PublicKey
 
+LARGE_BYTES = 1 << 20
+"""Price files of a list whose first load needs more memory than the agent should keep."""
+
 type OpenStore = Callable[[Path, str, Clock], Any]
 
 
 def open_store(place: Path, hub: str, clock: Clock) -> PriceStore:
     """The price store of one hub below DIR. Raises: Misconfigured `trust.root.missing`; Unavailable `prices.store.*`."""
     trust = place / "hubs" / hub / "trust.pem"
-    return PriceStore(place / "prices" / f"{hub}.sqlite3", lambda: _root_key(trust), clock)
+    return PriceStore(place / "prices" / f"{hub}.sqlite3", lambda: _root_key(trust), clock, LARGE_BYTES)
 
 
 class Prices:

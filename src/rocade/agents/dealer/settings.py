@@ -64,6 +64,9 @@ class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`host:port` of the other agent."""
     takeover_s: float = 5.0
     """Silence of the active agent after which the standby takes the line."""
+    accept_alone: bool = True
+    """Whether a message is taken while neither the other agent nor its hub can be reached: it then lies on one disk until
+    one of them is back. False refuses it (`dealer.pair.alone`) and leaves it to the dealer's own program."""
 
 
 class Keeping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

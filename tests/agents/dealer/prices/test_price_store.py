@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from benchmarks.price_lists import press_with
 from tests.agents.dealer.prices.stand import BEGIN_US, DAY_US, LIST, Stand
 
+from rocade.agents.dealer.prices import PriceStore
 from rocade.agents.dealer.prices.references import APART, References, joined
 from rocade.core.errors import Corrupt, Refused, Unavailable
 from rocade.core.prices import WITHDRAWN, Description
@@ -35,6 +37,33 @@ def test_a_first_load_answers_as_published_and_again_after_a_restart(stand: Stan
     stand.store.keep()
     stand.reopen()
     stand.check()
+
+
+def test_a_large_list_is_loaded_by_a_process_of_its_own_and_read_as_at_a_start(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart = PriceStore(stand.path, stand.root.public_key, stand.clock, 1)
+    stand.store, before = apart, stand.store
+    before.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(apart, "_follow", None)  # it is not done here
+        assert stand.apply().is_new
+    stand.check()
+    stand.press.follow(1, 200)
+    assert stand.apply().is_new  # a small step is
+    stand.check()
+
+
+@pytest.mark.parametrize("program", ["/bin/false", "/nonexistent"])
+def test_where_that_process_fails_the_agent_loads_the_list_itself(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    stand.store.close()
+    stand.store = PriceStore(stand.path, stand.root.public_key, stand.clock, 1)
+    monkeypatch.setattr(sys, "executable", program)
+    assert stand.apply().is_new
+    stand.check()
+    assert not list(stand.path.parent.glob("loading-*"))
 
 
 def test_daily_heads_are_followed_with_one_small_file_each(stand: Stand) -> None:

@@ -20,6 +20,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from rocade.agents.dealer.prices import heads
+from rocade.agents.dealer.prices.apart import apply_apart
 from rocade.agents.dealer.prices.applying import Keys, Witness, follow, missing_key
 from rocade.agents.dealer.prices.loading import load, rebuild
 from rocade.agents.dealer.prices.memory import give_back
@@ -56,8 +57,14 @@ class _Live:
 class PriceStore:
     """The lists that one hub gave us. `root` gives the public key of that hub's region."""
 
-    def __init__(self, path: Path, root: Callable[[], PublicKey], clock: Clock | None = None) -> None:
-        """Raises: Unavailable `prices.store.*`, Corrupt `prices.store.damaged`."""
+    def __init__(
+        self, path: Path, root: Callable[[], PublicKey], clock: Clock | None = None, apart_bytes: int | None = None
+    ) -> None:
+        """A list whose files have `apart_bytes` or more is loaded by a process of its own; None = never.
+
+        Raises: Unavailable `prices.store.*`, Corrupt `prices.store.damaged`.
+        """
+        self._path, self._apart_bytes = path, apart_bytes
         self._tables, self._reader = Tables(path), Tables(path)
         self._root, self._clock = root, clock or SystemClock()
         self._writing, self._loading = RLock(), RLock()
@@ -99,7 +106,7 @@ class PriceStore:
             if held is not None and head.seq == held.seq and self._of(head.list_id).is_sound:
                 return Applied(head.list_id, head.seq, head.state_root, is_new=False)
             try:
-                return self._follow(head, held, envelope, fetch)
+                return self._load_apart(head, held, envelope, fetch) or self._follow(head, held, envelope, fetch)
             finally:
                 give_back()
 
@@ -110,6 +117,22 @@ class PriceStore:
             if error.code == "prices.head.forked":
                 self._keep_conflict(head, envelope)
             raise
+
+    def _load_apart(self, head: Head, held: Head | None, envelope: bytes, fetch: Fetch) -> Applied | None:
+        """A large list that has to be loaded whole, through a process of its own; None = it is not so, or did not work."""
+        if self._apart_bytes is None:
+            return None
+        is_sound = held is not None and self._of(head.list_id).is_sound
+        plan = self._plan(head, held.seq if held and is_sound else 0, self._reader.epochs(), set())
+        if plan.from_seq or sum(blob.size for blob in plan.blobs) < self._apart_bytes:
+            return None
+        size_bytes = apply_apart(self._path, self._root(), envelope, plan.blobs, fetch)
+        with self._loading:
+            self._live.pop(head.list_id, None)
+        now = self._held(head.list_id)
+        if now is None or now.seq != head.seq or not self._of(head.list_id).is_sound:
+            return None
+        return Applied(head.list_id, head.seq, head.state_root, True, held is not None, size_bytes)
 
     def _follow(self, head: Head, held: Head | None, envelope: bytes, fetch: Fetch) -> Applied:
         """Try one plan after the other: the cheapest, then without what was bad, then a rebuilt state, then a snapshot."""
