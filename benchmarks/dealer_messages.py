@@ -36,7 +36,7 @@ from rocade.trust.authority import AuditLog, Authority, Region
 
 HERE = Path(__file__).parent
 CLOCK, RANDOM = SystemClock(), SystemRandom()
-SITES, RATE_PER_S, GOAL_PER_S = 200, 2_400, 2_000
+SITES, RATE_PER_S, GOAL_PER_S = 200, 2_080, 2_000
 HEAD = "site;dealer;dealer_name;country;name;timezone;brands;opened\n"
 type Figure = dict[str, object]
 

@@ -168,6 +168,8 @@ class Crossroads:
         for kind, name, purposes in (("partner", "assur", ["insurance"]), ("dealer", "stranger", ["maintenance"])):
             await clients.put(Identity("rocade.test", "eu", kind, name), purposes, "test")
         await self._open_doors()
+        while CLOCK.now_us() <= self._sold_us:  # a change of owner takes effect a moment after it is made
+            await asyncio.sleep(0.05)
 
     site = "FR-1-1"
 
@@ -197,7 +199,10 @@ class Crossroads:
         await consents.own(self.vehicles["owned"], persons["owner"])
         await consents.own(self.vehicles["others"], persons["other owner"])
         await consents.own(self.vehicles["sold"], persons["former owner"])
-        await consents.claim(await consents.sell(self.vehicles["sold"], persons["former owner"]), persons["owner"])
+        sold = await consents.claim(
+            await consents.sell(self.vehicles["sold"], persons["former owner"]), persons["owner"]
+        )
+        self._sold_us = sold.at_us
         owned, owner = self.vehicles["owned"], persons["owner"]
         await consents.grant(owned, owner, "partner:assur", "insurance", ENERGY)
         await consents.grant(owned, owner, "dealer:garage", "maintenance", ENERGY)

@@ -42,6 +42,8 @@ from rocade.wire.exchange import (
 )
 from rocade.wire.exchange.messages import Outcome
 
+KEYS_AT_ONCE = 6
+"""Parties whose keys are taken side by side: fewer than the connections to the database."""
 _log = logging.getLogger(__name__)
 
 
@@ -143,20 +145,36 @@ class Exchange:
         )  # fmt: skip
 
     async def take_keys(self, batch: Sequence[Upward]) -> list[Verdict]:
-        """The handler of `up/keys`: the encryption keys a party can open now, replacing what it said before."""
-        verdicts: list[Verdict] = []
-        for upward in batch:
-            try:
-                payload = await self.opened(KEYS_TYPE, upward)
-                keys = read_keys(payload)
-                async with self._database.pool.acquire() as connection:
-                    await store.put_encryption_keys(connection, party_of(upward.identity), keys.at_us, payload)
-                if self.on_keys is not None and upward.identity.kind == "dealer":
-                    await self.on_keys(upward.site, [(one.key, one.not_after_us) for one in keys.encryption_keys])
-                verdicts.append(None)
-            except Refused as refusal:
-                verdicts.append(refusal)
+        """The handler of `up/keys`: the encryption keys a party can open now, replacing what it said before.
+
+        Parties are served side by side, so that the database commits many at once; one party's statements keep their order.
+        """
+        verdicts: list[Verdict] = [None] * len(batch)
+        places: dict[str, list[int]] = {}
+        for place, upward in enumerate(batch):
+            places.setdefault(party_of(upward.identity), []).append(place)
+        turns = asyncio.Semaphore(KEYS_AT_ONCE)
+
+        async def serve(of_one: Sequence[int]) -> None:
+            async with turns:
+                for place in of_one:
+                    try:
+                        await self._take_keys(batch[place])
+                    except Refused as refusal:
+                        verdicts[place] = refusal
+
+        served = await asyncio.gather(*map(serve, places.values()), return_exceptions=True)
+        for failure in (one for one in served if one is not None):
+            raise failure
         return verdicts
+
+    async def _take_keys(self, upward: Upward) -> None:
+        payload = await self.opened(KEYS_TYPE, upward)
+        keys = read_keys(payload)
+        async with self._database.pool.acquire() as connection:
+            await store.put_encryption_keys(connection, party_of(upward.identity), keys.at_us, payload)
+        if self.on_keys is not None and upward.identity.kind == "dealer":
+            await self.on_keys(upward.site, [(one.key, one.not_after_us) for one in keys.encryption_keys])
 
     async def opened(self, payload_type: str, upward: Upward) -> bytes:
         """The payload of a statement that the party on the line made with a key in force.

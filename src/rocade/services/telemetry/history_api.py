@@ -164,12 +164,17 @@ def check_form(form: str) -> str:
     return form
 
 
+WHOSE_TIME = frozenset({"owner", "former"})
+"""Relations that name a person's own time with a vehicle. In the seconds in which a change of owner takes effect its reference names no
+vehicle any more while he who gave it away is still its owner; afterwards he is its former owner."""
+
+
 async def known(request: AnyRequest, registry: Registry, ref: int) -> None:
     """The reference of an ended ownership names no vehicle any more, but still its former owner's time.
 
     Raises: Refused `vehicles.unknown`.
     """
-    if permit_of(request).right.relation != "former":
+    if permit_of(request).right.relation not in WHOSE_TIME:
         await registry.by_ref(VehicleRef(ref))
 
 
@@ -254,7 +259,7 @@ async def read_many(
     asked = ask(catalogue, clock, ref, signal, (since, until), every, agg)
     rights = {one: right_of(request, one) for one in asked.refs}
     check_classes(asked, {one: right.classes for one, right in rights.items()})
-    present = [VehicleRef(one) for one, right in rights.items() if right.relation != "former"]
+    present = [VehicleRef(one) for one, right in rights.items() if right.relation not in WHOSE_TIME]
     registered = await registry.by_refs(present)
     if len(registered) < len(present):
         raise Refused("vehicles.unknown", f"{len(present) - len(registered)} of these vehicles are not registered")
