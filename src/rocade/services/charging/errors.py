@@ -34,10 +34,6 @@ def departure(reason: str) -> Refused:
     return Refused(f"charging.departure.{reason}", say[reason])
 
 
-def zone() -> Refused:
-    return Refused("charging.zone", "no such time zone is known here; write one like Europe/Paris")
-
-
 def car(field: str, low: float, high: float) -> Refused:
     return Refused("charging.car", f"{field} lies between {low:g} and {high:g}", field=field)
 
@@ -73,15 +69,13 @@ def site(reason: str) -> Refused:
 
 
 def tariff(reason: str) -> Refused:
-    """`reason`: unknown | exists | name | kind | currency | other_currency | other_zone | empty | use."""
+    """`reason`: unknown | exists | name | kind | currency | empty | use."""
     say = {
         "unknown": "there is no such tariff or series; `rocade charging tariffs` lists them",
         "exists": "there is a tariff of this id with another kind, currency or zone; choose another id",
         "name": "a name has at most 80 printable characters",
         "kind": "a series is one of price, co2, building, solar",
         "currency": "a price has a currency of three letters (ISO 4217), any other series none",
-        "other_currency": "the file is in another currency than this tariff; nothing was taken in",
-        "other_zone": "the file is for another bidding zone or time zone than this tariff; nothing was taken in",
         "empty": "the file holds no value; nothing was taken in",
         "use": "this series is of another kind than what it is wanted for",
     }

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from rocade.services.charging import errors
+from rocade.services.charging.planning import zone_of
 
 DAY_US = 86_400_000_000
 LATE_FROM_PERCENT = 80.0
@@ -111,17 +111,18 @@ class Now(msgspec.Struct, frozen=True):
 
 
 class Remedy(msgspec.Struct, frozen=True):
-    """The smallest change of one kind each that would make the target reachable; 0 = this kind cannot."""
+    """Changes each of which alone would make the target reachable, 0 = this kind cannot; `smallest`: later | target | power."""
 
-    later_s: int = 0
+    later_min: int = 0
     target_percent: float = 0.0
     power_kw: float = 0.0
+    smallest: str = ""
 
 
 class StoredPlan(msgspec.Struct, frozen=True):
     """A plan as it is kept and drawn. Shape: n slots; `soc_percent` has n + 1 values, `price` (currency/kWh) and `carbon_g`
     (g/kWh) n or none. `gap`: how far at most from the optimum, as a share of the cost; `at_once_*`: the same energy as soon
-    as plugged in. `reason` '' = the target is reached, else a code (`charging.plan.*`).
+    as plugged in. `reason` '' = the target is reached, else `charging.plan.<reason>` (`planning.Reason`).
     """
 
     ref: int
@@ -133,6 +134,8 @@ class StoredPlan(msgspec.Struct, frozen=True):
     length_s: tuple[int, ...]
     power_kw: tuple[float, ...]
     soc_percent: tuple[float, ...]
+    pieces: tuple[tuple[int, int, float], ...]
+    """(from, to, kW): when the car is to charge, as it is told."""
     cost_minor: int
     currency: str
     co2_g: int
@@ -142,7 +145,7 @@ class StoredPlan(msgspec.Struct, frozen=True):
     target_percent: float
     shortfall_kwh: float = 0.0
     reason: str = ""
-    remedy: Remedy = Remedy()
+    remedy: Remedy | None = None
     gap: float = 0.0
     price: tuple[float, ...] = ()
     carbon_g: tuple[float, ...] = ()
@@ -159,9 +162,12 @@ class StoredPlan(msgspec.Struct, frozen=True):
         return self.start_us[-1] + self.length_s[-1] * 1_000_000 if self.start_us else self.made_us
 
     def power_at(self, at_us: int) -> float:
-        """Planned kW at an instant, 0 outside the plan."""
-        place = self.place_at(at_us)
-        return self.power_kw[place] if place >= 0 else 0.0
+        """What the car is to draw at an instant, 0 = nothing."""
+        return next((kw for from_us, to_us, kw in self.pieces if from_us <= at_us < to_us), 0.0)
+
+    def edge_after(self, at_us: int) -> int:
+        """When next a piece begins or ends, 0 = never."""
+        return min((edge for piece in self.pieces for edge in piece[:2] if edge > at_us), default=0)
 
     def place_at(self, at_us: int) -> int:
         """The slot an instant lies in, -1 outside the plan."""
@@ -414,7 +420,7 @@ def check_goal(goal: Goal, now_us: int) -> Goal:
 
 def check_departure(departure: Departure, now_us: int) -> None:
     """Raises: Refused `charging.departure.*`, `charging.zone`."""
-    check_zone(departure.zone)
+    zone_of(departure.zone)
     if departure.kind == "once":
         if departure.at_us <= now_us:
             raise errors.departure("past")
@@ -449,7 +455,7 @@ def check_car(car: CarFacts) -> CarFacts:
 def check_site(site: ChargeSite) -> ChargeSite:
     """A tree with one root, no circle, limits above zero. Raises: Refused `charging.site.*`, `charging.zone`."""
     check_id(site.id)
-    check_zone(site.zone)
+    zone_of(site.zone)
     if not site.name or len(site.name) > 80 or not site.name.isprintable():
         raise errors.site("name")
     if not 1 <= site.period_s <= 3600:
@@ -480,7 +486,7 @@ def check_site(site: ChargeSite) -> ChargeSite:
 def check_tariff(tariff: Tariff) -> Tariff:
     """Raises: Refused `charging.tariff.*`, `charging.zone`."""
     check_id(tariff.id)
-    check_zone(tariff.zone)
+    zone_of(tariff.zone)
     if len(tariff.name) > 80 or not tariff.name.isprintable():
         raise errors.tariff("name")
     if tariff.kind not in UNITS:
@@ -510,12 +516,3 @@ def check_id(id: str) -> str:
     if not _ID.fullmatch(id):
         raise errors.bad_id()
     return id
-
-
-def check_zone(zone: str) -> str:
-    """Raises: Refused `charging.zone`."""
-    try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise errors.zone() from None
-    return zone
