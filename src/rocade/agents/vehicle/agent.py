@@ -3,7 +3,8 @@
 Flow: `Agent.run` connects, and reconnects with full-jitter back-off -> each time there is room in the window, the next
 waiting batches are stamped with the time they leave and sent -> PUBACK 0: acknowledged in the journal (several at a
 time); 0x97 and others that may pass: back off, then again; 0x99: set aside and reported; 0x87: `denied`, the
-connection is closed and tried again later, the batch keeps waiting -> down/resend `{"epoch", "ranges"}`: the batches wait again.
+connection is closed and tried again later, the batch keeps waiting -> down/resend `{"epoch", "ranges"}`: the batches wait again
+-> down/command: to the `executor` (commands.py), whose reports go up before batches.
 Order: lowest number first. With `past_per_s`, a vehicle that comes back says first where it is: its newest batch, then what
 it makes, and of what waited before only so many a second, newest first; what the platform asks for goes at once. So a
 fleet that comes out of one outage does not flood the road with its past.
@@ -23,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from rocade.agents.link import TURNED_AWAY, Backoff, Link
+from rocade.agents.vehicle.commands import Executor
 from rocade.agents.vehicle.journal import Journal
 from rocade.core.errors import Refused, RocadeError
 from rocade.core.ports import Clock, Random
@@ -32,6 +34,8 @@ from rocade.wire.mqtt import Reason
 
 log = logging.getLogger(__name__)
 _ACKNOWLEDGE_EVERY_S = 0.05
+_LOOK_AGAIN_S = 30.0
+"""A clock may be set; what is due is looked at again at least so often."""
 
 
 STEADY = Backoff()
@@ -77,8 +81,11 @@ class Agent:
         keep_alive_s: int = 60,
         backoff: Backoff = STEADY,
         past_per_s: float = math.inf,
+        executor: Executor | None = None,
     ) -> None:
         self.journal, self.counters = journal, Counters()
+        self.executor = executor
+        """Obeys commands; None: this vehicle takes none."""
         self.latencies_s: MutableSequence[float] | None = None
         """Set to a list or deque to collect the time from send to acknowledgement."""
         self._id, self._host, self._port, self._context_of = vehicle_id, host, port, context_of
@@ -93,6 +100,9 @@ class Agent:
         """Lowest number that may go now; what waits below it is the past."""
         self._refusals = 0
         self._not_before_s = 0.0
+        self._reported = 0
+        """Number of the last report sent over this connection."""
+        self._tick: asyncio.TimerHandle | None = None
         self._flush: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
         self._past: asyncio.TimerHandle | None = None
@@ -117,6 +127,7 @@ class Agent:
     async def run(self) -> None:
         """Stay connected until `stop`. Raises nothing that another attempt may cure; problems stand in `counters`."""
         attempt = 0
+        self.look_at_commands()
         while not self._stopping.is_set():
             began_s = self._clock.monotonic_s()
             try:
@@ -161,7 +172,35 @@ class Agent:
         self._stopping.set()
         if self._link:
             self._link.close()
+        if self._tick:
+            self._tick.cancel()
         self._write_acknowledged()
+
+    def look_at_commands(self) -> None:
+        """Let the executor do what is due, now and whenever more is; also to be called when the vehicle woke up."""
+        if self._tick:
+            self._tick.cancel()
+            self._tick = None
+        if self.executor is None or self._stopping.is_set():
+            return
+        try:
+            self.executor.tick()
+        except RocadeError as error:
+            self.counters.last_problem = str(error)
+            log.warning("commands wait: %s", error)
+            self._tick = asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self.look_at_commands)
+            return
+        self._await_command()
+        self._pump()
+
+    def _await_command(self) -> None:
+        due_us = self.executor.due_us if self.executor else None
+        if self._tick:
+            self._tick.cancel()
+            self._tick = None
+        if due_us is not None:
+            wait_s = min(max((due_us - self._clock.now_us()) / 1e6, 0.01), _LOOK_AGAIN_S)
+            self._tick = asyncio.get_running_loop().call_later(wait_s, self.look_at_commands)
 
     async def _connect_and_serve(self) -> None:
         self._ended.clear()
@@ -187,7 +226,7 @@ class Agent:
         await self._ended.wait()
 
     def _forget_link(self) -> None:
-        self._link, self._cursor = None, 0
+        self._link, self._cursor, self._reported = None, 0, 0
         self._write_acknowledged()
         self._sent.clear()
         for timer in (self._pause, self._past):
@@ -200,6 +239,7 @@ class Agent:
         link = self._link
         if link is None or self._pause is not None:
             return
+        self._report(link)
         while (room := link.room) > 0:
             entries = self.journal.waiting(self._cursor, room)
             if not entries:
@@ -222,6 +262,14 @@ class Agent:
                 self.counters.sent += 1
                 link.send("batch", entry.sequence, stamped)
 
+    def _report(self, link: Link) -> None:
+        """Send what became of commands; numbers below 0 tell reports from batches."""
+        if self.executor is None or link.room <= 0:
+            return
+        for number, body in self.executor.book.owed(self._reported, link.room):
+            self._reported = number
+            link.send("command", -number, body)
+
     def _await_past(self) -> None:
         self._past = None
         if self._past_per_s > 0:
@@ -242,6 +290,9 @@ class Agent:
         self._cursor = min(self._cursor, sequence - 1)
 
     def acknowledged(self, sequence: int) -> None:
+        if sequence < 0:
+            self._settle_report(-sequence)
+            return
         points, sent_s = self._sent.pop(sequence, (0, 0.0))
         self.counters.acknowledged += 1
         self.counters.acknowledged_points += points
@@ -257,6 +308,10 @@ class Agent:
     def refused(self, sequence: int, reason: int, text: str) -> None:
         self._sent.pop(sequence, None)
         self.counters.last_problem = text or f"PUBACK {reason:#04x}"
+        if sequence < 0 and reason in _FOR_GOOD:
+            log.warning("a report was refused for good (%#04x %s)", reason, text)
+            self._settle_report(-sequence)
+            return
         if reason in _FOR_GOOD:
             self.counters.set_aside += 1
             log.warning("batch %d was refused for good (%#04x %s) and set aside", sequence, reason, text)
@@ -268,14 +323,42 @@ class Agent:
             return
         self.counters.delayed += 1
         self._refusals += 1
-        self._go_back_to(sequence)
+        if sequence < 0:
+            self._reported = min(self._reported, -sequence - 1)
+        else:
+            self._go_back_to(sequence)
         if self._pause is None:
             wait_s = 0.05 + self._backoff.wait_s(self._refusals, self._random)
             self._pause = asyncio.get_running_loop().call_later(wait_s, self._go_on)
 
-    def received(self, tail: str, body: bytes) -> None:
-        if tail != "resend":
-            return
+    def received(self, tail: str, body: bytes) -> asyncio.Future[None] | None:
+        if tail == "resend":
+            self._ask_again(body)
+        if tail == "command" and self.executor is not None:
+            return self._obey(self.executor, body)
+        return None
+
+    def _obey(self, executor: Executor, body: bytes) -> asyncio.Future[None] | None:
+        """A command is acknowledged when it is in the book; what cannot be written comes again with the next connection."""
+        try:
+            executor.receive(body)
+        except RocadeError as error:
+            self.counters.last_problem = str(error)
+            log.warning("a command was not taken: %s", error)
+            failed = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            self.cut()
+            return failed
+        self._await_command()
+        self._pump()
+        return None
+
+    def _settle_report(self, number: int) -> None:
+        if self.executor is not None:
+            self.executor.book.settle(number)
+        self._refusals = self.counters.denied = self.counters.turned_away = 0
+
+    def _ask_again(self, body: bytes) -> None:
         try:
             ask = msgspec.json.decode(body, type=_Ask)
             is_ours = int(ask.epoch, 16) == self.journal.epoch

@@ -81,11 +81,16 @@ class Journal:
             self._db.execute("INSERT OR IGNORE INTO fact VALUES ('epoch', ?)", (_signed(random.bits(64) or 1),))
             self._facts: dict[str, int] = dict(self._db.execute("SELECT name, value FROM fact").fetchall())
         except sqlite3.Error as error:
-            _raise(error)
+            raise_for(error)
         self.epoch = self._facts["epoch"] & 0xFFFFFFFFFFFFFFFF
         self._next = self._facts.get("next", 1)
         self.waiting_bytes, self._kept_bytes = self._sizes()
         self._enforce_at_us = 0
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The one connection its file allows, for what else the vehicle must not forget (`command_book`)."""
+        return self._db
 
     @property
     def next_sequence(self) -> int:
@@ -133,7 +138,7 @@ class Journal:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._undo()
-            _raise(error)
+            raise_for(error)
         self._next = first + len(rows)
         self.waiting_bytes += sum(row[5] for row in rows)
         if self.waiting_bytes > self._limits.waiting_bytes or now_us >= self._enforce_at_us:
@@ -227,7 +232,7 @@ class Journal:
             self._db.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
             self._undo()
-            _raise(error)
+            raise_for(error)
         if self._kept_bytes > self._limits.kept_bytes:
             self._enforce()
 
@@ -294,7 +299,8 @@ def _signed(number: int) -> int:
     return number - (1 << 64) if number >= 1 << 63 else number
 
 
-def _raise(error: sqlite3.Error) -> NoReturn:
+def raise_for(error: sqlite3.Error) -> NoReturn:
+    """What a failure of the journal's file means. Raises: Unavailable `journal.full`, Corrupt `journal.damaged`."""
     if isinstance(error, sqlite3.OperationalError):
         raise Unavailable(
             "journal.full", f"the journal cannot be written ({error}); free the disk, nothing was lost"
