@@ -14,7 +14,7 @@ from rocade.app.chaos import SupervisorChaos
 from rocade.app.configuration import Configuration
 from rocade.app.dealing import Dealing
 from rocade.app.trading import Trading
-from rocade.console.application import Services, create_app
+from rocade.console.application import Services, create_app, forgetting
 from rocade.console.my import Mine
 from rocade.core import catalogue
 from rocade.core.errors import Misconfigured
@@ -106,6 +106,8 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     gate.sites = dealing.table
     trading = await Trading.open(parts, dealing.table, issuers, denied)
     book = AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem"))
+    modules = [*dealing.modules, *trading.modules]
+    handover.forgetting = forgetting(modules)
     app = create_app(
         Services(
             access=access,
@@ -146,7 +148,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
                 registry=registry,
                 more=dealing.explainers,
             ),
-            modules=[*dealing.modules, *trading.modules],
+            modules=modules,
         )
     )
     if tracing.wanted():

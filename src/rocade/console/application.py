@@ -31,7 +31,7 @@ from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
 from rocade.services.consent import Consents, Looks
 from rocade.services.consent import api as consent_api
-from rocade.services.telemetry import Handover, Ledger, history_api
+from rocade.services.telemetry import Forget, Handover, Ledger, history_api
 from rocade.services.telemetry import api as telemetry_api
 from rocade.services.vehicles import Registry, enrolment
 from rocade.services.vehicles import api as vehicles_api
@@ -48,10 +48,11 @@ from rocade.trust.authority.why import Why
 
 @dataclass(frozen=True)
 class Module:
-    """A service's part of the API: its handlers, and what they ask for by name."""
+    """A service's part of the API: its handlers, what they ask for by name, how it forgets a vehicle whose data are erased."""
 
     handlers: Sequence[ControllerRouterHandler]
     dependencies: Mapping[str, object] = field(default_factory=dict)
+    forget: Forget | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +171,14 @@ def handover_of(services: Services) -> Handover:
     """What gives vehicles new references."""
     names = ("database", "history", "registry", "twins", "ledger", "audit", "clock")
     has = {name: getattr(services, name) for name in names}
-    return Handover(**has, renamed=services.consents.renamed if services.consents else None)
+    made = Handover(**has, renamed=services.consents.renamed if services.consents else None)
+    made.forgetting = forgetting(services.modules)
+    return made
+
+
+def forgetting(modules: Sequence[Module]) -> list[Forget]:
+    """How each module that keeps something of vehicles forgets one."""
+    return [module.forget for module in modules if module.forget]
 
 
 def desk_of(services: Services, **more: Any) -> operator.Desk:

@@ -6,7 +6,7 @@ reads history for services that stand on telemetry.
 """
 
 from rocade.services.telemetry import quarantine, store
-from rocade.services.telemetry.handover import Handover
+from rocade.services.telemetry.handover import Forget, Handover
 from rocade.services.telemetry.intake import Quota, TelemetryIntake
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.telemetry.quality import Rules
@@ -16,6 +16,7 @@ from rocade.services.telemetry.worker import Worker
 
 __all__ = [
     "Asker",
+    "Forget",
     "Handover",
     "Ledger",
     "Quota",
@@ -25,4 +26,5 @@ __all__ = [
     "Worker",
     "quarantine",
     "series_of",
+    "store",
 ]

@@ -3,14 +3,14 @@
 Both give the vehicle a reference that nobody has, which goes on counting where the old one stood and which its open
 connection follows within two seconds. `renew` is a change of owner, decided inside the caller's transaction (`services.
 consent` is handed this method): what was measured from then on belongs to the new reference (`apportioning`). `erase` waits
-for what is under way, removes twin, numbers, quarantine and history, and changes the reference last, so that it can be
-repeated, whatever broke it off; owner, consents and looks follow. A former owner's reference names no vehicle: its data are
-removed and that is all. Sources: docs/decisions/0014-erasure-and-retention.md, docs/decisions/0033-consent.md.
+for what is under way, removes twin, numbers, quarantine, what other services made of the data (`forgetting`) and history,
+and changes the reference last, so that it can be repeated, whatever broke it off; owner, consents and looks follow. A former
+owner's reference names no vehicle: its data are removed and that is all. Sources: docs/decisions/0014-erasure-and-retention.md, docs/decisions/0033-consent.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from rocade.core.identifiers import VehicleRef
@@ -24,6 +24,8 @@ from rocade.services.vehicles.twin import TwinStore
 
 type Renamed = Callable[[Any, int, int], Awaitable[None]]
 """`await renamed(connection, ref, renewed)`: what else hangs on a reference follows it (`Consents.renamed`)."""
+type Forget = Callable[[Any, int], Awaitable[None]]
+"""`await forget(connection, ref)`: a service on telemetry removes what it made of a reference's data, in this transaction."""
 
 
 class Handover:
@@ -41,6 +43,7 @@ class Handover:
         self._audit = audit
         self._clock = clock
         self.renamed = renamed
+        self.forgetting: Sequence[Forget] = ()
 
     async def renew(self, connection: Any, ref: int, at_us: int) -> int:
         """Inside the caller's transaction: the vehicle goes on under the reference returned, from `at_us` on.
@@ -80,3 +83,5 @@ class Handover:
             await self._ledger.erase(connection, ref, now_us)
             if is_last:
                 await self._twins.erase(connection, ref)
+                for forget in self.forgetting:
+                    await forget(connection, ref)
