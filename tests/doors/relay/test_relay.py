@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rocade.trust.authority.region import create_region, issue_directory
 from rocade.trust.identity import tls
 from rocade.trust.identity.certificates import verify_leaf
 from rocade.trust.identity.directory import load_issuers, load_leaf
+from rocade.wire.relay import MOST_DATA_BYTES
 
 PATIENCE_S = 30.0
 SITES = {
@@ -318,6 +320,68 @@ async def test_the_rate_holds_bulk_back(hub: Hub, echo: int) -> None:
     began_s = asyncio.get_running_loop().time()
     assert len(await said(relay.ports["till"], bytes(100_000))) == 100_000
     assert asyncio.get_running_loop().time() - began_s > 0.6
+
+
+class NarrowLine:
+    """A line of `bytes_s` up, as a rural one is, with little memory on the way; what came down is not held back."""
+
+    def __init__(self, to_port: int, bytes_s: int) -> None:
+        self._to_port, self._bytes_s, self.passed_bytes = to_port, bytes_s, 0
+
+    async def start(self) -> int:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 10)
+        listener.bind(("127.0.0.1", 0))
+        self.server = await asyncio.start_server(self._carry, sock=listener, limit=4 << 10)
+        return int(listener.getsockname()[1])
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection("127.0.0.1", self._to_port)
+
+        async def down() -> None:
+            while data := await back.read(65536):
+                writer.write(data)
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(down())
+            with contextlib.suppress(OSError):
+                while data := await reader.read(4 << 10):
+                    self.passed_bytes += len(data)
+                    forth.write(data)
+                    await asyncio.sleep(len(data) / self._bytes_s)
+            forth.close()
+
+
+async def test_on_a_full_line_a_card_terminal_waits_for_no_file(hub: Hub, echo: int) -> None:
+    """Counted in bytes, so that a slow machine changes nothing: how much of others' goes out before the card's few do."""
+    files, trips = 30, 12
+    for name, priority in (("files", "bulk"), ("till", "card")):
+        await hub.allow(
+            NamedService(name=name, host="127.0.0.1", port=echo, priority=priority), Rule(service=name, caller="all")
+        )
+    line = NarrowLine(hub.port, 4 << 20)
+    hub.port = await line.start()
+    relay = await hub.agent("FR-1", [Entrance("till"), Entrance("files")])
+    senders = [asyncio.create_task(said(relay.ports["files"], bytes(2 << 20))) for _ in range(files)]
+    reader, writer = await asyncio.open_connection("127.0.0.1", relay.ports["till"])
+    writer.write(b"hello")
+    assert await reader.readexactly(5) == b"hello"
+    before = line.passed_bytes
+    await until(lambda: line.passed_bytes > before + (1 << 20))  # it is full now
+    waited = []
+    for _ in range(trips):
+        begun_bytes = line.passed_bytes
+        writer.write(bytes(64))
+        await reader.readexactly(64)
+        waited.append(line.passed_bytes - begun_bytes)
+    assert not any(sender.done() for sender in senders), "the line was not full to the end"
+    writer.close()
+    for sender in senders:
+        sender.cancel()
+    await asyncio.gather(*senders, return_exceptions=True)
+    line.server.close()
+    turn_bytes = files * MOST_DATA_BYTES
+    assert sorted(waited)[trips // 2] < turn_bytes / 2, f"{waited} bytes of others went first, a turn of all is {turn_bytes}"
 
 
 async def test_an_unknown_service_or_rule_cannot_be_dropped(hub: Hub) -> None:

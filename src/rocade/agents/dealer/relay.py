@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from rocade.core.errors import Misconfigured, Refused, RocadeError, Unavailable
-from rocade.doors.relay.session import Channel, Local, Session, join
+from rocade.doors.relay.session import Channel, Local, Session, hold_little, join
 from rocade.trust.identity import tls
 from rocade.wire.relay import Opening, Terms
 
@@ -100,7 +100,8 @@ class Relay:
                 async with asyncio.timeout(CONNECT_S):
                     streams = await asyncio.open_connection(host, port, ssl=context())
                 check(tls.peer_leaf(streams[1].get_extra_info("ssl_object")) or b"")
-                streams[1].transport.set_write_buffer_limits(high=16 << 10)
+                hold_little(streams[1].get_extra_info("socket"))
+                streams[1].transport.set_write_buffer_limits(high=1)
                 self._session = Session(_Dialled(*streams), self._asked, is_hub=False)
                 await self._session.run()
             except ssl.SSLError as error:

@@ -18,7 +18,7 @@ from typing import Protocol
 from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.identifiers import Identity
 from rocade.core.ports import Audit, AuditEntry, Clock
-from rocade.doors.relay.session import Channel, Local, Session, join
+from rocade.doors.relay.session import Channel, Local, Session, hold_little, join
 from rocade.doors.secured import Secured
 from rocade.trust.identity.tls import ServerIdentity, handshake_refusal, peer_leaf
 from rocade.wire.relay import Opening, Terms
@@ -115,6 +115,7 @@ class RelayDoor:
             self._refused(f"peer:{peer}", "relay.crowded")
             return
         self._tasks.add(task)
+        hold_little(writer.get_extra_info("socket"))
         writer.transport.set_write_buffer_limits(high=1)  # `drain` waits for the kernel: what waits here waits by class
         try:
             secured = Secured(reader, writer, self._identity.context)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,16 @@ PING_S = 20.0
 SILENT_S = 60.0
 OPEN_S = 20.0
 _log = logging.getLogger(__name__)
+
+
+UNSENT_BYTES = 16 << 10
+"""What the kernel may hold unsent of a line: what is beyond it waits by class, or a telephone would wait for a file after all."""
+
+
+def hold_little(line: socket.socket) -> None:
+    """Let the kernel take no more than it can send soon (tcp(7), TCP_NOTSENT_LOWAT); where it has no such option, nothing is done."""
+    if option := getattr(socket, "TCP_NOTSENT_LOWAT", None):
+        line.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
 
 
 class Connection(Protocol):
