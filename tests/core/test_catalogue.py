@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rocade.core.catalogue import BRANDS_FROM, VEHICLE_KINDS, load, standard
+from rocade.core.catalogue import BRANDS_FROM, VEHICLE_KINDS, Wakes, load, standard
 from rocade.core.errors import Misconfigured, Refused
 from rocade.core.signals import BRAND_SIGNALS_FROM
 
@@ -168,3 +168,15 @@ def test_a_small_catalogue_loads_and_a_brand_adds_signals_of_its_own(tmp_path: P
     assert catalogue.by_name("Vehicle.Acme.Ready").brand == "acme"
     assert BRANDS_FROM in catalogue
     assert len(catalogue) == 2
+
+
+def test_brands_say_which_model_obeys_which_act() -> None:
+    brands = standard().brands
+    vespelle, lune, peugeot, renault = (brands[name].commands for name in ("vespelle", "lune", "peugeot", "renault"))
+    assert [vespelle.can("charge.start", model) for model in ("Volta", "Classica", "?")] == ["yes", "no", "yes"]
+    assert [lune.can("doors.lock", model) for model in ("Lune E", "Lune")] == ["yes", "no"]
+    assert [peugeot.can(act, "e-208") for act in ("charge.start", "charge.limit")] == ["yes", "unknown"]
+    assert renault.can("charge.start", "Twizy") == "unknown"
+    assert peugeot.dialect
+    assert (peugeot.dialect.process["901"], peugeot.dialect.returned["400"]) == ("waking", "token")
+    assert (peugeot.wakes, renault.wakes) == (Wakes(6, 1200), None)

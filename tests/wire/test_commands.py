@@ -162,3 +162,9 @@ def test_a_flipped_byte_is_refused_or_another_command_never_an_accident(data: st
     place = data.draw(st.integers(0, len(whole) - 1))
     whole[place] = data.draw(st.integers(0, 255))
     assert refusal(lambda: commands.read_command(bytes(whole))) in ("", "command.malformed")
+
+
+def test_brands_speak_of_acts_that_exist() -> None:
+    for brand in standard().brands.values():
+        named = {*brand.commands.acts}.union(*brand.commands.models.values())
+        assert named <= ACTS.keys(), brand.brand

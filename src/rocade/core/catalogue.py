@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
+from typing import Literal
 
 import msgspec
 
@@ -56,6 +57,44 @@ class Battery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nominal_v: float | None = None
 
 
+type Ability = Literal["yes", "no", "unknown"]
+"""Whether a model obeys an act; unknown = nobody has written it down, it may be tried."""
+
+
+class Wakes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often a maker lets his vehicles be woken: `most` times in `window_s` seconds."""
+
+    most: int
+    window_s: float
+
+
+class Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a maker's back end is spoken to. `form` names the adapter; `process` and `returned` say what its codes mean."""
+
+    form: str
+    process: Mapping[str, Literal["accepted", "waking"]] = {}
+    """What it says on the way."""
+    returned: Mapping[str, Literal["applied", "rejected", "token"]] = {}
+    """What it says at the end; `token`: nothing was done, the access token had ended. A code that is not here means rejected."""
+
+
+class Commands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a brand's vehicles are told to do something: what each model obeys, and what its maker's back end asks and allows."""
+
+    acts: Mapping[str, Ability] = {}
+    models: Mapping[str, Mapping[str, Ability]] = {}
+    """What differs from `acts`, by model."""
+    rate_per_s: float | None = None
+    """Commands that the maker's back end takes in a second, and `burst` at once; None = no limit known."""
+    burst: int = 1
+    wakes: Wakes | None = None
+    dialect: Dialect | None = None
+    """None = these vehicles are reached by Rocade's own agent only."""
+
+    def can(self, act: str, model: str) -> Ability:
+        return self.models.get(model, {}).get(act) or self.acts.get(act, "unknown")
+
+
 class Brand(msgspec.Struct, frozen=True):
     """A brand as data: names, colours, what its vehicles can do, its own signals and its own names for signals."""
 
@@ -68,8 +107,7 @@ class Brand(msgspec.Struct, frozen=True):
     capabilities: tuple[str, ...] = ()
     signals: tuple[Signal, ...] = ()
     aliases: Mapping[str, Meaning] = {}
-    commands: Mapping[str, Mapping[str, object]] = {}
-    """Command dialects: how this brand is told to do what Rocade calls `command`; empty until commands exist."""
+    commands: Commands = Commands()
     batteries: Mapping[str, Battery] = {}
     """By model; what is not here has an unknown capacity when new, and so no state of health in percent."""
 
@@ -193,7 +231,7 @@ class _BrandFile(msgspec.Struct, forbid_unknown_fields=True):
     capabilities: tuple[str, ...] = ()
     signals: tuple[Signal, ...] = ()
     aliases: dict[str, dict[str, str | float]] = {}
-    commands: dict[str, dict[str, object]] = {}
+    commands: Commands = Commands()
     batteries: dict[str, Battery] = {}
 
 
