@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import asyncpg
 
@@ -19,6 +19,8 @@ POLL_S = 2.0
 RETRY_S = 0.5
 READ_S = 10.0
 """A server that answers nothing for so long is taken for gone."""
+EVERYTHING = "*"
+"""As a payload: look at everything."""
 _log = logging.getLogger(__name__)
 
 
@@ -44,4 +46,24 @@ async def follow(
             pass
         except Exception:  # a reader that stopped following would go on with what is no longer true
             _log.exception("%s could not be read", channel)
+        await asyncio.sleep(RETRY_S)
+
+
+async def listen(database: Database, channels: Collection[str], heard: Callable[[str, str], object]) -> None:
+    """Call `heard(channel, payload)` with each notification on these channels, for ever, and `heard(channel, "*")` for each
+    of them after every connect: what was said before is not known then. `heard` must not block.
+    """
+    while True:
+        with contextlib.suppress(*DOWN, TimeoutError):
+            connection = await asyncpg.connect(database.url, timeout=10)
+            try:
+                gone = asyncio.Event()
+                connection.add_termination_listener(lambda _connection, gone=gone: gone.set())
+                for channel in channels:
+                    await connection.add_listener(channel, lambda _c, _pid, name, said: heard(name, str(said)))
+                for channel in channels:
+                    heard(channel, EVERYTHING)
+                await gone.wait()
+            finally:
+                connection.terminate()
         await asyncio.sleep(RETRY_S)

@@ -2,10 +2,10 @@
 
 `Registry` adds, resolves and lists vehicles; everywhere else a vehicle is its `VehicleRef`, a random number that is
 never derived from the VIN and changes after erasure. `vin` holds the VIN rules of each market, `twin` the latest
-values of every vehicle.
+values of every vehicle. `commands` tells vehicles what to do and proves that it was done.
 """
 
-from rocade.services.vehicles import twin, vin
+from rocade.services.vehicles import commands, twin, vin
 from rocade.services.vehicles.model import (
     EVERYTHING,
     KINDS,
@@ -28,6 +28,7 @@ __all__ = [
     "Registry",
     "Vehicle",
     "Wanted",
+    "commands",
     "twin",
     "vin",
 ]
