@@ -37,6 +37,7 @@ PACKAGES = (
     "rocade.services.telemetry",
     "rocade.services.interconnection",
     "rocade.services.showcase",
+    "rocade.services.battery",
     "rocade.services.dealers",
     "rocade.services.prices",
     "rocade.services.exchange",

@@ -14,7 +14,7 @@ from rocade.app.chaos import SupervisorChaos
 from rocade.app.configuration import Configuration
 from rocade.app.dealing import Dealing
 from rocade.app.trading import Trading
-from rocade.console.application import Services, create_app, forgetting
+from rocade.console.application import Module, Services, create_app, forgetting
 from rocade.console.my import Mine
 from rocade.core import catalogue
 from rocade.core.errors import Misconfigured
@@ -24,6 +24,9 @@ from rocade.doors.http import openid as openid_door
 from rocade.fabric.history import connect
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
+from rocade.services.battery import Batteries
+from rocade.services.battery import api as battery_api
+from rocade.services.battery.explaining import Answers as BatteryAnswers
 from rocade.services.consent import PURPOSES, Consents, ConsentTable, Looks
 from rocade.services.telemetry import Handover, Ledger
 from rocade.services.vehicles import Registry
@@ -106,7 +109,12 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     gate.sites = dealing.table
     trading = await Trading.open(parts, dealing.table, issuers, denied)
     book = AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem"))
-    modules = [*dealing.modules, *trading.modules]
+    batteries = Batteries(parts.database, history, registry, catalogue.standard(), parts.clock)
+    modules = [
+        *dealing.modules,
+        *trading.modules,
+        Module(battery_api.HANDLERS, {"batteries": batteries}, batteries.forget),
+    ]
     handover.forgetting = forgetting(modules)
     app = create_app(
         Services(
@@ -146,7 +154,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
                 consents=consents,
                 looks=looks,
                 registry=registry,
-                more=dealing.explainers,
+                more={**dealing.explainers, "battery": BatteryAnswers(batteries)},
             ),
             modules=modules,
         )

@@ -45,6 +45,7 @@ MIGRATED = (
     "rocade.services.telemetry",
     "rocade.services.interconnection",
     "rocade.services.showcase",
+    "rocade.services.battery",
     "rocade.services.dealers",
     "rocade.services.prices",
     "rocade.services.exchange",

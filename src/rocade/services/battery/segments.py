@@ -12,6 +12,7 @@ Refuses nothing: a history without charge or energy gives no segments, and `Seen
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 
 import msgspec
@@ -44,7 +45,7 @@ HOLD_S = {CHARGE: 900.0, DRIVE: 60.0}
 """How long two readings of power may lie apart: charging is steady, driving is not."""
 STILL = 0.6
 """Percent the charge may change while power is silent: a parked car."""
-STEP_S, STEP_SHARE, LEAST_STEPS = 5.0, 0.05, 30
+STEP_S, STEP_SHARE, LEAST_STEPS = 10.0, 0.05, 30
 
 
 def find_segments(series: Mapping[str, Series], rules: Rules = Rules()) -> tuple[list[Segment], Seen]:  # noqa: B008 - frozen
@@ -71,7 +72,7 @@ def find_segments(series: Mapping[str, Series], rules: Rules = Rules()) -> tuple
         return [], seen
     rounding = _rounding(charge.value)
     found = list[Segment]()
-    for begin, end in zip(pivots[:-1], pivots[1:], strict=True):
+    for begin, end in pairwise(pivots):
         kind = CHARGE if charge.value[end] > charge.value[begin] else DRIVE
         for first, last in _pieces(charge, begin + 1, end, power, HOLD_S[kind] * 1e6):
             swing = abs(charge.value[last] - charge.value[first])

@@ -13,6 +13,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -96,7 +97,7 @@ class Batteries:
             await self._answer(connection, ref, now_us)
         return is_done
 
-    async def _read_window(self, connection: object, ref: int, kept: Health | None, now_us: int) -> bool:
+    async def _read_window(self, connection: Any, ref: int, kept: Health | None, now_us: int) -> bool:
         """One window of history from where the last one ended; True when there is no more."""
         assert self._history is not None
         reached_us = kept.read_until_us if kept else 0
@@ -125,7 +126,7 @@ class Batteries:
         days = await store.charged_days(self._history, ref, numbers, reached_us, now_us + DAY_US)
         return [day for day in days if day + DAY_US > reached_us]
 
-    async def _begin(self, connection: object, ref: int, kept: Health | None, day_us: int) -> int:
+    async def _begin(self, connection: Any, ref: int, kept: Health | None, day_us: int) -> int:
         """Where the window begins: earlier than the new day by what may have come late or was still going on."""
         if kept is None or not kept.read_until_us:
             return day_us
@@ -137,7 +138,7 @@ class Batteries:
         begin_us = min([begin_us, *(one.start_us - 1 for one in overlapping)])
         return begin_us if day_us - begin_us < WINDOW_DAYS * DAY_US else day_us
 
-    async def _answer(self, connection: object, ref: int, now_us: int) -> None:
+    async def _answer(self, connection: Any, ref: int, now_us: int) -> None:
         """Weigh what is kept, and add the months that have no answer yet."""
         kept = await store.health(connection, ref)
         pack = await self.pack_of(ref) or (kept.pack if kept else Pack())
@@ -175,6 +176,10 @@ class Batteries:
         brand = self._catalogue.brands.get(vehicle.brand)
         battery = brand.batteries.get(vehicle.model) if brand else None
         return Pack(battery.new_kwh, battery.chemistry, battery.nominal_v, "brand") if battery else Pack()
+
+    async def forget(self, connection: Any, ref: int) -> None:
+        """Inside the caller's transaction, everything about a reference whose data are erased."""
+        await store.forget(connection, ref)
 
     # Keeping a fleet's answers up ---------------------------------------------------------------------------------------
 

@@ -197,6 +197,8 @@ OPEN_VEHICLE = _vehicle("desk", "open", ANY)
 READ_TWIN = _vehicle("look", "twin.read", ANY)
 READ_HISTORY = _vehicle("look", "history.read", ANY)
 READ_TRIPS = _vehicle("look", "trips.read", ("location", "driving"))
+READ_BATTERY = _vehicle("look", "battery.read", ("energy", "condition"))
+"""Its state of health and the passport's fields: made from energy data, they say its condition."""
 READ_TRACK = _vehicle("look", "track.read", ("location",))
 DOWNLOAD = _vehicle("look", "download", ANY)
 READ_VEHICLE = _vehicle("desk", "registry.read", ("identity",))
