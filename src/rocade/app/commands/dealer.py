@@ -54,10 +54,10 @@ def dealer() -> None:
 @click.option("--line-port", default=8884, show_default=True, help="The permanent line.")
 @click.option("--api-port", default=8443, show_default=True, help="Price files.")
 @click.option("--est-port", default=8085, show_default=True, help="Enrolment and renewal.")
+@click.option("--relay-port", default=0, show_default=True, help="Services between sites; 0 = none.")
 @place_option
 def init(
-    host: str, code: str, root: Path | None, root_sha256: str, name: str, line_port: int, api_port: int, est_port: int,
-    place: Path,
+    host: str, code: str, root: Path | None, root_sha256: str, name: str, place: Path, **ports: int
 ) -> None:  # fmt: skip
     """Join a hub: the key is made here and never leaves; the code is used up.
 
@@ -70,7 +70,7 @@ def init(
         raise click.UsageError("give the region's root with --root FILE, or its fingerprint with --root-sha256")
     if code == "-":
         code = sys.stdin.readline()
-    hub = Hub(name=name, host=host, line_port=line_port, api_port=api_port, est_port=est_port)
+    hub = Hub(name=name, host=host, **ports)
     identity = joining.join(place, hub, code.strip(), root.read_bytes() if root else b"", root_sha256)
     click.echo(f"{identity.uri}\nkey and certificate in {place}/hubs/{name}; now: rocade dealer run --dir {place}")
 
