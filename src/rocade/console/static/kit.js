@@ -2,13 +2,14 @@
 // and pieces that are fetched anew when the server says that something changed. How pages use it: docs/console.md.
 import { age, clock, language, listen, t } from "./live.js";
 
-const STYLES = { full: { dateStyle: "medium", timeStyle: "medium" }, short: { dateStyle: "short", timeStyle: "short" }, date: { dateStyle: "medium" } };
+const STYLES = { full: { dateStyle: "medium", timeStyle: "medium" }, short: { dateStyle: "short", timeStyle: "short" }, date: { dateStyle: "medium" }, time: { timeStyle: "short" }, day: { weekday: "short", hour: "numeric", minute: "2-digit" } };
+const isToday = (us) => new Date(us / 1000).toDateString() === new Date().toDateString();
 
-/** Word all instants of a piece of the page: <time data-us="…" data-style="full|short|date|ago">. */
+/** Word all instants of a piece of the page: <time data-us="…" data-style="full|short|date|time|when|ago">; when: the weekday too, unless today. */
 export function word(root = document) {
   for (const node of root.querySelectorAll("time[data-us]")) {
     const us = Number(node.dataset.us), style = node.dataset.style ?? "short";
-    node.textContent = style === "ago" ? age(us) : clock(us, STYLES[style]);
+    node.textContent = style === "ago" ? age(us) : clock(us, STYLES[style === "when" ? (isToday(us) ? "time" : "day") : style]);
     node.title = clock(us, STYLES.full);
   }
 }
