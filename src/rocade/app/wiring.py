@@ -131,6 +131,7 @@ def verifier(
 @contextlib.asynccontextmanager
 async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
     """MQTT door -> telemetry intake -> log."""
+    from rocade.app.commanding import CommandGateway
     from rocade.doors.mqtt import Door, Settings
     from rocade.services.telemetry import Asker, Quota, Rules, TelemetryIntake
 
@@ -148,13 +149,15 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
         )
         sessions = GatewaySessions(parts.database, parts.random)
         traced = tracing.TracedIntake(intake, tracing.open_spans("gateway")) if tracing.wanted() else intake
+        commanding = CommandGateway(parts, intake, traced)
         door = Door(
-            traced,
+            commanding,
             server.context,
             verifier(issuers, parts.clock, ("vehicle",), denied),
             parts.audit,
             is_revoked=denied.is_revoked,
             sessions=sessions,
+            subscribed=commanding.deliverer.came,
             settings=Settings(
                 tick_max_ms=settings.tick_ms,
                 max_connections=settings.max_connections,
@@ -162,6 +165,7 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
             ),
             clock=parts.clock,
         )
+        commanding.over(door)
         await denied.watch(door.revoked)
         meter = door.meter
 
@@ -187,6 +191,7 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
                 "down_sent": meter.down_sent,
                 "resend_asked": asker.asked,
                 "refusals": dict(meter.refusals),
+                **commanding.status(),
             }
 
         asker = Asker(intake=intake, ledger=Ledger(parts.database), records=log, sender=door, clock=parts.clock)
@@ -196,6 +201,7 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
         part.spawn(sessions.listen(door.taken_over), "sessions")
         part.spawn(server.keep(), "roll")
         part.spawn(asker.run(asyncio.Event()), "resend")
+        part.spawn(commanding.run(), "commands")
         try:
             yield part
         finally:
@@ -207,6 +213,7 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
 @contextlib.asynccontextmanager
 async def worker(configuration: Configuration) -> AsyncIterator[Part]:
     """Log -> decode -> history and twin; also the keeper of retention."""
+    from rocade.app.commanding import CommandProof
     from rocade.fabric.history import connect
     from rocade.services.telemetry import store
     from rocade.services.telemetry.model import GROUP, STREAM
@@ -225,6 +232,7 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
             f"{socket.gethostname()}:{os.getpid()}:{parts.random.bits(32):08x}",
             ttl_s=configuration.worker.lease_s,
         )
+        proof = CommandProof(parts)
         work = Worker(
             database=parts.database,
             records=log,
@@ -235,6 +243,7 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
             audit=parts.audit,
             clock=parts.clock,
             settings=Settings(cycle_s=configuration.worker.cycle_ms / 1000),
+            hooks=(proof.hook,),
         )
         stop = asyncio.Event()
 
@@ -245,6 +254,7 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
 
         part = Part(parts.database, parts.clock, status)
         running = part.spawn(work.run(stop), "worker")
+        part.spawn(proof.run(work), "commands")
         part.spawn(lag.keep(), "lag")
         part.spawn(_trim_for_ever(log), "trim")
         part.spawn(

@@ -92,7 +92,7 @@ class OneGateway:
         pass
 
 
-VEHICLE_TAILS: Mapping[str, frozenset[str]] = {"vehicle": frozenset(("batch", "json"))}
+VEHICLE_TAILS: Mapping[str, frozenset[str]] = {"vehicle": frozenset(("batch", "json", "command"))}
 """What a kind of party may publish: the road's own; another line hands its table to the door."""
 
 

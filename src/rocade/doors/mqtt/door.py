@@ -35,7 +35,9 @@ _LINGER_BYTES = 8 << 20
 
 
 class Door:
-    """`verify` returns who a leaf certificate (DER) proves or raises Refused; `is_revoked` asks the deny set."""
+    """`verify` returns who a leaf certificate (DER) proves or raises Refused; `is_revoked` asks the deny set; `subscribed` is
+    called with what `Intake.admit` returned when a party can be sent messages.
+    """
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Door:
         is_revoked: Callable[[Any], bool] = lambda _serial: False,
         sessions: Sessions | None = None,
         tails: Mapping[str, frozenset[str]] = VEHICLE_TAILS,
+        subscribed: Callable[[object], object] = lambda _context: None,
         settings: Settings | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -72,6 +75,7 @@ class Door:
             self._spawn,
             {},
             tails,
+            subscribed,
         )
         self._sessions: dict[int, Session] = {}
         self._lingering: dict[int, tuple[socket.socket, float, int]] = {}

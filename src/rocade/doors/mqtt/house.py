@@ -37,6 +37,8 @@ class House(msgspec.Struct):
     """The one open session of each party (`party_key`)."""
     tails: Mapping[str, frozenset[str]]
     """What each kind of party may publish below its `up/`; a kind that is not here may publish nothing."""
+    subscribed: Callable[[object], object]
+    """Called with what `Intake.admit` returned when a party has subscribed to something: it can be sent messages from now on."""
 
 
 def party_key(identity: Identity) -> str:

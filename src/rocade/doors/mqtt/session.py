@@ -259,13 +259,16 @@ class Session:
     # --- subscriptions and messages downward ---
 
     def _subscribe(self, packet: wire.Subscribe) -> None:
-        protocol, reasons = self._decoder.protocol or 4, []
+        protocol, reasons, is_granted = self._decoder.protocol or 4, [], False
         for wanted in packet.subscriptions:
             reason, code = self._down.grant(wanted, packet.properties, self._house.settings.max_subscriptions)
             if code:
                 self._note("mqtt.subscribe", code)
+            is_granted |= not code
             reasons.append(reason if protocol == 5 else min(reason, 0x80))
         self.link.write(wire.encode(wire.Suback(packet.packet_id, tuple(reasons)), protocol))
+        if is_granted:
+            self._house.subscribed(self._context)
 
     def _unsubscribe(self, packet: wire.Unsubscribe) -> None:
         protocol, reasons = self._decoder.protocol or 4, self._down.remove(packet.filters)

@@ -179,6 +179,12 @@ class TelemetryIntake:
         self._note(publishes, verdicts, sum(points))
         return verdicts
 
+    def charge(self, publish: Publish) -> Verdict:
+        """Take a publish that is no telemetry from its vehicle's bucket. Refused `quota.exceeded` when it is empty."""
+        if self._within_quota(publish.context, publish):
+            return None
+        return Refused("quota.exceeded", "more messages, bytes or values than this vehicle may send; wait")
+
     def _place_json(self, place: int, publish: Publish, verdicts: list[Verdict], records: list[Record]) -> None:
         context: Context = publish.context
         try:

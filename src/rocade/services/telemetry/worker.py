@@ -38,6 +38,8 @@ from rocade.services.telemetry.model import GROUP, JSON, STREAM, Held
 from rocade.services.vehicles import Registry, twin
 
 log = logging.getLogger(__name__)
+HURRIED_S = 0.02
+"""Between two reads even then: what comes together is taken together."""
 
 type Hook = Callable[[Any, Outcome], Awaitable[None]]
 """Called inside the committing transaction (asyncpg connection): trips, outbox."""
@@ -101,6 +103,8 @@ class Worker:
         self._catalogue = catalogue
         self._state = State(catalogue)
         self.counters = Counters()
+        self.hurry = asyncio.Event()
+        """Set when somebody waits for what was just acknowledged: the next read comes at once."""
         self._visible = RecentHistogram()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -156,9 +160,21 @@ class Worker:
                     after.update(taken.positions)
                 full = len(taken.records) * 2 >= self._settings.max_records
                 if not full:
-                    await _pause(stop, self._settings.cycle_s - (self._clock.monotonic_s() - begun_s))
+                    await self._rest(stop, self._settings.cycle_s - (self._clock.monotonic_s() - begun_s))
         finally:
             await _settled(storing)
+
+    async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
+        """Until the next read is due, or somebody is in a hurry."""
+        await _pause(stop, min(seconds, HURRIED_S))
+        waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(self.hurry.wait())]
+        try:
+            if seconds > HURRIED_S:
+                await asyncio.wait(waiting, timeout=seconds - HURRIED_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()
+            self.hurry.clear()
 
     async def _recover(self, partitions: list[int]) -> None:
         """Finish what this or another worker began on these partitions, with exactly its bounds."""

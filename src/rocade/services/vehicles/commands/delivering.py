@@ -35,6 +35,7 @@ MOST_REFS = 5_000
 LOOK_S = 1.0
 LOOKS = 5
 """So many looks go round all connected vehicles: a lost notification costs at most so many seconds."""
+EXPECTED_US = 20_000_000
 NO_ROOM_US = 100_000
 """The vehicle has too much in flight, or has not subscribed yet."""
 TOO_FAST_US = 500_000
@@ -91,6 +92,7 @@ class Deliverer:
         self._later: dict[int, int] = {}
         """When vehicles are to be looked at again."""
         self._round: list[int] = []
+        self._expected: dict[int, int] = {}
         self._wake = asyncio.Event()
         self.counters = Counters()
 
@@ -107,6 +109,11 @@ class Deliverer:
         if self._wanted:
             self._wake.set()
 
+    @property
+    def expected(self) -> Mapping[int, int]:
+        """Vehicles that were sent something lately: what they measure is waited for."""
+        return self._expected
+
     async def run(self) -> None:
         """Deliver for ever; a database that is away is waited for."""
         async with asyncio.TaskGroup() as tasks:
@@ -120,6 +127,8 @@ class Deliverer:
             if self._clock.monotonic_s() >= looked_s + LOOK_S:
                 looked_s = self._clock.monotonic_s()
                 self._wanted.update(self._next_of_round())
+                now_us = self._clock.now_us()
+                self._expected = {ref: until_us for ref, until_us in self._expected.items() if until_us > now_us}
             fresh, wanted = self._fresh, self._wanted | self._due()
             self._fresh, self._wanted = set(), set()
             try:
@@ -194,6 +203,7 @@ class Deliverer:
             await store.mark_sent(pool, sorted(one.id for one in sent), again_us, now_us)
             for one, at_us in zip(sent, again_us, strict=True):
                 self._look_again(one.ref, at_us)
+                self._expected[one.ref] = now_us + EXPECTED_US
         await self._hold_back(held, blocked, now_us + NO_ROOM_US)
         self.counters.sent += len(sent)
         self.counters.again += sum(one.sends > 0 for one in sent)

@@ -116,6 +116,11 @@ async def notify(connection: asyncpg.Connection, channel: str, refs: Iterable[in
         await connection.execute("SELECT pg_notify($1, said) FROM unnest($2::text[]) AS said", channel, payloads)
 
 
+async def hurry(connection: Any, channel: str) -> None:
+    """Wake whoever listens."""
+    await connection.execute("SELECT pg_notify($1, '')", channel)
+
+
 def told(payload: str) -> list[int] | None:
     """The references of a payload; None = everything."""
     return None if payload in {"", "*"} else [int(one, 16) for one in payload.split()]
