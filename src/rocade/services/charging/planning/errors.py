@@ -25,10 +25,6 @@ def curve_length(slots: int, values: int) -> Refused:
     return Refused("charging.curve.length", f"{values} values are given for {slots} slots; give one for each")
 
 
-def curve_window() -> Refused:
-    return Refused("charging.curve.window", "the slots do not span the stay; give slots from arrival to departure")
-
-
 def prices_missing(at_us: int, slots: int) -> Refused:
     return Refused(
         "charging.prices.missing",
@@ -62,3 +58,23 @@ def prices_unit(wanted: str, given: str) -> Refused:
 
 def zone(name: str) -> Refused:
     return Refused("charging.zone", f"no time zone is called {name[:60]!r}; write one like Europe/Paris")
+
+
+def prices_none() -> Refused:
+    return Refused("charging.prices.none", "there are no values at all to forecast from; import the tariff first")
+
+
+def weekly() -> Refused:
+    return Refused(
+        "charging.departure.weekly", "a weekly time is a weekday from 0 (Monday) to 6 and a minute from 0 to 1439"
+    )
+
+
+def calendar(reason: str) -> Refused:
+    """`reason`: malformed | large | zone."""
+    say = {
+        "malformed": "this is no iCalendar text; export the calendar as .ics and hand that in",
+        "large": "the calendar is too large or repeats for too long; export the coming weeks alone",
+        "zone": "the calendar defines a time zone by a rule that is not yearly; export it with a named zone like Europe/Paris",
+    }
+    return Refused(f"charging.calendar.{reason}", say[reason])

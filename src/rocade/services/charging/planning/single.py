@@ -9,6 +9,7 @@ Source: docs/decisions/0049-single-plans.md.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -67,6 +68,7 @@ def plan_one(
     Raises: Refused `charging.need.*`, `charging.prices.missing`, `charging.curve.length`.
     """
     need.check()
+    need = _within(need, slots)
     available_h, is_past = _available(need, slots)
     known, emitted = _on_slots(cost if price is None else price, slots), _on_slots(carbon, slots)
     values = np.asarray(cost, np.float64)
@@ -91,11 +93,16 @@ def plan_one(
 # --- window and curve -------------------------------------------------------------------------------------------------
 
 
+def _within(need: Need, slots: Slots) -> Need:
+    """A stay beyond the slots counts as far as they reach: what lies behind the horizon is the next plan's business."""
+    arrival_us = max(need.arrival_us, int(slots.start_us[0]))
+    departure_us = min(need.departure_us, int(slots.end_us[-1]))
+    return replace(need, arrival_us=arrival_us, departure_us=departure_us)
+
+
 def _available(need: Need, slots: Slots) -> tuple[Floats, bool]:
     """Hours of each slot in which the car may charge. After a departure in the past it still may: best effort."""
     is_past = need.departure_us <= need.arrival_us
-    if not is_past and (need.arrival_us < slots.start_us[0] or need.departure_us > slots.end_us[-1]):
-        raise errors.curve_window()
     return slots.available_h(need.arrival_us, int(slots.end_us[-1]) if is_past else need.departure_us), is_past
 
 
