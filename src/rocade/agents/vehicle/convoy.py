@@ -1,12 +1,13 @@
 """Many simulated vehicles in one process, each with its own identity, connection and journal; the senders keep count.
 
 Flow: `Convoy.run` moves the fleet once a second -> every `batch_s` seconds, spread evenly, each vehicle's samples go into
-its journal -> its agent sends them. `cut` takes a vehicle off the air; what it makes meanwhile waits and follows.
+its journal -> its agent sends them. Each obeys commands (`simulation.Machine`); what one changed is told at once, not with the
+next batch. `cut` takes a vehicle off the air; what it makes meanwhile waits and follows.
 `ledger` says per vehicle what was made and what was acknowledged: whoever compares it with what the platform holds
 knows what was lost, without asking the platform.
 
 As a program (`python -m rocade.agents.vehicle.convoy`): one line of JSON on standard input is the `Order`, further lines
-are `Command`s (`{"cut": ID, "for_s": 20}`, `{"ledger": true}`, `{"stop": true}`); one line of `Totals` a second on
+are `Command`s (`{"cut": ID, "for_s": 20}`, `{"plug": ID}`, `{"unplug": ID}`, `{"ledger": true}`, `{"stop": true}`); one line of `Totals` a second on
 standard output, a `Ledger` where asked and at the end.
 """
 
@@ -23,13 +24,19 @@ import msgspec
 
 from rocade.agents.link import Backoff
 from rocade.agents.vehicle.agent import Agent
+from rocade.agents.vehicle.command_book import Book
+from rocade.agents.vehicle.command_check import Checker, SignerCache
+from rocade.agents.vehicle.commands import Executor
 from rocade.agents.vehicle.journal import Journal, Limits
 from rocade.agents.vehicle.simulation import Fleet, Town, build
+from rocade.agents.vehicle.simulation.machine import Machine
 from rocade.agents.vehicle.simulation.models import MODELS
 from rocade.core.catalogue import Catalogue, standard
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
 from rocade.trust.identity import tls
+from rocade.trust.identity.directory import LiveIssuers
+from rocade.wire.batch import Batch
 
 SMALL = Limits(waiting_bytes=16 << 20, kept_bytes=256 << 10)
 """A simulated vehicle keeps its journal in memory."""
@@ -43,6 +50,10 @@ class Seat(msgspec.Struct, frozen=True):
     model: str
     """Key of a simulation model."""
     identity: str
+    is_plugged: bool = False
+    """Stands at a charger from the start and stays there."""
+    charge_percent: float = 0.0
+    """Of its battery at the start; 0 = as drawn."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,11 +69,15 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Folder for journals on disk; '' = in memory."""
     past_per_s: float | None = None
     """What a vehicle that comes back sends of its past before it is asked; None = everything, oldest first."""
+    sleep_after_s: float | None = None
+    """Idle vehicles fall asleep after this; None = never."""
 
 
 class Command(msgspec.Struct, frozen=True):
     cut: str = ""
     for_s: float = 15.0
+    plug: str = ""
+    unplug: str = ""
     ledger: bool = False
     stop: bool = False
 
@@ -114,30 +129,61 @@ class Convoy:
                 "convoy.model", f"no simulation model {', '.join(unknown)}; known are {', '.join(by_key)}"
             )
         self._order, self._clock, self._random = order, clock, random
-        self.fleet = Fleet([by_key[seat.model] for seat in order.seats], town, catalogue, order.seed, 120)
+        models = [by_key[seat.model] for seat in order.seats]
+        sleep_after_s = math.inf if order.sleep_after_s is None else order.sleep_after_s
+        self.fleet = Fleet(models, town, catalogue, order.seed, 120, sleep_after_s)
+        self._brands = catalogue.brands
+        self._signers = None if plain or not order.seats else _signers(order.seats[0])
         self._made = [0] * len(order.seats)
         self._made_points = 0
         self._latencies_s: deque[float] = deque(maxlen=5000)
-        self.agents = [self._agent(seat, plain=plain) for seat in order.seats]
+        self.agents = [self._agent(place, seat, plain=plain) for place, seat in enumerate(order.seats)]
         self._places = {seat.vehicle_id: place for place, seat in enumerate(order.seats)}
 
-    def _agent(self, seat: Seat, *, plain: bool) -> Agent:
+        for place, seat in enumerate(order.seats):
+            self._park(place, seat)
+
+    def _park(self, place: int, seat: Seat) -> None:
+        if seat.is_plugged:
+            self.fleet.controls.plug(place)
+            self.fleet.controls.is_plugged[place] = True
+        if seat.charge_percent > 0:
+            self.fleet.energy.charge[place] = seat.charge_percent
+
+    def _agent(self, place: int, seat: Seat, *, plain: bool) -> Agent:
         folder = Path(self._order.journals) if self._order.journals else None
         path = folder / f"{seat.vehicle_id}.sqlite3" if folder else None
+        journal = Journal(path, self._clock, self._random, SMALL)
         agent = Agent(
             seat.vehicle_id,
             self._order.host,
             self._order.port,
-            Journal(path, self._clock, self._random, SMALL),
+            journal,
             (lambda: None) if plain else (lambda: tls.client_context(Path(seat.identity))),
             self._clock,
             self._random,
             keep_alive_s=30,
             backoff=Backoff(first_s=0.5, most_s=10),
             past_per_s=math.inf if self._order.past_per_s is None else self._order.past_per_s,
+            executor=self._executor(place, seat, journal),
         )
         agent.latencies_s = self._latencies_s
         return agent
+
+    def _executor(self, place: int, seat: Seat, journal: Journal) -> Executor | None:
+        if self._signers is None:
+            return None
+        brand = self._brands.get(self.fleet.models[place].brand)
+        machine = Machine(self.fleet, place, brand, self._clock, lambda: self._tell_soon(place))
+        checker = Checker(seat.vehicle_id, self._signers)
+        return Executor(Book(journal.connection), checker, machine, self._clock)
+
+    def _tell_soon(self, place: int) -> None:
+        """Telemetry of what was just changed, measured after the report of it was written."""
+        asyncio.get_running_loop().call_soon(self._tell_now, place)
+
+    def _tell_now(self, place: int) -> None:
+        self._append(place, self.fleet.sample(place, self._clock.now_us()))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Drive until `stop`, then close every connection in good order."""
@@ -172,6 +218,9 @@ class Convoy:
         if made is None:
             return
         self._made[place] = self.fleet.steps
+        self._append(place, made)
+
+    def _append(self, place: int, made: tuple[Batch, int]) -> None:
         self._made_points += made[1]
         self.agents[place].journal.append([made])
         self.agents[place].wake()
@@ -181,6 +230,13 @@ class Convoy:
         place = self._places.get(vehicle_id)
         if place is not None:
             self.agents[place].cut(for_s)
+        return place is not None
+
+    def plug(self, vehicle_id: str, *, is_in: bool) -> bool:
+        """The driver plugs a vehicle in, as soon as it stands, or drives off with it; False when it is not one of ours."""
+        place = self._places.get(vehicle_id)
+        if place is not None:
+            (self.fleet.controls.plug if is_in else self.fleet.controls.unplug)(place)
         return place is not None
 
     def totals(self) -> Totals:
@@ -222,6 +278,12 @@ class Convoy:
         )
 
 
+def _signers(seat: Seat) -> SignerCache:
+    """All vehicles of a process trust the same issuers: those beside the first one's identity."""
+    live = LiveIssuers(Path(seat.identity))
+    return SignerCache(lambda: live.table)
+
+
 async def _serve(order: Order, reader: asyncio.StreamReader) -> None:
     convoy = Convoy(order, build(order.town_seed), standard(), SystemClock(), SystemRandom())
     stop = asyncio.Event()
@@ -246,6 +308,8 @@ async def _obey(convoy: Convoy, reader: asyncio.StreamReader, stop: asyncio.Even
             continue
         if command.cut:
             convoy.cut(command.cut, command.for_s)
+        if command.plug or command.unplug:
+            convoy.plug(command.plug or command.unplug, is_in=bool(command.plug))
         if command.ledger:
             _print(convoy.ledger())
         if command.stop:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rocade.agents.vehicle.simulation.models import Model
+from rocade.wire.commands import CLIMATE, CLIMATE_C, HORN, IS_CHARGING, IS_LOCKED, LIGHTS, TIMER_MODE, TIMER_TIME
 
 if TYPE_CHECKING:
     from rocade.agents.vehicle.simulation.fleet import Fleet
-    from rocade.agents.vehicle.simulation.traffic import Floats
 
 _BATTERY = "Vehicle.Powertrain.TractionBattery."
+_CHARGING = f"{_BATTERY}Charging."
 _ENGINE = "Vehicle.Powertrain.CombustionEngine."
 _FUEL = "Vehicle.Powertrain.FuelSystem."
 
@@ -61,6 +62,10 @@ def _rider(model: Model) -> bool:
     return model.has_rider_power
 
 
+def _lock(model: Model) -> bool:
+    return model.powertrain != "muscle"
+
+
 CHANNELS: tuple[Channel, ...] = (
     Channel("Vehicle.CurrentLocation.Latitude", 7, lambda f: f.latitude, _all),
     Channel("Vehicle.CurrentLocation.Longitude", 7, lambda f: f.longitude, _all),
@@ -78,7 +83,17 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(f"{_BATTERY}Temperature.Average", 1, lambda f: f.energy.battery_c, _battery),
     Channel(f"{_BATTERY}StateOfHealth", 1, lambda f: f.energy.health, _big_battery),
     Channel(f"{_BATTERY}Range", 0, lambda f: f.range_m, _big_battery),
-    Channel(f"{_BATTERY}Charging.IsCharging", -1, lambda f: f.energy.is_charging, _battery),
+    Channel(IS_CHARGING, -1, lambda f: f.energy.is_charging, _battery),
+    Channel(
+        f"{_CHARGING}ChargingPort.AnyPosition.IsChargingCableConnected",
+        -1,
+        lambda f: f.controls.is_plugged,
+        _big_battery,
+    ),
+    Channel(f"{_CHARGING}ChargeLimit", 0, lambda f: f.controls.limit, _big_battery),
+    Channel(f"{_CHARGING}AveragePower", 2, lambda f: f.energy.charging_kw, _big_battery),
+    Channel(f"{_CHARGING}MaxPower", 1, lambda f: f.controls.rated_w / 1000, _big_battery),
+    Channel(f"{_CHARGING}MaximumChargingCurrent.Phase1", 1, lambda f: f.controls.current_a, _big_battery),
     Channel("Vehicle.Powertrain.ElectricMotor.Power", 0, lambda f: f.energy.motor_w / 1000, _big_battery),
     Channel(f"{_ENGINE}IsRunning", -1, lambda f: f.energy.engine_on, _engine),
     Channel(f"{_ENGINE}Speed", 0, lambda f: f.energy.rpm, _engine),
@@ -96,12 +111,20 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(f"{_ENGINE}DieselParticulateFilter.SootLoad", 1, lambda f: f.energy.soot, _diesel),
     Channel(f"{_ENGINE}DieselParticulateFilter.IsRegenerating", -1, lambda f: f.energy.is_burning_soot, _diesel),
     Channel(f"{_ENGINE}DieselExhaustFluid.Level", 0, lambda f: f.energy.urea, _diesel),
+    Channel(CLIMATE, -1, lambda f: f.controls.climate, _cabin),
+    Channel(CLIMATE_C, 1, lambda f: f.controls.climate_c, _cabin),
+    Channel(IS_LOCKED, -1, lambda f: f.controls.is_locked, _lock),
+    Channel(HORN, -1, lambda f: f.controls.horn, _lock),
+    Channel(LIGHTS, -1, lambda f: f.controls.lights, _lock),
     Channel("Vehicle.Rider.Power", 0, lambda f: f.energy.rider_w, _rider),
     Channel("Vehicle.Rider.Cadence", 0, lambda f: f.cadence, _rider),
     Channel("Vehicle.Rider.HeartRate", 0, lambda f: f.energy.heart, _rider),
 )
 
+TIMER = (TIMER_MODE, TIMER_TIME)
+"""Texts, told by vehicles with a big battery in the last row of each batch."""
 
-def round_like_sensor(values: Floats, decimals: int) -> Floats:
+
+def round_like_sensor(values: Any, decimals: int) -> Any:
     """Sensors have steps; the batch then carries small integers."""
     return np.round(values, max(decimals, 0))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rocade.agents.vehicle.simulation.controls import Controls
 from rocade.agents.vehicle.simulation.models import Model
 from rocade.agents.vehicle.simulation.traffic import GRAVITY, Floats
 
@@ -20,14 +21,20 @@ _AIR = 1.2
 _LITRE_J = {"petrol": 32.0e6, "diesel": 35.8e6, "hybrid": 32.0e6}
 _CARBON_G_PER_L = {"petrol": 2310.0, "diesel": 2640.0, "hybrid": 2310.0}
 _WALK_MPS = 2.0
-_LOW_CHARGE, _FULL_CHARGE = 12.0, 85.0
+_HYSTERESIS = 0.5
+"""A full battery is not topped up for less than this, in percent."""
+_CLIMATE_W = 2_000.0
+_ASLEEP_W = 15.0
 
 
 class Energy:
     """State of all vehicles' stores and machines. Shape: one entry per vehicle. Units: W, V, A, %, litres, Celsius."""
 
-    def __init__(self, models: Sequence[Model], ambient_c: float, random: np.random.Generator) -> None:
+    def __init__(
+        self, models: Sequence[Model], ambient_c: float, random: np.random.Generator, controls: Controls
+    ) -> None:
         count = len(models)
+        self._controls = controls
 
         def numbers(name: str) -> Floats:
             return np.array([getattr(model, name) for model in models], float)
@@ -71,7 +78,18 @@ class Energy:
 
     @property
     def must_stop(self) -> NDArray[np.bool_]:
-        return self.is_charging | self.is_refuelling
+        return self._controls.is_plugged | self._controls.stays | self.is_refuelling
+
+    @property
+    def charging_kw(self) -> Floats:
+        return np.where(self.is_charging, -self.battery_w / 1000, 0.0)
+
+    def choose_charging(self) -> None:
+        """Who charges from now on: plugged, allowed, and below where it ends."""
+        controls = self._controls
+        missing = controls.stop_at - self.charge
+        allowed = controls.is_plugged & controls.may_charge & (controls.most_w > 0) & self.has_battery
+        self.is_charging = allowed & (missing > np.where(self.is_charging, 0.0, _HYSTERESIS))
 
     def step(self, dt_s: float, speed: Floats, acceleration: Floats, grade: Floats, ambient_c: float) -> None:
         """Spend, or win back, what this step of driving takes."""
@@ -88,7 +106,10 @@ class Energy:
         self._burn(dt_s, wheel_w * engine_share, speed)
         drive_w = (wheel_w - self.rider_w * self._is_rider) * (1 - engine_share)
         self._draw(dt_s, np.where(self._is_rider & ~self._is_assisted, 0.0, drive_w), speed, ambient_c)
-        self.cabin_c += (np.where(speed > 0, 21.0, 20.0) + 0.04 * (ambient_c - 21) - self.cabin_c) * dt_s / 240
+        usual_c = np.where(speed > 0, 21.0, 20.0) + 0.04 * (ambient_c - 21)
+        self.cabin_c += (
+            (np.where(self._controls.climate, self._controls.climate_c, usual_c) - self.cabin_c) * dt_s / 240
+        )
 
     def _ride(self, dt_s: float, wheel_w: Floats, speed: Floats) -> None:
         """A rider gives up to 180 W at need; an assistance adds at most 250 W below 25 km/h."""
@@ -102,11 +123,12 @@ class Energy:
         back = np.where(speed > _WALK_MPS, np.maximum(wheel_w * 0.62, -self._regeneration_w), 0.0)
         self.motor_w = np.where(self.has_battery, np.where(regenerating, back, np.minimum(wheel_w, self._power_w)), 0.0)
         climate_w = np.where(self._standby_w > 300, 45 * np.abs(21 - ambient_c), 0.0)
-        standby = self._standby_w + climate_w * 0.6
+        standby = np.where(self._controls.asleep, _ASLEEP_W, self._standby_w + climate_w * 0.6)
+        standby = standby + _CLIMATE_W * self._controls.climate
         drawn = np.where(regenerating, back, self.motor_w / 0.9) + standby
-        rate_w = np.where(self._capacity_j > 5e7, 22_000.0, self._capacity_j / 3600 * 0.4)
-        taper = ((100 - self.charge) / 20).clip(0.05, 1)
-        self.battery_w = np.where(self.is_charging, -rate_w * taper, drawn) * self.has_battery
+        taper_w = self._controls.rated_w * ((100 - self.charge) / 20).clip(0.05, 1)
+        charging_w = np.minimum(self._controls.most_w, taper_w)
+        self.battery_w = np.where(self.is_charging, -charging_w, drawn) * self.has_battery
         open_v = self._nominal_v * (0.86 + 0.2 * self.charge / 100 - 0.05 * np.exp(-self.charge / 5))
         inside = (open_v**2 - 4 * self._ohm * self.battery_w).clip(0.09 * open_v**2, None)
         safe_ohm = np.where(self._ohm > 0, self._ohm, 1.0)
@@ -118,9 +140,7 @@ class Energy:
         inertia_j = 900.0 * np.maximum(self._capacity_j / 3.6e6 * 7, 3)
         cooling_w = np.maximum(self._capacity_j / 3.6e6 * 2.5, 0.4) * (self.battery_c - ambient_c)
         self.battery_c += (heat_w - cooling_w) * dt_s / inertia_j
-        self.is_charging = self.has_battery & np.where(
-            self.is_charging, self.charge < _FULL_CHARGE, (self.charge < _LOW_CHARGE) & (speed < 0.3) & ~self._is_hybrid
-        )
+        self.choose_charging()
 
     def _burn(self, dt_s: float, wheel_w: Floats, speed: Floats) -> None:
         on = self.engine_on

@@ -1,7 +1,8 @@
 """A fleet in motion: steps all vehicles, remembers the last minutes, gives one vehicle's samples as a batch.
 
 Flow: `step` once a second (traffic in half-second steps, energy, receiver noise) records one row for everybody; `batch`
-cuts the rows of one vehicle since its last batch. Same seed, models and times give the same samples.
+cuts the rows of one vehicle since its last batch; `sample` says how one is now, for what a command changed. Same seed,
+models and times give the same samples.
 Cost: docs/decisions/0020-vehicle-agent.md.
 """
 
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rocade.agents.vehicle.simulation.channels import CHANNELS, round_like_sensor
+from rocade.agents.vehicle.simulation.channels import CHANNELS, TIMER, round_like_sensor
+from rocade.agents.vehicle.simulation.controls import Controls
 from rocade.agents.vehicle.simulation.energy import Energy
 from rocade.agents.vehicle.simulation.models import MODELS, Model
 from rocade.agents.vehicle.simulation.town import Town
@@ -23,6 +25,8 @@ from rocade.wire.batch import Batch, Clock, Column
 
 _SUBSTEPS = 2
 _NOISE_M = 1.2
+_ASLEEP_STEPS = 60
+"""A sleeping vehicle sends one of so many samples."""
 
 
 def draw_models(count: int, seed: int, models: Sequence[Model] = MODELS) -> list[Model]:
@@ -38,16 +42,26 @@ class Fleet:
     """Shape: vehicle i of `models` is column i everywhere; `remember_s` rows are kept."""
 
     def __init__(
-        self, models: Sequence[Model], town: Town, catalogue: Catalogue, seed: int = 1, remember_s: int = 120
+        self,
+        models: Sequence[Model],
+        town: Town,
+        catalogue: Catalogue,
+        seed: int = 1,
+        remember_s: int = 120,
+        sleep_after_s: float = math.inf,
     ) -> None:
         self._random = np.random.default_rng(seed)
         self.models, self.town = list(models), town
         self.outside_c: Floats = np.full(len(models), 14.0)
         self.traffic: Traffic = Traffic(models, town, self._random)
-        self.energy: Energy = Energy(models, 14.0, self._random)
+        self.controls: Controls = Controls(models, np.random.default_rng(seed + 1), sleep_after_s)
+        self.energy: Energy = Energy(models, 14.0, self._random, self.controls)
         self._noise = self._random.normal(0, _NOISE_M, (2, len(models)))
         self._rows = np.zeros((remember_s, len(CHANNELS), len(models)))
         self._at_us = np.zeros(remember_s, np.int64)
+        self._is_silent = np.zeros((remember_s, len(models)), bool)
+        """Rows that a sleeping vehicle does not send."""
+        self._minute = np.arange(len(models))
         self.steps = 0
         ids = [catalogue.by_name(channel.signal).id for channel in CHANNELS]
         self._columns = [
@@ -58,6 +72,8 @@ class Fleet:
             ]
             for model in models
         ]
+        timer = tuple(int(catalogue.by_name(name).id) for name in TIMER)
+        self._texts = [timer if model.battery_kwh > 3 else () for model in models]
         self.latitude: Floats = np.zeros(len(models))
         self.longitude: Floats = np.zeros(len(models))
         self.altitude: Floats = np.zeros(len(models))
@@ -72,26 +88,47 @@ class Fleet:
         for _ in range(_SUBSTEPS):
             self.traffic.step(dt_s / _SUBSTEPS, now_s, self.energy.must_stop)
         grade = self._locate()
+        self.controls.step(at_us, dt_s, self.traffic.speed, self.energy.charge, self.energy.is_charging)
         self.energy.step(dt_s, self.traffic.speed, self.traffic.acceleration, grade, ambient)
         self.energy.trip_l = np.where(self.traffic.trip_m < 1, 0.0, self.energy.trip_l)
         row = self.steps % len(self._rows)
         self._at_us[row] = at_us
         for place, channel in enumerate(CHANNELS):
             self._rows[row, place] = round_like_sensor(channel.read(self), channel.decimals)
+        self._is_silent[row] = self.controls.asleep & ((self.steps + self._minute) % _ASLEEP_STEPS != 0)
         self.steps += 1
 
     def batch(self, vehicle: int, since: int) -> tuple[Batch, int] | None:
         """Samples of one vehicle from step `since` on, as a batch without epoch and number, with its points."""
         first = max(since, self.steps - len(self._rows))
-        if first >= self.steps:
-            return None
         rows = np.arange(first, self.steps) % len(self._rows)
-        values = self._rows[rows, :, vehicle]
+        rows = rows[~self._is_silent[rows, vehicle]]
+        if not len(rows):
+            return None
+        return self._packed(vehicle, self._at_us[rows], self._rows[rows, :, vehicle])
+
+    def sample(self, vehicle: int, at_us: int) -> tuple[Batch, int]:
+        """One vehicle as it is at this instant: for what must be told at once."""
+        self.controls.decide(self.energy.charge)
+        self.energy.choose_charging()
+        row = [round_like_sensor(channel.read(self)[vehicle], channel.decimals) for channel in CHANNELS]
+        return self._packed(vehicle, np.array([at_us]), np.array([row], float))
+
+    def _packed(self, vehicle: int, at_us: NDArray[np.int64], values: Floats) -> tuple[Batch, int]:
         columns = [
             Column(signal, 0, values[:, place] if decimals >= 0 else values[:, place] > 0.5, decimals=max(decimals, 0))
             for place, signal, decimals in self._columns[vehicle]
         ]
-        return Batch(0, 0, 0, [Clock(self._at_us[rows])], columns), len(rows) * len(columns)
+        points = len(at_us) * len(columns)
+        if self._texts[vehicle]:
+            last = np.arange(len(at_us)) == len(at_us) - 1
+            said = self.controls.timer(vehicle)
+            columns += [
+                Column(signal, 0, [text] * len(at_us), present=last)
+                for signal, text in zip(self._texts[vehicle], said, strict=True)
+            ]
+            points += len(said)
+        return Batch(0, 0, 0, [Clock(at_us)], columns), points
 
     @property
     def range_m(self) -> Floats:
