@@ -7,6 +7,7 @@ its waiting. After the run every receipt is proven: its path leads to a root, th
 
 from __future__ import annotations
 
+import gc
 import json
 import select
 import socket
@@ -350,6 +351,7 @@ def _at(spread: list[float], share: float) -> float:
 
 
 def main() -> None:
+    gc.disable()  # what is kept for the proof would be looked through again and again: pauses of the measure, not of the measured
     what, directory, port, uri, *rest = sys.argv[1:]
     raise_file_limit()
     sites = Sites(Path(directory), int(port), uri)
