@@ -94,7 +94,11 @@ def rows(*, full: bool = False) -> list[Figure]:
         mae = {who: float(np.abs(by).mean()) for who, by in wrong_by.items()}
         bias = {who: float(by.mean()) for who, by in wrong_by.items()}
         goal = mae["median"] if most_yearly else None
-        for who, peer in (("median", "median of ratios"), ("least", "least squares"), ("plain", "total least squares alone")):
+        for who, peer in (
+            ("median", "median of ratios"),
+            ("least", "least squares"),
+            ("plain", "total least squares alone"),
+        ):
             found.append(_row(f"battery health, {name}: mean absolute error", mae["ours"], "points", goal if who == "median" else None,
                               peer=peer, peer_value=mae[who], bias=round(bias["ours"], 2), peer_bias=round(bias[who], 2)))  # fmt: skip
         found.append(_row(f"battery health, {name}: truth inside the 90 % interval", inside / len(truth), "share", 0.85,

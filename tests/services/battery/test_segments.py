@@ -41,9 +41,9 @@ def test_energy_comes_from_what_the_vehicle_has(roles: tuple[str, str]) -> None:
     made = days(3)
     power = made.pop("power")
     if roles == ("taken", "given"):
-        kwh = power.value * np.append(np.diff(power.time_us), 0).clip(0, 60_000_000) / 3.6e12 / 1000 * 1000
-        made["taken"] = Series(power.time_us, np.cumsum(kwh.clip(0, None)) / 1e3)
-        made["given"] = Series(power.time_us, np.cumsum((-kwh).clip(0, None)) / 1e3)
+        kwh = power.value * np.append(np.diff(power.time_us), 0).clip(0, 60_000_000) / 3.6e12
+        made["taken"] = Series(power.time_us, np.cumsum(kwh.clip(0, None)))
+        made["given"] = Series(power.time_us, np.cumsum((-kwh).clip(0, None)))
         del made["volts"], made["amperes"]
     found, seen = find_segments(made)
     assert seen.energy_from == {"volts": "volts_amperes", "taken": "counters"}[roles[0]]
@@ -103,7 +103,9 @@ def test_short_swings_and_missing_signals_give_nothing_and_say_so() -> None:
 def test_a_run_that_has_not_ended_is_read_again_from_its_beginning() -> None:
     made = days(2)
     cut_us = int(made["charge"].time_us[-200])
-    half = {role: Series(one.time_us[one.time_us < cut_us], one.value[one.time_us < cut_us]) for role, one in made.items()}
+    half = {
+        role: Series(one.time_us[one.time_us < cut_us], one.value[one.time_us < cut_us]) for role, one in made.items()
+    }
     found, seen = find_segments(half)
     whole, _ = find_segments(made)
     assert seen.open_from_us is not None

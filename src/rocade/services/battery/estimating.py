@@ -194,7 +194,8 @@ def _interval(weight: Floats, level: float) -> tuple[float, float, float]:
 
 
 def _quantile(weight: Floats, share: float) -> float:
-    return float(np.interp(share, np.cumsum(weight) - weight / 2, _GRID))
+    held = weight > 0
+    return float(np.interp(share, np.cumsum(weight[held]) - weight[held] / 2, _GRID[held]))
 
 
 def _flags(pack: Pack, seen: Seen) -> tuple[str, ...]:

@@ -64,6 +64,8 @@ class Segment(msgspec.Struct, frozen=True):
     rounding: float = 1.0
     """Step of the charge readings, percent."""
     left_out: str = ""
+    turn_us: int = 0
+    """The reading before the first one that counts: from here on the same segment is found again."""
 
     @property
     def swing(self) -> float:

@@ -195,7 +195,7 @@ def _segment(
         left_out = "long"
     return Segment(
         kind, start_us, end_us, float(charge.value[first]), float(charge.value[last]), round(net_kwh, 4), round(loss_kwh, 4),
-        None if temperature is None else round(temperature, 1), rounding, left_out,
+        None if temperature is None else round(temperature, 1), rounding, left_out, int(charge.time_us[first - 1]),
     )  # fmt: skip
 
 

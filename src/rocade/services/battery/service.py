@@ -109,7 +109,7 @@ class Batteries:
         series = await series_of(self._history, ref, self._signals, begin_us, end_us)
         found, seen = await asyncio.to_thread(find_segments, series, self.rules)
         last_us = max((int(one.time_us[-1]) for one in series.values() if len(one.time_us)), default=end_us)
-        is_last = days[-1] < end_us
+        is_last = days[-1] + DAY_US <= end_us
         until_us = min(end_us, last_us + 1) if is_last else end_us
         await store.replace_segments(connection, ref, begin_us, found)
         health = kept or Health(ref, Finding(WAITING, 0, self.rules.least_segments), Pack(), seen)
@@ -135,7 +135,7 @@ class Batteries:
         if kept.seen.open_from_us is not None:
             begin_us = min(begin_us, max(kept.seen.open_from_us, oldest_us))
         overlapping = await store.segments(connection, ref, begin_us)
-        begin_us = min([begin_us, *(one.start_us - 1 for one in overlapping)])
+        begin_us = min([begin_us, *(one.turn_us for one in overlapping)])
         return begin_us if day_us - begin_us < WINDOW_DAYS * DAY_US else day_us
 
     async def _answer(self, connection: Any, ref: int, now_us: int) -> None:
