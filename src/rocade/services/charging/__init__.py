@@ -4,6 +4,9 @@
 board, flexibility); `planning` computes, `replanning` follows every change, `sessions` accounts what was charged.
 """
 
+from rocade.services.charging.acting import Engines
+from rocade.services.charging.importing import SeriesValue
+from rocade.services.charging.metering import HistoryMeters
 from rocade.services.charging.model import (
     Alert,
     Board,
@@ -20,11 +23,13 @@ from rocade.services.charging.model import (
     Remedy,
     Session,
     SessionsPage,
+    SitePlan,
     Standing,
     StoredPlan,
     Tariff,
     WeeklyTime,
 )
+from rocade.services.charging.service import Charging
 
 __all__ = [
     "Alert",
@@ -32,16 +37,21 @@ __all__ = [
     "BoardCar",
     "CarFacts",
     "ChargeSite",
+    "Charging",
     "Departure",
     "Dimming",
+    "Engines",
     "Flexibility",
     "Goal",
+    "HistoryMeters",
     "LimitNode",
     "Now",
     "Place",
     "Remedy",
+    "SeriesValue",
     "Session",
     "SessionsPage",
+    "SitePlan",
     "Standing",
     "StoredPlan",
     "Tariff",

@@ -22,14 +22,12 @@ def no_goal() -> Refused:
 
 
 def departure(reason: str) -> Refused:
-    """`reason`: past | far | never | weekly | calendar | unreadable."""
+    """`reason`: past | far | never | weekly."""
     say = {
         "past": "the departure lies in the past; name one to come",
         "far": "the departure is more than a year away; name a nearer one",
         "never": "nobody ever leaves by this: name at least one time or event",
         "weekly": "a weekly time is a weekday from 0 (Monday) to 6 and a minute of the day from 0 to 1439",
-        "calendar": "the calendar is larger than what is taken in; export only what is to come",
-        "unreadable": "this is no iCalendar file (RFC 5545) that can be read",
     }
     return Refused(f"charging.departure.{reason}", say[reason])
 
@@ -53,7 +51,7 @@ def bad_id() -> Refused:
 
 
 def site(reason: str) -> Refused:
-    """`reason`: unknown | name | period | load | nodes | tree | limit | unlimited | node."""
+    """`reason`: unknown | name | period | load | nodes | tree | limit | unlimited | node | used | priority | place."""
     say = {
         "unknown": "there is no such depot; `rocade charging sites` lists them",
         "name": "a depot has a name of 1 to 80 printable characters",
@@ -64,19 +62,23 @@ def site(reason: str) -> Refused:
         "limit": "a limit is kW or A from 0 up, 0 = none of its own",
         "unlimited": "the topmost limit has kW or A above 0; a depot without limit needs no plan of its own",
         "node": "the depot has no limit of this id",
+        "used": "vehicles hang under a limit that would be gone; move them first",
+        "priority": "a priority is a whole number from -100 to 100",
+        "place": "this vehicle does not charge at this depot",
     }
     return Refused(f"charging.site.{reason}", say[reason])
 
 
 def tariff(reason: str) -> Refused:
-    """`reason`: unknown | exists | name | kind | currency | empty | use."""
+    """`reason`: unknown | exists | name | kind | currency | empty | values | use."""
     say = {
         "unknown": "there is no such tariff or series; `rocade charging tariffs` lists them",
         "exists": "there is a tariff of this id with another kind, currency or zone; choose another id",
-        "name": "a name has at most 80 printable characters",
+        "name": "a name has at most 80 printable characters, an area 64",
         "kind": "a series is one of price, co2, building, solar",
         "currency": "a price has a currency of three letters (ISO 4217), any other series none",
         "empty": "the file holds no value; nothing was taken in",
+        "values": "values have an end after their start, none lies over another, each is a number, 200,000 at most",
         "use": "this series is of another kind than what it is wanted for",
     }
     return Refused(f"charging.tariff.{reason}", say[reason])

@@ -40,9 +40,9 @@ class Values(msgspec.Struct, frozen=True):
 async def add_series(connection: Any, tariff: Tariff) -> Tariff:
     """Make it if there is none of this id; as it stands."""
     await connection.execute(
-        "INSERT INTO charging_series (id, name, kind, currency, zone, changed_us) VALUES ($1, $2, $3, $4, $5, $6)"
-        " ON CONFLICT DO NOTHING",
-        tariff.id, tariff.name, tariff.kind, tariff.currency, tariff.zone, tariff.changed_us,
+        "INSERT INTO charging_series (id, name, kind, currency, zone, area, changed_us)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        tariff.id, tariff.name, tariff.kind, tariff.currency, tariff.zone, tariff.area, tariff.changed_us,
     )  # fmt: skip
     (found,) = await series(connection, [tariff.id])
     return found

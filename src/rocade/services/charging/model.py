@@ -20,7 +20,6 @@ LATE_FROM_PERCENT = 80.0
 """Above it a battery that is cared for is charged as late as possible."""
 MOST_KW = 1_000.0
 MOST_NODES = 10_000
-MOST_CALENDAR_BYTES = 256 * 1024
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
@@ -47,6 +46,8 @@ class Departure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at_us: int = 0
     weekly: tuple[WeeklyTime, ...] = ()
     calendar: str = ""
+    word: str = ""
+    """Only events with this word in their title or place count."""
 
 
 class Goal(msgspec.Struct, frozen=True):
@@ -122,7 +123,7 @@ class Remedy(msgspec.Struct, frozen=True):
 class StoredPlan(msgspec.Struct, frozen=True):
     """A plan as it is kept and drawn. Shape: n slots; `soc_percent` has n + 1 values, `price` (currency/kWh) and `carbon_g`
     (g/kWh) n or none. `gap`: how far at most from the optimum, as a share of the cost; `at_once_*`: the same energy as soon
-    as plugged in. `reason` '' = the target is reached, else `charging.plan.<reason>` (`planning.Reason`).
+    as plugged in. `reason` '' = the target is reached, else a code `charging.plan.*`.
     """
 
     ref: int
@@ -325,6 +326,25 @@ class Dimming(msgspec.Struct, frozen=True):
     """When a plan that keeps it was first on the road, 0 = not yet."""
 
 
+class SitePlan(msgspec.Struct, frozen=True):
+    """The last plan of a depot. Shape: all of one length, per slot; `unserved_kwh` is what no plan could give."""
+
+    site: str
+    made_us: int
+    start_us: tuple[int, ...]
+    length_s: tuple[int, ...]
+    limit_kw: tuple[float, ...]
+    planned_kw: tuple[float, ...]
+    cost_minor: int = 0
+    currency: str = ""
+    gap: float = 0.0
+    excess_kw: float = 0.0
+    unserved_kwh: float = 0.0
+    cars: int = 0
+    took_ms: float = 0.0
+    cause: str = ""
+
+
 class BoardCar(msgspec.Struct, frozen=True):
     """A car on the depot board. `name` is brand and model, never its number; `laxity_h`: how long it can wait at full power
     and still reach its target by its departure (negative = it cannot).
@@ -378,8 +398,9 @@ class Flexibility(msgspec.Struct, frozen=True):
 
 
 class Tariff(msgspec.Struct, frozen=True):
-    """A series over time: prices, CO2 of the grid, a building's load, its sun. `until_us`: how far it reaches, `known_us`: how
-    far without forecast; both 0 = nothing is known yet. `version` counts imports.
+    """A series over time: prices, CO2 of the grid, a building's load, its sun. `zone` is its clock, `area` the bidding zone
+    files must be of ('' = any). `until_us`: how far it reaches, `known_us`: how far without forecast; both 0 = nothing is known
+    yet. `version` counts imports.
     """
 
     id: str
@@ -387,6 +408,7 @@ class Tariff(msgspec.Struct, frozen=True):
     kind: SeriesKind
     currency: str
     zone: str
+    area: str = ""
     version: int = 0
     from_us: int = 0
     known_us: int = 0
@@ -433,8 +455,6 @@ def check_departure(departure: Departure, now_us: int) -> None:
             raise errors.departure("weekly")
     elif not departure.calendar.strip():
         raise errors.departure("never")
-    elif len(departure.calendar.encode()) > MOST_CALENDAR_BYTES:
-        raise errors.departure("calendar")
 
 
 def check_car(car: CarFacts) -> CarFacts:
@@ -493,6 +513,8 @@ def check_tariff(tariff: Tariff) -> Tariff:
         raise errors.tariff("kind")
     if (tariff.kind == "price") != bool(_CURRENCY.fullmatch(tariff.currency)):
         raise errors.tariff("currency")
+    if len(tariff.area) > 64 or not tariff.area.isprintable():
+        raise errors.tariff("name")
     return tariff
 
 

@@ -2,7 +2,7 @@
 
 Cars say the same in several ways: a cable at one of seven ports, power as kW at the plug or W at the battery, a capacity in
 kWh or none. The freshest that fits counts; what nobody told is assumed and named (`CarFacts.assumed`), so that whoever reads
-a plan sees what it rests on. A car that says nothing of its cable is taken as plugged in while it charges.
+a plan sees what it rests on.
 """
 
 from __future__ import annotations
@@ -75,8 +75,7 @@ def read(one: twin.Twin | None, ref: int, signals: Signals) -> Seen:
         is_plugged = any(bool(v.value) for v in cable)
         plugged_us = max((v.changed_us for v in cable if bool(v.value) == is_plugged), default=0)
     else:
-        is_plugged = is_charging
-        plugged_us = says_charging.changed_us if says_charging else one.arrived_us
+        is_plugged, plugged_us = _guessed_cable(values, signals, is_charging, one.arrived_us)
     now = Now(
         ref,
         soc_percent=float(soc.value) if soc and not isinstance(soc.value, str) else None,
@@ -92,13 +91,24 @@ def read(one: twin.Twin | None, ref: int, signals: Signals) -> Seen:
     return Seen(now, capacity, _number(values, signals.max_kw) or 0.0)
 
 
-def facts_of(told: CarFacts | None, seen: Seen) -> CarFacts:
-    """What was told of a car counts; then what it says itself; then what is usual."""
+def _guessed_cable(
+    values: Mapping[int, twin.Value], signals: Signals, is_charging: bool, arrived_us: int
+) -> tuple[bool, int]:
+    """Of a car that says nothing of its cable: it hangs there since it first charged after it last stopped."""
+    says, speed = values.get(signals.is_charging), values.get(signals.speed)
+    if says is None:
+        return is_charging, arrived_us
+    stopped_us = speed.changed_us if speed is not None and not _float(speed) else 0
+    return is_charging or bool(stopped_us and says.changed_us > stopped_us), stopped_us or says.changed_us
+
+
+def facts_of(told: CarFacts | None, seen: Seen, new_kwh: float = 0.0) -> CarFacts:
+    """What was told of a car counts; then what it says itself; then its model's capacity when new; then what is usual."""
     if told is not None:
         return told
     found: dict[str, Any] = {}
-    if seen.capacity_kwh > 0:
-        found["capacity_kwh"] = seen.capacity_kwh
+    if capacity := seen.capacity_kwh or new_kwh:
+        found["capacity_kwh"] = capacity
     if seen.max_kw > 0:
         found["max_kw"] = seen.max_kw
     missing = tuple(name for name in ("capacity_kwh", "max_kw") if name not in found)
