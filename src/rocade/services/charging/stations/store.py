@@ -1,0 +1,466 @@
+"""SQL of stations, their tags, transactions as read, limits with how they stand, orders, events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from rocade.services.charging.stations import errors
+from rocade.services.charging.stations.model import (
+    Connector,
+    ConnectorState,
+    Event,
+    Limit,
+    LimitState,
+    Sample,
+    Standing,
+    Station,
+    Tag,
+    Transaction,
+)
+
+WORK_CHANNEL = "station_work"
+"""A limit or an order waits for a station."""
+LINE_CHANNEL = "station_line"
+"""A station has connected to another process: 'process line id'."""
+_STATION = (
+    "id, name, site, profile, is_open, is_closed, phases, voltage, version, vendor, model, serial, firmware, booted_us,"
+    " seen_us, process <> '' AS is_here, made_us"
+)
+_TRANSACTION = (
+    "number, station, evse, connector, reference, began_us, began_wh, ended_us, ended_wh, reason, vehicle, last_us, last_wh,"
+    " last_w, last_soc, CASE WHEN sequence > 0 THEN sequence + 1 - events ELSE 0 END AS missing"
+)
+type Executor = asyncpg.Connection | asyncpg.Pool
+
+
+class TagRow(msgspec.Struct, frozen=True, gc=False):
+    vehicle: int | None
+    ends_us: int | None
+    is_blocked: bool
+
+
+class Order(msgspec.Struct, frozen=True):
+    """One act wanted of a station by somebody who does not hold its line."""
+
+    id: int
+    station: str
+    act: str
+    body: dict[str, Any]
+    by: str
+    expires_us: int
+
+
+def _station(row: Any) -> Station:
+    return Station(**dict(row))
+
+
+def _transaction(row: Any) -> Transaction:
+    return Transaction(**dict(row))
+
+
+# --- stations -------------------------------------------------------------------------------------------------------------
+
+
+async def add(executor: Executor, station: Station, secret: bytes | None) -> None:
+    """Raises: Refused `stations.exists`."""
+    try:
+        await executor.execute(
+            "INSERT INTO station (id, name, site, profile, secret, is_open, phases, voltage, made_us)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            station.id, station.name, station.site, station.profile, secret, station.is_open, station.phases,
+            station.voltage, station.made_us,
+        )  # fmt: skip
+    except asyncpg.UniqueViolationError:
+        raise errors.exists() from None
+
+
+async def read(executor: Executor, id: str) -> Station | None:
+    row = await executor.fetchrow(f"SELECT {_STATION} FROM station WHERE id = $1", id)
+    return _station(row) if row else None
+
+
+async def read_many(executor: Executor, after: str, count: int, site: str = "") -> list[Station]:
+    rows = await executor.fetch(
+        f"SELECT {_STATION} FROM station WHERE id > $1 AND ($3 = '' OR site = $3) ORDER BY id LIMIT $2",
+        after,
+        count,
+        site,
+    )
+    return [_station(row) for row in rows]
+
+
+async def change(executor: Executor, id: str, changes: Mapping[str, Any]) -> bool:
+    """Set name, site, profile, is_open, is_closed, phases or voltage."""
+    names = [
+        name for name in ("name", "site", "profile", "is_open", "is_closed", "phases", "voltage") if name in changes
+    ]
+    places = ", ".join(f"{name} = ${at}" for at, name in enumerate(names, 2))
+    done = await executor.execute(f"UPDATE station SET {places} WHERE id = $1", id, *(changes[name] for name in names))
+    return str(done).endswith(" 1")
+
+
+async def read_with_secrets(executor: Executor, ids: Sequence[str]) -> dict[str, tuple[Station, list[bytes]]]:
+    rows = await executor.fetch(f"SELECT {_STATION}, secret, next_secret FROM station WHERE id = ANY($1)", list(ids))
+    found = {}
+    for row in rows:
+        columns = dict(row)
+        secrets = [columns.pop("secret"), columns.pop("next_secret")]
+        found[columns["id"]] = Station(**columns), [secret or b"" for secret in secrets if secret is not None]
+    return found
+
+
+async def put_next_secret(executor: Executor, id: str, secret: bytes, *, at_once: bool) -> None:
+    """`at_once`: the old one ends now; else both open the door until the new one is used first."""
+    columns = "secret = $2, next_secret = NULL" if at_once else "next_secret = $2"
+    await executor.execute(f"UPDATE station SET {columns} WHERE id = $1", id, secret)
+
+
+async def promote_secret(executor: Executor, id: str, secret: bytes) -> None:
+    await executor.execute(
+        "UPDATE station SET secret = next_secret, next_secret = NULL WHERE id = $1 AND next_secret = $2", id, secret
+    )
+
+
+async def claim_lines(executor: Executor, versions: Mapping[str, str], process: str, now_us: int) -> dict[str, int]:
+    """These stations are here now; the process that had one is told."""
+    rows = await executor.fetch(
+        "WITH claimed AS (UPDATE station s SET line = line + 1, version = u.version, seen_us = $4, process = $3"
+        " FROM unnest($1::text[], $2::text[]) u(id, version) WHERE s.id = u.id RETURNING s.id, s.line)"
+        " SELECT id, line FROM claimed, pg_notify($5, $3 || ' ' || line || ' ' || id)",
+        list(versions), list(versions.values()), process, now_us, LINE_CHANNEL,
+    )  # fmt: skip
+    return {row[0]: row[1] for row in rows}
+
+
+async def release_line(executor: Executor, id: str, line: int, seen_us: int) -> None:
+    await executor.execute(
+        "UPDATE station SET process = '', seen_us = greatest(seen_us, $3) WHERE id = $1 AND line = $2",
+        id,
+        line,
+        seen_us,
+    )
+
+
+async def release_all(executor: Executor, process: str) -> None:
+    """After a crash of this process: none of its lines is up."""
+    await executor.execute("UPDATE station SET process = '' WHERE process = $1", process)
+
+
+async def put_seen(executor: Executor, seen: Mapping[str, int]) -> None:
+    await executor.execute(
+        "UPDATE station s SET seen_us = u.at_us FROM unnest($1::text[], $2::bigint[]) u(id, at_us) WHERE s.id = u.id",
+        list(seen), list(seen.values()),
+    )  # fmt: skip
+
+
+async def read_connectors(executor: Executor, stations: Sequence[str]) -> list[ConnectorState]:
+    rows = await executor.fetch(
+        "SELECT station, evse, connector, state, error, at_us FROM station_connector WHERE station = ANY($1)"
+        " ORDER BY station, evse, connector",
+        list(stations),
+    )
+    return [ConnectorState(**dict(row)) for row in rows]
+
+
+async def read_dialects(executor: Executor, ids: Sequence[str]) -> dict[str, bytes]:
+    rows = await executor.fetch("SELECT id, dialect FROM station WHERE id = ANY($1) AND dialect IS NOT NULL", list(ids))
+    return {row[0]: row[1] for row in rows}
+
+
+async def read_kin(executor: Executor, id: str, most: int = 20) -> list[bytes]:
+    """What other stations of the same make, model and firmware have shown."""
+    rows = await executor.fetch(
+        "SELECT o.dialect FROM station s JOIN station o ON (o.vendor, o.model, o.firmware) = (s.vendor, s.model, s.firmware)"
+        " WHERE s.id = $1 AND o.id <> s.id AND s.vendor <> '' AND o.dialect IS NOT NULL LIMIT $2",
+        id, most,
+    )  # fmt: skip
+    return [row[0] for row in rows]
+
+
+async def put_dialect(executor: Executor, id: str, dialect: bytes) -> None:
+    await executor.execute("UPDATE station SET dialect = $2 WHERE id = $1", id, dialect)
+
+
+# --- tags -----------------------------------------------------------------------------------------------------------------
+
+
+async def read_tags(executor: Executor, digests: Sequence[bytes]) -> dict[bytes, TagRow]:
+    rows = await executor.fetch(
+        "SELECT digest, vehicle, ends_us, is_blocked FROM station_tag WHERE digest = ANY($1)", list(digests)
+    )
+    return {row[0]: TagRow(row[1], row[2], row[3]) for row in rows}
+
+
+async def put_tag(executor: Executor, digest: bytes, tag: Tag, now_us: int) -> None:
+    await executor.execute(
+        "INSERT INTO station_tag VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (digest) DO UPDATE SET"
+        " vehicle = excluded.vehicle, label = excluded.label, ends_us = excluded.ends_us, is_blocked = excluded.is_blocked",
+        digest, tag.reference, tag.vehicle, tag.label, tag.ends_us, tag.is_blocked, now_us,
+    )  # fmt: skip
+
+
+async def list_tags(executor: Executor, after: str, count: int) -> list[Tag]:
+    rows = await executor.fetch(
+        "SELECT reference, vehicle, label, ends_us, is_blocked FROM station_tag WHERE reference > $1"
+        " ORDER BY reference LIMIT $2",
+        after, count,
+    )  # fmt: skip
+    return [Tag(**dict(row)) for row in rows]
+
+
+async def drop_tag(executor: Executor, reference: str) -> bool:
+    return str(await executor.execute("DELETE FROM station_tag WHERE reference = $1", reference)).endswith(" 1")
+
+
+async def bind(executor: Executor, number: int, vehicle: int | None, now_us: int) -> bool:
+    """Say which vehicle hangs at an open transaction."""
+    done = await executor.execute(
+        "UPDATE station_transaction SET vehicle = $2, changed_us = $3 WHERE number = $1 AND ended_us IS NULL",
+        number, vehicle, now_us,
+    )  # fmt: skip
+    return str(done).endswith(" 1")
+
+
+async def forget_vehicle(executor: Executor, vehicle: int) -> None:
+    """After erasure or a change of owner: neither tags nor transactions name it."""
+    await executor.execute("UPDATE station_tag SET vehicle = NULL WHERE vehicle = $1", vehicle)
+    await executor.execute("UPDATE station_transaction SET vehicle = NULL, tag = NULL WHERE vehicle = $1", vehicle)
+
+
+# --- transactions, values -------------------------------------------------------------------------------------------------
+
+
+async def open_of_vehicle(executor: Executor, vehicle: int) -> Transaction | None:
+    """The newest open transaction."""
+    row = await executor.fetchrow(
+        f"SELECT {_TRANSACTION} FROM station_transaction WHERE vehicle = $1 AND ended_us IS NULL"
+        " ORDER BY began_us DESC LIMIT 1",
+        vehicle,
+    )
+    return _transaction(row) if row else None
+
+
+async def open_of_vehicles(executor: Executor, vehicles: Sequence[int]) -> list[Transaction]:
+    """The newest open transaction of each."""
+    rows = await executor.fetch(
+        f"SELECT DISTINCT ON (vehicle) {_TRANSACTION} FROM station_transaction"
+        " WHERE vehicle = ANY($1::bigint[]) AND ended_us IS NULL ORDER BY vehicle, began_us DESC",
+        list(vehicles),
+    )
+    return [_transaction(row) for row in rows]
+
+
+async def open_at(executor: Executor, station: str, evse: int | None = None) -> list[Transaction]:
+    rows = await executor.fetch(
+        f"SELECT {_TRANSACTION} FROM station_transaction WHERE station = $1 AND ended_us IS NULL"
+        " AND ($2::int IS NULL OR evse = $2) ORDER BY began_us DESC",
+        station, evse,
+    )  # fmt: skip
+    return [_transaction(row) for row in rows]
+
+
+async def read_transaction(executor: Executor, number: int) -> Transaction | None:
+    row = await executor.fetchrow(f"SELECT {_TRANSACTION} FROM station_transaction WHERE number = $1", number)
+    return _transaction(row) if row else None
+
+
+async def changed_since(executor: Executor, changed_us: int, number: int, count: int) -> list[tuple[int, Transaction]]:
+    """(changed_us, transaction) in the order of change, after (changed_us, number)."""
+    rows = await executor.fetch(
+        f"SELECT changed_us, {_TRANSACTION} FROM station_transaction WHERE (changed_us, number) > ($1, $2)"
+        " ORDER BY changed_us, number LIMIT $3",
+        changed_us, number, count,
+    )  # fmt: skip
+    return [(row["changed_us"], Transaction(**{k: v for k, v in row.items() if k != "changed_us"})) for row in rows]
+
+
+async def transactions_of(executor: Executor, station: str, before: int, count: int) -> list[Transaction]:
+    rows = await executor.fetch(
+        f"SELECT {_TRANSACTION} FROM station_transaction WHERE station = $1 AND number < $2 ORDER BY number DESC LIMIT $3",
+        station, before, count,
+    )  # fmt: skip
+    return [_transaction(row) for row in rows]
+
+
+async def samples(
+    executor: Executor, station: str, evse: int, transaction: int, from_us: int, until_us: int, count: int
+) -> list[Sample]:
+    """Values of an EVSE (`transaction` 0 = of all transactions) in the order of time, the oldest first."""
+    rows = await executor.fetch(
+        "SELECT at_us, energy_wh, power_w, current_a, voltage_v, soc, offered_a, context, other::text FROM station_meter"
+        " WHERE station = $1 AND evse = $2 AND at_us >= $4 AND at_us < $5 AND ($3 = 0 OR transaction = $3)"
+        " ORDER BY at_us LIMIT $6",
+        station, evse, transaction, from_us, until_us, count,
+    )  # fmt: skip
+    return [_sample(row) for row in rows]
+
+
+async def last_sample(executor: Executor, station: str, evse: int) -> Sample | None:
+    row = await executor.fetchrow(
+        "SELECT at_us, energy_wh, power_w, current_a, voltage_v, soc, offered_a, context, other::text FROM station_meter"
+        " WHERE station = $1 AND evse = $2 ORDER BY at_us DESC LIMIT 1",
+        station, evse,
+    )  # fmt: skip
+    return _sample(row) if row else None
+
+
+def _sample(row: Any) -> Sample:
+    at_us, energy_wh, power_w, current_a, voltage_v, soc, offered_a, context, other = row
+    return Sample(
+        at_us=at_us, energy_wh=energy_wh, power_w=power_w, current_a=tuple(current_a or ()),
+        voltage_v=tuple(voltage_v or ()), soc_percent=soc, offered_a=offered_a, context=context,
+        other=msgspec.json.decode(other) if other else {},
+    )  # fmt: skip
+
+
+async def trim(executor: Executor, before_us: int) -> int:
+    """Drop meter values, events and settled orders of long ago; how many values."""
+    await executor.execute("DELETE FROM station_event WHERE at_us < $1", before_us)
+    await executor.execute("DELETE FROM station_order WHERE made_us < $1", before_us)
+    return int(str(await executor.execute("DELETE FROM station_meter WHERE at_us < $1", before_us)).split()[-1])
+
+
+# --- limits ---------------------------------------------------------------------------------------------------------------
+
+
+def _standing(row: Any) -> Standing:
+    return Standing(
+        place=Connector(row["station"], row["evse"], row["connector"]), version=row["version"],
+        limit=msgspec.json.decode(row["body"], type=Limit), state=row["state"], purpose=row["purpose"], unit=row["unit"],
+        code=row["code"], at_us=row["at_us"],
+    )  # fmt: skip
+
+
+async def want_limit(executor: Executor, place: Connector, limit: Limit, now_us: int) -> Standing:
+    """The limit now wanted at this connector; it takes the place of the one before."""
+    row = await executor.fetchrow(
+        "INSERT INTO station_limit AS l (station, evse, connector, version, body, until_us, state, at_us)"
+        " VALUES ($1, $2, $3, 1, $4, $5, 'wanted', $6) ON CONFLICT (station, evse) DO UPDATE SET"
+        " connector = excluded.connector, version = l.version + 1, body = excluded.body, until_us = excluded.until_us,"
+        " state = 'wanted', code = '', at_us = excluded.at_us RETURNING *",
+        place.station, place.evse, place.connector, msgspec.json.encode(limit), limit.until_us, now_us,
+    )  # fmt: skip
+    await executor.execute("SELECT pg_notify($1, $2)", WORK_CHANNEL, place.station)
+    return _standing(row)
+
+
+async def put_limit_state(
+    executor: Executor,
+    place: Connector,
+    version: int,
+    state: LimitState,
+    purpose: str,
+    unit: str,
+    code: str,
+    now_us: int,
+) -> bool:
+    """False if another version is wanted by now."""
+    done = await executor.execute(
+        "UPDATE station_limit SET state = $4, purpose = $5, unit = $6, code = $7, at_us = $8"
+        " WHERE station = $1 AND evse = $2 AND version = $3",
+        place.station, place.evse, version, state, purpose, unit, code, now_us,
+    )  # fmt: skip
+    return str(done).endswith(" 1")
+
+
+async def end_limit(executor: Executor, station: str, evse: int, now_us: int) -> Standing | None:
+    """Nothing is wanted there any more; what was."""
+    row = await executor.fetchrow(
+        "UPDATE station_limit SET state = 'ended', version = version + 1, at_us = $3"
+        " WHERE station = $1 AND evse = $2 AND state <> 'ended' RETURNING *",
+        station, evse, now_us,
+    )  # fmt: skip
+    await executor.execute("SELECT pg_notify($1, $2)", WORK_CHANNEL, station)
+    return _standing(row) if row else None
+
+
+async def read_limits(executor: Executor, stations: Sequence[str]) -> list[Standing]:
+    """All but ended ones."""
+    rows = await executor.fetch(
+        "SELECT * FROM station_limit WHERE station = ANY($1) AND state <> 'ended' ORDER BY station, evse",
+        list(stations),
+    )
+    return [_standing(row) for row in rows]
+
+
+async def read_limit(executor: Executor, station: str, evse: int) -> Standing | None:
+    row = await executor.fetchrow("SELECT * FROM station_limit WHERE station = $1 AND evse = $2", station, evse)
+    return _standing(row) if row else None
+
+
+# --- orders and events ----------------------------------------------------------------------------------------------------
+
+
+async def add_order(
+    executor: Executor, station: str, act: str, body: Mapping[str, Any], by: str, now_us: int, expires_us: int
+) -> int:
+    id: int = await executor.fetchval(
+        "INSERT INTO station_order (station, act, body, by, made_us, expires_us) VALUES ($1, $2, $3::text::jsonb, $4, $5, $6)"
+        " RETURNING id",
+        station, act, msgspec.json.encode(body).decode(), by, now_us, expires_us,
+    )  # fmt: skip
+    await executor.execute("SELECT pg_notify($1, $2)", WORK_CHANNEL, station)
+    return id
+
+
+async def claim_orders(executor: Executor, stations: Sequence[str], now_us: int) -> list[Order]:
+    """What waits for these stations, each given out once."""
+    rows = await executor.fetch(
+        "UPDATE station_order SET state = CASE WHEN expires_us > $2 THEN 'sent' ELSE 'expired' END, at_us = $2 WHERE id IN"
+        " (SELECT id FROM station_order WHERE station = ANY($1) AND state = 'queued' ORDER BY id LIMIT 500"
+        " FOR UPDATE SKIP LOCKED) RETURNING id, station, act, body::text, by, expires_us",
+        list(stations), now_us,
+    )  # fmt: skip
+    orders = [Order(row[0], row[1], row[2], msgspec.json.decode(row[3]), row[4], row[5]) for row in rows]
+    return sorted((one for one in orders if one.expires_us > now_us), key=lambda one: one.id)
+
+
+async def settle_order(
+    executor: Executor, id: int, state: str, answer: Mapping[str, Any], code: str, now_us: int
+) -> None:
+    await executor.execute(
+        "UPDATE station_order SET state = $2, answer = $3::text::jsonb, code = $4, at_us = $5 WHERE id = $1",
+        id, state, msgspec.json.encode(answer).decode(), code, now_us,
+    )  # fmt: skip
+    await executor.execute("SELECT pg_notify($1, $2)", f"{WORK_CHANNEL}_done", str(id))
+
+
+async def read_order(executor: Executor, id: int) -> tuple[str, dict[str, Any], str] | None:
+    """(state, answer, code)."""
+    row = await executor.fetchrow("SELECT state, answer::text, code FROM station_order WHERE id = $1", id)
+    return (row[0], msgspec.json.decode(row[1]) if row[1] else {}, row[2]) if row else None
+
+
+async def has_work(executor: Executor, stations: Sequence[str]) -> tuple[bool, list[Standing]]:
+    """Whether orders wait for these stations, and the limits wanted there that were not sent yet."""
+    rows = await executor.fetch(
+        "SELECT * FROM station_limit WHERE station = ANY($1) AND state = 'wanted'", list(stations)
+    )
+    waits = await executor.fetchval(
+        "SELECT EXISTS (SELECT FROM station_order WHERE station = ANY($1) AND state = 'queued')", list(stations)
+    )
+    return bool(waits), [_standing(row) for row in rows]
+
+
+async def add_event(executor: Executor, event: Event) -> None:
+    await executor.execute(
+        "INSERT INTO station_event (station, at_us, kind, evse, transaction, code) VALUES ($1, $2, $3, $4, $5, $6)",
+        event.station, event.at_us, event.kind, event.evse, event.transaction, event.code,
+    )  # fmt: skip
+
+
+async def read_events(executor: Executor, station: str, before: int, count: int) -> list[tuple[int, Event]]:
+    rows = await executor.fetch(
+        "SELECT id, kind, station, at_us, evse, transaction, code FROM station_event"
+        " WHERE ($1 = '' OR station = $1) AND id < $2 ORDER BY id DESC LIMIT $3",
+        station, before, count,
+    )  # fmt: skip
+    return [
+        (row["id"], Event(kind=row["kind"], station=row["station"], at_us=row["at_us"], evse=row["evse"],
+                          transaction=row["transaction"], code=row["code"]))
+        for row in rows
+    ]  # fmt: skip

@@ -1,0 +1,66 @@
+"""A central system for tests: door, intake and `Stations` on a real database; clients are others' programs."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.doors.ocpp import OcppDoor, Settings
+from rocade.fabric.database import Database
+from rocade.services.charging.stations import Station, StationIntake, Stations, Tags
+
+
+class Notebook:
+    """An audit that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.entries: list[AuditEntry] = []
+
+    def note(self, entry: AuditEntry) -> None:
+        self.entries.append(entry)
+
+    async def record(self, entry: AuditEntry) -> None:
+        self.entries.append(entry)
+
+    @property
+    def reasons(self) -> list[str]:
+        return [one.reason for one in self.entries if one.outcome == "refused"]
+
+
+class Stand:
+    def __init__(self, database: Database, directory: Path, settings: Settings | None = None) -> None:
+        self.clock, self.random, self.audit = SystemClock(), SystemRandom(), Notebook()
+        self.database = database
+        tags = Tags(directory / "stations.key", self.random)
+        self.intake = StationIntake(database, tags, self.audit, self.clock, "test")
+        self.stations = Stations(database, tags, self.audit, self.clock, self.random)
+        self.door = OcppDoor(self.intake, self.audit, self.clock, settings)
+        self.passwords: dict[str, str] = {}
+        self.port = 0
+
+    async def register(self, id: str, **more: Any) -> str:
+        more = {"profile": 1, "is_open": True} | more
+        self.passwords[id] = await self.stations.register(Station(id=id, **more), "test")
+        return self.passwords[id]
+
+    def address(self, id: str) -> str:
+        return f"ws://127.0.0.1:{self.port}/ocpp/{id}"
+
+    def headers(self, id: str, password: str | None = None) -> dict[str, str]:
+        text = f"{id}:{password or self.passwords[id]}"
+        return {"Authorization": "Basic " + base64.b64encode(text.encode()).decode()}
+
+
+@contextlib.asynccontextmanager
+async def standing(database: Database, directory: Path, settings: Settings | None = None) -> AsyncIterator[Stand]:
+    stand = Stand(database, directory, settings)
+    stand.door.start()
+    stand.port = await stand.door.start_plain("127.0.0.1", 0)
+    try:
+        yield stand
+    finally:
+        await stand.door.drain()
