@@ -41,6 +41,7 @@ PACKAGES = (
     "rocade.services.dealers",
     "rocade.services.prices",
     "rocade.services.exchange",
+    "rocade.services.charging.stations",
     "rocade.services.charging",
 )
 """Every package that owns tables; one without migrations is passed over."""

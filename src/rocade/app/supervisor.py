@@ -49,6 +49,7 @@ MIGRATED = (
     "rocade.services.dealers",
     "rocade.services.prices",
     "rocade.services.exchange",
+    "rocade.services.charging.stations",
     "rocade.services.charging",
 )
 """Every package that owns tables, in the order of the house."""
