@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -18,8 +19,9 @@ from rocade.agents.renewal import Renewal
 from rocade.app import wiring
 from rocade.app.configuration import Configuration
 from rocade.app.pricing import price_lists
-from rocade.core.errors import Refused
+from rocade.core.errors import Refused, RocadeError
 from rocade.doors.mqtt import Door, Settings
+from rocade.fabric.database.connection import DOWN
 from rocade.services.dealers import Orders, SiteTable
 from rocade.services.exchange import (
     SIGNER,
@@ -69,6 +71,9 @@ async def open_signer(parts: wiring.Common) -> Signer:
 def open_recorder(parts: wiring.Common, signer: Signer) -> Recorder:
     prefix = f"spiffe://{parts.configuration.trust_domain}/{parts.configuration.region}/"
     return Recorder(parts.database, signer, parts.audit, parts.clock, prefix)
+
+
+SWEEP_S = 3_600.0
 
 
 class LineSessions:
@@ -180,6 +185,8 @@ async def exchange(configuration: Configuration) -> AsyncIterator[wiring.Part]:
             "house": keep_house(database, recorder, questions, kept, clock),
         }.items():
             part.spawn(running, name)
+        if lists is not None:
+            part.spawn(_sweep_for_ever(lists), "sweep")
         try:
             yield part
         finally:
@@ -192,6 +199,14 @@ async def exchange(configuration: Configuration) -> AsyncIterator[wiring.Part]:
             await routes.close()
             await places.close()
             await denied.close()
+
+
+async def _sweep_for_ever(lists: Lists) -> None:
+    """Price files that nothing names (of a release that failed) go after a day."""
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        with contextlib.suppress(RocadeError, OSError, *DOWN):
+            await lists.sweep()
 
 
 def _listen(

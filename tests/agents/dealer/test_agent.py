@@ -38,6 +38,9 @@ class NoPrices:
     def heads(self) -> list[Any]:
         return []
 
+    def close(self) -> None:
+        pass
+
 
 @contextlib.asynccontextmanager
 async def running(place: Path) -> AsyncIterator[Dealer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.agents.dealer.conftest import QUICK, Hub, Seeded, until
 from rocade.agents.dealer import settings as configured
 from rocade.agents.dealer.agent import Dealer
 from rocade.agents.dealer.catalogue import texts
-from rocade.agents.dealer.doctor import examine
+from rocade.agents.dealer.doctor import examine, examine_prices
 from rocade.agents.dealer.joining import join
 from rocade.agents.renewal import Renewal
 from rocade.core.errors import Refused
@@ -42,6 +43,25 @@ async def test_a_sound_line_is_called_sound_step_by_step(hub: Hub, place: Path) 
         assert found[check].startswith("ok"), check
     assert found["port_enrolment"] == "fail port"  # this hub has none
     assert found["clock"] == "ok clock"
+
+
+async def test_rows_of_a_price_list_that_were_altered_are_found(hub: Hub, place: Path) -> None:
+    hub.publish(parts=50)
+    agent = Dealer.open(place, backoff=QUICK)
+    task = asyncio.create_task(agent.run())
+    await until(lambda: hub.told("ack"))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    agent.close()
+
+    def found() -> list[tuple[str, str]]:
+        return [(one.level, one.seen) for one in examine_prices(place, configured.load(place), SystemClock())]
+
+    assert found() == [("ok", "parts")]
+    assert all(texts(code)["test.prices"] and texts(code)["advice.prices"] for code in CODES)
+    with sqlite3.connect(place / "prices/eu.sqlite3") as rows:
+        rows.execute("UPDATE entry SET price = price + 1 WHERE slot & 4294967295 = 7")
+    assert found() == [("fail", "parts prices.store.altered")]
 
 
 async def test_what_is_wrong_is_named_with_what_to_do(hub: Hub, place: Path, tmp_path: Path) -> None:

@@ -229,6 +229,8 @@ class Dealer:
         )  # fmt: skip
 
     def close(self) -> None:
+        for hub in self.hubs.values():
+            hub.prices.close()
         self.store.close()
         os.close(self._lock)
 

@@ -195,13 +195,13 @@ def export(name: str, at: str, out: Path | None, place: Path) -> None:
 @dealer.command(epilog=example("dealer doctor"))
 @place_option
 def doctor(place: Path) -> None:
-    """Test name, port, TLS, clock, certificate, disk, permissions; say what to do. Exit code 1 if something fails."""
+    """Test name, port, TLS, clock, certificate, disk, permissions, price lists; say what to do. Exit code 1 if something fails."""
     from rocade.agents.dealer import settings
     from rocade.agents.dealer.catalogue import texts
-    from rocade.agents.dealer.doctor import examine
+    from rocade.agents.dealer.doctor import examine, examine_prices
 
-    said = texts("en")
-    findings = asyncio.run(examine(place, settings.load(place), SystemClock()))
+    said, read, clock = texts("en"), settings.load(place), SystemClock()
+    findings = [*asyncio.run(examine(place, read, clock)), *examine_prices(place, read, clock)]
     for one in findings:
         where = f" ({one.hub})" if one.hub else ""
         click.echo(f"{one.level:4}  {said['test.' + one.check]}{where}: {one.seen}")
