@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rocade.core.money import digits_of
 from rocade.services.prices import money
 
 
@@ -18,7 +19,7 @@ from rocade.services.prices import money
     ],
 )  # fmt: skip
 def test_an_amount_is_read_as_its_writer_meant_it(text: str, currency: str, minor: int | None) -> None:
-    digits = money.digits_of(currency)
+    digits = digits_of(currency)
     if minor is None:
         with pytest.raises(ValueError, match="mixed up"):
             money.parse(text, currency, digits)
@@ -37,4 +38,4 @@ def test_an_amount_is_read_as_its_writer_meant_it(text: str, currency: str, mino
 )  # fmt: skip
 def test_an_amount_that_is_none_or_could_be_two_is_refused(text: str, currency: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        money.parse(text, currency, money.digits_of(currency))
+        money.parse(text, currency, digits_of(currency))

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from rocade.core.errors import Refused
+from rocade.core.money import digits_of
 from rocade.services.prices import errors, money, store
 from rocade.services.prices.acting import Acts
 from rocade.services.prices.comparing import Differences, compare
@@ -137,7 +138,7 @@ class _Work:
 
 def describe(report: Report) -> list[str]:
     """A report in lines for a terminal."""
-    digits = money.digits_of(report.currency)
+    digits = digits_of(report.currency)
     lines = [
         f"{report.lines} lines, {report.form}, {report.encoding}"
         + (f", delimiter {report.delimiter!r}" if report.delimiter else ""),

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from rocade.core.money import MINOR_DIGITS
+
 _TWO = (
     "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY "
     "COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS "
@@ -16,20 +18,12 @@ _TWO = (
     "MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD "
     "SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VES WST XCD YER ZAR ZMW ZWG "
 )
-_NONE, _THREE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF", "BHD IQD JOD KWD LYD OMR TND"
-DIGITS = {**dict.fromkeys(_NONE.split(), 0), **dict.fromkeys(_THREE.split(), 3)}
-"""Currencies that have not two decimals."""
-CURRENCIES = frozenset(DIGITS) | frozenset(_TWO.split())
+CURRENCIES = frozenset(MINOR_DIGITS) | frozenset(_TWO.split())
 SIGNS = {"€": "EUR", "£": "GBP", "$": "USD", "¥": "JPY"}
 PRICE_LIMIT_MINOR = 10**12
 _GROUPS = re.compile(r"[ '\u2019\u00a0\u202f]")
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 _PLAIN = re.compile(r"([0-9]{1,10})[.,]([0-9]{2})")
-
-
-def digits_of(currency: str) -> int:
-    """How many decimals a currency has."""
-    return DIGITS.get(currency, 2)
 
 
 def parse(text: str, currency: str, digits: int) -> int:

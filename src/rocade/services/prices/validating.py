@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rocade.core.errors import Refused
+from rocade.core.money import digits_of
 from rocade.core.prices import WITHDRAWN
 from rocade.services.prices import instants, money
 from rocade.services.prices.model import Problem
@@ -55,7 +56,7 @@ def validate(rows: Iterable[tuple[int, Row]], currency: str, problems: Problems)
     """Take what can be taken; what cannot is in `problems`."""
     sheet = Sheet()
     seen: dict[str | tuple[str, int], int] = {}
-    digits = money.digits_of(currency)
+    digits = digits_of(currency)
     instants_known: dict[str, int] = {"": 0}
     for line, row in rows:
         ref = row[0].strip()
