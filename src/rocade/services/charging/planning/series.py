@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from rocade.services.charging.planning import errors
+from rocade.services.charging.planning.areas import zone_name
 from rocade.services.charging.planning.slots import QUARTER_S, SECOND_US, Floats, Instants, Series, Slots, zone_of
 
 HISTORY_DAYS = 28
@@ -27,7 +28,7 @@ def require(series: Series, *, unit: str, zone: str = "", currency: str = "") ->
 
     Raises: Refused `charging.prices.zone`, `charging.prices.currency`, `charging.prices.unit`.
     """
-    if zone and series.zone and series.zone != zone:
+    if zone and series.zone and zone_name(series.zone) != zone_name(zone):
         raise errors.prices_zone(zone, series.zone)
     if currency and series.currency != currency:
         raise errors.prices_currency(currency, series.currency or "no currency")
