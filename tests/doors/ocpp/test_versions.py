@@ -62,7 +62,9 @@ async def test_a_day_of_a_station_of_1_6(stand: Stand) -> None:
         await point.call(call16.MeterValues(connector_id=1, transaction_id=begun.transaction_id, meter_value=[value]))
         await point.call(call16.StopTransaction(meter_stop=4000, timestamp=now(), transaction_id=begun.transaction_id))
     kept = await stand.stations.transaction(begun.transaction_id)
-    assert kept is not None and kept.energy_kwh == pytest.approx(3.0) and kept.ended_us and kept.last_w == 7200
+    assert kept is not None
+    assert kept.energy_kwh == pytest.approx(3.0)
+    assert (bool(kept.ended_us), kept.last_w) == (True, 7200)
     samples = await stand.stations.meter(Connector("CP-1", 1), 0, 1 << 62)
     assert [one.energy_wh for one in samples] == [2500]
     station = await stand.stations.station("CP-1")

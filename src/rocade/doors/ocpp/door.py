@@ -61,6 +61,7 @@ class OcppDoor:
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_draining = False
+        self._emptied: asyncio.Event | None = None
         self.loop: asyncio.AbstractEventLoop
 
     def start(self) -> None:
@@ -97,9 +98,10 @@ class OcppDoor:
             session.close(GOING_AWAY, "going away; come again")
         for session in list(self._opening):
             session.drop()
-        ends_s = self.clock.monotonic_s() + 2.5
-        while self._sessions and self.clock.monotonic_s() < ends_s:
-            await asyncio.sleep(0.01)
+        if self._sessions:
+            self._emptied = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), 2.5)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -170,7 +172,7 @@ class OcppDoor:
         self._per_peer[session.peer] += 1
         return True
 
-    async def admit(self, session: Session, caller: Caller) -> object:
+    async def admit(self, caller: Caller) -> object:
         if self._is_draining:
             raise Unavailable("ocpp.draining", "this process ends; come again")
         return await self._handler.admit(caller)
@@ -190,6 +192,8 @@ class OcppDoor:
         self._no_longer_opening(session)
         if self._sessions.get(session.station) is session:
             del self._sessions[session.station]
+            if self._emptied and not self._sessions:
+                self._emptied.set()
         if context is not None:
             self._spawn(self._handler.leave(context))
 

@@ -71,8 +71,8 @@ def read(text: bytes | bytearray | memoryview, version: Version) -> Call | Resul
     if kind in {ERROR, RESULT_ERROR}:
         if type(found[2]) is not str:
             raise Malformed(id, formation(version), "an error is [4, id, code, text, object]")
-        text = found[3] if len(found) > 3 and type(found[3]) is str else ""
-        return Error(id, found[2][:64], text[:255])
+        about = found[3] if len(found) > 3 and type(found[3]) is str else ""
+        return Error(id, found[2][:64], about[:255])
     raise Malformed(id, "ProtocolError" if version == "1.6" else "MessageTypeNotSupported", "an unknown message type")
 
 

@@ -174,7 +174,7 @@ class Session(asyncio.Protocol):
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS and self._socket.subprotocol is not None:
             try:
                 caller = self._caller(request)
-                self.context = await self._door.admit(self, caller)
+                self.context = await self._door.admit(caller)
             except RocadeError as error:
                 self._door.refuse(self, error.code)
                 response = self._socket.reject(_status(error), f"{error.message}\n")

@@ -4,6 +4,7 @@
 of the process that holds the lines: limits made true, profiles compared after a reconnect, orders).
 """
 
+from rocade.services.charging.stations.holding import Holding
 from rocade.services.charging.stations.intake import StationIntake
 from rocade.services.charging.stations.model import (
     Connector,
@@ -21,6 +22,6 @@ from rocade.services.charging.stations.proving import Tags
 from rocade.services.charging.stations.service import Stations
 
 __all__ = [
-    "Connector", "ConnectorState", "Event", "Limit", "Sample", "Slot", "Standing", "Station", "StationIntake", "Stations", "Tag",
+    "Connector", "ConnectorState", "Event", "Holding", "Limit", "Sample", "Slot", "Standing", "Station", "StationIntake", "Stations", "Tag",
     "Tags", "Transaction",
 ]  # fmt: skip

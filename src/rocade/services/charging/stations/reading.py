@@ -178,7 +178,7 @@ class _Collected:
     def sample(self, at_us: int) -> Sample:
         amounts = self.amounts
         currents, voltages = self._by_phase(_CURRENT), self._by_phase(_VOLTAGE)
-        sample = Sample(
+        return Sample(
             at_us=at_us,
             energy_wh=self._total(_ENERGY),
             power_w=self._total(_POWER),
@@ -189,7 +189,6 @@ class _Collected:
             context=self.context,
             other={**self.other, **amounts},
         )
-        return sample
 
     def _total(self, measurand: str) -> float | None:
         total = self.amounts.pop(measurand, None)

@@ -41,8 +41,8 @@ class Stations:
     """One per process. `holding` is set where stations' lines are."""
 
     def __init__(self, database: Database, tags: proving.Tags, audit: Audit, clock: Clock, random: Random) -> None:
-        self._database, self._tags, self._audit = database, tags, audit
-        self._clock, self._random = clock, random
+        self._database, self.tag_keys, self._audit = database, tags, audit
+        self._clock, self.random = clock, random
         self.watchers: list[Watcher] = []
 
     # --- what the charging service asks ---------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Stations:
         Raises: Refused `stations.exists`, `stations.invalid`.
         """
         _check(station)
-        password = "" if station.profile == 3 else proving.new_password(self._random)
+        password = "" if station.profile == 3 else proving.new_password(self.random)
         secret = await asyncio.to_thread(proving.hash_password, password) if password else None
         now_us = self._clock.now_us()
         async with self._database.pool.acquire() as connection, connection.transaction():
@@ -152,7 +152,7 @@ class Stations:
         Raises: Refused `stations.unknown`.
         """
         await self.station(id)
-        password = proving.new_password(self._random)
+        password = proving.new_password(self.random)
         secret = await asyncio.to_thread(proving.hash_password, password)
         async with self._database.pool.acquire() as connection, connection.transaction():
             await store.put_next_secret(connection, id, secret, at_once=at_once)
@@ -177,7 +177,7 @@ class Stations:
             raise errors.refused("unknown")
         return found
 
-    async def list(self, after: str = "", count: int = PAGE, site: str = "") -> list[Station]:
+    async def page(self, after: str = "", count: int = PAGE, site: str = "") -> list[Station]:
         return await store.read_many(self._database.pool, after, min(count, PAGE), site)
 
     async def connectors(self, stations: Sequence[str]) -> list[ConnectorState]:
@@ -199,7 +199,7 @@ class Stations:
 
         Raises: Refused `stations.tag.form`, `stations.invalid`.
         """
-        digest = self._tags.digest(proving.check_tag(tag))
+        digest = self.tag_keys.digest(proving.check_tag(tag))
         if len(label) > 80 or not (label.isprintable()):
             raise errors.invalid("label", "at most 80 printable characters")
         made = Tag(

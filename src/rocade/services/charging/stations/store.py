@@ -119,6 +119,10 @@ async def put_next_secret(executor: Executor, id: str, secret: bytes, *, at_once
     await executor.execute(f"UPDATE station SET {columns} WHERE id = $1", id, secret)
 
 
+async def drop_next_secret(executor: Executor, id: str, secret: bytes) -> None:
+    await executor.execute("UPDATE station SET next_secret = NULL WHERE id = $1 AND next_secret = $2", id, secret)
+
+
 async def promote_secret(executor: Executor, id: str, secret: bytes) -> None:
     await executor.execute(
         "UPDATE station SET secret = next_secret, next_secret = NULL WHERE id = $1 AND next_secret = $2", id, secret
@@ -376,6 +380,10 @@ async def end_limit(executor: Executor, station: str, evse: int, now_us: int) ->
     )  # fmt: skip
     await executor.execute("SELECT pg_notify($1, $2)", WORK_CHANNEL, station)
     return _standing(row) if row else None
+
+
+async def end_past_limits(executor: Executor, now_us: int) -> None:
+    await executor.execute("UPDATE station_limit SET state = 'ended' WHERE state <> 'ended' AND until_us <= $1", now_us)
 
 
 async def read_limits(executor: Executor, stations: Sequence[str]) -> list[Standing]:
