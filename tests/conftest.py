@@ -38,6 +38,7 @@ PACKAGES = (
     "rocade.services.interconnection",
     "rocade.services.showcase",
     "rocade.services.battery",
+    "rocade.services.charging.grid",
     "rocade.services.dealers",
     "rocade.services.prices",
     "rocade.services.exchange",

@@ -46,6 +46,7 @@ MIGRATED = (
     "rocade.services.interconnection",
     "rocade.services.showcase",
     "rocade.services.battery",
+    "rocade.services.charging.grid",
     "rocade.services.dealers",
     "rocade.services.prices",
     "rocade.services.exchange",
