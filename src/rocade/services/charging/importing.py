@@ -14,9 +14,10 @@ import numpy as np
 from rocade.services.charging import errors, ledger, store
 from rocade.services.charging.acting import Acts
 from rocade.services.charging.ledger import Values
-from rocade.services.charging.model import Tariff, check_tariff
+from rocade.services.charging.model import Tariff
 from rocade.services.charging.planning import Series
 from rocade.services.charging.planning.series import require
+from rocade.services.charging.rules import check_tariff
 
 MOST_VALUES = 200_000
 

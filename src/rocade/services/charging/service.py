@@ -23,9 +23,8 @@ from rocade.services.charging.model import (
     Goal,
     Standing,
     StoredPlan,
-    check_car,
-    check_goal,
 )
+from rocade.services.charging.rules import check_car, check_goal
 from rocade.services.charging.sessions import Sessions
 from rocade.services.charging.sites import Sites
 from rocade.services.vehicles.commands import Order

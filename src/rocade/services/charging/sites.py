@@ -25,11 +25,10 @@ from rocade.services.charging.model import (
     SitePlan,
     Standing,
     StoredPlan,
-    check_dimming,
-    check_site,
 )
 from rocade.services.charging.planning import Slots
 from rocade.services.charging.planning.slots import Floats
+from rocade.services.charging.rules import check_dimming, check_site
 from rocade.services.charging.standing import Standings
 
 BOARD_US = 24 * 3_600_000_000

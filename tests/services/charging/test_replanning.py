@@ -1,0 +1,319 @@
+"""The replanner follows: cars come, say otherwise than planned, do not obey, leave; prices and limits change; a process dies."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rocade.services.charging import CarFacts, ChargeSite, LimitNode, Place, SeriesValue
+from rocade.services.charging.replanning import Replanner
+
+if TYPE_CHECKING:
+    from tests.services.charging.conftest import Stand
+
+    from rocade.services.vehicles import Vehicle
+
+SECOND_US, HOUR_US = 1_000_000, 3_600_000_000
+OWNER = "person:01"
+CAR = CarFacts(capacity_kwh=50, max_kw=10, min_kw=1.4, efficiency=1.0, taper_from_percent=100)
+
+
+@pytest.fixture(name="replanner")
+def a_replanner(stand: Stand) -> Replanner:
+    return Replanner(stand.charging)
+
+
+async def plugged_car(stand: Stand, soc: float = 40.0, *, charging: bool = False) -> Vehicle:
+    car = await stand.car()
+    await stand.charging.set_car(car.ref, CAR, OWNER)
+    await stand.says(car, soc=soc, cable=True, charging=charging, power=10.0 if charging else 0.0)
+    return car
+
+
+async def test_a_car_gets_its_limit_and_its_schedule_once(stand: Stand, replanner: Replanner) -> None:
+    car = await plugged_car(stand)
+    tariff = await stand.prices(0.40, 0.30, 0.10, 0.20, 0.50)
+    await stand.charging.set_goal(car.ref, stand.goal(5, 60, tariff=tariff), OWNER)
+    await replanner.turn()
+    assert stand.told.acts() == ["charge.limit", "charge.schedule"]
+    start = stand.clock.at_us + 2 * HOUR_US
+    assert stand.told.orders[1].parameters == {"slots": [[start, start + HOUR_US, 10.0]]}
+    assert stand.told.orders[1].by == OWNER
+    await stand.says(car, soc=40.0, cable=True, charging=False)
+    await replanner.turn()
+    await Replanner(stand.charging).turn()
+    assert len(stand.told.orders) == 2, "a restart tells nothing twice"
+
+
+async def test_new_prices_make_a_new_plan(stand: Stand, replanner: Replanner) -> None:
+    car = await plugged_car(stand)
+    tariff = await stand.prices(0.40, 0.30, 0.10, 0.20, 0.50)
+    await stand.charging.set_goal(car.ref, stand.goal(5, 60, tariff=tariff), OWNER)
+    await replanner.turn()
+    stand.clock.ahead(0.01)
+    hour = stand.clock.at_us // HOUR_US * HOUR_US
+    await stand.charging.put_values(tariff, [SeriesValue(hour + HOUR_US, hour + 2 * HOUR_US, -0.05)], "operator:x")
+    await replanner.turn()
+    plan = (await stand.charging.standing(car.ref)).plan
+    assert plan is not None
+    assert (plan.cause, plan.version) == ("charging.replan.prices", 2)
+    assert plan.pieces == ((hour + HOUR_US, hour + 2 * HOUR_US, 10.0),)
+    assert plan.cost_minor == -50
+    assert stand.told.acts()[-1] == "charge.schedule"
+
+
+async def test_a_car_that_charges_though_it_should_wait_is_stopped_and_then_its_owner_told(
+    stand: Stand, replanner: Replanner
+) -> None:
+    car = await plugged_car(stand)
+    tariff = await stand.prices(0.40, 0.30, 0.10, 0.20, 0.50)
+    await stand.charging.set_goal(car.ref, stand.goal(5, 60, tariff=tariff), OWNER)
+    await stand.says(car, soc=40.0, cable=True, charging=True, power=10.0)
+    await replanner.turn()
+    assert "charge.stop" not in stand.told.acts(), "it has just got its schedule"
+    stand.clock.ahead(20 / 3600)
+    await stand.says(car, soc=40.1, cable=True, charging=True, power=10.0)
+    await replanner.turn()
+    assert stand.told.acts()[-1] == "charge.stop"
+    stand.clock.ahead(200 / 3600)
+    await stand.says(car, soc=40.9, cable=True, charging=True, power=10.0)
+    await replanner.turn()
+    (alert,) = (await stand.charging.standing(car.ref)).alerts
+    assert alert.code == "charging.alert.eager"
+    await stand.says(car, soc=40.9, cable=True, charging=False, power=0.0)
+    await replanner.turn()
+    assert (await stand.charging.standing(car.ref)).alerts == ()
+
+
+async def test_a_car_without_schedules_is_started_and_stopped_at_the_edges(stand: Stand) -> None:
+    class OnlyStartStop:
+        def of(self, brand: str, model: str) -> dict[str, str]:
+            return {
+                "charge.start": "yes",
+                "charge.stop": "yes",
+                "charge.schedule": "no",
+                "charge.timer": "yes",
+                "charge.limit": "no",
+            }
+
+    stand.charging = stand.another(capable=OnlyStartStop())
+    replanner = Replanner(stand.charging)
+    car = await plugged_car(stand, charging=True)
+    tariff = await stand.prices(0.40, 0.10, 0.30)
+    await stand.charging.set_goal(car.ref, stand.goal(3, 60, tariff=tariff), OWNER)
+    await replanner.turn()
+    assert stand.told.acts() == ["charge.timer", "charge.stop"]
+    await stand.says(car, soc=40.0, cable=True, charging=False)
+    stand.clock.ahead(1.0001)
+    await stand.says(car, soc=40.0, cable=True, charging=False)
+    await replanner.turn()
+    assert stand.told.acts()[-1] == "charge.start"
+    assert stand.told.orders[-1].expires_us == stand.clock.at_us // HOUR_US * HOUR_US + HOUR_US, "never started later"
+
+
+async def test_a_car_that_is_slower_than_planned_is_planned_with_what_it_takes(
+    stand: Stand, replanner: Replanner
+) -> None:
+    car = await plugged_car(stand)
+    await stand.charging.set_goal(car.ref, stand.goal(3, 90), OWNER)
+    await replanner.turn()
+    for minute in range(5):
+        stand.clock.ahead(1 / 60)
+        await stand.says(car, soc=40 + minute / 10, cable=True, charging=True, power=4.0)
+        await replanner.turn()
+    standing = await stand.charging.standing(car.ref)
+    assert standing.plan is not None
+    assert (standing.plan.cause, max(standing.plan.power_kw)) == ("charging.replan.slow", pytest.approx(4.0))
+    assert {alert.code for alert in standing.alerts} == {"charging.alert.short"}
+    facts = standing.alerts[0].facts
+    assert facts["reason"] == "charging.plan.short"
+    assert facts["later_min"] > 0
+
+
+async def test_a_car_that_is_not_plugged_in_is_told_before_it_is_too_late(stand: Stand, replanner: Replanner) -> None:
+    car = await stand.car()
+    await stand.charging.set_car(car.ref, CAR, OWNER)
+    await stand.says(car, soc=40.0, cable=False, charging=False)
+    await stand.charging.set_goal(car.ref, stand.goal(3, 60), OWNER)
+    await replanner.turn()
+    assert (await stand.charging.standing(car.ref)).alerts == ()
+    stand.clock.ahead(1.6)
+    await replanner.turn()
+    (alert,) = (await stand.charging.standing(car.ref)).alerts
+    assert alert.code == "charging.alert.unplugged"
+    assert alert.facts["latest_us"] == stand.clock.at_us + round(0.4 * HOUR_US)
+    assert stand.told.orders == [], "nothing can be told to a car without a cable"
+
+
+async def test_a_silent_car_is_told_to_charge_before_the_latest_safe_start(stand: Stand, replanner: Replanner) -> None:
+    stand.told.state = "queued"
+    car = await plugged_car(stand)
+    tariff = await stand.prices(0.40, 0.30, 0.20, 0.10, 0.10)
+    await stand.charging.set_goal(car.ref, stand.goal(5, 60, tariff=tariff), OWNER)
+    await replanner.turn()
+    assert "charge.start" not in stand.told.acts()
+    stand.clock.ahead(3.75)
+    await replanner.turn()
+    assert stand.told.acts()[-1] == "charge.start"
+    assert stand.told.orders[-1].expires_us == stand.clock.at_us + round(1.25 * HOUR_US), "good until he leaves"
+    assert {one.code for one in (await stand.charging.standing(car.ref)).alerts} >= {"charging.alert.silent"}
+
+
+async def test_what_a_car_refuses_is_told_with_its_reason_and_the_next_way_is_taken(
+    stand: Stand, replanner: Replanner
+) -> None:
+    stand.told.state, stand.told.code = "rejected", "command.vehicle.unsupported"
+    car = await plugged_car(stand, charging=True)
+    tariff = await stand.prices(0.40, 0.10, 0.30)
+    await stand.charging.set_goal(car.ref, stand.goal(3, 60, tariff=tariff), OWNER)
+    await replanner.turn()
+    await stand.says(car, soc=40.0, cable=True, charging=True, power=10.0)
+    await replanner.turn()
+    assert stand.told.acts() == ["charge.limit", "charge.schedule", "charge.timer", "charge.stop"]
+    await stand.says(car, soc=40.0, cable=True, charging=True, power=10.0)
+    await replanner.turn()
+    (alert,) = (await stand.charging.standing(car.ref)).alerts
+    assert (alert.code, alert.facts["code"]) == ("charging.alert.refused", "command.vehicle.unsupported")
+    assert len(stand.told.orders) == 4, "it is not asked again at once"
+
+
+async def test_a_session_is_written_with_its_cost_against_charged_at_once(stand: Stand, replanner: Replanner) -> None:
+    car = await stand.car()
+    await stand.charging.set_car(car.ref, CAR, OWNER)
+    began = stand.clock.at_us
+    tariff = await stand.prices(0.40, 0.30, 0.10, 0.20, 0.50)
+    carbon = await stand.prices(500.0, 400.0, 100.0, 200.0, 300.0, id="grid", kind="co2")
+    await stand.says(car, soc=40.0, cable=True, charging=False)
+    await stand.charging.set_goal(car.ref, stand.goal(5, 60, tariff=tariff, carbon=carbon), OWNER)
+    await replanner.turn()
+    (session,) = (await stand.charging.sessions(car.ref)).sessions
+    assert (session.began_us, session.ended_us) == (began, 0)
+    stand.measured.of[car.ref] = [(began + 2 * HOUR_US, began + 3 * HOUR_US, 10.0)]
+    stand.clock.ahead(4)
+    ended = stand.clock.at_us
+    await stand.says(car, soc=60.0, cable=False, charging=False)
+    await Replanner(stand.charging).turn()
+    (session,) = (await stand.charging.sessions(car.ref)).sessions
+    assert (session.ended_us, session.energy_kwh) == (ended, pytest.approx(10.0, abs=0.01))
+    assert (session.cost_minor, session.at_once_minor, session.currency) == (100, 400, "EUR")
+    assert (session.co2_g, session.at_once_g, session.saved_g) == (1000, 5000, 4000)
+    assert (session.soc_begin, session.soc_end, session.source) == (40.0, 60.0, "telemetry")
+    assert (session.tariff, session.is_forecast) == (tariff, False)
+
+
+async def test_a_plugged_in_car_without_a_goal_has_a_session_too(stand: Stand, replanner: Replanner) -> None:
+    await replanner.turn()
+    car = await stand.car()
+    await stand.says(car, soc=40.0, cable=True, charging=True, power=7.0)
+    replanner._scan_s = float("-inf")
+    await replanner.turn()
+    (session,) = (await stand.charging.sessions(car.ref)).sessions
+    assert session.soc_begin == 40.0
+    assert stand.told.orders == []
+
+
+async def test_the_running_replanner_hears_of_a_goal_at_once(stand: Stand) -> None:
+    replanner, stop = Replanner(stand.charging), asyncio.Event()
+    running = asyncio.create_task(replanner.run(stop))
+    try:
+        car = await plugged_car(stand)
+        await stand.charging.set_goal(car.ref, stand.goal(), OWNER)
+        async with asyncio.timeout(30):
+            while not stand.told.orders:
+                await asyncio.sleep(0.02)
+    finally:
+        stop.set()
+        await running
+    assert replanner.counters.failures == 0
+
+
+# Depots ---------------------------------------------------------------------------------------------------------------
+
+
+async def a_depot(stand: Stand, limit_kw: float, *cars: Vehicle, tariff: str = "") -> ChargeSite:
+    nodes = (LimitNode("root", limit_kw=limit_kw), LimitNode("row-a", "root"))
+    site = await stand.charging.put_site(
+        ChargeSite("depot-nord", "Depot Nord", "Europe/Paris", nodes, tariff), "operator:x"
+    )
+    for place, car in enumerate(cars):
+        await stand.charging.put_place(Place("depot-nord", car.ref, "row-a", priority=place), "operator:x")
+    return site
+
+
+async def test_cars_of_a_depot_share_its_limit_and_the_board_shows_it(stand: Stand, replanner: Replanner) -> None:
+    cars = [await plugged_car(stand) for _ in range(3)]
+    await a_depot(stand, 12.0, *cars)
+    for car in cars:
+        await stand.charging.set_goal(car.ref, stand.goal(5, 60), OWNER)
+    await replanner.turn()
+    plans = [(await stand.charging.standing(car.ref)).plan for car in cars]
+    assert all(plan is not None and plan.site == "depot-nord" for plan in plans)
+    sums = [
+        sum(plan.power_at(stand.clock.at_us + minute * 60 * SECOND_US) for plan in plans if plan)
+        for minute in range(300)
+    ]
+    assert max(sums) <= 12.001
+    assert sum(plan.energy_kwh for plan in plans if plan) == pytest.approx(30, abs=0.1)
+    board = await stand.charging.board("depot-nord")
+    assert (len(board.cars), board.limit_kw[0], board.is_dimmed) == (3, 12.0, False)
+    assert max(board.planned_kw) <= 12.001
+    assert board.cars[0].laxity_h == pytest.approx(4.0)
+    assert board.unserved_kwh == 0
+    assert board.gap <= 1e-3
+
+
+async def test_a_dimming_signal_is_honoured_and_the_minimum_charge_comes_first(
+    stand: Stand, replanner: Replanner
+) -> None:
+    low, high = await plugged_car(stand, 10.0), await plugged_car(stand, 50.0)
+    await a_depot(stand, 20.0, low, high)
+    await stand.charging.set_goal(low.ref, stand.goal(8, 60, minimum_percent=20), OWNER)
+    await stand.charging.set_goal(high.ref, stand.goal(8, 90), OWNER)
+    await replanner.turn()
+    now_us = stand.clock.at_us
+    await stand.charging.dim("depot-nord", 4.2, now_us, now_us + HOUR_US, "signal-1")
+    await replanner.turn()
+    plans = {car.ref: (await stand.charging.standing(car.ref)).plan for car in (low, high)}
+    for minute in range(60):
+        at_us = now_us + minute * 60 * SECOND_US
+        assert sum(plan.power_at(at_us) for plan in plans.values() if plan) <= 4.201
+    first = plans[low.ref]
+    assert first is not None
+    assert first.power_at(now_us) == pytest.approx(4.2, abs=0.01)
+    (dimming,) = await stand.charging.dimmings("depot-nord")
+    assert dimming.honoured_us >= dimming.told_us
+    board = await stand.charging.board("depot-nord")
+    assert board.is_dimmed
+    assert board.limit_kw[0] == 4.2
+    await stand.charging.end_dimming("depot-nord", "signal-1")
+    await replanner.turn()
+    assert not (await stand.charging.board("depot-nord")).is_dimmed
+
+
+async def test_too_small_a_limit_leaves_a_rest_that_is_told(stand: Stand, replanner: Replanner) -> None:
+    cars = [await plugged_car(stand, 10.0) for _ in range(3)]
+    await a_depot(stand, 6.0, *cars)
+    for car in cars:
+        await stand.charging.set_goal(car.ref, stand.goal(3, 60), OWNER)
+    await replanner.turn()
+    short = [
+        one.plan
+        for one in [await stand.charging.standing(car.ref) for car in cars]
+        if one.plan and one.plan.shortfall_kwh
+    ]
+    assert {plan.reason for plan in short} == {"charging.plan.shared"}
+    assert (await stand.charging.board("depot-nord")).unserved_kwh == pytest.approx(57, abs=1)
+
+
+async def test_flexibility_lies_between_as_late_and_as_early_as_can_be(stand: Stand) -> None:
+    car = await plugged_car(stand)
+    await a_depot(stand, 8.0, car)
+    await stand.charging.set_goal(car.ref, stand.goal(4, 60), OWNER)
+    flexibility = await stand.charging.flexibility("depot-nord")
+    hours = [(length / 3600) for length in flexibility.length_s]
+    assert sum(kw * h for kw, h in zip(flexibility.min_kw, hours, strict=True)) == pytest.approx(8.0)
+    assert flexibility.min_kw[:12] == (0.0,) * 12
+    assert max(flexibility.max_kw) == 8.0
+    assert (await stand.charging.flexibility()).cars == 1
