@@ -29,7 +29,8 @@ from rocade.services.charging.grid.model import (
     Signal,
     state_of,
 )
-from rocade.services.charging.model import ChargeSite, Dimming, check_dimming
+from rocade.services.charging.model import ChargeSite, Dimming
+from rocade.services.charging.rules import check_dimming
 from rocade.services.charging.service import Charging
 from rocade.wire.openadr import Event, Limit
 

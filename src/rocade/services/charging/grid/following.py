@@ -29,6 +29,7 @@ from rocade.services.charging.grid.model import (
 from rocade.services.charging.model import Board, Dimming
 
 STEP_S = 2.0
+REACHED = ("accepted", "waking", "applied", "verified")
 EVERY_US = 900_000_000
 """A measured load is written when it comes within or goes above, and this often."""
 _log = logging.getLogger("rocade.charging")
@@ -94,7 +95,7 @@ class Follower:
                 if given.created_us < since_us or not given.lane.startswith("charging"):
                     continue
                 at = {moment.state: moment.at_us for moment in given.life}
-                if sent_us := at.get("sent"):
+                if sent_us := at.get("sent", given.created_us if given.state in REACHED else 0):
                     lines.append((Proof(sent_us, TOLD, ref, None, given.act), f"told {given.id}"))
                 if proven_us := at.get("verified"):
                     lines.append((Proof(proven_us, PROVEN, ref, None, given.act), f"proven {given.id}"))
