@@ -42,7 +42,7 @@ def plan(configuration: Configuration, kinds: Sequence[str], *, withdraw: bool) 
             yield f"  {issuer.key_id.hex()[:16]} (since {since}) {fate}"
         if withdraw and kind == "operator":
             yield "  this command's own operator certificate too: a new one is issued in the same act"
-        if withdraw and kind in {"vehicle", "dealer", "partner"}:
+        if withdraw and kind in {"vehicle", "dealer", "partner", "station"}:
             yield "  each of them needs a new claim code: rocade enroll --claim-only"
 
 

@@ -19,7 +19,7 @@ VehicleRef = NewType("VehicleRef", int)
 PARTITIONS = 64
 """Fixed from day one: a vehicle's records always travel in one partition of a stream."""
 
-KINDS = ("vehicle", "dealer", "partner", "operator", "service")
+KINDS = ("vehicle", "dealer", "partner", "operator", "service", "station")
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 

@@ -53,6 +53,7 @@ LEAF_LIFE_US = {
     "partner": 7 * DAY_US,
     "operator": 7 * DAY_US,
     "service": 7 * DAY_US,
+    "station": 180 * DAY_US,
 }
 BIRTH_LIFE_US = 20 * 365 * DAY_US
 _EVERY_ISSUER: tuple[tuple[str, Purpose], ...] = (*((kind, "operational") for kind in KINDS), ("vehicle", "birth"))
