@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import highspy
 import numpy as np
@@ -44,11 +45,11 @@ class Fleet:
     """Vehicles of usual powers, with stays of 1 to 9 hours that are long enough."""
 
     def __init__(self, count: int, rng: np.random.Generator) -> None:
-        self.max_kw = rng.choice([3.7, 7.4, 11.0, 22.0], count)
+        self.max_kw: Floats = rng.choice(np.array([3.7, 7.4, 11.0, 22.0]), count)
         self.first: Places = rng.integers(0, 60, count)
         self.last: Places = self.first + rng.integers(4, 37, count)
         room = self.max_kw * STEP_H * (self.last - self.first)
-        self.energy_kwh = np.minimum(rng.uniform(2, 60, count), room)
+        self.energy_kwh: Floats = np.minimum(rng.uniform(2, 60, count), room)
 
 
 def figure(name: str, value: float, unit: str, goal: float | None = None, *, less: bool = False, peer: str = "",
@@ -92,7 +93,7 @@ def by_milp(fleet: Fleet, cost: Floats) -> list[float]:
 
 
 def by_kept_model(fleet: Fleet, cost: Floats) -> list[float]:
-    solver = highspy.Highs()
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]  # the library's own gap
     solver.setOptionValue("output_flag", False)
     model = highspy.HighsLp()
     model.num_col_, model.num_row_ = SLOTS, 1
@@ -119,15 +120,21 @@ PEERS = {"scipy linprog": by_linprog, "scipy milp": by_milp, "one kept HiGHS mod
 def many(count: int, rounds: int) -> list[Figure]:
     rng = np.random.default_rng(SEED)
     fleet, cost = Fleet(count, rng), rng.normal(0.2, 0.1, SLOTS)
-    arguments = (fleet.energy_kwh, fleet.max_kw, fleet.first, fleet.last, cost, STEP_H)
+
+    def ours() -> NDArray[np.float32]:
+        return plan_many(fleet.energy_kwh, fleet.max_kw, fleet.first, fleet.last, cost, STEP_H)
+
+    def load() -> Floats:
+        return plan_many_load(fleet.energy_kwh, fleet.max_kw, fleet.first, fleet.last, cost, STEP_H)
+
     took: dict[str, list[float]] = {name: [] for name in ("ours", "load", *PEERS)}
     for _ in range(rounds):
-        took["ours"].append(count / seconds(lambda: plan_many(*arguments)))
-        took["load"].append(count / seconds(lambda: plan_many_load(*arguments)))
+        took["ours"].append(count / seconds(ours))
+        took["load"].append(count / seconds(load))
         for name, peer in PEERS.items():
-            took[name].append(PEER_VEHICLES / seconds(lambda peer=peer: peer(fleet, cost)))  # type: ignore[misc]  # a loop's own name
+            took[name].append(PEER_VEHICLES / seconds(partial(peer, fleet, cost)))
     rate = {name: statistics.median(values) for name, values in took.items()}
-    power = plan_many(*arguments)
+    power = ours()
     costs = power[:PEER_VEHICLES].astype(np.float64) @ cost * STEP_H
     wanted = np.array(by_linprog(fleet, cost))
     apart = float(np.max(np.abs(costs - wanted) / np.maximum(1, np.abs(wanted))))
@@ -191,16 +198,12 @@ def tapered(count: int, rounds: int) -> list[Figure]:
         need = Need(arrival_us=begin_us, departure_us=begin_us + slots * HOUR_US // 4, max_kw=max_kw, now_percent=now,
                     target_percent=target, capacity_kwh=capacity, efficiency=0.9, taper=taper)  # fmt: skip
         window = Slots.over(need.arrival_us, need.departure_us)
-        ours_s.append(
-            statistics.median(
-                seconds(lambda need=need, window=window, price=price: plan_one(need, window, price))
-                for _ in range(rounds)
-            )
-        )  # type: ignore[misc]  # a loop's own names
+        plan_now = partial(plan_one, need, window, price)
+        ours_s.append(statistics.median(seconds(plan_now) for _ in range(rounds)))
         begin = time.perf_counter()
         least = fine_cost(true, slots, price)
         fine_s.append(time.perf_counter() - begin)
-        plan = plan_one(need, window, price)
+        plan = plan_now()
         ratios.append(driven_cost(true, plan.on_h, price) / least)
         missed += float(true.percent_after(float(plan.on_h.sum()))) < target - 0.01
         flat = plan_one(replace(need, taper=None), window, price)
