@@ -86,25 +86,23 @@ class Grid:
             await store.lock(connection, site)
             named = {one.signal for one in limits}
             before = await store.of_event(connection, site, event) if event else []
+            is_new = False
             for one in due:
-                await self._take(
-                    connection,
-                    site,
-                    one,
-                    Received(one.signal, event or one.signal, party, via, now_us, now_us, 1),
-                    actor,
-                )
+                received = Received(one.signal, event or one.signal, party, via, now_us, now_us, 1)
+                is_new |= await self._take(connection, site, one, received, actor)
             for gone in before:
                 if gone.signal not in named:
-                    await self._end(connection, site, gone.signal, actor)
-            await charging_store.note_changes(connection, [f"site:{site}"], now_us)
+                    is_new |= await self._end(connection, site, gone.signal, actor)
+            if is_new:
+                await charging_store.note_changes(connection, [f"site:{site}"], now_us)
         return [await self.signal(site, one.signal) for one in due]
 
-    async def _take(self, connection: Any, site: str, limit: Limit, received: Received, actor: str) -> None:
+    async def _take(self, connection: Any, site: str, limit: Limit, received: Received, actor: str) -> bool:
+        """Write one signal; whether it says something new."""
         kept = await store.dimming(connection, site, limit.signal)
         await store.put_received(connection, site, received)
         if kept is not None and _content(kept) == limit and not kept.ended_us:
-            return
+            return False
         now_us = received.last_us
         await self.charging.record("charging.dim", actor, f"depot:{site}", limit_kw=limit.limit_kw)
         await charging_store.put_dimming(connection, _dimming(site, limit, now_us))
@@ -112,6 +110,7 @@ class Grid:
         await store.add_proof(
             connection, site, limit.signal, [(Proof(now_us, what, 0, limit.limit_kw, received.via), None)]
         )
+        return True
 
     async def receive_event(self, site: str, event: Event, party: str, actor: str, via: str) -> list[Signal]:
         """An event with its intervals; one that was taken back ends whatever it had asked. Raises: as `receive`."""

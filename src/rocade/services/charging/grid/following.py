@@ -105,7 +105,7 @@ class Follower:
         """The depot's load now, once everything that draws was heard after the signal began to hold."""
         heard = await self._heard(board)
         drawing = [car.ref for car in board.cars if car.power_kw > 0]
-        if any(heard.get(ref, 0) < begun_us for ref in drawing):
+        if any(heard.get(ref, 0) <= begun_us for ref in drawing):
             return []
         within = is_within(board.load_kw, one.limit_kw)
         line = Proof(board.at_us, MEASURED, 0, board.load_kw, "within" if within else "above")
