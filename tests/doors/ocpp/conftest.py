@@ -10,7 +10,7 @@ from rocade.fabric.database import Database
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from stand import Stand, standing
+from ocpp_stand import Stand, standing
 
 
 @pytest.fixture

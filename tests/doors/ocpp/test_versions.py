@@ -17,7 +17,7 @@ from ocpp.v21 import ChargePoint as ChargePoint21
 from ocpp.v21 import call as call21
 from ocpp.v201 import ChargePoint as ChargePoint201
 from ocpp.v201 import call as call201
-from stand import Stand
+from ocpp_stand import Stand
 
 from rocade.services.charging.stations import Connector
 

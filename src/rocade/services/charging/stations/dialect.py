@@ -70,15 +70,16 @@ class Dialect(msgspec.Struct):
 def seed(kin: Iterable[Dialect]) -> Dialect:
     """What to begin with: ways most of the kin refused or ignored are put last, ways proven there count as accepted."""
     votes: dict[Way, int] = {}
+    newest_us: dict[Way, int] = {}
     for one in kin:
         for shown in one.shown:
-            votes[shown.way] = votes.get(shown.way, 0) + {"proven": 1, "rejected": -1, "ignored": -1}.get(
-                shown.proof, 0
-            )
+            vote = {"proven": 1, "rejected": -1, "ignored": -1}.get(shown.proof, 0)
+            votes[shown.way] = votes.get(shown.way, 0) + vote
+            newest_us[shown.way] = max(newest_us.get(shown.way, 0), shown.at_us)
     begun = Dialect()
     for way, vote in votes.items():
         if vote:
-            begun.of(way).proof = "accepted" if vote > 0 else "rejected"
+            begun.shown.append(Shown(way, "accepted" if vote > 0 else "rejected", newest_us[way]))
     return begun
 
 

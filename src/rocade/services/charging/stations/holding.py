@@ -53,7 +53,8 @@ class Holding:
         self._busy = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._returned: set[str] = set()
-        intake.watchers += [self.limiter.heard, self._tell]
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        intake.watchers += [self.limiter.heard, self._heard, self._tell]
         intake.on_opened.append(self._opened)
         intake.on_profiles.append(self._returning.reported)
         if signer is not None:
@@ -117,8 +118,19 @@ class Holding:
     # --- a station returns ----------------------------------------------------------------------------------------
 
     def _opened(self, context: Context) -> None:
-        self._returned.discard(context.station.id)
-        self._spawn(self._look_after(context))
+        """Look after a station; once more from the beginning when it says that it has just been started."""
+        id = context.station.id
+        self._returned.discard(id)
+        if earlier := self._looking.pop(id, None):
+            earlier.cancel()
+        self._looking[id] = self._spawn(self._look_after(context))
+
+    def _heard(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.kind == "booted" and (context := self._context(event.station)) is not None:
+                self._opened(context)
+            elif event.kind == "gone":
+                self._looking.pop(event.station, None)
 
     async def _look_after(self, context: Context) -> None:
         id = context.station.id
@@ -194,10 +206,11 @@ class Holding:
                     await store.trim(self._database.pool, now_us - round(self._keep_days * DAY_US))
                     trimmed_us = now_us
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

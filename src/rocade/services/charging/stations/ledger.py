@@ -117,7 +117,7 @@ _CONNECTOR = """
     WHERE c.at_us <= excluded.at_us"""
 _BOOT = """
     UPDATE station s SET vendor = u.vendor, model = u.model, serial = u.serial, firmware = u.firmware, booted_us = $6, seen_us = $6,
-        dialect = CASE WHEN s.firmware = u.firmware THEN s.dialect ELSE NULL END
+        dialect = CASE WHEN (s.vendor, s.model, s.firmware) = (u.vendor, u.model, u.firmware) THEN s.dialect END
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) u(id, vendor, model, serial, firmware)
     WHERE s.id = u.id"""
 _EVENT = """

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.doors.ocpp import OcppDoor, Settings
 from rocade.fabric.database import Database
-from rocade.services.charging.stations import Station, StationIntake, Stations, Tags
+from rocade.services.charging.stations import Event, Holding, Station, StationIntake, Stations, Tags
 
 
 class Notebook:
@@ -32,13 +34,21 @@ class Notebook:
 
 
 class Stand:
-    def __init__(self, database: Database, directory: Path, settings: Settings | None = None) -> None:
+    def __init__(
+        self, database: Database, directory: Path, settings: Settings | None = None, *, verify: Any = None,
+        signer: Any = None, settle_us: int = 0,
+    ) -> None:  # fmt: skip
         self.clock, self.random, self.audit = SystemClock(), SystemRandom(), Notebook()
         self.database = database
         tags = Tags(directory / "stations.key", self.random)
         self.intake = StationIntake(database, tags, self.audit, self.clock, "test")
         self.stations = Stations(database, tags, self.audit, self.clock, self.random)
-        self.door = OcppDoor(self.intake, self.audit, self.clock, settings)
+        self.door = OcppDoor(self.intake, self.audit, self.clock, settings, verify=verify)
+        self.holding = Holding(
+            database, self.intake, self.door, self.stations, self.clock, "test", settle_us=settle_us, signer=signer
+        )
+        self.events: list[Event] = []
+        self.stations.watch(self.events.extend)
         self.passwords: dict[str, str] = {}
         self.port = 0
 
@@ -56,11 +66,30 @@ class Stand:
 
 
 @contextlib.asynccontextmanager
-async def standing(database: Database, directory: Path, settings: Settings | None = None) -> AsyncIterator[Stand]:
-    stand = Stand(database, directory, settings)
+async def standing(
+    database: Database, directory: Path, settings: Settings | None = None, **more: Any
+) -> AsyncIterator[Stand]:
+    """A stand that listens in clear and works on limits and orders."""
+    stand = Stand(database, directory, settings, **more)
     stand.door.start()
     stand.port = await stand.door.start_plain("127.0.0.1", 0)
+    working = asyncio.create_task(stand.holding.run())
     try:
         yield stand
     finally:
         await stand.door.drain()
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        await stand.holding.close()
+
+
+async def until(condition: Callable[[], Any], patience_s: float = 30.0) -> Any:
+    """Wait until the condition holds; its value. It may be asynchronous."""
+    async with asyncio.timeout(patience_s):
+        while True:
+            found = condition()
+            if inspect.isawaitable(found):
+                found = await found
+            if found:
+                return found
+            await asyncio.sleep(0.02)
