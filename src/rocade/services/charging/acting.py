@@ -23,7 +23,7 @@ from rocade.services.charging import errors, ledger, store
 from rocade.services.charging.leaving import next_departure
 from rocade.services.charging.making import HORIZON_US, Known
 from rocade.services.charging.metering import Power
-from rocade.services.charging.model import CarFacts, Goal, Now, Tariff
+from rocade.services.charging.model import CarFacts, Goal, Now, Place, Tariff
 from rocade.services.charging.planning import Series
 from rocade.services.charging.planning.series import HISTORY_DAYS, extended
 from rocade.services.charging.seeing import Seen, Signals, facts_of, read
@@ -66,11 +66,12 @@ class AtStation(msgspec.Struct, frozen=True):
 
 
 class Stations(Protocol):
-    """What charging needs of stations: where a car hangs, and the limit of its connector."""
+    """What charging needs of stations (`at_stations.AtStations`)."""
 
     async def connectors_of(self, refs: Sequence[int]) -> Mapping[int, AtStation]: ...
-    async def set_limit(self, ref: int, at: AtStation, slots: Sequence[tuple[int, float]], until_us: int) -> None: ...
-    async def energy(self, ref: int, from_us: int, until_us: int) -> Sequence[tuple[int, float]]: ...
+    async def set_limit(self, at: AtStation, slots: Sequence[tuple[int, float]], until_us: int) -> None: ...
+    async def energy(self, connector: str, from_us: int, until_us: int) -> Sequence[tuple[int, float]]: ...
+    async def match(self, places: Sequence[Place], now_of: Mapping[int, Now]) -> Sequence[int]: ...
 
 
 class Meters(Protocol):

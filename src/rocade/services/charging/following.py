@@ -16,6 +16,7 @@ import msgspec
 from rocade.core.identifiers import PARTITIONS, VehicleRef, partition_of
 from rocade.fabric.database import Leases
 from rocade.services.charging import ledger, store
+from rocade.services.charging.acting import AtStation
 from rocade.services.charging.model import Session, StoredPlan
 from rocade.services.charging.seeing import MOVES_KMH
 from rocade.services.charging.service import Charging
@@ -62,7 +63,8 @@ class Noticing:
         self._written_us: dict[int, int] = {}
         self._without_plug: set[int] = set()
         self._number = -1
-        self._scanned_us, self._scan_s = 0, float("-inf")
+        self._scanned_us, self._scan_s, self._stations_s = 0, float("-inf"), 0.0
+        self._at_stations: dict[int, AtStation] = {}
         self._wake = asyncio.Event()
 
     def poke(self, ref: int, cause: str = "charging.replan.station") -> None:
@@ -77,6 +79,7 @@ class Noticing:
                 await self._begin(connection)
             await self._read_changes(connection)
         await self._read_twins()
+        await self._read_stations()
         self._read_clock()
 
     async def _begin(self, connection: Any) -> None:
@@ -131,6 +134,23 @@ class Noticing:
             if not known and (one.speed_kmh or 0.0) < MOVES_KMH and self._written_us.get(one.ref) != one.updated_us:
                 self._written_us[one.ref] = one.updated_us
                 self._note(one.ref, "charging.replan.telemetry")
+
+    async def _read_stations(self) -> None:
+        """Cars whose connector says something new; those found by their place are bound to it."""
+        stations = self.engines.stations
+        if stations is None or not self._cars or self._scan_s == self._stations_s:
+            return
+        self._stations_s = self._scan_s
+        found = await stations.connectors_of(list(self._cars))
+        for ref in found.keys() | self._at_stations.keys():
+            if found.get(ref) != self._at_stations.get(ref):
+                self._note(ref, "charging.replan.telemetry")
+        self._at_stations = dict(found)
+        async with store.transaction(self.engines.database) as connection:
+            places = [one for one in await store.places(connection) if one.connector and one.ref not in found]
+            pictures = await self.charging.pictures(connection, [one.ref for one in places]) if places else {}
+        for ref in await stations.match(places, {ref: one.now for ref, one in pictures.items()}) if places else ():
+            self._note(ref, "charging.replan.station")
 
     def _read_clock(self) -> None:
         now_us = self._clock.now_us()

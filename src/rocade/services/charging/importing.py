@@ -6,6 +6,7 @@ in another unit is refused whole. Each import is a version: plans that rest on t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -18,6 +19,7 @@ from rocade.services.charging.model import Tariff
 from rocade.services.charging.planning import Series
 from rocade.services.charging.planning.series import require
 from rocade.services.charging.rules import check_tariff
+from rocade.services.charging.tariffs import Note, read_carbon, read_prices
 
 MOST_VALUES = 200_000
 
@@ -31,6 +33,14 @@ class SeriesValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     is_forecast: bool = False
     low: float | None = None
     high: float | None = None
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """What a file brought, and what is to be said about it."""
+
+    tariff: Tariff
+    values: int
+    notes: tuple[Note, ...]
 
 
 class Tariffs(Acts):
@@ -79,6 +89,24 @@ class Tariffs(Acts):
         require(series, unit=tariff.unit, zone=tariff.area, currency=tariff.currency)
         values = Values(series.start_us, series.end_us, series.value, series.low, series.high, series.is_forecast)
         return await self._put(id, values, actor)
+
+    async def import_file(self, id: str, content: bytes, actor: str, *, unit: str = "", sequence: int = 0) -> Imported:
+        """Take a file in: prices as CSV or as ENTSO-E publishes them, CO2 as CSV. `sequence` chooses an auction of several.
+
+        Raises: Refused `charging.file.*`, `xml.*`, `charging.prices.*`, `charging.tariff.*`.
+        """
+        tariff = await self.tariff(id)
+        if tariff.kind == "price":
+            parsed = await asyncio.to_thread(
+                read_prices, content, clock=tariff.zone, zone=tariff.area, currency=tariff.currency, unit=unit,
+                sequence=sequence,
+            )  # fmt: skip
+        elif tariff.kind == "co2":
+            parsed = await asyncio.to_thread(read_carbon, content, clock=tariff.zone, zone=tariff.area, unit=unit)
+        else:
+            raise errors.tariff("use")
+        stored = await self.put_series(id, parsed.series, actor)
+        return Imported(stored, len(parsed.series), parsed.notes)
 
     async def values(self, id: str, from_us: int, until_us: int) -> Values:
         """What a series says in [from, until). Raises: Refused `charging.tariff.unknown`."""

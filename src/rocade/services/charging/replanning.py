@@ -349,7 +349,7 @@ class Replanner(Noticing):
         told = steering.steps(car.plan, picture, self._can(picture), car.lanes, now_us, car.differs_since_us)
         car.is_fail_safe = told.is_fail_safe
         if told.station is not None and picture.station is not None and self.engines.stations is not None:
-            await self.engines.stations.set_limit(picture.now.ref, picture.station, told.station, told.until_us)
+            await self.engines.stations.set_limit(picture.station, told.station, told.until_us)
         return told.orders
 
     def _can(self, picture: Picture) -> dict[str, str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from rocade.services.charging import errors
 from rocade.services.charging.model import UNITS, CarFacts, ChargeSite, Departure, Dimming, Goal, Tariff
 from rocade.services.charging.planning import zone_of
+from rocade.services.charging.planning.areas import zone_name
 
 DAY_US = 86_400_000_000
 MOST_KW = 1_000.0
@@ -107,7 +110,7 @@ def check_tariff(tariff: Tariff) -> Tariff:
         raise errors.tariff("currency")
     if len(tariff.area) > 64 or not tariff.area.isprintable():
         raise errors.tariff("name")
-    return tariff
+    return msgspec.structs.replace(tariff, area=zone_name(tariff.area))
 
 
 def check_dimming(dimming: Dimming, now_us: int) -> Dimming:

@@ -96,7 +96,7 @@ class Charging(Sites, Tariffs, Sessions):
         if self.engines.stations is not None:
             at = (await self.engines.stations.connectors_of([ref])).get(ref)
             if at is not None and at.can_limit:
-                await self.engines.stations.set_limit(ref, at, [(now_us, 0.0)], now_us + STOP_LIFE_US)
+                await self.engines.stations.set_limit(at, [(now_us, 0.0)], now_us + STOP_LIFE_US)
         return await self.standing(ref)
 
     async def resume(self, ref: int, actor: str) -> Standing:

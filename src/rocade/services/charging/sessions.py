@@ -108,8 +108,9 @@ class Sessions(Acts):
         """Energy over time: by the station's meter, else by telemetry, else by what the battery gained."""
         source = session.source
         stations, meters = self.engines.stations, self.engines.meters
-        if stations is not None and (session.station or (picture and picture.station)):
-            read = await stations.energy(session.ref, session.began_us, until_us)
+        connector = session.station or (picture.now.connector if picture else "")
+        if stations is not None and connector:
+            read = await stations.energy(connector, session.began_us, until_us)
             register = accounting.register_of_meter([at for at, _ in read], [kwh for _, kwh in read])
             if register.total_kwh > 0:
                 return register, "both" if source != "station" else source
