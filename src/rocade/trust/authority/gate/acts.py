@@ -92,6 +92,8 @@ READ_MANY = _region("known", "vehicles.history")
 READ_GROUND = _region("known", "ground.read")
 READ_PRICE_HEAD = _region("known", "prices.head")
 """The signed head and the wrapped keys of a list; the handler answers points of sale that are entitled to it."""
+CALL_GRID = _region("known", "charging.grid")
+"""Opens the door only: a partner bound to the depot or the support duty may signal and read proofs; for others there is no such depot."""
 LIST_SITES = _region("known", "sites.list")
 """Points of sale: operators see all, everybody else those he has to do with."""
 
@@ -114,6 +116,8 @@ WATCH_CHAOS = _region("operators", "chaos.watch")
 READ_PRICE_LISTS = _region("operators", "prices.read")
 READ_ROUTES = _region("operators", "exchange.routes")
 READ_LINE_COSTS = _region("operators", "interconnection.costs")
+READ_CHARGE_REPORT = _region("operators", "charging.report")
+"""What a depot saved, and who may dim it."""
 READ_DEALERS = _region("operators", "dealers.read")
 """The network of dealers as a whole: providers, exceptions, joining, moving over."""
 
@@ -146,6 +150,8 @@ RECOVER_PERSON = _region("support", "people.recover", needs_touch=True)
 
 ENROL_PARTY = _region("security", "enrolment.party", needs_touch=True)
 """A claim code for anything but a vehicle: whoever may make one of an operator holds every duty."""
+BIND_GRID = _region("security", "charging.grid.bind", needs_touch=True)
+"""Which partner may dim which depot."""
 CHANGE_INTERCONNECTION = _region("security", "interconnection.change", needs_touch=True)
 """Which site may reach which service."""
 CHANGE_ROUTES = _region("security", "exchange.reroute", needs_touch=True)
