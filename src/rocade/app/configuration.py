@@ -17,7 +17,7 @@ import msgspec
 
 from rocade.core.errors import Misconfigured
 
-ROLES = ("store", "gateway", "worker", "api", "exchange", "relay", "all")
+ROLES = ("store", "gateway", "worker", "api", "exchange", "relay", "charging", "all")
 
 
 class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,6 +120,13 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lease_s: float = 6.0
 
 
+class Charging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Charge control; `processes` 0 = goals are kept and planned, nobody follows them."""
+
+    processes: int = 0
+    """Charging processes of `--role all`; they share the vehicles."""
+
+
 class RetentionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One `[[retention]]` table. `signal` and `brand` '' = all; exactly one rule must have neither."""
 
@@ -149,6 +156,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     openid: OpenId = OpenId()
     log: Log = Log()
     worker: Worker = Worker()
+    charging: Charging = Charging()
     retention: tuple[RetentionRule, ...] = (RetentionRule(),)
 
     @property
@@ -231,7 +239,7 @@ def render(configuration: Configuration) -> str:
         '# database_url = ""   # empty = embedded PostgreSQL; or postgresql://user:password@host/database',
         '# history_url = ""    # empty = embedded ClickHouse; or http(s)://user:password@host:8123/database',
     ]
-    for name in ("mqtt", "est", "http", "exchange", "relay", "soap", "sftp", "openid", "log", "worker"):
+    for name in ("mqtt", "est", "http", "exchange", "relay", "soap", "sftp", "openid", "log", "worker", "charging"):
         lines.append(f"\n[{name}]")
         section, defaults = getattr(configuration, name), getattr(Configuration("r", "t"), name)
         for field in section.__struct_fields__:

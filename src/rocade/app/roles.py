@@ -90,12 +90,20 @@ async def _run_exchange(configuration: Configuration) -> None:
         pass
 
 
+async def _run_charging(configuration: Configuration) -> None:
+    from rocade.app import charging
+
+    async with charging.charging(configuration) as part, _played("charging", part):
+        pass
+
+
 _ROLES = {
     "gateway": _run_gateway,
     "worker": _run_worker,
     "api": _run_api,
     "exchange": _run_exchange,
     "relay": _run_relay,
+    "charging": _run_charging,
 }
 
 

@@ -58,7 +58,11 @@ MIGRATED = (
 
 def roles_of(configuration: Configuration) -> tuple[str, ...]:
     """The roles one machine plays for a whole region."""
-    more = {"exchange": configuration.exchange.processes, "relay": configuration.relay.port}
+    more = {
+        "exchange": configuration.exchange.processes,
+        "relay": configuration.relay.port,
+        "charging": configuration.charging.processes,
+    }
     return ("store", "worker", "gateway", "api", *(role for role, wanted in more.items() if wanted))
 
 
@@ -222,6 +226,7 @@ class Supervisor:
                 "worker": configuration.worker.processes,
                 "api": configuration.http.processes,
                 "exchange": configuration.exchange.processes,
+                "charging": configuration.charging.processes,
             }.get(role, 1)
             self.processes += [
                 RoleProcess(configuration, role, number, self.database_url, self._program) for number in range(count)
@@ -306,7 +311,7 @@ class Supervisor:
             self._control_path.unlink(missing_ok=True)
         set_ballast(self.configuration, is_full=False)
         end_s = time.monotonic() + DRAIN_S
-        for roles in (("gateway", "api", "exchange", "relay"), ("worker",), ("store",)):
+        for roles in (("gateway", "api", "exchange", "relay", "charging"), ("worker",), ("store",)):
             limit_s = max(end_s - time.monotonic(), 1.0)
             await asyncio.gather(*(process.stop(limit_s) for process in self.processes if process.role in roles))
         self._is_ended.set()

@@ -56,7 +56,7 @@ class Noticing:
         self.charging, self.engines = charging, charging.engines
         self._leases = leases
         self._clock = charging.clock
-        self._cars: dict[int, Followed] = {}
+        self.cars: dict[int, Followed] = {}
         self._causes: dict[int, str] = {}
         self._site_causes: dict[str, str] = {}
         self._noticed_us: dict[int, int] = {}
@@ -120,7 +120,7 @@ class Noticing:
 
     async def _read_twins(self) -> None:
         """Followed vehicles at every turn, all others once a second: whose telemetry is new is looked at."""
-        written = await self.engines.twins.written(list(self._cars)) if self._cars else {}
+        written = await self.engines.twins.written(list(self.cars)) if self.cars else {}
         for ref, at_us in written.items():
             if self._written_us.get(ref) != at_us:
                 self._written_us[ref] = at_us
@@ -130,7 +130,7 @@ class Noticing:
         self._scan_s = self._clock.monotonic_s()
         for one in await self.engines.twins.changed_since(max(0, self._scanned_us - OVERLAP_US)):
             self._scanned_us = max(self._scanned_us, one.updated_us)
-            known = one.ref in self._cars or one.ref in self._without_plug
+            known = one.ref in self.cars or one.ref in self._without_plug
             if not known and (one.speed_kmh or 0.0) < MOVES_KMH and self._written_us.get(one.ref) != one.updated_us:
                 self._written_us[one.ref] = one.updated_us
                 self._note(one.ref, "charging.replan.telemetry")
@@ -138,10 +138,10 @@ class Noticing:
     async def _read_stations(self) -> None:
         """Cars whose connector says something new; those found by their place are bound to it."""
         stations = self.engines.stations
-        if stations is None or not self._cars or self._scan_s == self._stations_s:
+        if stations is None or not self.cars or self._scan_s == self._stations_s:
             return
         self._stations_s = self._scan_s
-        found = await stations.connectors_of(list(self._cars))
+        found = await stations.connectors_of(list(self.cars))
         for ref in found.keys() | self._at_stations.keys():
             if found.get(ref) != self._at_stations.get(ref):
                 self._note(ref, "charging.replan.telemetry")
@@ -154,7 +154,7 @@ class Noticing:
 
     def _read_clock(self) -> None:
         now_us = self._clock.now_us()
-        for ref, car in self._cars.items():
+        for ref, car in self.cars.items():
             if car.due_us and car.due_us <= now_us:
                 self._note(ref, "charging.replan.time")
 
@@ -166,12 +166,12 @@ class Noticing:
         self._noticed_us.setdefault(ref, self._clock.now_us())
 
     def _followed(self, ref: int) -> Followed:
-        return self._cars.setdefault(ref, Followed())
+        return self.cars.setdefault(ref, Followed())
 
     def _is_mine(self, ref: int) -> bool:
         if self._leases is None:
             return True
-        car = self._cars.get(ref)
+        car = self.cars.get(ref)
         if car is not None and car.site:
             return self._is_mine_site(car.site)
         return partition_of(VehicleRef(ref)) in self._leases.partitions
@@ -181,6 +181,6 @@ class Noticing:
 
     def _forget(self) -> None:
         """After a failure nothing that is remembered is trusted."""
-        self._cars.clear()
+        self.cars.clear()
         self._written_us.clear()
         self._number = -1

@@ -126,7 +126,7 @@ class Replanner(Noticing):
             now_us = self._clock.now_us()
             wanted: list[tuple[Picture, str]] = []
             for ref, picture in pictures.items():
-                car = self._cars[ref]
+                car = self.cars[ref]
                 await self._keep_session(connection, car, picture)
                 cause = self._why_replan(car, picture, causes[ref], now_us)
                 if cause and car.site:
@@ -144,14 +144,14 @@ class Replanner(Noticing):
         for ref in known:
             picture = pictures.get(ref)
             if picture is None:
-                self._cars.pop(ref, None)
+                self.cars.pop(ref, None)
             elif picture.vehicle.powertrain not in CHARGED:
                 self._without_plug.add(ref)
-                self._cars.pop(ref, None)
+                self.cars.pop(ref, None)
                 del pictures[ref]
         found = {}
         for ref, picture in pictures.items():
-            is_worth = picture.goal is not None or picture.now.is_plugged or ref in self._cars
+            is_worth = picture.goal is not None or picture.now.is_plugged or ref in self.cars
             if is_worth:
                 found[ref] = picture
         return found
@@ -168,12 +168,12 @@ class Replanner(Noticing):
             for alert in await store.open_alerts(connection, fresh):
                 alerts.setdefault(alert.ref, set()).add(alert.code)
             for ref in fresh:
-                car = self._cars[ref]
+                car = self.cars[ref]
                 car.session, car.site = sessions.get(ref), places.get(ref, "")
                 car.alerts, car.is_read = frozenset(alerts.get(ref, ())), True
                 car.was_plugged = car.session is not None
         for ref in refs:
-            car, plan = self._cars[ref], plans.get(ref)
+            car, plan = self.cars[ref], plans.get(ref)
             if plan is not None and (car.plan is None or plan.version > car.plan.version):
                 car.plan = plan
 
@@ -233,7 +233,7 @@ class Replanner(Noticing):
 
     def _known(self, known: Known) -> Known:
         """With the power that the car was seen to take."""
-        limit = self._cars[known.goal.ref].limit_kw
+        limit = self.cars[known.goal.ref].limit_kw
         if not limit or limit >= known.car.max_kw:
             return known
         car = msgspec.structs.replace(known.car, max_kw=limit, min_kw=min(known.car.min_kw, limit))
@@ -247,7 +247,7 @@ class Replanner(Noticing):
         plans = await asyncio.to_thread(_made, knowns, now_us)
         await store.lock_plans(connection, [plan.ref for plan in plans])
         for plan in await store.add_plans(connection, plans):
-            self._cars[plan.ref].plan = plan
+            self.cars[plan.ref].plan = plan
         self.counters.plans += len(plans)
         self._took_until_now([plan.ref for plan in plans])
 
@@ -276,10 +276,10 @@ class Replanner(Noticing):
             started_s = self._clock.monotonic_s()
             plans, whole = await asyncio.to_thread(plan_depot, depot, now_us, cause)
             whole = msgspec.structs.replace(whole, took_ms=round((self._clock.monotonic_s() - started_s) * 1000, 1))
-            changed = [plan for plan in plans if _is_other(self._cars[plan.ref].plan, plan)]
+            changed = [plan for plan in plans if _is_other(self.cars[plan.ref].plan, plan)]
             await store.lock_plans(connection, [plan.ref for plan in changed])
             for plan in await store.add_plans(connection, changed) if changed else ():
-                self._cars[plan.ref].plan = plan
+                self.cars[plan.ref].plan = plan
             await store.set_site_plan(connection, id, store.encode(whole))
         for ref in pictures:
             self._noticed_us[ref] = min(self._noticed_us.get(ref, begun_us), begun_us)
@@ -325,7 +325,7 @@ class Replanner(Noticing):
         now_us = self._clock.now_us()
         orders: list[Order] = []
         for picture in pictures:
-            car = self._cars.get(picture.now.ref)
+            car = self.cars.get(picture.now.ref)
             if car is None:
                 continue
             is_off = steering.differs(car.plan, picture, now_us)
@@ -335,7 +335,7 @@ class Replanner(Noticing):
         await self._give(orders)
         async with store.transaction(self.engines.database) as connection:
             for picture in pictures:
-                if car := self._cars.get(picture.now.ref):
+                if car := self.cars.get(picture.now.ref):
                     await self._watch(connection, car, picture, now_us)
                     car.due_us = _due_us(car, picture, now_us)
 
@@ -366,7 +366,7 @@ class Replanner(Noticing):
                 self.counters.refused += 1
                 _log.info("a command was refused", extra={"facts": {"act": order.act, "code": answer.code}})
             else:
-                self._cars[order.ref].lanes[answer.lane] = answer
+                self.cars[order.ref].lanes[answer.lane] = answer
 
     async def _watch(self, connection: Any, car: Followed, picture: Picture, now_us: int) -> None:
         can = self._can(picture)

@@ -1,0 +1,76 @@
+"""The charging role: every change followed and planned within a second, cars and connectors told, sessions kept.
+
+What the API process has of charge control is opened here too (`open_charging`): the same acts, without the replanner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from rocade.app import wiring
+from rocade.app.commanding import open_commands
+from rocade.app.configuration import Configuration
+from rocade.core import catalogue
+from rocade.fabric.database import Leases
+from rocade.fabric.history import connect
+from rocade.services.charging import Charging, Engines, HistoryMeters
+from rocade.services.charging.acting import Commands, Meters, Stations
+from rocade.services.charging.replanning import Replanner
+from rocade.services.vehicles import Registry
+from rocade.services.vehicles.commands import Capabilities
+from rocade.services.vehicles.twin import TwinStore
+
+LEASES = "charging"
+
+
+def charging_of(
+    parts: wiring.Common, commands: Commands | None, meters: Meters | None = None, stations: Stations | None = None
+) -> Charging:
+    """Charge control over the engines of a process."""
+    return Charging(
+        Engines(
+            database=parts.database,
+            audit=parts.audit,
+            clock=parts.clock,
+            random=parts.random,
+            catalogue=catalogue.standard(),
+            registry=Registry(parts.database, parts.random, parts.clock),
+            twins=TwinStore(parts.database),
+            commands=commands,
+            capable=Capabilities(catalogue.standard()),
+            stations=stations,
+            meters=meters,
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def charging(configuration: Configuration) -> AsyncIterator[wiring.Part]:
+    """Goals, twins, series, limits -> plans -> commands and connector limits -> alerts and sessions."""
+    async with wiring.common(configuration, 6) as parts, open_commands(parts) as commands:
+        history = connect(configuration.effective_history_url)
+        meters = HistoryMeters(history, catalogue.standard())
+        owner = f"{socket.gethostname()}:{os.getpid()}:{parts.random.bits(32):08x}"
+        leases = Leases(parts.database, LEASES, LEASES, owner)
+        replanner = Replanner(charging_of(parts, commands, meters), leases)
+        stop = asyncio.Event()
+
+        def status() -> dict[str, Any]:
+            return {**msgspec.structs.asdict(replanner.counters), "vehicles": len(replanner.cars)}
+
+        part = wiring.Part(parts.database, parts.clock, status)
+        running = part.spawn(replanner.run(stop), "replanner")
+        try:
+            yield part
+        finally:
+            stop.set()
+            await asyncio.wait([running], timeout=6)
+            await part.end()
+            await history.close()
