@@ -56,7 +56,10 @@ def test_the_twizys_say_how_full_they_are_and_not_what_they_draw(data: Path, exa
         found, seen = find_segments(series)
         finding, words = answer(found, seen, TWIZY)
         assert (finding.state, found, seen.energy_from) == ("silent", [], "")
-        assert words == "this vehicle has not reported power, or voltage and current, of its battery, so its health cannot be found"
+        assert (
+            words
+            == "this vehicle has not reported power, or voltage and current, of its battery, so its health cannot be found"
+        )
         with gzip.open(file, "rt", newline="") as stream:
             independent = [float(row["Soc"]) for row in csv.DictReader(stream)]
         assert sorted(series["charge"].value.tolist()) == pytest.approx(sorted(independent))

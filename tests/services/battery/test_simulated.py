@@ -34,7 +34,9 @@ def test_the_health_of_simulated_packs_is_found_within_its_interval() -> None:
     for step in range(STEPS):
         is_home = np.where(is_home, energy.charge < 89.5, energy.charge < 25)
         controls.is_plugged = is_home
-        wanted = np.where(is_home, 0.0, (12 + 8 * np.sin(step / 40 + np.arange(CARS)) + random.normal(0, 2, CARS)).clip(0))
+        wanted = np.where(
+            is_home, 0.0, (12 + 8 * np.sin(step / 40 + np.arange(CARS)) + random.normal(0, 2, CARS)).clip(0)
+        )
         acceleration = (wanted - speed) / STEP_S
         speed = wanted
         energy.step(STEP_S, speed, np.where(is_home, 0.0, acceleration), np.zeros(CARS), 20.0)
