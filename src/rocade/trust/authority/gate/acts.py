@@ -118,6 +118,8 @@ READ_ROUTES = _region("operators", "exchange.routes")
 READ_LINE_COSTS = _region("operators", "interconnection.costs")
 READ_CHARGE_REPORT = _region("operators", "charging.report")
 """What a depot saved, and who may dim it."""
+READ_STATIONS = _region("operators", "stations.read")
+"""Charging stations, what they said and drew, what each accepts; never whose vehicle hung there."""
 READ_DEALERS = _region("operators", "dealers.read")
 """The network of dealers as a whole: providers, exceptions, joining, moving over."""
 
@@ -143,6 +145,11 @@ SKIP_STREAM = _region("support", "exchange.skip", needs_touch=True)
 PULL_PLUG = _region("support", "chaos.pull")
 FIND_PERSON = _region("support", "people.find")
 """Names that contain some letters: whom the one at the desk means."""
+RUN_STATIONS = _region("support", "stations.run")
+"""Limits and orders to charging stations: start, stop, reset, unlock."""
+READ_STATION_TAGS = _region("support", "stations.tags")
+CHANGE_STATION_TAGS = _region("support", "stations.tags.change")
+"""Which tags may charge, and for which vehicle."""
 RECOVER_PERSON = _region("support", "people.recover", needs_touch=True)
 """A new start for somebody who lost his passkeys; for an operator it takes the security duty besides (`people`)."""
 
@@ -166,6 +173,8 @@ ROTATE_TOKEN_KEYS = _region("security", "token.rotate", needs_touch=True)
 READ_AUDIT = _region("security", "audit.read")
 VERIFY_AUDIT = _region("security", "audit.verify")
 READ_PEOPLE = _region("security", "people.read")
+CHANGE_STATIONS = _region("security", "stations.change", needs_touch=True)
+"""Who may come in as a charging station: registration, passwords, security profile, closing."""
 ADD_PERSON = _region("security", "people.add", needs_touch=True)
 SET_DUTIES = _region("security", "people.duties", needs_touch=True)
 LINK_PERSON = _region("security", "people.link", needs_touch=True)
