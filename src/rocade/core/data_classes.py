@@ -3,6 +3,8 @@
 Each signal belongs to exactly one class, found by the longest rule its name begins with, or named by its brand's file; what
 nothing names is `other`, which no grant includes unless it says so. A set of classes travels as a bit mask (`bit`, `mask`,
 `names`). Source: docs/decisions/0033-consent.md; the resources of ISO 20078-1 at the grain a person can decide on.
+Behind them stand the classes of control, in which he says what somebody may make the vehicle do (docs/decisions/0047-commands.md):
+they show nothing, no set of "all data" includes them, and they are given by name only.
 """
 
 from __future__ import annotations
@@ -17,6 +19,11 @@ DATA_CLASSES = ("identity", "location", "driving", "energy", "condition", "cabin
 driven; energy: battery, fuel, range; condition: health, mileage, service, build; cabin: seats, climate, media, doors and
 locks; other: what nothing names."""
 ALL = (1 << len(DATA_CLASSES)) - 1
+CONTROL_CLASSES = ("control.charging", "control.comfort", "control.access", "control.location")
+"""charging: when, how much and how fast it charges, waking it; comfort: climate; access: doors; location: saying where it is, by
+radio, horn or lights."""
+CONTROL = ((1 << len(CONTROL_CLASSES)) - 1) << len(DATA_CLASSES)
+_CLASSES = DATA_CLASSES + CONTROL_CLASSES
 
 _RULES = {
     "Vehicle.VehicleIdentification": "identity",
@@ -111,9 +118,9 @@ _PARTS = [(tuple(rule.split(".")), found) for rule, found in _RULES.items()]
 
 def bit(name: str) -> int:
     """Raises: Refused `consent.class.unknown`."""
-    if name not in DATA_CLASSES:
-        raise Refused("consent.class.unknown", f"data classes are {', '.join(DATA_CLASSES)}")
-    return 1 << DATA_CLASSES.index(name)
+    if name not in _CLASSES:
+        raise Refused("consent.class.unknown", f"classes are {', '.join(_CLASSES)}")
+    return 1 << _CLASSES.index(name)
 
 
 def mask(names: Iterable[str]) -> int:
@@ -122,7 +129,7 @@ def mask(names: Iterable[str]) -> int:
 
 
 def names(mask: int) -> tuple[str, ...]:
-    return tuple(name for place, name in enumerate(DATA_CLASSES) if mask >> place & 1)
+    return tuple(name for place, name in enumerate(_CLASSES) if mask >> place & 1)
 
 
 @functools.cache

@@ -180,7 +180,7 @@ def check_terms(owner: str, recipient: str, purpose: str, classes: int) -> None:
 
 def check_classes(classes: int) -> None:
     """Raises: Refused `consent.class.none`."""
-    if not 0 < classes <= data_classes.ALL:
+    if not 0 < classes <= data_classes.ALL | data_classes.CONTROL:
         raise errors.no_class()
 
 

@@ -325,5 +325,6 @@ def test_every_look_needs_classes_and_every_act_a_known_group() -> None:
             assert set(act.classes) <= known, act.name
             assert act.classes or act.by in {"site_look", "site_lead"}, f"{act.name} names nobody it is for"
             continue
-        assert bool(act.classes) == (act.by in {"look", "desk"}), f"{act.name}: looks name classes, nothing else does"
-        assert set(act.classes) <= {"*", *data_classes.DATA_CLASSES}
+        named = act.by in {"look", "desk", "command"}
+        assert bool(act.classes) == named, f"{act.name}: looks and commands name classes, nothing else does"
+        assert set(act.classes) <= {"*", "control", *data_classes.DATA_CLASSES, *data_classes.CONTROL_CLASSES}

@@ -69,12 +69,33 @@ def oracle(
     if act.name in {"vehicle.erase", "vehicle.erasure.plan"}:
         return "security" in duties and not right.is_owned
     has = data_classes.names(right.classes)
-    if not (is_look and (set(act.classes) <= set(has) or (act.classes == ("*",) and has))):
+    if act.by == "command":
+        return may_command(who, act, right, purpose, duties, set(has))
+    if not (
+        is_look
+        and (set(act.classes) <= set(has) or (act.classes == ("*",) and set(has) & set(data_classes.DATA_CLASSES)))
+    ):
         return False
     if not right.is_owned and duties and purpose in {"operation", "support"}:
         return True
     is_recipient = who.kind in {"person", "operator"} or (who.kind in {"partner", "dealer"} and who.means == "token")
     return tie == "driver" or (right.relation == "none" and right.is_owned and is_recipient)
+
+
+def may_command(who: Principal, act: Act, right: Right, purpose: str, duties: set[str], has: set[str]) -> bool:
+    """Who may make a vehicle do something, its owner apart."""
+    if not right.is_owned and "support" in duties and purpose in {"operation", "support"}:
+        return right.classes == data_classes.ALL or wants(act, has)
+    is_driver = right.relation == "driver" and who.kind == "person"
+    is_recipient = who.kind in {"person", "operator"} or (who.kind in {"partner", "dealer"} and who.means == "token")
+    is_tied = is_driver or (right.relation == "none" and right.is_owned and is_recipient)
+    is_open = not right.is_owned and right.classes == data_classes.ALL
+    return is_tied and (is_open or wants(act, has))
+
+
+def wants(act: Act, has: set[str]) -> bool:
+    """Whether he has what the act wants."""
+    return bool(has & set(data_classes.CONTROL_CLASSES)) if act.classes == ("control",) else set(act.classes) <= has
 
 
 def at(who: Principal, act: Act, tie: SiteRight, duties: set[str]) -> bool:
@@ -102,7 +123,7 @@ def draw(random_: random.Random) -> Case:
     who = Principal(kind, "one", "one", means, pick((HERE,) * 12 + ("cn", "")), duties, purposes)
     of = pick(("vehicle",) * 5 + ("region",) * 3 + ("site",) * 4 + ("account", "nothing"))
     relation = pick(("none", "none", "none", "owner", "former", "driver", "thief"))
-    classes = pick((0, data_classes.ALL, random_.getrandbits(7), random_.getrandbits(7) | 6))
+    classes = pick((0, data_classes.ALL, random_.getrandbits(7), random_.getrandbits(7) | 6, random_.getrandbits(11)))
     right = Right(relation, classes, "", is_owned=random_.random() < 0.6)
     roles, given = (frozenset(random_.sample(words, pick((0, 1, 1, 2)))) for words in (STAFF, DELEGATED))
     at_site = SiteRight(random_.random() < 0.5, random_.random() < 0.5, roles, given)

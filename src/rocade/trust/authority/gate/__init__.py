@@ -7,11 +7,22 @@ everything Cedar does not allow without an error. Source: docs/decisions/0032-ga
 
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.gate.engine import Answer, Engine, Gate
-from rocade.trust.authority.gate.model import ANY, Act, Permit, Principal, Right, Rights, SiteRight, SiteRights
+from rocade.trust.authority.gate.model import (
+    ANY,
+    ANY_CONTROL,
+    Act,
+    Permit,
+    Principal,
+    Right,
+    Rights,
+    SiteRight,
+    SiteRights,
+)
 from rocade.trust.authority.gate.principals import DUTIES, nobody, of_certificate
 
 __all__ = [
     "ANY",
+    "ANY_CONTROL",
     "DUTIES",
     "Act",
     "Answer",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rocade.trust.authority.gate.model import ANY, Act
+from rocade.trust.authority.gate.model import ANY, ANY_CONTROL, Act
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "public": (),
@@ -21,6 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "release": (),
     "look": ("vehicle",),
     "desk": ("look", "vehicle"),
+    "command": ("vehicle",),
     "mine": ("vehicle",),
     "own": ("vehicle",),
     "give": ("vehicle",),
@@ -35,7 +36,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Each group with the groups it belongs to. public: anybody; known: anybody proven in this region; operators: any duty;
 support, security, release: that duty; look: reads of a vehicle, by class; desk: looks the support duty has on every vehicle;
-mine: owner and former owner; own: the owner alone; give: putting a vehicle into an owner's hands; self: one's own
+command: making a vehicle do something, by class of control; mine: owner and former owner; own: the owner alone; give: putting a vehicle into an owner's hands; self: one's own
 account; account: the same, and the security duty for others'; at a dealer's point of sale ("site") site_look: its machine, its
 people, operators, and providers with what the act names; site_run: running its agent, which can be delegated to a provider; site_lead: its manager
 and the security duty; site_business: its machine and its people in one of the roles the act names, nobody else;
@@ -92,8 +93,12 @@ READ_MANY = _region("known", "vehicles.history")
 READ_GROUND = _region("known", "ground.read")
 READ_PRICE_HEAD = _region("known", "prices.head")
 """The signed head and the wrapped keys of a list; the handler answers points of sale that are entitled to it."""
+FIND_COMMAND = _region("known", "commands.find")
+"""Opens the door only: whose command it is decides `READ_COMMANDS`."""
 CALL_GRID = _region("known", "charging.grid")
 """Opens the door only: a partner bound to the depot or the support duty may signal and read proofs; for others there is no such depot."""
+READ_TARIFFS = _region("known", "charging.tariffs")
+"""Which tariffs and CO2 series there are, and what they say: a driver chooses his."""
 LIST_SITES = _region("known", "sites.list")
 """Points of sale: operators see all, everybody else those he has to do with."""
 
@@ -118,6 +123,8 @@ READ_ROUTES = _region("operators", "exchange.routes")
 READ_LINE_COSTS = _region("operators", "interconnection.costs")
 READ_CHARGE_REPORT = _region("operators", "charging.report")
 """What a depot saved, and who may dim it."""
+READ_DEPOTS = _region("operators", "charging.depots")
+"""Depots with their boards: cars by brand and model, their charge and when they leave."""
 READ_STATIONS = _region("operators", "stations.read")
 """Charging stations, what they said and drew, what each accepts; never whose vehicle hung there."""
 READ_DEALERS = _region("operators", "dealers.read")
@@ -134,6 +141,9 @@ REPLAY_QUARANTINED = _region("support", "quarantine.replay")
 DROP_QUARANTINED = _region("support", "quarantine.drop", needs_touch=True)
 MOVE_SITES = _region("support", "dealers.move", needs_touch=True)
 """Shadow run, cut-over and roll-back of points of sale."""
+CHANGE_DEPOTS = _region("support", "charging.depots.change")
+"""Limits of depots, and which vehicles charge there."""
+CHANGE_TARIFFS = _region("support", "charging.tariffs.change")
 READ_INTERCONNECTION = _region("support", "interconnection.read")
 SEARCH_EXCHANGE = _region("support", "exchange.search")
 """Messages by sender, way and outcome; never what they say."""
@@ -216,9 +226,26 @@ READ_BATTERY = _vehicle("look", "battery.read", ("energy", "condition"))
 """Its state of health and the passport's fields: made from energy data, they say its condition."""
 READ_TRACK = _vehicle("look", "track.read", ("location",))
 DOWNLOAD = _vehicle("look", "download", ANY)
+READ_CHARGING = _vehicle("look", "charging.read", ("energy",))
+"""State, plan, sessions and alerts; when and how the driver leaves only with the right to control charging."""
 READ_VEHICLE = _vehicle("desk", "registry.read", ("identity",))
 """The row of the registry, with the vehicle's number (VIN)."""
 READ_GAPS = _vehicle("desk", "gaps.read", ANY)
+
+# Making a vehicle do something ---------------------------------------------------------------------------------------
+
+COMMAND = _vehicle("command", "command", ANY_CONTROL)
+"""Opens the door only: each command asks for the act of its class besides."""
+COMMAND_CHARGING = _vehicle("command", "command.charging", ("control.charging",))
+SET_CHARGING = _vehicle("command", "charging.set", ("control.charging",))
+"""Goals, the big stop, what a car's battery and plug are."""
+COMMAND_COMFORT = _vehicle("command", "command.comfort", ("control.comfort",))
+LOCK = _vehicle("command", "command.lock", ("control.access",))
+UNLOCK = _vehicle("command", "command.unlock", ("control.access",), needs_touch=True)
+LOCATE = _vehicle("command", "command.locate", ("control.location",), needs_touch=True)
+"""Saying where it is: by radio, horn or lights."""
+READ_COMMANDS = _vehicle("command", "commands.read", ANY_CONTROL)
+"""The commands of the classes he has."""
 
 # What a vehicle's owner may do -----------------------------------------------------------------------------------
 

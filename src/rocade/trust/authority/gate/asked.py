@@ -21,7 +21,8 @@ KINDS = {
     "nobody": "Nobody",
 }
 RESOURCES = {"nothing": "World", "region": "Region", "vehicle": "Vehicle", "account": "Account", "site": "Site"}
-_BITS = {"*": data_classes.ALL} | {name: data_classes.bit(name) for name in data_classes.DATA_CLASSES}
+_NAMES = data_classes.DATA_CLASSES + data_classes.CONTROL_CLASSES
+_BITS = {"*": data_classes.ALL, "control": data_classes.CONTROL} | {name: data_classes.bit(name) for name in _NAMES}
 _TYPES = {str: "String", bool: "Bool", frozenset[str]: "Set<String>"}
 
 
@@ -44,7 +45,8 @@ class Facts(msgspec.Struct, frozen=True):
 class VehicleFacts(Facts, frozen=True):
     """Those of an act on a vehicle: the purpose, and his right.
 
-    `wanted`: classes the act needs, * = at least one; `granted`: those of them he has, * = he has at least one.
+    `wanted`: classes the act needs, * = at least one, control = at least one of control; `granted`: those of them he has.
+    Where nobody owns the vehicle, control of it goes with the sight of all of it.
     """
 
     purpose: str
@@ -105,7 +107,9 @@ def ask(
 ) -> Asked:
     facts: Facts
     if act.of == "vehicle":
-        granted = frozenset(name for name in act.classes if right.classes & _BITS[name])
+        is_open = not right.is_owned and right.classes == data_classes.ALL
+        classes = right.classes | (data_classes.CONTROL if is_open else 0)
+        granted = frozenset(name for name in act.classes if classes & _BITS[name])
         facts = VehicleFacts(here, touched, purpose, right.relation, right.is_owned, frozenset(act.classes), granted)
     elif act.of == "account":
         facts = AccountFacts(here, touched, is_own)

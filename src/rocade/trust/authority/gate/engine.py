@@ -172,9 +172,11 @@ def _missing(principal: Principal, act: Act, right: Right, answer: Answer) -> st
         return "account"
     if act.of == "site":
         return "delegation" if principal.kind == "partner" and act.by in {"site_look", "site_run"} else "role"
-    if "look" not in acts.groups_of(act):
+    if not {"look", "command"} & {*acts.groups_of(act)}:
         return "ownership"
     if principal.kind in {"partner", "dealer"} and principal.means != "token":
         return "token"
-    lacking = [name for name in act.classes if name != "*" and not right.classes & data_classes.bit(name)]
+    lacking = [
+        name for name in act.classes if name not in {"*", "control"} and not right.classes & data_classes.bit(name)
+    ]
     return ",".join(lacking) if right.classes and lacking else "consent"

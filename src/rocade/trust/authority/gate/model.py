@@ -12,6 +12,8 @@ import msgspec
 
 ANY = ("*",)
 """`Act.classes` of a read that shows only the classes the caller was granted, and needs at least one."""
+ANY_CONTROL = ("control",)
+"""The same of acts of control."""
 
 
 class Principal(msgspec.Struct, frozen=True):
