@@ -102,7 +102,9 @@ def read_events(body: bytes, now_us: int) -> list[Event]:
                 raise Refused("openadr.shape", "only notifications of events are taken here")
             return [_event(note.object, now_us, is_over=note.operation.upper() == "DELETE")]
         found = document if isinstance(document, Sequence) and not isinstance(document, str) else [document]
-        return [_event(msgspec.convert(one, _Event), now_us, is_over=False) for one in found[: MOST_INTERVALS + 1]]
+        if len(found) > MOST_INTERVALS:
+            raise Refused("openadr.size", f"send at most {MOST_INTERVALS} events at once")
+        return [_event(msgspec.convert(one, _Event), now_us, is_over=False) for one in found]
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise Refused("openadr.shape", f"this is no OpenADR 3 event: {str(error)[:120]}") from error
 
