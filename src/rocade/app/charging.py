@@ -54,12 +54,15 @@ def charging_of(
 @contextlib.asynccontextmanager
 async def charging(configuration: Configuration) -> AsyncIterator[wiring.Part]:
     """Goals, twins, series, limits -> plans -> commands and connector limits -> alerts and sessions."""
+    from rocade.app import batteries
+
     async with wiring.common(configuration, 6) as parts, open_commands(parts) as commands:
         history = connect(configuration.effective_history_url)
         meters = HistoryMeters(history, catalogue.standard())
         owner = f"{socket.gethostname()}:{os.getpid()}:{parts.random.bits(32):08x}"
         leases = Leases(parts.database, LEASES, LEASES, owner)
-        replanner = Replanner(charging_of(parts, commands, meters), leases)
+        charge_control = charging_of(parts, commands, meters)
+        replanner = Replanner(charge_control, leases)
         stop = asyncio.Event()
 
         def status() -> dict[str, Any]:
@@ -67,6 +70,8 @@ async def charging(configuration: Configuration) -> AsyncIterator[wiring.Part]:
 
         part = wiring.Part(parts.database, parts.clock, status)
         running = part.spawn(replanner.run(stop), "replanner")
+        for work, name in batteries.followers(parts, history, charge_control):
+            part.spawn(work, name)
         try:
             yield part
         finally:

@@ -10,11 +10,13 @@ from pathlib import Path
 import msgspec
 
 from rocade.app import explaining, tracing, wiring
+from rocade.app.batteries import batteries_of
+from rocade.app.batteries import modules as battery_modules
 from rocade.app.chaos import SupervisorChaos
 from rocade.app.configuration import Configuration
 from rocade.app.dealing import Dealing
 from rocade.app.trading import Trading
-from rocade.console.application import Module, Services, create_app, forgetting
+from rocade.console.application import Services, create_app, forgetting
 from rocade.console.my import Mine
 from rocade.core import catalogue
 from rocade.core.errors import Misconfigured
@@ -24,8 +26,6 @@ from rocade.doors.http import openid as openid_door
 from rocade.fabric.history import connect
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
-from rocade.services.battery import Batteries
-from rocade.services.battery import api as battery_api
 from rocade.services.battery.explaining import Answers as BatteryAnswers
 from rocade.services.consent import PURPOSES, Consents, ConsentTable, Looks
 from rocade.services.telemetry import Handover, Ledger
@@ -109,11 +109,11 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     gate.sites = dealing.table
     trading = await Trading.open(parts, dealing.table, issuers, denied)
     book = AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem"))
-    batteries = Batteries(parts.database, history, registry, catalogue.standard(), parts.clock)
+    batteries = batteries_of(parts, history)
     modules = [
         *dealing.modules,
         *trading.modules,
-        Module(battery_api.HANDLERS, {"batteries": batteries}, batteries.forget),
+        *battery_modules(parts, history, batteries),
     ]
     handover.forgetting = forgetting(modules)
     app = create_app(
