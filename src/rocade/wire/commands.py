@@ -27,6 +27,13 @@ MOST_LIFE_US = 7 * 86_400_000_000
 """Between `issued_us` and `expires_us`."""
 MOST_SLOTS = 400
 
+INTERRUPTED = Refused(
+    "command.interrupted", "power was lost while it was done; whether it was cannot be known, and it is not done again"
+)
+"""Not raised: its code stands in the report of a moment (a horn) of which nobody knows whether it happened."""
+USED = Refused("command.version.used", "another command had this version of its lane before")
+"""Not raised: its code stands in the report of the second command of one version."""
+
 type Value = bool | int | float | str
 type State = Literal["accepted", "waking", "applied", "rejected", "superseded", "expired"]
 

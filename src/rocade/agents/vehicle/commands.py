@@ -18,7 +18,7 @@ from rocade.agents.vehicle.command_book import BEGUN, WAITING, Book, Lane, repor
 from rocade.agents.vehicle.command_check import Checker, claimed
 from rocade.core.errors import Refused, Unavailable
 from rocade.core.ports import Clock
-from rocade.wire.commands import ACTS, Command, Report, State, check
+from rocade.wire.commands import ACTS, INTERRUPTED, USED, Command, Report, State, check
 
 DOUBT_US = 2_000_000
 """How wrong this vehicle's clock may be. An act is not begun less than this before its deadline."""
@@ -72,7 +72,7 @@ class Executor:
         elif command.id == known.command.id:
             self.book.owe(_latest(known))
         elif command.version == known.command.version:
-            self.book.owe(self._answer(command, "rejected", "command.version.used"))
+            self.book.owe(self._answer(command, "rejected", USED.code))
         else:
             self.book.owe(self._answer(command, "superseded", newest=known.command.version))
 
@@ -148,7 +148,7 @@ class Executor:
         if done == lane.command.version:
             self._end(lane, "applied")
         elif done is None and (not ACTS[lane.command.act].is_goal or self._is_late(lane.command)):
-            self._end(lane, "rejected", "command.interrupted")
+            self._end(lane, "rejected", INTERRUPTED.code)
         else:
             return False
         return True
