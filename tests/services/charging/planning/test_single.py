@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from datetime import date
@@ -54,7 +55,7 @@ def check(plan: Plan) -> None:
     assert np.all(np.diff(plan.soc_percent) >= -1e-9)
     assert plan.gap <= 1e-9
     pieces = plan.schedule()
-    assert all(a[1] < b[0] for a, b in zip(pieces, pieces[1:], strict=False))
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(pieces))
     hours = sum(end - begin for begin, end, _ in pieces) / HOUR_US
     assert hours == pytest.approx(float(plan.on_h.sum()), abs=len(plan.on_h) / 3600)
 
@@ -157,8 +158,8 @@ def test_a_mix_of_price_and_co2_walks_the_frontier() -> None:
             for share in np.linspace(0, 1, 11)
         ]
         cost, emitted = [plan.cost_minor for plan in plans], [plan.co2_g for plan in plans]
-        assert all(a <= b for a, b in zip(cost, cost[1:], strict=False))
-        assert all(a >= b for a, b in zip(emitted, emitted[1:], strict=False))
+        assert all(a <= b for a, b in itertools.pairwise(cost))
+        assert all(a >= b for a, b in itertools.pairwise(emitted))
         assert cost[0] < cost[-1]
         assert emitted[0] > emitted[-1]
         assert emitted[-1] == round(plan_of(need, carbon / 1000).cost * 1000)

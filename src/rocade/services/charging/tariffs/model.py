@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +37,7 @@ class Parsed(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One value; `end_us` 0 = as long as its neighbours say."""
+    """One value, NaN = not published; `end_us` 0 = as long as its neighbours say."""
 
     line: int
     start_us: int
@@ -50,18 +52,11 @@ def series_of(rows: Sequence[Row], notes: list[Note], *, unit: str, zone: str, c
     """
     if not rows:
         raise errors.tariff("empty")
-    limit = PRICE_LIMIT if currency else CARBON_LIMIT
-    ordered = sorted(rows, key=lambda row: row.start_us)
-    kept = [ordered[0]]
-    for row in ordered[1:]:
-        if row.start_us == kept[-1].start_us:
-            if row.value != kept[-1].value or row.end_us != kept[-1].end_us:
-                raise errors.tariff("overlap", max(row.line, kept[-1].line), f"as line {min(row.line, kept[-1].line)}")
-            continue
-        kept.append(row)
+    kept = _once(rows)
     ends = _ends(kept)
+    limit = PRICE_LIMIT if currency else CARBON_LIMIT
     for row, end_us, after in zip(kept, ends, [*kept[1:], None], strict=True):
-        if not abs(row.value) <= limit or (row.value < 0 and not currency):
+        if abs(row.value) > limit or (row.value < 0 and not currency):
             raise errors.tariff("value", row.line)
         if end_us - row.start_us not in LENGTHS_US:
             raise errors.tariff("interval", row.line)
@@ -70,26 +65,43 @@ def series_of(rows: Sequence[Row], notes: list[Note], *, unit: str, zone: str, c
         if after is not None and after.start_us > end_us and len(notes) < MOST_NOTES:
             minutes = (after.start_us - end_us) // MINUTE_US
             notes.append(Note(after.line, "hole", f"{minutes} minutes before this row have no value"))
+    known = [
+        (row.start_us, end_us, row.value) for row, end_us in zip(kept, ends, strict=True) if not math.isnan(row.value)
+    ]
+    if not known:
+        raise errors.tariff("empty")
+    start, end, value = zip(*known, strict=True)
     series = Series.known(
-        np.array([row.start_us for row in kept], np.int64),
-        np.array(ends, np.int64),
-        np.array([row.value for row in kept], np.float64),
-        unit=unit,
-        zone=zone,
-        currency=currency,
+        np.array(start, np.int64), np.array(end, np.int64), np.array(value), unit=unit, zone=zone, currency=currency
     )
     return Parsed(series, tuple(sorted(notes)))
 
 
+def _once(rows: Sequence[Row]) -> list[Row]:
+    """By time, none twice. Raises: Refused `charging.file.overlap`."""
+    kept: list[Row] = []
+    for row in sorted(rows, key=lambda row: row.start_us):
+        if not kept or row.start_us != kept[-1].start_us:
+            kept.append(row)
+        elif math.isnan(kept[-1].value):
+            kept[-1] = row
+        elif not math.isnan(row.value) and (row.value != kept[-1].value or row.end_us != kept[-1].end_us):
+            raise errors.tariff("overlap", max(row.line, kept[-1].line), f"as line {min(row.line, kept[-1].line)}")
+    return kept
+
+
 def _ends(rows: Sequence[Row]) -> list[int]:
-    """A row that does not say its end lasts as long as the nearer of its neighbours is away."""
+    """A row that does not say its end lasts as long as the nearer of its neighbours is away; alone among holes, as the shortest do.
+
+    Raises: Refused `charging.file.interval`.
+    """
+    apart = [later.start_us - row.start_us for row, later in pairwise(rows)]
+    shortest = min((one for one in apart if one in LENGTHS_US), default=0)
     ends: list[int] = []
-    for place, row in enumerate(rows):
-        if row.end_us:
-            ends.append(row.end_us)
-            continue
-        away = [abs(rows[near].start_us - row.start_us) for near in (place - 1, place + 1) if 0 <= near < len(rows)]
-        if not away or min(away) not in LENGTHS_US:
+    for row, before, after in zip(rows, [0, *apart], [*apart, 0], strict=False):
+        near = min(before or after, after or before)
+        length = near if near in LENGTHS_US else shortest if near > shortest else 0
+        if not row.end_us and not length:
             raise errors.tariff("interval", row.line, "its end is not said, and no row stands next to it")
-        ends.append(row.start_us + min(away))
+        ends.append(row.end_us or row.start_us + length)
     return ends

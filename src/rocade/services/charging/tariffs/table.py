@@ -112,6 +112,7 @@ def _read(content: bytes, asked: _Asked) -> Parsed:
         before = start
         if math.isnan(value):
             _note(notes, line.line, "unpublished", "there is no value yet")
+            rows.append(Row(line.line, start, end, value))
             continue
         factor, currency = _unit(line, header, asked)
         currencies.add(currency)
