@@ -154,7 +154,7 @@ class OcppDoor:
     def prove(self, leaf: bytes) -> Verified:
         """Raises: Refused."""
         if self._verify is None:
-            raise Refused("stations.certificate", "no station's certificate is welcome at this door")
+            raise Refused("stations.refused.certificate", "no station's certificate is welcome at this door")
         return self._verify(leaf)
 
     def entered(self, session: Session) -> bool:

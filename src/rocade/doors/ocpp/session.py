@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MOST_NAME = 48
 MOST_MALFORMED = 20
 GOING_AWAY, PROTOCOL, POLICY, RESTART = 1001, 1002, 1008, 1012
-_STATUS = {"stations.unknown": 401, "stations.password": 401, "stations.attempts": 429}
+_STATUS = {"stations.refused.unknown": 401, "stations.refused.password": 401, "stations.refused.attempts": 429}
 
 
 class Session(asyncio.Protocol):
@@ -203,7 +203,7 @@ class Session(asyncio.Protocol):
         self._hear()
 
     def _caller(self, request: Request) -> Caller:
-        """Raises: Refused `ocpp.address`, `stations.password`."""
+        """Raises: Refused `ocpp.address`, `stations.refused.password`."""
         path = urlsplit(request.path).path
         station = unquote(path.rstrip("/").rpartition("/")[2])
         if not station or len(station) > MOST_NAME or not station.isprintable():
@@ -390,12 +390,14 @@ def _newest(_protocol: ServerProtocol, offered: Any) -> Any:
 def _password(request: Request, station: str) -> str | None:
     """The password of Basic authentication, whose user must be the station's name; None if there was none.
 
-    Raises: Refused `stations.password`.
+    Raises: Refused `stations.refused.password`.
     """
     values = request.headers.get_all("Authorization")
     if not values:
         return None
-    wrong = Refused("stations.password", "Basic authentication with the station's name and its password is wanted")
+    wrong = Refused(
+        "stations.refused.password", "Basic authentication with the station's name and its password is wanted"
+    )
     scheme, _, text = values[0].partition(" ")
     if len(values) != 1 or scheme.lower() != "basic" or len(text) > 512:
         raise wrong

@@ -15,7 +15,7 @@ def refused(reason: str) -> Refused:
         "closed": "this station was closed",
         "attempts": "too many wrong passwords from this address; wait ten minutes",
     }
-    return Refused(f"stations.{reason}", say[reason])
+    return Refused(f"stations.refused.{reason}", say[reason])
 
 
 def limit(reason: str) -> Refused:

@@ -3,7 +3,7 @@
 Flow of `admit`: the station's row (one query for all who knock at that moment) -> closed? -> certificate or password -> profile high
 enough? -> this process has its line. Flow of `accept`: each message becomes a fact -> tags looked up -> one transaction
 writes transactions, meter values, connectors, boots and events -> answers -> `watchers` are told.
-Refuses: `stations.unknown`, `.closed`, `.certificate`, `.password`, `.profile`; values that are no numbers; actions nobody serves.
+Refuses: `stations.refused.unknown`, `.closed`, `.certificate`, `.password`, `.profile`; values that are no numbers; actions nobody serves.
 A transaction is always recorded, also with a tag that may not charge: the station is told so and stops it.
 """
 

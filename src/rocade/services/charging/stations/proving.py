@@ -55,7 +55,7 @@ class Gatekeeper:
         self._right: dict[str, tuple[bytes, bytes]] = {}
 
     async def check(self, station: str, password: str | None, kept: list[bytes], peer: str) -> bytes:
-        """Which of the kept hashes it is. Raises: Refused `stations.password`, `stations.attempts`."""
+        """Which of the kept hashes it is. Raises: Refused `stations.refused.password`, `stations.refused.attempts`."""
         try:
             self._attempts.check(peer)
         except Refused:

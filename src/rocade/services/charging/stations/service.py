@@ -17,6 +17,7 @@ from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock, Random
 from rocade.fabric.database import Database
 from rocade.services.charging.stations import errors, proving, store
+from rocade.services.charging.stations.dialect import Dialect
 from rocade.services.charging.stations.intake import Watcher
 from rocade.services.charging.stations.model import (
     NAME,
@@ -149,7 +150,7 @@ class Stations:
     async def renew_password(self, id: str, by: str, *, at_once: bool) -> str:
         """A new password, shown this once. `at_once` ends the old one now; else the old one is good until the new one is used.
 
-        Raises: Refused `stations.unknown`.
+        Raises: Refused `stations.refused.unknown`.
         """
         await self.station(id)
         password = proving.new_password(self.random)
@@ -160,7 +161,7 @@ class Stations:
         return password
 
     async def change(self, id: str, by: str, **changes: Any) -> Station:
-        """Change name, site, profile, is_open, is_closed, phases, voltage. Raises: Refused `stations.unknown`, `.invalid`."""
+        """Change name, site, profile, is_open, is_closed, phases, voltage. Raises: Refused `stations.refused.unknown`, `.invalid`."""
         changed = msgspec.structs.replace(await self.station(id), **changes)
         _check(changed)
         async with self._database.pool.acquire() as connection, connection.transaction():
@@ -171,7 +172,7 @@ class Stations:
         return changed
 
     async def station(self, id: str) -> Station:
-        """Raises: Refused `stations.unknown`."""
+        """Raises: Refused `stations.refused.unknown`."""
         found = await store.read(self._database.pool, id)
         if found is None:
             raise errors.refused("unknown")
@@ -179,6 +180,11 @@ class Stations:
 
     async def page(self, after: str = "", count: int = PAGE, site: str = "") -> list[Station]:
         return await store.read_many(self._database.pool, after, min(count, PAGE), site)
+
+    async def dialect(self, id: str) -> Dialect:
+        """What it has shown that it accepts."""
+        kept = (await store.read_dialects(self._database.pool, [id])).get(id)
+        return msgspec.json.decode(kept, type=Dialect) if kept is not None else Dialect()
 
     async def connectors(self, stations: Sequence[str]) -> list[ConnectorState]:
         return await store.read_connectors(self._database.pool, stations)
