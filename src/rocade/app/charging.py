@@ -17,11 +17,13 @@ import msgspec
 from rocade.app import wiring
 from rocade.app.commanding import open_commands
 from rocade.app.configuration import Configuration
+from rocade.app.stations import open_door
 from rocade.core import catalogue
 from rocade.fabric.database import Leases
 from rocade.fabric.history import connect
 from rocade.services.charging import Charging, Engines, HistoryMeters
 from rocade.services.charging.acting import Commands, Meters, Stations
+from rocade.services.charging.at_stations import AtStations
 from rocade.services.charging.replanning import Replanner
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.commands import Capabilities
@@ -56,21 +58,25 @@ async def charging(configuration: Configuration) -> AsyncIterator[wiring.Part]:
     """Goals, twins, series, limits -> plans -> commands and connector limits -> alerts and sessions."""
     from rocade.app import batteries
 
-    async with wiring.common(configuration, 6) as parts, open_commands(parts) as commands:
+    async with (
+        wiring.common(configuration, 8) as parts,
+        open_commands(parts) as commands,
+        open_door(parts) as at_door,
+    ):
         history = connect(configuration.effective_history_url)
         meters = HistoryMeters(history, catalogue.standard())
         owner = f"{socket.gethostname()}:{os.getpid()}:{parts.random.bits(32):08x}"
         leases = Leases(parts.database, LEASES, LEASES, owner)
-        charge_control = charging_of(parts, commands, meters)
+        charge_control = charging_of(parts, commands, meters, AtStations(at_door.stations, parts.clock))
         replanner = Replanner(charge_control, leases)
         stop = asyncio.Event()
 
         def status() -> dict[str, Any]:
-            return {**msgspec.structs.asdict(replanner.counters), "vehicles": len(replanner.cars)}
+            return {**msgspec.structs.asdict(replanner.counters), "vehicles": len(replanner.cars), **at_door.status()}
 
         part = wiring.Part(parts.database, parts.clock, status)
         running = part.spawn(replanner.run(stop), "replanner")
-        for work, name in batteries.followers(parts, history, charge_control):
+        for work, name in (*at_door.work, *batteries.followers(parts, history, charge_control)):
             part.spawn(work, name)
         try:
             yield part

@@ -29,6 +29,7 @@ from rocade.app.commands import (
     region,
     road,
     sandbox,
+    stations,
     why,
 )
 from rocade.core.errors import RocadeError
@@ -96,6 +97,7 @@ for command in (
     *prices.COMMANDS,
     *proofs.COMMANDS,
     *sandbox.COMMANDS,
+    *stations.COMMANDS,
     *why.COMMANDS,
 ):
     main.add_command(command)

@@ -127,6 +127,24 @@ class Charging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Charging processes of `--role all`; they share the vehicles."""
 
 
+class Ocpp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The door of charging stations, in the charging processes; port 0 = that listener is off."""
+
+    host: str = "0.0.0.0"
+    port: int = 0
+    """With TLS: security profiles 2 and 3."""
+    plain_host: str = "127.0.0.1"
+    plain_port: int = 0
+    """Without TLS, security profile 1: passwords in clear, for networks of the stations' own."""
+    max_connections: int = 10_000
+    messages_per_s: float = 20.0
+    """What one station may send, sustained; bursts of half a minute's worth."""
+    tick_ms: int = 20
+    """Longest wait that gathers messages into one commit."""
+    keep_days: float = 400.0
+    """How long meter values and events of stations are kept."""
+
+
 class RetentionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One `[[retention]]` table. `signal` and `brand` '' = all; exactly one rule must have neither."""
 
@@ -157,6 +175,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: Log = Log()
     worker: Worker = Worker()
     charging: Charging = Charging()
+    ocpp: Ocpp = Ocpp()
     retention: tuple[RetentionRule, ...] = (RetentionRule(),)
 
     @property
@@ -239,7 +258,7 @@ def render(configuration: Configuration) -> str:
         '# database_url = ""   # empty = embedded PostgreSQL; or postgresql://user:password@host/database',
         '# history_url = ""    # empty = embedded ClickHouse; or http(s)://user:password@host:8123/database',
     ]
-    for name in ("mqtt", "est", "http", "exchange", "relay", "soap", "sftp", "openid", "log", "worker", "charging"):
+    for name in ("mqtt", "est", "http", "exchange", "relay", "soap", "sftp", "openid", "log", "worker", "charging", "ocpp"):
         lines.append(f"\n[{name}]")
         section, defaults = getattr(configuration, name), getattr(Configuration("r", "t"), name)
         for field in section.__struct_fields__:

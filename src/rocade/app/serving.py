@@ -114,6 +114,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         *dealing.modules,
         *trading.modules,
         *battery_modules(parts, history, batteries),
+        stations.module(parts),
     ]
     handover.forgetting = forgetting(modules)
     app = create_app(
