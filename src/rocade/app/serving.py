@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from rocade.app import explaining, tracing, wiring
+from rocade.app import explaining, stations, tracing, wiring
 from rocade.app.batteries import batteries_of
 from rocade.app.batteries import modules as battery_modules
 from rocade.app.chaos import SupervisorChaos
