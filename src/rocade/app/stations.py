@@ -57,14 +57,14 @@ class StationDoor:
 
 
 @contextlib.asynccontextmanager
-async def open_door(parts: wiring.Common, denied: DenySet) -> AsyncIterator[StationDoor]:
+async def open_door(parts: wiring.Common) -> AsyncIterator[StationDoor]:
     """Door -> intake -> tables; limits and orders for the stations whose lines are here."""
     settings, stations = parts.configuration.ocpp, make_stations(parts)
     if not settings.port and not settings.plain_port:
         yield StationDoor(stations)
         return
     process = os.environ.get("ROCADE_PROCESS", f"charging@{socket.gethostname()}")
-    issuers = LiveIssuers(parts.configuration.trust)
+    issuers, denied = LiveIssuers(parts.configuration.trust), await DenySet.open(parts.database, parts.clock)
     intake = StationIntake(parts.database, stations.tag_keys, parts.audit, parts.clock, process)
     door = OcppDoor(
         intake,
@@ -97,6 +97,7 @@ async def open_door(parts: wiring.Common, denied: DenySet) -> AsyncIterator[Stat
     finally:
         await door.drain()
         await holding.close()
+        await denied.close()
 
 
 def certifier(parts: wiring.Common) -> Signer:
