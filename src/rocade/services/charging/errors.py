@@ -36,12 +36,6 @@ def car(field: str, low: float, high: float) -> Refused:
     return Refused("charging.car", f"{field} lies between {low:g} and {high:g}", field=field)
 
 
-def no_charge() -> Refused:
-    return Refused(
-        "charging.car.silent", "the vehicle has not said its state of charge yet; a plan needs it or a capacity to fill"
-    )
-
-
 def no_battery() -> Refused:
     return Refused("charging.car.battery", "this vehicle has no battery that is charged from a plug")
 

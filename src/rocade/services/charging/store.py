@@ -195,6 +195,11 @@ async def open_alerts(connection: Any, refs: Sequence[int]) -> list[Alert]:
     return [_alert(row) for row in rows]
 
 
+async def alert(connection: Any, id: int) -> Alert | None:
+    row = await connection.fetchrow("SELECT * FROM charging_alert WHERE id = $1", id)
+    return _alert(row) if row else None
+
+
 async def alerts(connection: Any, ref: int, limit: int = 100) -> list[Alert]:
     """The newest first, ended ones too."""
     rows = await connection.fetch("SELECT * FROM charging_alert WHERE ref = $1 ORDER BY id DESC LIMIT $2", ref, limit)
