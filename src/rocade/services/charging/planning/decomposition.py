@@ -88,17 +88,21 @@ class Decomposition:
         """One round's answers, and the bound they prove."""
         limit, saved, price = self._prices(duals)
         energy = self._answer(price)
-        least = ((price - self.worth[:, None]) * energy).sum() + self.worth @ self.windows.energy_kwh
+        dear = price[self.windows.place_of] - self.worth[:, None]
+        least = (dear * energy).sum() + self.worth @ self.windows.energy_kwh
         least -= (limit * self.rows.room).sum()
         least += (self.spare.most_kw * np.minimum(saved - self.spare.saving * self.hours, 0.0)).sum()
         return float(least)
 
     def _prices(self, duals: Floats) -> tuple[Floats, Floats, Floats]:
-        """The rows' duals in their places, and what a kWh costs each class in each slot with them."""
+        """The rows' duals as limits and savings, and what a kWh costs each place in each slot with them."""
         limit, saved = np.zeros_like(self.rows.room), np.zeros_like(self.spare.most_kw)
         limit[self.tight] = duals[: len(self.tight[0])]
         saved[self.spares] = duals[len(self.tight[0]) :]
-        return limit, saved, self.price + (self.rows.share.T @ limit - self.spare.share.T @ saved) / self.hours
+        first = self.windows.place_start
+        return limit, saved, self.price + (
+            self.rows.share[:, first].T @ limit - self.spare.share[:, first].T @ saved
+        ) / self.hours  # fmt: skip
 
     def _answer(self, price: Floats) -> Floats:
         """What classes take at these prices, kept as columns of the master. Shape: (C, T) kWh."""
@@ -122,4 +126,5 @@ class Decomposition:
         load = sum((weights[at][:, None] * self.loads[at] for at in used), np.zeros_like(self.loads[0]))
         blend = self.windows.blend([self.prices[at] for at in used], self.worth, weights[used])
         limit, _, price = self._prices(best)
-        return Found(mix.cost, bound, len(self.loads) - 1, load, limit / self.hours, price, blend)
+        by_class = price[self.windows.place_of]
+        return Found(mix.cost, bound, len(self.loads) - 1, load, limit / self.hours, by_class, blend)

@@ -195,24 +195,27 @@ def _targets(cars: _Cars, rows: Rows, admitted: NDArray[np.bool_]) -> Floats:
     edges = np.unique(cars.left_h)
     length = np.diff(edges, prepend=0.0)
     free = rows.room[:, :1] * length
-    ends = np.searchsorted(edges, cars.left_h) + 1
-    target = np.zeros(len(ends))
+    ends = (np.searchsorted(edges, cars.left_h) + 1).tolist()
+    full, enough, rest = cars.max_kw.tolist(), cars.enough.tolist(), cars.rest.tolist()
+    paths = [[(free[row], share[row]) for row in np.flatnonzero(share)] for share in rows.share.T]
+    target = [0.0] * len(ends)
     first = np.lexsort((cars.enough, -cars.priority))
     then = np.lexsort((cars.left_h, -cars.priority))
-    for order, wanted in ((first[admitted[first]], cars.enough), (then, cars.rest)):
+    for order, wanted in ((first[admitted[first]], enough), (then, rest)):
         for at in order.tolist():
-            target[at] += _latest(
-                free, length, rows.share[:, at], cars.max_kw[at], wanted[at] - target[at], int(ends[at])
-            )
-    return np.asarray(np.minimum(target, cars.max_kw * cars.left_h), np.float64)
+            if (lack := wanted[at] - target[at]) > DONE_KWH:
+                target[at] += _latest(paths[at], length[: ends[at]] * full[at], lack)
+    return np.minimum(target, cars.max_kw * cars.left_h)
 
 
-def _latest(free: Floats, length: Floats, share: Floats, max_kw: float, wanted: float, end: int) -> float:
+def _latest(path: list[tuple[Floats, float]], most: Floats, wanted: float) -> float:
     """Put energy into the intervals before a departure, from the last to the first; how much of it has a place."""
-    most = max_kw * length[:end]
-    for row in np.flatnonzero(share):
-        most = np.minimum(most, free[row, :end] / share[row])
-    reached = np.minimum(np.cumsum(most[::-1]), wanted)
-    took = np.diff(reached, prepend=0.0)[::-1]
-    free[:, :end] -= share[:, None] * took
+    end = len(most)
+    for free, share in path:
+        most = np.minimum(most, free[:end] / share)
+    reached = np.minimum(most[::-1].cumsum(), wanted)
+    took = reached.copy()
+    took[1:] -= reached[:-1]
+    for free, share in path:
+        free[:end] -= share * took[::-1]
     return float(reached[-1])

@@ -27,6 +27,9 @@ from rocade.services.charging.planning.slots import Slots
 LARGEST_TABLE = 60_000_000
 SHARD = 32_768
 """Vehicles written at once."""
+MANY = 8
+"""Vehicles a window from which on schedules are read from tables."""
+NEVER = 2**30
 WORTH = 20.0
 """What a kWh not charged costs, in spreads of the prices, of the lowest priority; the next pays as much again."""
 
@@ -35,7 +38,7 @@ WORTH = 20.0
 class Windows:
     """Vehicles gathered. Shape: G windows sorted by class, C classes, T slots, N vehicles, U units of time.
 
-    `taken_kwh` (G, U + 1) is F; `units` (G, T) the length of a slot inside the window, else 0; `need_units` how long a vehicle
+    Q places (node and phases) that see one price each; `place_of` (C,). `taken_kwh` (G, U + 1) is F; `units` (G, T) the length of a slot inside the window, else 0; `need_units` how long a vehicle
     charges at full power, at most its stay.
     """
 
@@ -45,7 +48,10 @@ class Windows:
     class_of: Ints
     class_start: Ints
     class_keys: Ints
+    place_of: Ints
+    place_start: Ints
     units: Ints
+    units_by_slot: Ints
     taken_kwh: Floats
     slot_units: Ints
     unit_h: float
@@ -67,98 +73,128 @@ class Windows:
         return np.asarray((self.units * self.unit_h)[self.window_of], np.float64)
 
     def respond(self, price: Floats, worth: Floats) -> Floats:
-        """What each class takes in each slot at these prices; slots at or above its worth are left. Shape: (C, T) -> (C, T) kWh."""
-        order = np.argsort(price, axis=1, kind="stable")
-        usable = np.take_along_axis(price, order, 1) < worth[:, None]
-        length = self._in_order(order) * (usable if len(order) == 1 else usable[self.class_of])
-        np.cumsum(length, axis=1, out=length)
-        length += (np.arange(len(length)) * self.taken_kwh.shape[1])[:, None]
-        reached = np.add.reduceat(self.taken_kwh.ravel().take(length), self.class_start, axis=0)
-        energy = np.empty_like(reached)
-        np.put_along_axis(energy, order, np.diff(reached, axis=1, prepend=0.0), axis=1)
+        """What each class takes in each slot; slots at or above its worth are left. Shape: price (Q, T), worth (C,) -> (C, T) kWh."""
+        order, length = self._cheapest_first(price, worth)
+        length[0] += np.arange(length.shape[1]) * self.taken_kwh.shape[1]  # where the window's F begins
+        np.cumsum(length, axis=0, out=length)
+        reached = np.add.reduceat(self.taken_kwh.ravel().take(length), self.class_start, axis=1)
+        energy = np.empty((len(worth), len(length)))
+        np.put_along_axis(energy, order[self.place_of], np.diff(reached, axis=0, prepend=0.0).T, axis=1)
         return energy
 
     def blend(self, prices: Sequence[Floats], worth: Floats, weights: Floats) -> Blend:
-        """The schedules of a mix of answers. Shape: K prices of (C, T), weights (K, C) with columns that sum to 1."""
-        slots = self.units.shape[1]
-        long = self.units.sum(axis=1)
-        start = np.concatenate([[0], np.cumsum(long + 2)])
-        bends = np.zeros(int(start[-1]) * slots)
-        for price, weight in zip(prices, weights, strict=True):
-            self._add_bends(bends, start, price, worth, weight)
-        curve = bends.reshape(-1, slots)
-        for of in np.split(curve, start[1:-1]):  # twice summed: bends, slopes, values
-            np.cumsum(of, axis=0, out=of)
-            np.cumsum(of, axis=0, out=of)
-        share = np.zeros_like(curve)
-        for begin, end in itertools.pairwise(start):
-            share[begin + 1 : end] = curve[begin : end - 1]
-        share /= self.slot_units
-        return Blend(self, share.astype(np.float32), start)
+        """The schedules of a mix of answers. Shape: K prices of (Q, T), weights (K, C) with columns that sum to 1."""
+        before = []
+        for price in prices:
+            order, length = self._cheapest_first(price, worth)
+            sooner = np.where(length > 0, np.cumsum(length, axis=0) - length, NEVER)
+            by_slot = np.empty(length.shape, np.int32)
+            if len(order) == 1:
+                by_slot[order[0]] = sooner
+            else:
+                np.put_along_axis(by_slot, order[self.place_of[self.class_of]].T, sooner, axis=0)
+            before.append(np.ascontiguousarray(by_slot.T))
+        return Blend(self, before, weights[:, self.class_of])
 
-    def _add_bends(self, bends: Floats, start: Ints, price: Floats, worth: Floats, weight: Floats) -> None:
-        """A slot's use begins to grow where the cheaper ones are full, and stops growing where it is full itself."""
+    def _cheapest_first(self, price: Floats, worth: Floats) -> tuple[Ints, Ints]:
+        """The slots of each place by price (Q, T), and how long each window can use them in that order (T, G)."""
         order = np.argsort(price, axis=1, kind="stable")
-        usable = np.take_along_axis(price, order, 1) < worth[:, None]
-        length = self._in_order(order) * usable[self.class_of]
-        end = np.cumsum(length, axis=1)
-        window, at = np.nonzero((length > 0) & (weight[self.class_of] > 0)[:, None])
-        slot = order[self.class_of[window], at]
-        share = weight[self.class_of[window]]
-        stop = end[window, at]
-        base = start[window] * self.units.shape[1] + slot
-        for place, change in ((stop - length[window, at], share), (stop, -share)):
-            bends[base + place * self.units.shape[1]] += (
-                change  # a slot has one place in a window: no index comes twice
-            )
-
-    def _in_order(self, order: Ints) -> Ints:
+        rising = np.take_along_axis(price, order, 1)[self.place_of]
         if len(order) == 1:
-            return self.units[:, order[0]]
-        return np.take_along_axis(self.units, order[self.class_of], 1)
+            length = self.units_by_slot[order[0]]
+        else:
+            length = np.take_along_axis(self.units_by_slot, order[self.place_of[self.class_of]].T, 0)
+        if (left := rising >= worth[:, None]).any():
+            length[left[self.class_of].T] = 0
+        return order, length
 
 
-@dataclass(frozen=True, slots=True)
 class Blend:
-    """Single schedules of a plan: for each window and number of units charged, the share of full power in each slot."""
+    """Single schedules of a plan: which part of its full power a vehicle uses in each slot.
 
-    windows: Windows
-    share: NDArray[np.float32]
-    start: Ints
+    `before[k]` (G, T) says after how many units of charging an answer's windows begin to use a slot, `weights` (K, G) how much it counts.
+    For many vehicles the mix is written down once for every whole number of units; a vehicle lies between two of these rows.
+    """
+
+    def __init__(self, windows: Windows, before: list[NDArray[np.int32]], weights: Floats) -> None:
+        self.windows, self.before, self.weights = windows, before, weights
+        self.table: NDArray[np.float32]
+        """Parts of full power by slot: a row for each whole number of units of each window, or for each vehicle."""
+        self.row: Ints | None = None
+        if len(windows.need_units) > MANY * len(windows.units):
+            self._tabulate()
+        else:
+            self._answer_by_answer()
 
     def power(self, vehicles: slice = slice(None)) -> NDArray[np.float32]:
         """Mean power of vehicles in each slot. Shape: (n, T) kW."""
-        need = self.windows.need_units[vehicles]
-        whole = need.astype(np.int64)
-        row = self.start[self.windows.window_of[vehicles]] + whole
-        part = (need - whole).astype(np.float32)[:, None]
-        power = self.share.take(row, axis=0)
-        step = self.share.take(row + 1, axis=0)
-        step -= power
-        step *= part
-        power += step
         full = self.windows.max_kw[vehicles].astype(np.float32)[:, None]
+        power = self._look_up(self.row, vehicles) if self.row is not None else self.table[vehicles].copy()
         power *= full
-        np.clip(power, 0.0, full, out=power)
-        return power
+        return np.clip(power, 0.0, full, out=power)
 
     def served_kwh(self) -> Floats:
         """What each vehicle gets. Shape: (N,)."""
-        units = self.share.astype(np.float64) @ self.windows.slot_units
-        whole = self.windows.need_units.astype(np.int64)
-        row = self.start[self.windows.window_of] + whole
-        part = self.windows.need_units - whole
-        served = units[row] * (1 - part) + units[row + 1] * part
-        return np.asarray(served * self.windows.max_kw * self.windows.unit_h, np.float64)
+        windows = self.windows
+        units = self.table.astype(np.float64) @ windows.slot_units
+        if self.row is not None:
+            whole, part = self._place(self.row, slice(None))
+            units = units[whole] * (1 - part) + units[whole + 1] * part
+        return np.asarray(units * windows.max_kw * windows.unit_h, np.float64)
 
     def write(self, path: Path) -> None:
         """All schedules into one .npy file: float32, a row for each vehicle in the fleet's order, a column for each slot, kW."""
-        number, slots = len(self.windows.need_units), self.share.shape[1]
+        number, slots = len(self.windows.need_units), self.windows.units.shape[1]
         with path.open("wb") as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": (number, slots)}
             np.lib.format.write_array_header_1_0(file, header)
             for begin in range(0, number, SHARD):
                 self.power(slice(begin, begin + SHARD)).tofile(file)
+
+    def _answer_by_answer(self) -> None:
+        """A vehicle uses a slot from where the cheaper ones are full to where it is full itself."""
+        window = self.windows.window_of
+        need = self.windows.need_units[:, None]
+        total = np.zeros((len(window), self.windows.units.shape[1]))
+        for before, weight in zip(self.before, self.weights, strict=True):
+            used = need - before[window]
+            np.clip(used, 0, self.windows.slot_units, out=used)
+            used *= weight[window][:, None]
+            total += used
+        self.table = (total / self.windows.slot_units).astype(np.float32)
+
+    def _look_up(self, row: Ints, vehicles: slice) -> NDArray[np.float32]:
+        whole, part = self._place(row, vehicles)
+        share = self.table.take(whole, axis=0)
+        step = self.table.take(whole + 1, axis=0)
+        step -= share
+        step *= part.astype(np.float32)[:, None]
+        share += step
+        return share
+
+    def _place(self, row: Ints, vehicles: slice) -> tuple[Ints, Floats]:
+        """The row of a vehicle's whole units, and the part of the next."""
+        need = self.windows.need_units[vehicles]
+        whole = need.astype(np.int64)
+        return row[self.windows.window_of[vehicles]] + whole, need - whole
+
+    def _tabulate(self) -> None:
+        """A slot's use bends up where it begins, down where it is full; summed twice, bends are values."""
+        units, slots = self.windows.units, self.windows.units.shape[1]
+        row = np.concatenate([[0], np.cumsum(units.sum(axis=1) + 2)])
+        bends = np.zeros(int(row[-1]) * slots)
+        for before, weight in zip(self.before, self.weights, strict=True):
+            window, slot = np.nonzero((before < NEVER) & (weight > 0)[:, None])
+            base = row[window] * slots + slot
+            start = before[window, slot]
+            for place, change in ((start, weight[window]), (start + units[window, slot], -weight[window])):
+                bends[base + place * slots] += change  # a slot has one place in a window: no index comes twice
+        curve = bends.reshape(-1, slots)
+        table = np.zeros(curve.shape, np.float32)
+        for begin, end in itertools.pairwise(row):
+            of = np.cumsum(np.cumsum(curve[begin:end], axis=0), axis=0)
+            table[begin + 1 : end] = of[:-1] / self.windows.slot_units
+        self.table, self.row = table, row
 
 
 def gather(fleet: Fleet, slots: Slots, blocks: int = 1) -> Windows:
@@ -174,7 +210,7 @@ def gather(fleet: Fleet, slots: Slots, blocks: int = 1) -> Windows:
     count = len(slot_units)
     first = np.searchsorted(edges[:-1], fleet.arrival_us, "left")
     last = np.maximum(np.searchsorted(edges, fleet.departure_us, "right") - 1, first)
-    keys, window_of = _keys(fleet, first, last, count, blocks)
+    keys, window_of = _keys(fleet, first, last, blocks)
     class_keys, class_of = np.unique(keys[:, :4], axis=0, return_inverse=True)
     class_of = class_of.reshape(-1)
     at = np.arange(count)
@@ -185,18 +221,21 @@ def gather(fleet: Fleet, slots: Slots, blocks: int = 1) -> Windows:
     need = np.minimum(wanted, units.sum(axis=1)[window_of])
     taken = _table(window_of, need, fleet.max_kw * unit_h, len(keys), int(units.sum(axis=1).max(initial=0)))
     class_start = np.searchsorted(class_of, np.arange(len(class_keys)))
+    place_of = np.unique(class_keys[:, :2], axis=0, return_inverse=True)[1].reshape(-1)
+    place_start = np.searchsorted(place_of, np.arange(place_of[-1] + 1))
     energy = np.add.reduceat(taken[:, -1], class_start)
     present = np.bincount(window_of, fleet.max_kw, len(keys))
     peak = np.add.reduceat((units > 0) * present[:, None], class_start, axis=0)
     return Windows(
-        window_of, need, fleet.max_kw, class_of, class_start, class_keys, units, taken, slot_units, unit_h, energy,
+        window_of, need, fleet.max_kw, class_of, class_start, class_keys, place_of, place_start, units, np.ascontiguousarray(units.T), taken, slot_units, unit_h, energy,
         float(fleet.energy_kwh.sum() - energy.sum()), peak,
     )  # fmt: skip
 
 
-def _keys(fleet: Fleet, first: Ints, last: Ints, count: int, blocks: int) -> tuple[Ints, NDArray[np.int32]]:
+def _keys(fleet: Fleet, first: Ints, last: Ints, blocks: int) -> tuple[Ints, NDArray[np.int32]]:
     """The windows as rows (node, phases, priority, block, first, last), sorted, and the window of each vehicle."""
-    block = (first + last) * blocks // (2 * count + 1) if blocks > 1 else np.zeros_like(first)
+    middle = np.cumsum(np.bincount(first + last))[first + last]  # how many stays have their middle no later
+    block = (middle - 1) * blocks // len(first)
     columns = (fleet.node, fleet.phases, fleet.priority, block, first, last)
     low = [int(column.min()) for column in columns]
     span = [int(column.max()) - least + 1 for column, least in zip(columns, low, strict=True)]
