@@ -205,7 +205,7 @@ def _targets(cars: _Cars, rows: Rows, admitted: NDArray[np.bool_]) -> Floats:
         for at in order.tolist():
             if (lack := wanted[at] - target[at]) > DONE_KWH:
                 target[at] += _latest(paths[at], length[: ends[at]] * full[at], lack)
-    return np.minimum(target, cars.max_kw * cars.left_h)
+    return np.asarray(np.minimum(target, cars.max_kw * cars.left_h), np.float64)
 
 
 def _latest(path: list[tuple[Floats, float]], most: Floats, wanted: float) -> float:
