@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from rocade.app import explaining, stations, tracing, wiring
+from rocade.app import charging, explaining, stations, tracing, wiring
 from rocade.app.batteries import batteries_of
 from rocade.app.batteries import modules as battery_modules
 from rocade.app.chaos import SupervisorChaos
+from rocade.app.commanding import Commanding
 from rocade.app.configuration import Configuration
 from rocade.app.dealing import Dealing
 from rocade.app.trading import Trading
@@ -110,11 +111,15 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     trading = await Trading.open(parts, dealing.table, issuers, denied)
     book = AuditBook(parts.database, configuration.trust / "audit", load_root(configuration.trust / "trust.pem"))
     batteries = batteries_of(parts, history)
+    commanding = await Commanding.open(parts, registry)
+    charge_control = charging.charge_control_of(parts, commanding.commands, history)
     modules = [
+        *commanding.modules,
         *dealing.modules,
         *trading.modules,
         *battery_modules(parts, history, batteries),
         stations.module(parts),
+        charging.module(charge_control),
     ]
     handover.forgetting = forgetting(modules)
     app = create_app(
@@ -155,7 +160,12 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
                 consents=consents,
                 looks=looks,
                 registry=registry,
-                more={**dealing.explainers, "battery": BatteryAnswers(batteries)},
+                more={
+                    **dealing.explainers,
+                    **commanding.explainers,
+                    **charging.explainers(charge_control),
+                    "battery": BatteryAnswers(batteries),
+                },
             ),
             modules=modules,
         )
@@ -192,6 +202,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             await serving
         await part.end()
         await trading.close()
+        await commanding.close()
         await dealing.close()
         await machines.close()
         await looks.close()

@@ -131,7 +131,7 @@ def verifier(
 @contextlib.asynccontextmanager
 async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
     """MQTT door -> telemetry intake -> log."""
-    from rocade.app.commanding import CommandGateway
+    from rocade.app.carrying import CommandGateway
     from rocade.doors.mqtt import Door, Settings
     from rocade.services.telemetry import Asker, Quota, Rules, TelemetryIntake
 
@@ -213,7 +213,7 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
 @contextlib.asynccontextmanager
 async def worker(configuration: Configuration) -> AsyncIterator[Part]:
     """Log -> decode -> history and twin; also the keeper of retention."""
-    from rocade.app.commanding import CommandProof
+    from rocade.app.carrying import CommandProof
     from rocade.fabric.history import connect
     from rocade.services.telemetry import store
     from rocade.services.telemetry.model import GROUP, STREAM

@@ -11,7 +11,7 @@ from rocade.services.vehicles.commands.keeping import keep_time
 from rocade.services.vehicles.commands.model import STATES, Moment, Order, Page, Standing
 from rocade.services.vehicles.commands.reporting import Reports
 from rocade.services.vehicles.commands.service import Commands
-from rocade.services.vehicles.commands.store import add_signer, hurry
+from rocade.services.vehicles.commands.store import add_signer, erase, hurry
 from rocade.services.vehicles.commands.verifying import Verifier
 from rocade.services.vehicles.commands.waking import WakeBudget
 
@@ -28,6 +28,7 @@ __all__ = [
     "Verifier",
     "WakeBudget",
     "add_signer",
+    "erase",
     "hurry",
     "keep_time",
 ]

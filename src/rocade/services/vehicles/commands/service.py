@@ -290,8 +290,15 @@ class Commands:
         """What may still happen to a vehicle by itself, the newest first: at most one a lane."""
         return await store.read_of(self._database.pool, ref, *_place(None), PAGE_LIMIT, is_open=True)
 
-    async def follow(self, ref: int) -> AsyncIterator[Standing]:
-        """The newest commands of a vehicle as they stand, then each one again when it has changed, for ever."""
+    async def able(self, ref: int) -> Mapping[str, str]:
+        """What a vehicle can be told to do: each act with yes, no or unknown. Raises: Refused `vehicles.unknown`."""
+        vehicle = await self._registry.by_ref(VehicleRef(ref))
+        return self.capabilities.of(vehicle.brand, vehicle.model)
+
+    async def follow(self, ref: int) -> AsyncIterator[Standing | None]:
+        """The newest commands of a vehicle as they stand, then each one again when it has changed, for ever. None now and then:
+        nothing has changed.
+        """
         sent: dict[str, Standing] = {}
         with self._following.of(ref) as changed:
             while True:
@@ -299,10 +306,11 @@ class Commands:
                     if sent.get(one.id) != one:
                         sent[one.id] = one
                         yield one
+                yield None
                 await changed.wait()
 
-    async def follow_one(self, id: str) -> AsyncIterator[Standing]:
-        """A command as it stands and each time it has changed, until nothing happens by itself any more.
+    async def follow_one(self, id: str) -> AsyncIterator[Standing | None]:
+        """A command as it stands and each time it has changed, until nothing happens by itself any more. None now and then.
 
         Raises: Refused `command.unknown`.
         """
@@ -315,6 +323,7 @@ class Commands:
                     last = standing
                     yield standing
                 else:
+                    yield None
                     await changed.wait()
 
     # --- a vehicle's time ---------------------------------------------------------------------------------------------
