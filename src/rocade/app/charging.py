@@ -1,6 +1,6 @@
 """The charging role: every change followed and planned within a second, cars and connectors told, sessions kept.
 
-What the API process has of charge control is opened here too (`open_charging`): the same acts, without the replanner.
+The API process has the same acts, without the replanner (`module`, `explainers`); its own commands make the big stop immediate.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import msgspec
 from rocade.app import wiring
 from rocade.app.commanding import open_commands
 from rocade.app.configuration import Configuration
-from rocade.app.stations import open_door
+from rocade.app.stations import make_stations, open_door
+from rocade.console.application import Module
 from rocade.core import catalogue
+from rocade.core.why import Explainer
 from rocade.fabric.database import Leases
-from rocade.fabric.history import connect
-from rocade.services.charging import Charging, Engines, HistoryMeters
+from rocade.fabric.history import History, connect
+from rocade.services.charging import Charging, Engines, HistoryMeters, api, explaining, sites_api
 from rocade.services.charging.acting import Commands, Meters, Stations
 from rocade.services.charging.at_stations import AtStations
 from rocade.services.charging.replanning import Replanner
@@ -51,6 +53,30 @@ def charging_of(
             meters=meters,
         )
     )
+
+
+def charge_control_of(parts: wiring.Common, commands: Commands, history: History) -> Charging:
+    """With everything a process of the API can ask."""
+    stations = AtStations(make_stations(parts), parts.clock)
+    return charging_of(parts, commands, HistoryMeters(history, catalogue.standard()), stations)
+
+
+def module(charge_control: Charging) -> Module:
+    """The API's part."""
+
+    async def forget(connection: Any, ref: int) -> None:
+        await charge_control.forget(connection, ref)
+
+    return Module([*api.HANDLERS, *sites_api.HANDLERS], {"charging": charge_control}, forget)
+
+
+def explainers(charge_control: Charging) -> dict[str, Explainer]:
+    """What charge control explains, by kind of id."""
+    return {
+        "charging": explaining.Standings(charge_control),
+        "alert": explaining.Alerts(charge_control),
+        "session": explaining.SessionCosts(charge_control),
+    }
 
 
 @contextlib.asynccontextmanager
