@@ -14,7 +14,7 @@ from rocade.agents.vehicle.command_check import Checker, SignerCache
 from rocade.agents.vehicle.commands import Executor
 from rocade.agents.vehicle.journal import Journal
 from rocade.core.ports import SystemClock, SystemRandom
-from rocade.trust.authority.region import Region
+from rocade.trust.identity.directory import load_issuers
 from rocade.wire.commands import Command
 
 
@@ -36,9 +36,9 @@ class Hardware:
 
 def main(folder: Path, vehicle: str) -> None:
     clock, random = SystemClock(), SystemRandom()
-    region = Region(folder / "region", clock, random)
+    issuers = load_issuers(folder / "region")
     journal = Journal(folder / "car.sqlite3", clock, random)
-    checker = Checker(vehicle, SignerCache(lambda: region.issuers))
+    checker = Checker(vehicle, SignerCache(lambda: issuers))
     executor = Executor(Book(journal.connection), checker, Hardware(folder / "did"), clock)
     executor.tick()
     print("up", flush=True)

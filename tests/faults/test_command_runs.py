@@ -64,7 +64,7 @@ def test_an_agent_that_is_killed_at_any_moment_does_each_command_once(tmp_path: 
     """kill -9 in the middle of real commits; what was not acknowledged comes again, as the hub would send it."""
     desk = Desk(tmp_path / "region", SteppedClock())
     desk.clock.at_us = SystemClock().now_us()
-    bodies = [desk.seal(desk.command("attention.horn", {"seconds": 1})) for _ in range(30)]
+    bodies = [desk.seal(desk.command("attention.horn", {"seconds": 1})) for _ in range(24)]
     seed, kills, taken = os.getpid(), 0, 0
     print(f"seed {seed}")
     draw = Seeded(seed)
