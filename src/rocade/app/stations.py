@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from rocade.app import wiring
 from rocade.console.application import Module
 from rocade.core.errors import Refused
-from rocade.core.identifiers import VehicleRef
 from rocade.doors.ocpp import OcppDoor, Settings, open_to_stations
 from rocade.services.charging.stations import Holding, StationIntake, Stations, Tags, api
 from rocade.services.charging.stations.intake import Signer
@@ -36,11 +35,7 @@ def make_stations(parts: wiring.Common) -> Stations:
 def module(parts: wiring.Common) -> Module:
     """The API's part."""
     stations = make_stations(parts)
-
-    async def forget(ref: int) -> None:
-        await stations.forget(VehicleRef(ref))
-
-    return Module(api.HANDLERS, {"stations": stations}, forget)
+    return Module(api.HANDLERS, {"stations": stations}, stations.forget)
 
 
 @dataclass

@@ -226,10 +226,9 @@ class Stations:
                 raise errors.tag("unknown")
             await self._record("stations.tag.drop", by, f"tag:{reference}")
 
-    async def forget(self, ref: VehicleRef) -> None:
-        """Erase what names a vehicle: its tags' and transactions' tie to it."""
-        async with self._database.pool.acquire() as connection, connection.transaction():
-            await store.forget_vehicle(connection, ref)
+    async def forget(self, connection: Any, ref: int) -> None:
+        """Erase what names a vehicle, in the caller's transaction: its tags' and transactions' tie to it."""
+        await store.forget_vehicle(connection, ref)
 
     async def _record(self, action: str, by: str, subject: str, **facts: str | int | float) -> None:
         named = subject if ":" in subject else f"station:{subject}"
