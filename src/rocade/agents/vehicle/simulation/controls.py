@@ -28,7 +28,7 @@ AWAKE_US = 120_000_000
 """How long a vehicle that was woken stays awake."""
 LEAVES_US = 60_000_000
 """A vehicle that plugged in by itself and was stopped drives on after this, if it can."""
-_TIMER_MARGIN = 1.15
+_TIMER_MARGIN, _TIMER_SPARE_US = 1.15, 600_000_000
 
 
 class Wish(msgspec.Struct):
@@ -122,7 +122,8 @@ class Controls:
         elif has_timer:
             self.stop_at[vehicle] = wish.target_percent
             need_s = (wish.target_percent - charge) / 100 * self._capacity_wh[vehicle] * 3600 / self.most_w[vehicle]
-            self.may_charge[vehicle] = now_us >= wish.departure_us - max(need_s, 0) * _TIMER_MARGIN * 1e6
+            latest_us = wish.departure_us - max(need_s, 0) * _TIMER_MARGIN * 1e6 - _TIMER_SPARE_US
+            self.may_charge[vehicle] = now_us >= latest_us
 
     def timer(self, vehicle: int) -> tuple[str, str]:
         """(mode, instant) as VSS names them: the slot that runs or comes, else the departure."""
