@@ -114,6 +114,18 @@ async def test_a_vehicle_that_never_said_how_full_it_is_is_told_so(garage: Garag
     assert said(health).startswith("this vehicle has not reported how full it is")
 
 
+async def test_a_question_that_may_not_wait_reads_nothing_and_the_next_one_reads_on(garage: Garage) -> None:
+    vehicle = await garage.vehicle()
+    await garage.say(vehicle.ref, days(30, first_us=NOW_US - 60 * DAY_US))
+    assert (await garage.batteries.health(vehicle.ref, most_windows=0)).made_us == 0
+    first = await garage.batteries.health(vehicle.ref, most_windows=1)
+    assert first.is_behind
+    assert 0 < first.found.used < 60
+    whole = await garage.batteries.health(vehicle.ref)
+    assert not whole.is_behind
+    assert whole.found.used == 60
+
+
 async def test_the_fleet_is_kept_up_once_and_not_again_before_its_time(garage: Garage) -> None:
     vehicles = [await garage.vehicle() for _ in range(3)]
     await garage.vehicle("opel", "Astra", "diesel")

@@ -131,6 +131,8 @@ class Health(msgspec.Struct, frozen=True):
     """History is read up to here."""
     made_us: int = 0
     left_out: dict[str, int] = {}
+    is_behind: bool = False
+    """There is history that was not read yet; the next question reads on."""
 
 
 class Point(msgspec.Struct, frozen=True):

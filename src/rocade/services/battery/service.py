@@ -56,8 +56,10 @@ class Batteries:
         """The answer, made from history read on by at most so many windows if it is older than an hour."""
         async with self._database.pool.acquire() as connection:
             kept = await store.health(connection, ref)
-        if kept is not None and self._clock.now_us() - kept.made_us < FRESH_US:
+        if kept is not None and not kept.is_behind and self._clock.now_us() - kept.made_us < FRESH_US:
             return kept
+        if most_windows <= 0:
+            return kept or self._nothing(ref)
         try:
             await self.read_on(ref, most_windows)
         except Unavailable:
@@ -65,9 +67,10 @@ class Batteries:
                 raise
             return kept
         async with self._database.pool.acquire() as connection:
-            return await store.health(connection, ref) or Health(
-                ref, Finding(WAITING, 0, self.rules.least_segments), Pack(), Seen()
-            )
+            return await store.health(connection, ref) or self._nothing(ref)
+
+    def _nothing(self, ref: int) -> Health:
+        return Health(ref, Finding(WAITING, 0, self.rules.least_segments), Pack(), Seen())
 
     async def points(self, ref: int) -> list[Point]:
         """Earlier answers, one a month, the oldest first."""
@@ -94,7 +97,7 @@ class Batteries:
             if is_done:
                 break
         async with self._database.pool.acquire() as connection, connection.transaction():
-            await self._answer(connection, ref, now_us)
+            await self._answer(connection, ref, now_us, is_behind=not is_done)
         return is_done
 
     async def _read_window(self, connection: Any, ref: int, kept: Health | None, now_us: int) -> bool:
@@ -112,7 +115,7 @@ class Batteries:
         is_last = days[-1] + DAY_US <= end_us
         until_us = min(end_us, last_us + 1) if is_last else end_us
         await store.replace_segments(connection, ref, begin_us, found)
-        health = kept or Health(ref, Finding(WAITING, 0, self.rules.least_segments), Pack(), seen)
+        health = kept or msgspec.structs.replace(self._nothing(ref), seen=seen)
         merged = seen if kept is None else _merged(kept.seen, seen)
         await store.put_health(
             connection, msgspec.structs.replace(health, seen=merged, read_until_us=max(until_us, reached_us))
@@ -138,11 +141,11 @@ class Batteries:
         begin_us = min([begin_us, *(one.turn_us for one in overlapping)])
         return begin_us if day_us - begin_us < WINDOW_DAYS * DAY_US else day_us
 
-    async def _answer(self, connection: Any, ref: int, now_us: int) -> None:
+    async def _answer(self, connection: Any, ref: int, now_us: int, *, is_behind: bool) -> None:
         """Weigh what is kept, and add the months that have no answer yet."""
         kept = await store.health(connection, ref)
         pack = await self.pack_of(ref) or (kept.pack if kept else Pack())
-        health = kept or Health(ref, Finding(WAITING, 0, self.rules.least_segments), pack, Seen())
+        health = kept or self._nothing(ref)
         segments = await store.segments(connection, ref)
         as_of_us = segments[-1].end_us if segments else health.read_until_us
         points = await store.points(connection, ref)
@@ -151,7 +154,9 @@ class Batteries:
         left_out = Counter(one.left_out for one in segments if one.left_out)
         await store.put_health(
             connection,
-            msgspec.structs.replace(health, found=found, pack=pack, made_us=now_us, left_out=dict(left_out)),
+            msgspec.structs.replace(
+                health, found=found, pack=pack, made_us=now_us, left_out=dict(left_out), is_behind=is_behind
+            ),
         )
 
     def _weighed(
