@@ -221,26 +221,26 @@ async def list_places(depot: FromPath[str], charging: ChargingDependency) -> Pla
     return PlacesView([PlaceView(str(one.ref), one.node, one.priority, one.connector) for one in found])
 
 
-@put("/v1/charging/sites/{depot:str}/places/{vehicle:int}", opt=does(acts.CHANGE_DEPOTS))
+@put("/v1/charging/sites/{depot:str}/places/{ref:int}", opt=does(acts.CHANGE_DEPOTS))
 async def put_place(
     request: AnyRequest,
     depot: FromPath[str],
-    vehicle: FromPath[int],
+    ref: FromPath[int],
     data: JSONBody[PlaceBody],
     charging: ChargingDependency,
 ) -> PlaceView:
     """A vehicle charges there from now on, and nowhere else."""
-    place = Place(depot, vehicle, data.node, data.priority, data.connector)
+    place = Place(depot, ref, data.node, data.priority, data.connector)
     one = await charging.put_place(place, _actor(request))
     return PlaceView(str(one.ref), one.node, one.priority, one.connector)
 
 
-@delete("/v1/charging/sites/{depot:str}/places/{vehicle:int}", opt=does(acts.CHANGE_DEPOTS), status_code=204)
+@delete("/v1/charging/sites/{depot:str}/places/{ref:int}", opt=does(acts.CHANGE_DEPOTS), status_code=204)
 async def drop_place(
-    request: AnyRequest, depot: FromPath[str], vehicle: FromPath[int], charging: ChargingDependency
+    request: AnyRequest, depot: FromPath[str], ref: FromPath[int], charging: ChargingDependency
 ) -> None:
     """It charges there no more."""
-    await charging.drop_place(depot, vehicle, _actor(request))
+    await charging.drop_place(depot, ref, _actor(request))
 
 
 def _car(one: BoardCar) -> CarView:
