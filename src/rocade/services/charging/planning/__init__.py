@@ -6,7 +6,7 @@ plan = plan_one(need, slots, objective(price.value, carbon.on(slots).value, shar
 """
 
 from rocade.services.charging.planning.plan import AtOnce, Need, Plan, Reason, Remedy
-from rocade.services.charging.planning.single import objective, plan_many, plan_many_load, plan_one
+from rocade.services.charging.planning.single import frontier, objective, plan_many, plan_many_load, plan_one
 from rocade.services.charging.planning.slots import OnSlots, Series, Slots, local_day, zone_of
 from rocade.services.charging.planning.taper import Taper
 
@@ -20,6 +20,7 @@ __all__ = [
     "Series",
     "Slots",
     "Taper",
+    "frontier",
     "local_day",
     "objective",
     "plan_many",

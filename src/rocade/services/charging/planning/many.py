@@ -8,6 +8,8 @@ Cost: 96 slots, one thread: see docs/figures.md. Source: docs/decisions/0049-sin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,8 @@ type Places = NDArray[np.int64]
 
 BLOCK = 2_048
 """Vehicles answered at once."""
+TABLE = 8_000_000
+"""Cells of the tables of all windows at once."""
 _OUTSIDE = 65_535
 
 
@@ -26,12 +30,18 @@ def plan_many(energy_kwh: Floats, max_kw: Floats, first: Places, last: Places, c
     """The cheapest power of each vehicle in each slot; what does not fit into its window is left out, as with `plan_one`.
 
     Shape: vehicles [N], `cost` [T] -> float32 [N, T]. Units: kWh and kW at the plug; slots `first` .. `last` - 1 may be used.
-    Raises: Refused `charging.need.energy`, `charging.need.power`, `charging.curve.length`.
+    Raises: Refused `charging.need.energy`, `charging.need.power`, `charging.curve.length`, `charging.prices.missing`.
     """
+    _check(energy_kwh, max_kw, first, last, cost)
     power = np.empty((len(energy_kwh), len(cost)), np.float32)
-    work = _Windows(energy_kwh, max_kw, first, last, cost, step_h)
-    for begin in range(0, len(energy_kwh), BLOCK):
-        work.answer(slice(begin, begin + BLOCK), power[begin : begin + BLOCK])
+    for part in _parts(first, last, len(cost)):
+        work = _Windows(energy_kwh[part], max_kw[part], first[part], last[part], cost, step_h)
+        whole = isinstance(part, slice)
+        answer = power if whole else np.empty((len(work.window), len(cost)), np.float32)
+        for begin in range(0, len(work.window), BLOCK):
+            work.answer(slice(begin, begin + BLOCK), answer[begin : begin + BLOCK])
+        if not whole:
+            power[part] = answer
     return power
 
 
@@ -39,8 +49,36 @@ def plan_many_load(
     energy_kwh: Floats, max_kw: Floats, first: Places, last: Places, cost: Floats, step_h: float
 ) -> Floats:
     """The sum of all those plans per slot, kW [T], without a row per vehicle: see `plan_many`."""
-    work = _Windows(energy_kwh, max_kw, first, last, cost, step_h)
-    return work.load()
+    _check(energy_kwh, max_kw, first, last, cost)
+    load = np.zeros(len(cost))
+    for part in _parts(first, last, len(cost)):
+        load += _Windows(energy_kwh[part], max_kw[part], first[part], last[part], cost, step_h).load()
+    return load
+
+
+def _check(energy_kwh: Floats, max_kw: Floats, first: Places, last: Places, cost: Floats) -> None:
+    count = len(energy_kwh)
+    for column in (max_kw, first, last):
+        if len(column) != count:
+            raise errors.curve_length(count, len(column))
+    if not (np.all(energy_kwh >= 0) and np.all(np.isfinite(energy_kwh))):
+        raise errors.need("energy")
+    if not (np.all(max_kw >= 0) and np.all(np.isfinite(max_kw))):
+        raise errors.need("power")
+    missing = ~np.isfinite(cost)
+    if missing.any():
+        raise errors.prices_missing(0, int(missing.sum()))
+
+
+def _parts(first: Places, last: Places, slots: int) -> Sequence[slice | Places]:
+    """Vehicles in groups of so few distinct windows that their tables stay small; most often one group."""
+    most = max(1, TABLE // (slots + 1))
+    if min(len(first), slots * (slots + 1) // 2) <= most:
+        return [slice(None)]
+    codes = np.clip(first, 0, slots) * (slots + 1) + np.clip(last, 0, slots)
+    order = np.argsort(codes, kind="stable")
+    number = np.cumsum(np.diff(codes[order], prepend=-1) != 0) - 1
+    return np.split(order, np.flatnonzero(np.diff(number // most)) + 1)
 
 
 class _Windows:
@@ -49,13 +87,7 @@ class _Windows:
     def __init__(
         self, energy_kwh: Floats, max_kw: Floats, first: Places, last: Places, cost: Floats, step_h: float
     ) -> None:
-        count, slots = len(energy_kwh), len(cost)
-        if not count == len(max_kw) == len(first) == len(last):
-            raise errors.curve_length(count, min(len(max_kw), len(first), len(last)))
-        if not (np.all(energy_kwh >= 0) and np.all(np.isfinite(energy_kwh))):
-            raise errors.need("energy")
-        if not (np.all(max_kw >= 0) and np.all(np.isfinite(max_kw))):
-            raise errors.need("power")
+        slots = len(cost)
         self.slots, self.max_kw = slots, max_kw
         begin = np.clip(first, 0, slots)
         end = np.clip(last, begin, slots)

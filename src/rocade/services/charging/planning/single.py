@@ -27,6 +27,7 @@ __all__ = [
     "Reason",
     "Remedy",
     "Taper",
+    "frontier",
     "objective",
     "plan_many",
     "plan_many_load",
@@ -88,6 +89,30 @@ def plan_one(
     else:
         on_h, least = _earliest(available_h, whole), math.nan
     return _told(need, slots, curve, on_h, least, reason, available_h, values, known, emitted, currency)
+
+
+def frontier(
+    need: Need,
+    slots: Slots,
+    price: Floats | OnSlots,
+    carbon: Floats | OnSlots,
+    *,
+    currency: str = "EUR",
+    steps: int = 11,
+) -> list[tuple[float, Plan]]:
+    """The choice between money and CO2: (share, plan) from cheapest to greenest, none worse than another in both.
+
+    Cost: one plan a step. Raises: as `plan_one`.
+    """
+    money, emitted = _on_slots(price, slots).value, _on_slots(carbon, slots).value
+    found: list[tuple[float, Plan]] = []
+    for share in np.linspace(0, 1, steps).tolist():
+        plan = plan_one(need, slots, objective(money, emitted, share), price=price, carbon=carbon, currency=currency)
+        if not found or plan.co2_g < found[-1][1].co2_g:
+            while found and found[-1][1].cost_minor >= plan.cost_minor:
+                found.pop()
+            found.append((share, plan))
+    return found
 
 
 # --- window and curve -------------------------------------------------------------------------------------------------
