@@ -20,6 +20,7 @@ from rocade.app.commands import (
     dealers,
     enrol,
     exchange,
+    grid,
     interconnection,
     keys,
     machines,
@@ -98,6 +99,7 @@ for command in (
     *proofs.COMMANDS,
     *sandbox.COMMANDS,
     *stations.COMMANDS,
+    *grid.COMMANDS,
     *why.COMMANDS,
 ):
     main.add_command(command)
