@@ -64,13 +64,14 @@ class Decomposition:
         )  # fmt: skip
         self.prices: list[Floats] = []
         self.loads: list[Floats] = []
+        self.left: list[Floats] = []
+        """Of each column, what it pays for energy left uncharged."""
 
     def run(self, gap: float, rounds: int) -> Found:
         """Until the proven gap is small enough, or the rounds are used up."""
-        scale = float(np.abs(self.price).mean() * self.windows.energy_kwh.sum())
-        self._answer(
-            np.broadcast_to(self.worth[:, None], self.windows.peak_kw.shape)
-        )  # all left uncharged: always a mix
+        least = float(np.abs(self.price).mean() * self.windows.energy_kwh.sum()) / 100
+        places = len(self.windows.place_start)
+        self._answer(np.full((places, len(self.price)), self.worth.max()))  # all left uncharged: always a mix
         duals = best = np.zeros(len(self.tight[0]) + len(self.spares[0]))
         bound, smoothing = -np.inf, 0.0
         for _ in range(rounds):
@@ -79,7 +80,8 @@ class Decomposition:
             if proven > bound:
                 bound, best = proven, asked
             mix = self.master.solve()
-            if mix.cost - bound <= gap * scale:
+            paid = abs(mix.cost - float(np.concatenate(self.left) @ mix.weights))
+            if mix.cost - bound <= gap * max(paid, least):
                 break
             duals, smoothing = mix.duals, SMOOTHING
         return self._found(mix, bound, best)
@@ -108,7 +110,8 @@ class Decomposition:
         """What classes take at these prices, kept as columns of the master. Shape: (C, T) kWh."""
         energy = self.windows.respond(price, self.worth)
         load = energy / self.hours
-        cost = (energy * self.price).sum(axis=1) + self.worth * (self.windows.energy_kwh - energy.sum(axis=1))
+        left = self.worth * (self.windows.energy_kwh - energy.sum(axis=1))
+        cost = (energy * self.price).sum(axis=1) + left
         use = np.vstack([
             self.rows.share[self.tight[0]] * load[:, self.tight[1]].T,
             -self.spare.share[self.spares[0]] * load[:, self.spares[1]].T,
@@ -117,6 +120,7 @@ class Decomposition:
         self.master.add(np.add.reduceat(cost, start), np.add.reduceat(use, start, axis=1), np.arange(self.parts))
         self.prices.append(price)
         self.loads.append(load)
+        self.left.append(np.add.reduceat(left, start))
         return energy
 
     def _found(self, mix: Mix, bound: float, best: Floats) -> Found:

@@ -10,7 +10,7 @@ Own solar power to spare costs what feeding it in would have brought.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,9 @@ def plan_shared(
         raise errors.curve_length(len(slots), len(price))
     if (missing := ~np.isfinite(price)).any():
         raise errors.prices_missing(int(slots.start_us[missing][0]), int(missing.sum()))
+    if not len(fleet):
+        idle = plan_shared(Fleet.of([0], [0], [0], [0]), tree, slots, price, building_kw, solar_kw, feed_in=feed_in)
+        return replace(idle, unserved_kwh=np.zeros(0), _power=np.zeros((0, len(slots)), np.float32))
     own = own_load(tree, len(slots), building_kw, solar_kw)
     windows = gather(fleet, slots, blocks)
     if fleet.node.min(initial=0) < 0 or fleet.node.max(initial=0) >= len(tree.nodes):

@@ -65,8 +65,8 @@ class Windows:
     def worth(self, price: Floats) -> Floats:
         """What leaving a kWh of each class uncharged costs: more than any detour by way of other vehicles could save."""
         spread = max(float(np.ptp(price)), 0.1 * float(np.abs(price).max()), 0.01)
-        priority = self.class_keys[:, 2]
-        return np.asarray(float(price.max()) + WORTH * spread * (1.0 + priority - priority.min()), np.float64)
+        rank = np.unique(self.class_keys[:, 2], return_inverse=True)[1]
+        return np.asarray(float(price.max()) + WORTH * spread * (1.0 + rank), np.float64)
 
     def present_h(self) -> Floats:
         """Hours of each slot that each vehicle is there. Shape: (N, T)."""
