@@ -308,7 +308,7 @@ class Agent:
     def refused(self, sequence: int, reason: int, text: str) -> None:
         self._sent.pop(sequence, None)
         self.counters.last_problem = text or f"PUBACK {reason:#04x}"
-        if sequence < 0 and reason in _FOR_GOOD:
+        if sequence < 0 and reason in (*_FOR_GOOD, Reason.IMPLEMENTATION_SPECIFIC):
             log.warning("a report was refused for good (%#04x %s)", reason, text)
             self._settle_report(-sequence)
             return
