@@ -30,6 +30,8 @@ type Call = Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """(station, action, payload) -> answer; `OcppDoor.call`."""
 NOT_TAKEN = "stations.limit.none_left"
 NOT_OBEYED = "stations.limit.ignored"
+SILENT = "ocpp.station.silent"
+"""Some stations never answer a call they do not know: that is a no."""
 STALE_US = 600_000_000
 _log = logging.getLogger(__name__)
 
@@ -161,6 +163,10 @@ class Limiter:
             answer = await self._call(station.id, "SetChargingProfile", payload)
         except Refused as refusal:
             return str(refusal.facts.get("kind", refusal.code))
+        except Unavailable as error:
+            if error.code != SILENT:
+                raise
+            return SILENT
         return "" if answer["status"] == "Accepted" else str(answer["status"])
 
     async def end(self, place: Connector) -> Standing | None:

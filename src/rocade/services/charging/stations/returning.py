@@ -9,17 +9,16 @@ it was there; where nothing at all is wanted everything is cleared. What was fou
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from rocade.core.errors import Refused
+from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
 from rocade.services.charging.stations import profiles, reading, store
 from rocade.services.charging.stations.dialect import PURPOSES, Dialect
 from rocade.services.charging.stations.intake import Context
-from rocade.services.charging.stations.limiting import Call
+from rocade.services.charging.stations.limiting import SILENT, Call
 from rocade.services.charging.stations.model import Purpose, Standing, Unit
 
 REPORT_S = 30.0
@@ -51,7 +50,8 @@ class Returning:
         """
         try:
             said = await (self._ask_16 if context.version == "1.6" else self._ask_2)(context.station.id)
-        except Refused:
+        except (Refused, Unavailable) as error:
+            _unless_silent(error)
             said = {}
         units, stack, most, interval = (
             said.get("unit", ""),
@@ -89,8 +89,10 @@ class Returning:
             action = "SetVariables"
             one = {"component": {"name": "SampledDataCtrlr"}, "variable": {"name": "TxUpdatedInterval"}}
             payload = {"setVariableData": [{**one, "attributeValue": str(METER_S)}]}
-        with contextlib.suppress(Refused):  # then its own interval it is
+        try:
             await self._call(context.station.id, action, payload)
+        except (Refused, Unavailable) as error:
+            _unless_silent(error)  # then its own interval it is
 
     # --- what it holds --------------------------------------------------------------------------------------------
 
@@ -99,8 +101,8 @@ class Returning:
         if context.version != "1.6":
             try:
                 return await self._clean_reported(context, wanted)
-            except Refused:
-                pass  # it does not report; then as with 1.6
+            except (Refused, Unavailable) as error:
+                _unless_silent(error)  # it does not report; then as with 1.6
         return await self._clean_blindly(context, wanted)
 
     async def _clean_reported(self, context: Context, wanted: Sequence[Standing]) -> list[str]:
@@ -164,9 +166,16 @@ class Returning:
     async def _clear(self, context: Context, payload: dict[str, Any]) -> bool:
         try:
             answer = await self._call(context.station.id, "ClearChargingProfile", payload)
-        except Refused:
+        except (Refused, Unavailable) as error:
+            _unless_silent(error)
             return False
         return bool(answer["status"] == "Accepted")
+
+
+def _unless_silent(error: RocadeError) -> None:
+    """A station that refuses or never answers a call does not know it; one that left is another matter."""
+    if isinstance(error, Unavailable) and error.code != SILENT:
+        raise error
 
 
 def _purpose(name: str) -> Purpose:
