@@ -49,6 +49,7 @@ type Link = tuple[str, str, Act]
 LINKS: tuple[Link, ...] = (
     ("map", "/", acts.WATCH_FLEET),
     ("vehicles", "/vehicles", acts.WATCH_FLEET),
+    ("depots", "/depots", acts.READ_DEPOTS),
     ("dealers", "/dealers", acts.READ_DEALERS),
     ("prices", "/prices", acts.READ_PRICE_LISTS),
     ("enrolment", "/enrolment", acts.READ_ENROLMENTS),

@@ -65,7 +65,7 @@ class Shown(msgspec.Struct, frozen=True):
 async def show_drivers(request: AnyRequest, ref: FromPath[int], mine: MineDependency) -> Response[str]:
     car, now_us = await car_of(request, mine, ref), mine.clock.now_us()
     return show(
-        request, "my/drivers.html", {"ref": str(ref)}, mine, car=car, classes=class_choices(request),
+        request, "my/drivers.html", {"ref": str(ref)}, mine, car=car, classes=class_choices(request), controls=class_choices(request, data_classes.CONTROL_CLASSES),
         latest=day_text(now_us + LONGEST_DAYS * DAY_US), usual=day_text(now_us + USUAL_DAYS * DAY_US),
         today=day_text(now_us), **await _board(request, mine, ref),
     )  # fmt: skip

@@ -26,10 +26,14 @@ from rocade.console.my.frame import (
     show,
     texts_of,
 )  # fmt: skip
+from rocade.console.viewer import may
 from rocade.core import data_classes
 from rocade.doors.http import AnyRequest, does, note_look, permit_of, right_of
 from rocade.services.consent import Ownership
 from rocade.trust.authority.gate import acts
+
+PLUGS = frozenset({"electric", "plug_in_hybrid"})
+"""Powertrains that are charged from a plug."""
 
 type Shown = tuple[Car, state.Glance, tuple[str, ...]]
 
@@ -84,7 +88,7 @@ async def _menu(request: AnyRequest, mine: Mine, ref: int, car: Car) -> list[tup
     """The pages of this vehicle that the viewer may open, each with a word of what is in it (an instant: of the last look)."""
     texts = texts_of(request)
     permit = permit_of(request)
-    menu: list[tuple[str, str | int]] = []
+    menu: list[tuple[str, str | int]] = _driving(request, ref, car)
     if {"location", "driving"} <= set(mask_names(request)):
         menu.append(("trips", texts["my_menu.trips_text"]))
     menu.append(("data", texts["my_menu.data_text"]))
@@ -102,6 +106,21 @@ async def _menu(request: AnyRequest, mine: Mine, ref: int, car: Car) -> list[tup
     if car.relation in {"owner", "former"}:
         menu.append(("erase", texts["my_menu.erase_text"]))
     return menu
+
+
+def _driving(request: AnyRequest, ref: int, car: Car) -> list[tuple[str, str | int]]:
+    """Pages by which the vehicle is made to do something, where this process has them; only what has a plug is charged."""
+    texts, has = texts_of(request), {route.path for route in request.app.routes}
+    wanted = (
+        ("charging", acts.READ_CHARGING, car.powertrain in PLUGS),
+        ("controls", acts.READ_COMMANDS, car.kind != "bicycle"),
+        ("battery", acts.READ_BATTERY, car.powertrain in PLUGS),
+    )
+    return [
+        (name, texts[f"my_menu.{name}_text"])
+        for name, act, is_fit in wanted
+        if is_fit and f"/my/{{ref:int}}/{name}" in has and car.relation != "former" and may(request, act, ref)
+    ]
 
 
 def _counted(texts: Any, key: str, count: int) -> str:

@@ -26,6 +26,7 @@ PARTS = {
     "trips": acts.READ_TRIPS,
     "track": acts.READ_TRACK,
     "gaps": acts.READ_GAPS,
+    "commands": acts.READ_COMMANDS,
     "papers": acts.READ_CERTIFICATES,
     "audit": acts.READ_AUDIT,
     "give": acts.GIVE_VEHICLE,
@@ -44,6 +45,7 @@ async def show_vehicle(
 ) -> Response[str]:
     vehicle, right = await desk.registry.by_ref(VehicleRef(ref)), permit_of(request).right
     parts = {name: may(request, act, ref) for name, act in PARTS.items()}
+    parts["commands"] &= "/vehicles/{ref:int}/commands" in {route.path for route in request.app.routes}
     data = {"ref": str(ref), "town": town is not None, "pmtiles": pmtiles is not None, "may": parts}
     return render(
         request,
