@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from rocade.app import charging, explaining, stations, tracing, wiring
+from rocade.app import charging, charging_pages, explaining, stations, tracing, wiring
 from rocade.app.batteries import batteries_of
 from rocade.app.batteries import modules as battery_modules
 from rocade.app.chaos import SupervisorChaos
@@ -120,6 +120,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         *battery_modules(parts, history, batteries),
         stations.module(parts),
         charging.module(charge_control),
+        charging_pages.module(parts, mine, charge_control, commanding.commands, batteries),
     ]
     handover.forgetting = forgetting(modules)
     app = create_app(
