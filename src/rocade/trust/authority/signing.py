@@ -60,7 +60,7 @@ class ServiceSigner:
         return signer
 
     def seal(self, payload_type: str, payload: bytes) -> bytes:
-        return envelope.seal(payload_type, payload, self._key)
+        return envelope.seal(payload_type, payload, self._key, self.key_id)
 
     async def refresh(self) -> None:
         """Take a key into use that another process has renewed; to be called before signing, it looks every few seconds."""

@@ -20,6 +20,7 @@ from rocade.core.errors import Refused
 from rocade.trust.identity.keys import PrivateKey, PublicKey, key_id
 
 ALGORITHM = "ecdsa-p256-sha256"
+_ECDSA = ec.ECDSA(hashes.SHA256())
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -34,10 +35,10 @@ class Envelope(msgspec.Struct, frozen=True, rename={"payload_type": "payloadType
     signatures: tuple[Signature, ...]
 
 
-def seal(payload_type: str, payload: bytes, key: PrivateKey) -> bytes:
-    """Sign `payload` and return the envelope as JSON."""
-    signature = key.sign(_encoding(payload_type, payload), ec.ECDSA(hashes.SHA256()))
-    signed = Signature(key_id(key.public_key()).hex(), base64.b64encode(signature).decode())
+def seal(payload_type: str, payload: bytes, key: PrivateKey, name: bytes = b"") -> bytes:
+    """Sign `payload` and return the envelope as JSON. `name` is the key's id, for who signs often and knows it."""
+    signature = key.sign(_encoding(payload_type, payload), _ECDSA)
+    signed = Signature((name or key_id(key.public_key())).hex(), base64.b64encode(signature).decode())
     return msgspec.json.encode(Envelope(payload_type, base64.b64encode(payload).decode(), (signed,)))
 
 

@@ -41,8 +41,10 @@ from rocade.services.vehicles.service import Registry
 from rocade.wire import commands as wire
 
 PAGE_LIMIT = 200
-BATCH = 2_000
+BATCH = 1_000
 """Orders of one transaction."""
+AT_ONCE = 3
+"""Transactions of one process: the database writes one while the next is signed."""
 AUDITED_SINGLY = 200
 _KEY = re.compile(rf"[!-~]{{1,{MOST_KEY}}}")
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -90,6 +92,7 @@ class Commands:
         self._random = random
         self._budget = budget or WakeBudget()
         self._following = Following(database)
+        self._writing = asyncio.Semaphore(AT_ONCE)
         self._waiting: list[tuple[Order, asyncio.Future[Standing]]] = []
         self._worker: asyncio.Task[None] | None = None
         self.capabilities = capabilities
@@ -148,10 +151,12 @@ class Commands:
                 del ready[place]
             self._note_refused(orders, answers, now_us)
             while ready:
-                part = _first_of_each_lane(ready)
-                for place, standing in (await self._write(part)).items():
-                    answers[place] = standing
-                    del ready[place]
+                first = _first_of_each_lane(ready)
+                parts = [dict(first[at : at + BATCH]) for at in range(0, len(first), BATCH)]
+                for written in await asyncio.gather(*map(self._write, parts)):
+                    for place, standing in written.items():
+                        answers[place] = standing
+                        del ready[place]
         except (*DOWN, TimeoutError) as error:
             raise Unavailable("database.down", f"commands cannot be given now: {type(error).__name__}") from error
         return [answer for answer in answers if answer is not None]
@@ -189,13 +194,14 @@ class Commands:
 
     async def _write(self, part: Mapping[int, _Ready]) -> dict[int, Standing | Refused]:
         """One transaction; a key that somebody uses at the same moment begins it anew."""
-        await self._signer.refresh()
-        while True:
-            try:
-                async with self._database.pool.acquire() as connection, connection.transaction():
-                    return await self._write_once(connection, part)
-            except asyncpg.UniqueViolationError:
-                continue
+        async with self._writing:
+            await self._signer.refresh()
+            while True:
+                try:
+                    async with self._database.pool.acquire() as connection, connection.transaction():
+                        return await self._write_once(connection, part)
+                except asyncpg.UniqueViolationError:
+                    continue
 
     async def _write_once(self, connection: Any, part: Mapping[int, _Ready]) -> dict[int, Standing | Refused]:
         answers = await self._repeated(connection, part)
@@ -334,15 +340,15 @@ class Commands:
             await asyncio.gather(self._worker, return_exceptions=True)
 
 
-def _first_of_each_lane(ready: Mapping[int, _Ready]) -> dict[int, _Ready]:
-    """At most a batch in which no lane and no key occurs twice; what is left goes next, so that it is newer."""
-    taken: dict[int, _Ready] = {}
+def _first_of_each_lane(ready: Mapping[int, _Ready]) -> list[tuple[int, _Ready]]:
+    """Those in which no lane and no key occurs twice; what is left goes next, so that it is newer."""
+    taken: list[tuple[int, _Ready]] = []
     lanes: set[tuple[int, str]] = set()
     keys: set[tuple[str, str]] = set()
     for place, one in ready.items():
         lane, key = (one.order.ref, one.act.lane), (one.order.by, one.order.key)
-        if lane not in lanes and key not in keys and len(taken) < BATCH:
-            taken[place] = one
+        if lane not in lanes and key not in keys:
+            taken.append((place, one))
         lanes.add(lane)
         keys |= {key} if one.order.key else set()
     return taken

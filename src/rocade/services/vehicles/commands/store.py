@@ -29,6 +29,8 @@ from rocade.services.vehicles.commands.model import (
 
 QUEUED_CHANNEL, CHANGED_CHANNEL = "command_queued", "command_changed"
 SILENT = "command.silent"
+FEW = 20
+"""Rows that are not worth a COPY."""
 _PER_PAYLOAD = 400
 _MOST_PAYLOADS = 50
 
@@ -101,7 +103,13 @@ async def supersede(
 
 async def add(connection: asyncpg.Connection, commands: Sequence[New]) -> None:
     """Raises: asyncpg.UniqueViolationError where a key was used at the same moment."""
-    await connection.execute(_INSERT, *([getattr(one, name) for one in commands] for name, _ in _NEW_FIELDS))
+    if len(commands) > FEW:
+        columns = New.__struct_fields__
+        await connection.copy_records_to_table(
+            "command", records=map(msgspec.structs.astuple, commands), columns=columns
+        )
+    else:
+        await connection.execute(_INSERT, *([getattr(one, name) for one in commands] for name, _ in _NEW_FIELDS))
 
 
 async def notify(connection: asyncpg.Connection, channel: str, refs: Iterable[int]) -> None:
