@@ -22,6 +22,7 @@ from tests.agents.vehicle.command_desk import VEHICLE, Desk, Seeded, SteppedCloc
 
 from charging_faults import Outcome, Run
 from rocade.agents.vehicle.command_book import Book
+from rocade.agents.vehicle.commands import Executor
 from rocade.agents.vehicle.journal import Journal
 from rocade.core.ports import SystemClock
 from rocade.wire.commands import read_report
@@ -47,6 +48,33 @@ def test_the_same_in_thousands_of_runs_with_kills_on_both_sides(database_url: st
     print(found)
     assert found.is_clean
     assert min(found.power_cuts, found.hub_kills) > 0
+
+
+BROKEN = {
+    "asks nobody whether it is late": ("_is_late", lambda *_: False, "expired_starts"),
+    "forgets to ask what was done before the power failed": ("_recover", lambda *_: False, "double_effects"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", BROKEN)
+def test_an_executor_that_is_broken_is_found_out(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    name, instead, count = BROKEN[what]
+    monkeypatch.setattr(Executor, name, instead)
+    found = run(database_url, tmp_path, 5, 1_500, 300)
+    assert getattr(found, count) > 0
+    assert not found.is_clean
+
+
+@pytest.mark.slow
+def test_a_book_that_forgets_versions_is_found_out(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Book, "newest", lambda *_: None)
+    found = run(database_url, tmp_path, 5, 300, 150)
+    assert min(found.double_effects, found.disordered) > 0
 
 
 @pytest.mark.slow
