@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.agents.vehicle.command_desk import MINUTE_US, Car, Desk, PowerCut, SteppedClock
+from tests.agents.vehicle.command_desk import MINUTE_US, VEHICLE, Car, Desk, Machine, PowerCut, Seeded, SteppedClock
 
+from rocade.agents.vehicle.commands import Executor
+from rocade.agents.vehicle.journal import Journal
 from rocade.core.errors import Refused, Unavailable
 from rocade.wire.commands import Command, encode_down, read_down
 
@@ -306,3 +308,12 @@ def test_reports_owed_are_bounded(car: Car, desk: Desk, monkeypatch: pytest.Monk
     assert len(reports) == 20
     assert newest is not None
     assert (reports[-1].id, reports[-1].state) == (newest.id, "applied")
+
+
+def test_an_enrolled_vehicle_needs_its_directory_its_journal_and_its_machine(desk: Desk, tmp_path: Path) -> None:
+    desk.region.credential(desk.region.identity("vehicle", VEHICLE)).write(tmp_path / "identity")
+    machine = Machine()
+    with Journal(tmp_path / "car.sqlite3", desk.clock, Seeded()) as journal:
+        executor = Executor.of_directory(tmp_path / "identity", journal, machine, desk.clock)
+        executor.receive(desk.seal(desk.command("doors.lock")))
+    assert machine.acts == ["doors.lock"]

@@ -112,13 +112,12 @@ class Agent:
 
     @classmethod
     def of_directory(
-        cls, identity_dir: Path, host: str, port: int, journal: Journal, clock: Clock, random: Random, window: int = 10
-    ) -> Agent:
+        cls, identity_dir: Path, host: str, port: int, journal: Journal, clock: Clock, random: Random,
+        window: int = 10, executor: Executor | None = None,
+    ) -> Agent:  # fmt: skip
         """The agent of an enrolled vehicle; it reads its identity from its own certificate."""
-        vehicle_id = directory.load_identity(identity_dir).id
-        return cls(
-            vehicle_id, host, port, journal, lambda: tls.client_context(identity_dir), clock, random, window=window
-        )
+        vehicle_id, context_of = directory.load_identity(identity_dir).id, lambda: tls.client_context(identity_dir)
+        return cls(vehicle_id, host, port, journal, context_of, clock, random, window=window, executor=executor)
 
     @property
     def is_connected(self) -> bool:

@@ -12,12 +12,15 @@ Source: docs/decisions/0048-vehicle-commands.md.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from rocade.agents.vehicle.command_book import BEGUN, WAITING, Book, Lane, report_of
-from rocade.agents.vehicle.command_check import Checker, claimed
+from rocade.agents.vehicle.command_check import Checker, SignerCache, claimed
+from rocade.agents.vehicle.journal import Journal
 from rocade.core.errors import Refused, Unavailable
 from rocade.core.ports import Clock
+from rocade.trust.identity import directory
 from rocade.wire.commands import ACTS, INTERRUPTED, USED, Command, Report, State, check
 
 DOUBT_US = 2_000_000
@@ -57,6 +60,13 @@ class Executor:
         """When `tick` has something to do next; None = when a command comes."""
         self.refused = 0
         """Commands that proved nothing, since the start."""
+
+    @classmethod
+    def of_directory(cls, identity_dir: Path, journal: Journal, actuator: Actuator, clock: Clock) -> Executor:
+        """The executor of an enrolled vehicle, over its identity directory and its journal."""
+        live = directory.LiveIssuers(identity_dir)
+        checker = Checker(directory.load_identity(identity_dir).id, SignerCache(lambda: live.table))
+        return cls(Book(journal.connection), checker, actuator, clock)
 
     def receive(self, body: bytes) -> None:
         """Take a command; when this returns it may be acknowledged. Raises: Unavailable `journal.full`: it may not."""
