@@ -43,15 +43,15 @@ def check_call(version: Version, action: str, payload: dict[str, Any]) -> Proble
     """What is wrong with a call's payload; None = nothing."""
     if action not in actions(version):
         return Problem("NotImplemented", "ocpp.action", "this action is not part of the version agreed on")
-    return _check(version, _name(version, action, is_answer=False), payload)
+    return _check(version, action, payload, is_answer=False)
 
 
 def check_answer(version: Version, action: str, payload: dict[str, Any]) -> Problem | None:
-    return _check(version, _name(version, action, is_answer=True), payload)
+    return _check(version, action, payload, is_answer=True)
 
 
-def _check(version: Version, name: str, payload: dict[str, Any]) -> Problem | None:
-    is_valid, explain = _validator(version, name)
+def _check(version: Version, action: str, payload: dict[str, Any], *, is_answer: bool) -> Problem | None:
+    is_valid, explain = _validator(version, action, is_answer)
     if is_valid(payload):
         return None
     error = explain(payload)
@@ -66,17 +66,14 @@ def _check(version: Version, name: str, payload: dict[str, Any]) -> Problem | No
     return Problem(kind, "ocpp.schema", f"/{place} breaks the schema's rule {keyword or 'false'}")
 
 
-def _name(version: Version, action: str, *, is_answer: bool) -> str:
-    if is_answer:
-        return f"{action}Response"
-    plain = files("ocpp") / _FOLDERS[version] / "schemas" / f"{action}.json"
-    return action if version == "1.6" or plain.is_file() else f"{action}Request"
-
-
 @cache
-def _validator(version: Version, name: str) -> tuple[Callable[[Any], bool], Callable[[Any], Any]]:
-    text = (files("ocpp") / _FOLDERS[version] / "schemas" / f"{name}.json").read_text(encoding="utf-8-sig")
-    schema = _without_decimals(json.loads(text))
+def _validator(version: Version, action: str, is_answer: bool) -> tuple[Callable[[Any], bool], Callable[[Any], Any]]:
+    folder = files("ocpp") / _FOLDERS[version] / "schemas"
+    if is_answer:
+        name = f"{action}Response"
+    else:  # a message nobody answers has no "Request" in its name
+        name = action if version == "1.6" or (folder / f"{action}.json").is_file() else f"{action}Request"
+    schema = _without_decimals(json.loads((folder / f"{name}.json").read_text(encoding="utf-8-sig")))
     compiled = jsonschema_rs.validator_for(schema)
     return compiled.is_valid, lambda payload: next(iter(compiled.iter_errors(payload)))
 
