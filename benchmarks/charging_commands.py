@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -160,7 +161,10 @@ async def latency(commands: Commands, refs: Sequence[int], count: int) -> list[F
     lost = 0
     for turn in range(1, ROUNDS + 1):
         ended = await proven(commands, refs, count, 20, turn)
-        lost += sum(one.state != "verified" for one in ended)
+        odd = Counter(f"{one.state} {one.code}" for one in ended if one.state != "verified")
+        lost += odd.total()
+        if odd:
+            print(dict(odd), file=sys.stderr)
         rounds.append((spans_ms(ended, "sent"), spans_ms(ended, "created")))
     rows = []
     for name, at, goals in (("sent", 0, (300, 800)), ("ordered", 1, (None, None))):
@@ -202,7 +206,7 @@ def figure(name: str, value: float, unit: str, goal: float | None) -> Figure:
 async def measure(*, full: bool) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="rocade-cmd-") as folder:
         async with open_region(Path(folder) / "eu") as configuration, wiring.common(configuration, 8) as parts:
-            refs = await enrol(configuration, parts, 40 if full else 10)
+            refs = await enrol(configuration, parts, 40 if full else 20)
             commanding = await Commanding.open(parts)
             try:
                 async with convoy(configuration, list(refs), MODEL):

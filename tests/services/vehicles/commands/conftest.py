@@ -110,6 +110,10 @@ class Hub:
         door = Door()
         return Deliverer(self.database, connected, door, self.capabilities, self.clock), door
 
+    @staticmethod
+    def seat(vehicle: Vehicle) -> Seat:
+        return Seat(int(vehicle.ref), vehicle.id)
+
     async def order(self, vehicle: Vehicle, act: str = "charge.limit", by: str = "person:01", **more: Any) -> Standing:
         parameters = more.pop("parameters", {"percent": 80} if act == "charge.limit" else {})
         return await self.commands.order(Order(int(vehicle.ref), act, parameters, by, **more))
