@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tests.agents.vehicle.command_desk import MINUTE_US, VEHICLE, Car, Desk, Mac
 from rocade.agents.vehicle.commands import Executor
 from rocade.agents.vehicle.journal import Journal
 from rocade.core.errors import Refused, Unavailable
-from rocade.wire.commands import Command, encode_down, read_down
+from rocade.wire.commands import Command, encode_down, read_down, read_report
 
 HOUR_US = 60 * MINUTE_US
 
@@ -317,3 +318,22 @@ def test_an_enrolled_vehicle_needs_its_directory_its_journal_and_its_machine(des
         executor = Executor.of_directory(tmp_path / "identity", journal, machine, desk.clock)
         executor.receive(desk.seal(desk.command("doors.lock")))
     assert machine.acts == ["doors.lock"]
+
+
+def test_the_example_of_the_documents_obeys(desk: Desk, tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs/vehicle-commands.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    desk.region.credential(desk.region.identity("vehicle", VEHICLE)).write(tmp_path / "identity")
+    names: dict[str, Any] = {
+        "path": tmp_path / "car.sqlite3", "identity_dir": tmp_path / "identity", "clock": desk.clock, "random": Seeded(),
+        "host": "localhost", "port": 1,
+    }  # fmt: skip
+    exec(compile(code, "vehicle-commands.md", "exec"), names)  # noqa: S102  the document's own example
+    agent = names["agent"]
+    for act in ("charge.stop", "charge.start"):
+        agent.received("command", desk.seal(desk.command(act)))
+    told = [read_report(body) for _, body in agent.executor.book.owed(0, 10)]
+    assert [(report.state, report.code) for report in told] == [
+        ("accepted", ""), ("applied", ""), ("accepted", ""), ("rejected", "command.vehicle.unsupported")
+    ]  # fmt: skip
+    names["journal"].close()
