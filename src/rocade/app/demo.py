@@ -49,6 +49,8 @@ SEED = 1
 CUT_S = 8.0
 PAST_PER_S = 0.05
 """A car that comes back says first where it is; the rest stays a gap until the platform asks for it, ten seconds on."""
+SLEEP_AFTER_S = 60.0
+"""A parked car that hears a command then says first that it wakes up."""
 _WMI = {"peugeot": "VF3", "citroen": "VF7", "ds": "VR1", "opel": "W0L", "renault": "VF1", "hyundai": "KMH"}
 
 
@@ -194,7 +196,13 @@ class _Demo:
     async def _convoy(self, configuration: settings.Configuration, seats: tuple[Seat, ...]) -> AsyncIterator[None]:
         """Run the fleet in a process of its own; on leaving it has stopped and its ledger is here."""
         order = Order(
-            host="localhost", port=configuration.mqtt.port, seats=seats, batch_s=2, seed=SEED, past_per_s=PAST_PER_S
+            host="localhost",
+            port=configuration.mqtt.port,
+            seats=seats,
+            batch_s=2,
+            seed=SEED,
+            past_per_s=PAST_PER_S,
+            sleep_after_s=SLEEP_AFTER_S,
         )
         log = (self.directory / "logs" / "fleet.log").open("ab")
         self._process = await asyncio.create_subprocess_exec(
