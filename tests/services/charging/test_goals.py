@@ -116,3 +116,14 @@ async def test_a_target_below_the_state_needs_nothing(stand: Stand) -> None:
     standing = await stand.charging.set_goal(car.ref, stand.goal(), OWNER)
     assert standing.plan is not None
     assert (standing.state, standing.plan.energy_kwh, standing.plan.pieces) == ("reached", 0.0, ())
+
+
+async def test_what_a_plan_expects_follows_when_the_car_charges_not_where_slots_begin(stand: Stand) -> None:
+    stand.clock.at_us += 10 * 60 * 1_000_000
+    car = await stand.car()
+    await stand.charging.set_car(car.ref, CAR, OWNER)
+    await stand.says(car, soc=40.0, cable=True)
+    plan = (await stand.charging.set_goal(car.ref, stand.goal(0.5, 60), OWNER)).plan
+    assert plan is not None
+    assert plan.expected_percent(stand.clock.at_us) == pytest.approx(40.0)
+    assert plan.expected_percent(stand.clock.at_us + HOUR_US // 20) == pytest.approx(41.0, abs=0.01)

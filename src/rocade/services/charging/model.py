@@ -176,8 +176,14 @@ class StoredPlan(msgspec.Struct, frozen=True):
         place = self.place_at(at_us)
         if place < 0:
             return self.soc_percent[-1 if self.start_us and at_us >= self.end_us else 0]
-        share = (at_us - self.start_us[place]) / (self.length_s[place] * 1e6)
+        begin_us = self.start_us[place]
+        whole = self._on_us(begin_us, begin_us + self.length_s[place] * 1_000_000)
+        share = self._on_us(begin_us, at_us) / whole if whole else 0.0
         return self.soc_percent[place] + share * (self.soc_percent[place + 1] - self.soc_percent[place])
+
+    def _on_us(self, from_us: int, to_us: int) -> int:
+        """How long of this time the car is to charge."""
+        return sum(max(min(end, to_us) - max(begin, from_us), 0) for begin, end, _ in self.pieces)
 
 
 class Alert(msgspec.Struct, frozen=True):
