@@ -289,10 +289,10 @@ async def take_tokens(connection: Any, brand: str, wanted: int, rate_per_s: floa
     """How many of the wanted commands a brand's back end takes now."""
     taken: float = await connection.fetchval(
         "WITH was AS (SELECT tokens, filled_us FROM command_rate WHERE brand = $1 FOR UPDATE),"
-        " now AS (SELECT least($4::float8, coalesce((SELECT tokens + greatest($5 - filled_us, 0) / 1e6 * $3::float8"
-        " FROM was), $4::float8)) AS full),"
-        " took AS (SELECT full, least(floor(full), $2::float8) AS many FROM now),"
-        " put AS (INSERT INTO command_rate SELECT $1, full - many, $5 FROM took ON CONFLICT (brand) DO UPDATE"
+        " filled AS (SELECT least($4::float8, coalesce((SELECT tokens + greatest($5 - filled_us, 0) / 1e6 * $3::float8"
+        " FROM was), $4::float8)) AS level),"
+        " took AS (SELECT level, least(floor(level), $2::float8) AS many FROM filled),"
+        " put AS (INSERT INTO command_rate SELECT $1, level - many, $5 FROM took ON CONFLICT (brand) DO UPDATE"
         " SET tokens = excluded.tokens, filled_us = greatest(command_rate.filled_us, excluded.filled_us))"
         " SELECT many FROM took",
         brand, wanted, rate_per_s, burst, now_us,
