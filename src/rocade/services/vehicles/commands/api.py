@@ -45,7 +45,7 @@ class MomentView(msgspec.Struct, frozen=True):
 
 class CommandView(msgspec.Struct, frozen=True):
     """A command as it stands. Instants are microseconds since 1970 UTC; `by` '' = somebody else; `doubt`: the vehicle says it is
-    done and telemetry has not shown it; `newer`: the command that took its place.
+    done and telemetry has not shown it; `detail`: what its code means, where it is the hub's own; `newer`: the command that took its place.
     """
 
     id: str
@@ -54,6 +54,7 @@ class CommandView(msgspec.Struct, frozen=True):
     parameters: dict[str, Any]
     state: str
     code: str
+    detail: str
     by: str
     not_before_us: int
     by_us: int
@@ -96,7 +97,8 @@ def may_see(permit: Permit, one: Standing) -> bool:
 def view(permit: Permit, one: Standing) -> CommandView:
     is_told = permit.right.relation == "owner" or not permit.right.is_owned or one.by == permit.principal.id
     return CommandView(
-        one.id, str(one.ref), one.act, one.parameters, one.state, one.code, one.by if is_told else "", one.not_before_us,
+        one.id, str(one.ref), one.act, one.parameters, one.state, one.code,
+        errors.ENDS.get(one.code, ""), one.by if is_told else "", one.not_before_us,
         one.expires_us, [MomentView(moment.state, moment.at_us) for moment in one.life], one.doubt, one.is_open, one.newer,
         one.result, one.sends,
     )  # fmt: skip

@@ -35,3 +35,19 @@ def asleep(used: int, most: int) -> Refused:
 
 def bad_cursor() -> Refused:
     return Refused("command.cursor", "the cursor was not made by this list; begin again without one")
+
+
+ENDS = {
+    one.code: one.message
+    for one in (
+        Refused("command.superseded", "a newer command of the same kind took its place"),
+        Refused("command.expired", "its deadline passed before it could be done"),
+        Refused("command.silent", "the vehicle took it and did not speak of it again by its deadline"),
+        Refused("command.unproven", "the vehicle says it is done, and its telemetry has not shown it"),
+        Refused("command.owner_changed", "the vehicle changed hands before it was done"),
+        Refused("command.rejected", "the vehicle refused it without saying why"),
+        Refused("command.interrupted", "power was lost while it was done; nobody knows whether it happened"),
+        Refused("command.version.used", "the vehicle has had another command under this version"),
+    )
+}
+"""Why commands end without effect or in doubt, beside the reasons that vehicles and other refusals name."""
