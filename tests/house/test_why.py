@@ -53,6 +53,13 @@ def codes() -> set[str]:
     }
     door = "".join(file.read_text("utf-8") for file in (ROOT / "src/rocade/doors/mqtt").glob("*.py"))
     found |= {*re.findall(r'"(mqtt\.[a-z_]+)"', door)} - MQTT_ACTIONS | {"worker.failed"}
+    stations = "".join(
+        file.read_text("utf-8")
+        for folder in ("doors/ocpp", "services/charging/stations")
+        for file in (ROOT / "src/rocade" / folder).glob("*.py")
+    )
+    found |= {*re.findall(r'"((?:ocpp\.[a-z_.]+|stations\.(?:vehicle|profile|action|message)[a-z_.]*))"', stations)}
+    found -= {"ocpp.connect"}
     relay = [*(ROOT / "src/rocade/doors/relay").glob("*.py"), ROOT / "src/rocade/agents/dealer/relay.py"]
     found |= {*re.findall(r'"(relay\.[a-z_]+)"', "".join(file.read_text("utf-8") for file in relay))}
     return found | {*CODES} | {f"audit.{what}" for what in ("altered", "dropped", "reordered", "truncated")}
