@@ -139,6 +139,7 @@ def test_documents_named_in_docstrings_exist() -> None:
 ROAD = {"A": 3, "B": 4, "C": 3, "D": 3, "E": 4, "F": 1, "G": 3, "H": 7, "I": 10, "J": 1, "K": 15, "L": 4}
 PEOPLE = {"A": 3, "B": 4, "C": 5, "D": 1, "E": 5, "F": 5}
 DEALERS = {"A": 5, "B": 1, "C": 1, "D": 4, "E": 1, "F": 1, "G": 1, "H": 9, "I": 1}
+CHARGING = {"A": 4, "B": 4, "C": 1, "D": 1, "E": 1, "F": 1, "G": 9, "H": 1}
 
 
 def test_promises_has_every_line_once_and_a_command_for_each() -> None:
@@ -149,7 +150,7 @@ def test_promises_has_every_line_once_and_a_command_for_each() -> None:
     ]
     lines = [
         f"{letter}{n}"
-        for counts in (ROAD, PEOPLE, DEALERS)
+        for counts in (ROAD, PEOPLE, DEALERS, CHARGING)
         for letter, count in counts.items()
         for n in range(1, count + 1)
     ]
