@@ -48,24 +48,8 @@ def tag(reason: str) -> Refused:
     return Refused(f"stations.tag.{reason}", say[reason])
 
 
-def connector_unknown() -> Refused:
-    return Refused("stations.connector", "this station has no such connector")
-
-
 def transaction_unknown() -> Refused:
     return Refused("stations.transaction", "there is no open transaction of this number")
-
-
-def no_profiles() -> Refused:
-    return Refused("stations.limit.none_left", "the station took none of the ways to limit it")
-
-
-def away() -> Unavailable:
-    return Unavailable("stations.away", "the station is not connected now; what is wanted is sent when it comes back")
-
-
-def silent() -> Unavailable:
-    return Unavailable("stations.silent", "the station did not answer in time")
 
 
 def said_no(kind: str) -> Refused:
