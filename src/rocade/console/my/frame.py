@@ -150,7 +150,7 @@ async def car_of(request: AnyRequest, mine: Mine, ref: int, right: Right | None 
 
 
 def mask_names(request: AnyRequest) -> tuple[str, ...]:
-    return data_classes.names(permit_of(request).right.classes)
+    return data_classes.names(permit_of(request).right.classes & data_classes.ALL)
 
 
 def class_choices(request: AnyRequest, names: Sequence[str] = data_classes.DATA_CLASSES) -> list[tuple[str, str, str]]:

@@ -135,7 +135,7 @@ async def _data_board(request: AnyRequest, mine: Mine, ref: int, *, is_counted: 
             name, None if counts is None else counts.get(name, 0), newest.get(name, 0),
             [seer for seer in (*seers, *drivers) if name in seer.classes],
         )
-        for name in data_classes.names(right.classes)
+        for name in data_classes.names(right.classes & data_classes.ALL)
     ]  # fmt: skip
     return {
         "ref": ref, "kinds": kinds, "relation": right.relation, "is_counted": is_counted,
