@@ -139,6 +139,15 @@ def test_what_lies_above_eighty_comes_as_late_as_it_can(taper: Taper | None) -> 
     assert np.mean(early.soc_percent > 80) > np.mean(plan.soc_percent > 80)
 
 
+def test_a_minimum_above_the_state_that_comes_late_is_charged_first_all_the_same() -> None:
+    plan = plan_of(replace(CAR, target_percent=100, minimum_percent=90, late_from_percent=80))
+    check(plan)
+    assert plan.soc_percent[-1] == pytest.approx(100)
+    assert plan.on_h[1:10] == pytest.approx(0.25)  # nine quarters and more without pause: 60 % of 50 kWh
+    assert plan.on_h[-2] == pytest.approx(0.25)
+    assert plan.on_h.sum() == pytest.approx(35 / 0.9 / 7.4)
+
+
 def test_minimum_and_care_in_a_stay_that_is_just_long_enough_fill_it() -> None:
     hours = 25 / 0.9 / 7.4
     need = replace(CAR, departure_us=T0 + math.ceil(hours * HOUR_US), minimum_percent=50, late_from_percent=60)

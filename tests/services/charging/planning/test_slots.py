@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -77,15 +78,17 @@ def test_tomorrow_is_forecast_from_the_same_time_of_such_days_in_local_time() ->
     clock = "Europe/Paris"
     begin = us("2026-10-12T00:00+02:00")
     start = begin + HOUR_US * np.arange(24 * 21 + 1)
-    local = [datetime.fromtimestamp(at / 1e6, UTC).astimezone(__import__("zoneinfo").ZoneInfo(clock)) for at in start]
+    local = [datetime.fromtimestamp(at / 1e6, UTC).astimezone(ZoneInfo(clock)) for at in start]
     value = np.array([at.hour + (100 if at.weekday() >= 5 else 0) + 0.1 * at.day for at in local])
     series = Series.known(start, start + HOUR_US, value, unit="EUR/kWh", zone="FR", currency="EUR")
-    until = us("2026-11-03T20:00+01:00")
+    until = us("2026-11-08T20:00+01:00")
     longer = extended(series, int(start[-1]), until, clock)
     slots = Slots.over(us("2026-11-03T08:00+01:00"), us("2026-11-03T09:00+01:00"))
     found = longer.on(slots)
     assert found.is_forecast.all()
     assert np.all((found.value > 8) & (found.value < 12))
+    sunday = longer.on(Slots.over(us("2026-11-08T08:00+01:00"), us("2026-11-08T09:00+01:00")))
+    assert np.all((sunday.value > 108) & (sunday.value < 112))
     assert np.all((found.low <= found.value) & (found.value <= found.high))
     assert not longer.on(Slots.over(int(start[0]), int(start[5]))).is_forecast.any()
     assert (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,10 @@ from rocade.services.charging.planning import Slots, local_day
 from rocade.services.charging.tariffs import read_carbon, read_prices
 
 HOUR_US = 3_600_000_000
+
+
+def us(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp()) * 1_000_000
 
 
 def lengths(parsed: Any) -> set[int]:
@@ -111,6 +115,42 @@ def test_holes_and_values_not_yet_published_are_noted_and_stay_open() -> None:
     assert lengths(parsed) == {60}
     found = parsed.series.on(Slots.over(int(parsed.series.start_us[0]), int(parsed.series.end_us[-1])))
     assert np.isnan(found.value).sum() == 12
+
+
+@pytest.mark.parametrize(
+    ("day", "hours", "first", "last"),
+    [
+        ("25.10.2026", [(0, 1), (1, 2), (2, 3), (2, 3), (3, 4)], "2026-10-24T22:00Z", "2026-10-25T03:00Z"),
+        (
+            "29.03.2026",
+            [(0, 1), (1, 2), (3, 4), (4, 5)],
+            "2026-03-28T23:00Z",
+            "2026-03-29T03:00Z",
+        ),  # 02:00 does not exist
+        (
+            "29.03.2026",
+            [(0, 1), (1, 3), (3, 4), (4, 5)],
+            "2026-03-28T23:00Z",
+            "2026-03-29T03:00Z",
+        ),  # as others write it
+    ],
+)
+def test_intervals_in_local_time_are_hours_over_both_changes_of_the_clocks(
+    day: str, hours: list[tuple[int, int]], first: str, last: str
+) -> None:
+    rows = [f'"{day} {begin:02}:00 - {day} {end:02}:00",{begin}' for begin, end in hours]
+    text = "\n".join(["MTU (CET/CEST),Day-ahead Price [EUR/MWh]", *rows])
+    parsed = read_prices(text.encode())
+    assert lengths(parsed) == {60}
+    assert parsed.notes == ()
+    assert (int(parsed.series.start_us[0]), int(parsed.series.end_us[-1])) == (us(first), us(last))
+
+
+def test_a_row_alone_between_holes_lasts_as_long_as_the_others() -> None:
+    rows = [f"2026-11-22T{at}Z;1" for at in ("00:00", "00:15", "05:00", "09:00")]
+    parsed = read_prices("\n".join(["start;price [EUR/MWh]", *rows]).encode())
+    assert lengths(parsed) == {15}
+    assert [note.kind for note in parsed.notes] == ["hole", "hole"]
 
 
 def test_a_local_hour_without_value_in_the_leap_is_only_noted() -> None:
