@@ -34,6 +34,8 @@ class Followed(msgspec.Struct):
     plan: StoredPlan | None = None
     session: Session | None = None
     lanes: dict[str, Standing] = {}
+    lanes_us: int = 0
+    """When they were read."""
     alerts: frozenset[str] = frozenset()
     was_plugged: bool = False
     differs_since_us: int = 0

@@ -44,6 +44,9 @@ SLOW_US = 2 * 60_000_000
 SWEEP_S = 300.0
 PLANS_KEPT_US, ALERTS_KEPT_US = 86_400_000_000, 90 * 86_400_000_000
 LANES_LIMIT = 30
+LANES_US = 30 * 1_000_000
+"""Somebody else may command too: so often the newest commands of a car at rest are read."""
+AT_ONCE = 4
 SECOND_US = 1_000_000
 _log = logging.getLogger("rocade.charging")
 
@@ -242,7 +245,8 @@ class Replanner(Noticing):
     async def _replan(self, connection: Any, wanted: Sequence[tuple[Picture, str]]) -> None:
         if not wanted:
             return
-        knowns = [(self._known(await self.charging.known(connection, one)), cause) for one, cause in wanted]
+        found = await self.charging.knowns(connection, [one for one, _ in wanted])
+        knowns = [(self._known(known), cause) for known, (_, cause) in zip(found, wanted, strict=True)]
         now_us = self._clock.now_us()
         plans = await asyncio.to_thread(_made, knowns, now_us)
         await store.lock_plans(connection, [plan.ref for plan in plans])
@@ -298,15 +302,17 @@ class Replanner(Noticing):
     ) -> Depot:
         """Who takes part, and what the others draw."""
         now_us = self._clock.now_us()
-        members, others = list[Member](), dict[str, float]()
+        taking, others = list[Picture](), dict[str, float]()
         for ref, picture in pictures.items():
             goal, now = picture.goal, picture.now
             if not now.is_plugged:
                 continue
             if goal is not None and not goal.is_stopped and picture.departure_us > now_us:
-                members.append(Member(self._known(await self.charging.known(connection, picture)), places[ref]))
+                taking.append(picture)
             elif now.is_charging:
                 others[places[ref].node] = others.get(places[ref].node, 0.0) + now.power_kw / picture.car.efficiency
+        knowns = await self.charging.knowns(connection, taking)
+        members = [Member(self._known(known), places[known.goal.ref]) for known in knowns]
         return Depot(
             site,
             tuple(members),
@@ -324,14 +330,18 @@ class Replanner(Noticing):
         """What differs is told; what endangers a goal becomes an alert; when to look again."""
         now_us = self._clock.now_us()
         orders: list[Order] = []
+        told = list[Picture]()
         for picture in pictures:
             car = self.cars.get(picture.now.ref)
             if car is None:
                 continue
             is_off = steering.differs(car.plan, picture, now_us)
             car.differs_since_us = (car.differs_since_us or now_us) if is_off else 0
-            if car.plan is not None and self.engines.commands is not None:
-                orders += await self._steps(car, picture, now_us)
+            if car.plan is not None and picture.now.is_plugged and picture.goal is not None:
+                told.append(picture)
+        await self._read_lanes(told, now_us)
+        for picture in told:
+            orders += await self._steps(self.cars[picture.now.ref], picture, now_us)
         await self._give(orders)
         async with store.transaction(self.engines.database) as connection:
             for picture in pictures:
@@ -340,17 +350,34 @@ class Replanner(Noticing):
                     car.due_us = _due_us(car, picture, now_us)
 
     async def _steps(self, car: Followed, picture: Picture, now_us: int) -> tuple[Order, ...]:
-        assert self.engines.commands is not None
         assert car.plan is not None
-        if not picture.now.is_plugged or picture.goal is None:
-            return ()
-        page = await self.engines.commands.of(picture.now.ref, limit=LANES_LIMIT)
-        car.lanes = steering.newest(page.commands)
         told = steering.steps(car.plan, picture, self._can(picture), car.lanes, now_us, car.differs_since_us)
         car.is_fail_safe = told.is_fail_safe
         if told.station is not None and picture.station is not None and self.engines.stations is not None:
             await self.engines.stations.set_limit(picture.station, told.station, told.until_us)
         return told.orders
+
+    async def _read_lanes(self, pictures: Sequence[Picture], now_us: int) -> None:
+        """The newest commands of plugged-in cars: where something is under way or wrong, and else now and then."""
+        stale = []
+        for picture in pictures:
+            car = self.cars[picture.now.ref]
+            is_settled = (
+                car.lanes_us and not car.differs_since_us and not any(one.is_open for one in car.lanes.values())
+            )
+            if not is_settled or now_us - car.lanes_us > LANES_US:
+                stale.append(picture.now.ref)
+        if self.engines.commands is None or not stale:
+            return
+        some = asyncio.Semaphore(AT_ONCE)
+        commands = self.engines.commands
+
+        async def read(ref: int) -> None:
+            async with some:
+                page = await commands.of(ref, limit=LANES_LIMIT)
+            self.cars[ref].lanes, self.cars[ref].lanes_us = steering.newest(page.commands), now_us
+
+        await asyncio.gather(*(read(ref) for ref in stale))
 
     def _can(self, picture: Picture) -> dict[str, str]:
         if self.engines.capable is None:

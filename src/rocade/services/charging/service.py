@@ -135,7 +135,7 @@ class Charging(Sites, Tariffs, Sessions):
 
     async def _made(self, connection: Any, goal: Goal, cause: str) -> StoredPlan:
         picture = await self._picture(connection, goal.ref, goal)
-        known = await self.known(connection, picture, goal)
+        (known,) = await self.knowns(connection, [picture])
         return await asyncio.to_thread(make, known, self.clock.now_us(), cause)
 
     async def _picture(self, connection: Any, ref: int, goal: Goal | None = None) -> Picture:

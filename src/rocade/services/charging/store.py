@@ -145,8 +145,10 @@ async def add_plans(connection: Any, plans: Sequence[StoredPlan]) -> list[Stored
 
 async def lock_plans(connection: Any, refs: Iterable[int]) -> None:
     """One writer of a vehicle's plans at a time, until the transaction ends; always in the same order."""
-    for ref in sorted(refs):
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 5))", f"charging plan {ref}")
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('charging plan ' || ref, 5)) FROM unnest($1::bigint[]) ref",
+        sorted(refs),
+    )
 
 
 async def plans(connection: Any, refs: Sequence[int]) -> dict[int, StoredPlan]:
