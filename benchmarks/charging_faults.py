@@ -68,9 +68,11 @@ class Outcome(msgspec.Struct):
 class Run(World):
     """A world with people who order, from beginning to end."""
 
-    def __init__(self, url: str, folder: Path, seed: int, runs: int, vehicles: int) -> None:
+    def __init__(
+        self, url: str, folder: Path, seed: int, runs: int, vehicles: int, round_steps: int = ROUND_STEPS
+    ) -> None:
         super().__init__(url, folder, seed, vehicles)
-        self._runs = runs
+        self._runs, self._round_steps = runs, round_steps
 
     # --- the whole run ---
 
@@ -78,7 +80,7 @@ class Run(World):
         """Each vehicle is given a command in this round, some two that contradict each other."""
         for car in self.cars.values():
             for _ in range(1 + (self.random.random() < 0.1)):
-                at_us = self.clock.at_us + int(self.random.uniform(0, ROUND_STEPS * STEP_S * 0.9) * 1e6)
+                at_us = self.clock.at_us + int(self.random.uniform(0, self._round_steps * STEP_S * 0.9) * 1e6)
                 self.planned.append((at_us, next(self.numbers), car))
         self.planned.sort(reverse=True)
 
@@ -98,7 +100,7 @@ class Run(World):
         while len(self.answered) < self._runs:
             self.plan_round()
             self.issue_signer()
-            for _ in range(ROUND_STEPS):
+            for _ in range(self._round_steps):
                 self._take_orders()
                 await self.step()
         self.faults = Faults.quiet()

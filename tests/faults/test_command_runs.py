@@ -28,13 +28,13 @@ from rocade.core.ports import SystemClock
 from rocade.wire.commands import read_report
 
 
-def run(url: str, folder: Path, seed: int, runs: int, vehicles: int) -> Outcome:
+def run(url: str, folder: Path, seed: int, runs: int, vehicles: int, round_steps: int = 120) -> Outcome:
     print(f"seed {seed}")
-    return asyncio.run(Run(url, folder, seed, runs, vehicles).run())
+    return asyncio.run(Run(url, folder, seed, runs, vehicles, round_steps).run())
 
 
 def test_nothing_is_done_twice_too_late_or_out_of_order(database_url: str, tmp_path: Path) -> None:
-    found = run(database_url, tmp_path, 20261122, 100, 50)
+    found = run(database_url, tmp_path, 20261122, 100, 100, 60)
     print(found)
     assert (found.double_effects, found.expired_starts, found.disordered, found.open_at_end) == (0, 0, 0, 0)
     assert found.effects > found.runs // 3

@@ -35,7 +35,9 @@ class Yard:
         if plugged:
             for place in range(len(KEYS)):
                 self.fleet.controls.plug(place)
-        self.pass_time(40)
+            self.fleet.controls.is_plugged[:] = True
+            self.fleet.traffic.speed[:] = 0
+        self.pass_time(3)
 
     def _note(self) -> None:
         self.changed += 1
@@ -142,7 +144,7 @@ def test_charging_ends_at_the_limit_and_keeps_to_the_current() -> None:
     yard.pass_time(5)
     power_kw = yard.shows("electric_car")["Vehicle.Powertrain.TractionBattery.Charging.AveragePower"]
     assert power_kw == pytest.approx(6 * 230 * 3 / 1000, abs=0.01)
-    yard.pass_time(3600, 10)
+    yard.pass_time(3600, 30)
     assert not yard.charging("electric_car")
     assert yard.charge("electric_car") == pytest.approx(52, abs=1)
 
@@ -159,7 +161,7 @@ def test_a_schedule_charges_in_its_slots_with_their_power_and_no_longer() -> Non
     for _ in range(11):
         shown = yard.shows("electric_car")
         seen.append((yard.charging("electric_car"), shown["Vehicle.Powertrain.TractionBattery.Charging.Timer.Time"]))
-        yard.pass_time(300, 5)
+        yard.pass_time(300, 10)
     first, second = utc_text(slots[0][0]), utc_text(slots[1][0])
     assert [on for on, _ in seen] == [False, False, True, True, False, False, False, False, True, True, True]
     assert [time for _, time in seen[:10]] == [first] * 4 + [second] * 6
@@ -186,9 +188,9 @@ def test_a_timer_charges_late_and_is_ready_in_time() -> None:
     yard = Yard(charge=40.0)
     departure_us = yard.now_us() + 180 * MINUTE_US
     yard.tell("electric_car", "charge.timer", departure_us=departure_us, target_percent=70)
-    yard.pass_time(3600, 10)
+    yard.pass_time(3600, 30)
     assert not yard.charging("electric_car")
-    yard.pass_time(7100, 10)
+    yard.pass_time(7100, 20)
     assert yard.charge("electric_car") == pytest.approx(70, abs=1)
 
 
@@ -196,10 +198,10 @@ def test_the_cabin_is_warm_when_it_was_asked_for_and_only_as_long() -> None:
     yard = Yard()
     warm = yard.fleet.energy.cabin_c
     yard.tell("electric_car", "climate.precondition", temperature_c=28.0, until_us=yard.now_us() + 20 * MINUTE_US)
-    yard.pass_time(1190, 5)
+    yard.pass_time(1190, 10)
     warm = float(yard.fleet.energy.cabin_c[yard.place("electric_car")])
     assert warm == pytest.approx(28, abs=0.5)
-    yard.pass_time(900, 5)
+    yard.pass_time(900, 10)
     assert yard.fleet.energy.cabin_c[yard.place("electric_car")] < warm - 4
     assert not yard.shows("electric_car")["Vehicle.Cabin.HVAC.IsAirConditioningActive"]
 
