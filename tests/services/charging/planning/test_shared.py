@@ -56,7 +56,7 @@ def rows(tree: Tree, fleet: Fleet) -> list[tuple[Floats, Floats]]:
             found.append((np.broadcast_to(np.asarray(node.limit_kw, float), T), below))
         if node.current_a is not None:
             for bit in (1, 2, 4):
-                part = np.array([bool(p & bit) / bin(p).count("1") for p in fleet.phases.tolist()])
+                part = np.array([bool(p & bit) / p.bit_count() for p in fleet.phases.tolist()])
                 found.append((np.full(T, float(np.asarray(node.current_a)) * 0.23), below * part))
     return found
 
@@ -155,7 +155,7 @@ def test_where_not_all_can_be_served_lower_priorities_go_short_and_nothing_is_re
 
 @pytest.mark.parametrize("min_a", [0.0, 6.0])
 @pytest.mark.parametrize(
-    ("limit_kw", "building_kw", "free_kw"), [(0, 0, 0), (20, 25, 0), (20, 12, 8), (0, 0, 0), (1e9, 0, 1e9)]
+    ("limit_kw", "building_kw", "free_kw"), [(0, 0, 0), (20, 25, 0), (20, 12, 8), (1e9, 0, 1e9)]
 )
 def test_a_building_takes_its_power_first(limit_kw: float, building_kw: float, free_kw: float, min_a: float) -> None:
     tree = Tree([Node("depot", limit_kw=limit_kw)])

@@ -17,7 +17,7 @@ from rocade.services.charging.planning.limits import Floats, Rows
 from rocade.services.charging.planning.master import Master, Mix
 from rocade.services.charging.planning.windows import Blend, Windows
 
-PARTS = 64
+PARTS = 32
 """The most columns a round adds; classes beyond share one."""
 TIGHTENED = 1e-6
 """Part of every limit that is left free, so that rounding to float32 never exceeds one."""
@@ -35,7 +35,7 @@ class Spare:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The mix of the last round: load (C, T) kW, limit prices (R, T) per kWh, class prices (C, T) of the best bound."""
+    """The mix of the last round: load (C, T) kW, limit prices (R, T) per kWh, what a kWh costs a class where own power is near (C, T)."""
 
     objective: float
     bound: float
@@ -129,6 +129,6 @@ class Decomposition:
         used = np.flatnonzero(weights.any(axis=1))
         load = sum((weights[at][:, None] * self.loads[at] for at in used), np.zeros_like(self.loads[0]))
         blend = self.windows.blend([self.prices[at] for at in used], self.worth, weights[used])
-        limit, _, price = self._prices(best)
-        by_class = price[self.windows.place_of]
-        return Found(mix.cost, bound, len(self.loads) - 1, load, limit / self.hours, by_class, blend)
+        limit, saved, _ = self._prices(best)
+        own = self.price - self.spare.share.T @ saved / self.hours
+        return Found(mix.cost, bound, len(self.loads) - 1, load, limit / self.hours, own, blend)

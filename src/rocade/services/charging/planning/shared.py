@@ -37,7 +37,7 @@ from rocade.services.charging.planning.windows import Blend, Windows, gather
 GAP = 1e-4
 ROUNDS = 400
 BLOCKS = 16
-"""Parts a class is split into by its stays: more make fewer rounds of a larger program."""
+"""Parts a fleet is dealt out to: more make fewer rounds of a larger program."""
 type Power = NDArray[np.float32]
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rocade.core.errors import Refused
-from rocade.services.charging.planning.limits import Fleet, Floats, Ints
+from rocade.services.charging.planning.limits import ALL_PHASES, Fleet, Floats, Ints
 from rocade.services.charging.planning.slots import Slots
 
 LARGEST_TABLE = 60_000_000
@@ -200,8 +200,8 @@ class Blend:
 def gather(fleet: Fleet, slots: Slots, blocks: int = 1) -> Windows:
     """Vehicles of one class (node, phases, priority, block) and stay become one window.
 
-    A stay counts from the first whole slot after the arrival to the last whole one before the departure. Windows are dealt out to
-    `blocks` parts by their stay, each a class of its own.
+    A stay counts from the first whole slot after the arrival to the last whole one before the departure. Those of one place are
+    dealt out by their stays, each part a class of its own, so that there are about `blocks` in all.
     Raises: Refused `charging.slots.uneven` if lengths of slots have no common unit that a table could be made of.
     """
     unit_s = math.gcd(*(int(length) for length in np.unique(slots.length_s)))
@@ -235,7 +235,10 @@ def gather(fleet: Fleet, slots: Slots, blocks: int = 1) -> Windows:
 def _keys(fleet: Fleet, first: Ints, last: Ints, blocks: int) -> tuple[Ints, NDArray[np.int32]]:
     """The windows as rows (node, phases, priority, block, first, last), sorted, and the window of each vehicle."""
     middle = np.cumsum(np.bincount(first + last))[first + last]  # how many stays have their middle no later
-    block = (middle - 1) * blocks // len(first)
+    places = (
+        np.unique(fleet.node * (ALL_PHASES + 1) + fleet.phases).size if fleet.node.any() or np.ptp(fleet.phases) else 1
+    )
+    block = (middle - 1) * max(blocks // places, 1) // len(first)
     columns = (fleet.node, fleet.phases, fleet.priority, block, first, last)
     low = [int(column.min()) for column in columns]
     span = [int(column.max()) - least + 1 for column, least in zip(columns, low, strict=True)]
