@@ -130,7 +130,7 @@ def periods(
 
     `most` 0 = as many as there are; else later periods are joined under the lowest of them.
     """
-    begin_us = from_us // 1_000_000 * 1_000_000
+    begin_us = max(from_us, limit.slots[0].start_us) // 1_000_000 * 1_000_000
     rows: list[tuple[int, float]] = []
     for at, slot in enumerate(limit.slots):
         ends_us = limit.slots[at + 1].start_us if at + 1 < len(limit.slots) else limit.until_us

@@ -201,7 +201,7 @@ class Holding:
                 await store.put_seen(
                     self._database.pool, {id: context.seen_us for id, context in self._intake.connected.items()}
                 )
-                await store.end_past_limits(self._database.pool, now_us)
+                await store.end_past(self._database.pool, now_us)
                 if now_us - trimmed_us > DAY_US:
                     await store.trim(self._database.pool, now_us - round(self._keep_days * DAY_US))
                     trimmed_us = now_us

@@ -382,7 +382,11 @@ async def end_limit(executor: Executor, station: str, evse: int, now_us: int) ->
     return _standing(row) if row else None
 
 
-async def end_past_limits(executor: Executor, now_us: int) -> None:
+async def end_past(executor: Executor, now_us: int) -> None:
+    """Limits and orders whose time is over."""
+    await executor.execute(
+        "UPDATE station_order SET state = 'expired', at_us = $1 WHERE state = 'queued' AND expires_us <= $1", now_us
+    )
     await executor.execute("UPDATE station_limit SET state = 'ended' WHERE state <> 'ended' AND until_us <= $1", now_us)
 
 
