@@ -37,7 +37,7 @@ class Faults:
     """Of a car being asleep when something reaches it."""
     offline: float = 0.0006
     """Of a car losing its connection, each step."""
-    hub: float = 0.01
+    hub: float = 0.04
     """Of the hub being killed in the middle of its work, each step."""
     database: float = 0.003
     """Of all database connections being cut, each step."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.agents.vehicle.command_desk import MINUTE_US, VEHICLE, Car, Desk, Machine, PowerCut, Seeded, SteppedClock
 
 from rocade.agents.vehicle.commands import Executor
@@ -223,6 +225,19 @@ def test_a_forged_copy_does_not_make_a_command_look_rejected(car: Car, desk: Des
     car.take(command)
     car.executor.receive(desk.seal(command, desk.credential("exchange")))
     assert car.told() == [("applied", "")]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 10_000), st.integers(0, 3), st.binary(max_size=4))
+def test_a_damaged_command_does_nothing_and_breaks_nothing(car: Car, desk: Desk, at: int, cut: int, put: bytes) -> None:
+    """Whatever is cut, flipped or put in: it is done as it was signed, or not at all."""
+    command = desk.command("doors.unlock")
+    body = bytearray(desk.seal(command))
+    place = at % len(body)
+    body[place : place + cut] = put
+    car.executor.receive(bytes(body))
+    assert car.machine.did in ([], [command])
+    car.machine.did.clear()
 
 
 def test_reports_are_repeated_until_they_are_acknowledged_also_after_a_power_cut(car: Car, desk: Desk) -> None:
