@@ -22,6 +22,7 @@ from rocade.console.charging.desk import ChargeDependency, ChargeDesk
 from rocade.console.charging.words import carbon, hours, money
 from rocade.console.my.frame import figure, texts_of, words
 from rocade.console.viewer import may
+from rocade.core.catalogue import Catalogue
 from rocade.doors.http import AnyRequest, does
 from rocade.doors.http.streams import ALIVE, event, events
 from rocade.services.charging import Board, BoardCar
@@ -87,7 +88,7 @@ async def show_depot(request: AnyRequest, charge: ChargeDependency, site: FromPa
         request, "charging/depot.html", "depots", {"site": site}, flexibility=flexibility,
         has_flexibility=bool(flexibility), report=await _report(request, charge, site),
         with_stations=charge.stations is not None, stations=await stations.rows(request, charge, site),
-        **_board(request, board), **_plain(request),
+        **_board(request, charge, board), **_plain(request),
     )  # fmt: skip
 
 
@@ -106,7 +107,7 @@ async def watch_depot(request: AnyRequest, charge: ChargeDependency, site: FromP
     """`board`: the depot's board as a piece of page, and its flexibility, whenever they changed."""
 
     async def look() -> str:
-        return _html(request, "depot_board", _board(request, await charge.charging.board(site)))
+        return _html(request, "depot_board", _board(request, charge, await charge.charging.board(site)))
 
     return events(request, _frames(request, charge, site, look))
 
@@ -152,7 +153,7 @@ def _plain(request: AnyRequest) -> dict[str, Any]:
 
 
 async def _depots(request: AnyRequest, charge: ChargeDesk) -> list[BoardView]:
-    return [view(request, await charge.charging.board(one.id), 0) for one in await charge.charging.sites()]
+    return [view(request, charge, await charge.charging.board(one.id), 0) for one in await charge.charging.sites()]
 
 
 async def _flexibility(charge: ChargeDesk, site: str | None) -> str:
@@ -160,11 +161,11 @@ async def _flexibility(charge: ChargeDesk, site: str | None) -> str:
     return drawing.text(drawing.band_chart(found)) if found.cars and found.start_us else ""
 
 
-def _board(request: AnyRequest, board: Board) -> dict[str, Any]:
-    return {"board": view(request, board, ROWS), "chart": drawing.text(drawing.load_chart(board))}
+def _board(request: AnyRequest, charge: ChargeDesk, board: Board) -> dict[str, Any]:
+    return {"board": view(request, charge, board, ROWS), "chart": drawing.text(drawing.load_chart(board))}
 
 
-def view(request: AnyRequest, board: Board, rows: int) -> BoardView:
+def view(request: AnyRequest, charge: ChargeDesk, board: Board, rows: int) -> BoardView:
     texts, language = texts_of(request), pages.language_of(request)
     cars = sorted(board.cars, key=lambda one: (one.laxity_h if one.laxity_h is not None else LAST, one.departure_us))
     eases = [ease(one) for one in cars]
@@ -173,10 +174,17 @@ def view(request: AnyRequest, board: Board, rows: int) -> BoardView:
     return BoardView(
         board.site.id, board.site.name, limit_kw, board.load_kw, board.building_kw, board.solar_kw, board.is_dimmed,
         max(until, default=0), len(cars), eases.count("late"), eases.count("tight"),
-        [_row(texts, language, one, how) for one, how in zip(cars[:rows], eases, strict=False)],
+        [_row(texts, language, _named(charge.catalogue, one), how) for one, how in zip(cars[:rows], eases, strict=False)],
         max(0, len(cars) - rows),
         texts["charging_depot.gap"].format(gap=figure(language, board.gap * 100, 2)) if board.made_us else "",
     )  # fmt: skip
+
+
+def _named(catalogue: Catalogue, car: BoardCar) -> BoardCar:
+    """The brand as it writes itself."""
+    brand, _, model = car.name.partition(" ")
+    known = catalogue.brands.get(brand)
+    return msgspec.structs.replace(car, name=f"{known.title} {model}".strip()) if known else car
 
 
 def _limit(board: Board) -> float:

@@ -54,7 +54,7 @@ def view(texts: Mapping[str, str], language: str, one: Standing) -> CommandView:
         steps=_steps(one.state, seen, is_doubtful=one.doubt),
         outcome=_outcome(one),
         said=_said(texts, language, one, seen),
-        code=one.code,
+        code="" if one.state == "superseded" else one.code,
         issued_us=one.created_us,
     )
 
