@@ -73,6 +73,8 @@ def weekdays(path: Path, number: int, told: str = TRUE) -> list[list[Session]]:
     with gzip.open(path, "rt", newline="") as file:
         for row in csv.DictReader(file):
             begin = datetime.fromisoformat(row["arrival"])
+            if len(days) > number:  # sessions stand in the order of their days
+                break
             if begin.weekday() < 5 and float(row["delivered_energy (kWh)"]) > 0:
                 days[begin.date()].append(_session(row, begin, told))
     return [_one_at_a_time(sorted(days[day])) for day in sorted(days)[:number]]
