@@ -49,7 +49,12 @@ async def limit(stand: Stand) -> None:
     await stand.stations.limit(PLACE, Limit(slots, now_us + 3_600_000_000))
 
 
-@pytest.mark.parametrize("version", ["ocpp1.6", "ocpp2.0.1", "ocpp2.1"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "version", [pytest.param("ocpp1.6", marks=SLOW), "ocpp2.0.1", pytest.param("ocpp2.1", marks=SLOW)]
+)
 async def test_ocpp_rpc_in_strict_mode_finds_nothing_to_say(stand: Stand, version: str) -> None:
     password = await stand.register("CP-1", is_open=True)
     given = {"address": f"ws://127.0.0.1:{stand.port}/ocpp", "id": "CP-1", "password": password, "version": version}
