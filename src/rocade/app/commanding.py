@@ -67,6 +67,7 @@ class Commanding:
             [
                 asyncio.create_task(signer.keep(), name="commands-signer"),
                 asyncio.create_task(keep_time(parts.database, parts.clock), name="commands-time"),
+                asyncio.create_task(commands.keep_signed(), name="commands-signed"),
             ],
         )
 

@@ -2,7 +2,7 @@
 
 Both give the vehicle a reference that nobody has, which goes on counting where the old one stood and which its open
 connection follows within two seconds. `renew` is a change of owner, decided inside the caller's transaction (`services.
-consent` is handed this method): what was measured from then on belongs to the new reference (`apportioning`). `erase` waits
+consent` is handed this method): commands of the time before end, what was measured from then on belongs to the new reference (`apportioning`). `erase` waits
 for what is under way, removes twin, numbers, quarantine, what other services made of the data (`forgetting`) and history,
 and changes the reference last, so that it can be repeated, whatever broke it off; owner, consents and looks follow. A former
 owner's reference names no vehicle: its data are removed and that is all. Sources: docs/decisions/0014-erasure-and-retention.md, docs/decisions/0033-consent.md.
@@ -19,7 +19,7 @@ from rocade.fabric.database import Database
 from rocade.fabric.history import History
 from rocade.services.telemetry import store
 from rocade.services.telemetry.ledger import Ledger
-from rocade.services.vehicles import Registry
+from rocade.services.vehicles import Registry, commands
 from rocade.services.vehicles.twin import TwinStore
 
 type Renamed = Callable[[Any, int, int], Awaitable[None]]
@@ -53,6 +53,7 @@ class Handover:
         renewed = self._registry.draw_ref()
         await self._registry.renew_ref(connection, VehicleRef(ref), renewed)
         await self._ledger.renew(connection, ref, renewed, at_us)
+        await commands.recall(connection, ref, self._clock.now_us())
         return renewed
 
     async def erase(self, ref: int, actor: str) -> int | None:

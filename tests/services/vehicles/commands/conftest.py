@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from rocade.core import catalogue
+from rocade.core.identifiers import Identity
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.doors.mqtt import Publish
 from rocade.fabric.database import Database
@@ -94,6 +95,8 @@ class Hub:
         self.reports = Reports(database, CATALOGUE, self.audit, self.clock)
         self.verifier = Verifier(database, CATALOGUE, self.clock)
         self.signer = signer
+        self.identity = Identity("rocade.test", "eu", "service", SERVICE)
+        self.publish: Any = None
         self._serial = 0
 
     def more_commands(self, signer: ServiceSigner) -> Commands:
@@ -188,5 +191,6 @@ async def hub(database: Database, trust: Path) -> AsyncIterator[Hub]:
 
     signer = await ServiceSigner.open(trust / SERVICE, SERVICE, publish, clock)
     made = Hub(database, signer, LiveIssuers(trust / "trust"), clock)
+    made.publish = publish
     yield made
     await made.commands.close()

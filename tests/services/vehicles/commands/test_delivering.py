@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from rocade.core import catalogue
-from rocade.services.vehicles.commands import Capabilities, store
+from rocade.services.vehicles.commands import Capabilities, ledger, store
 from rocade.services.vehicles.commands.delivering import HOLD_US, NO_ROOM_US, TOO_FAST_US
 
 SECOND_US = 1_000_000
@@ -81,7 +81,10 @@ async def test_a_gateway_that_dies_with_a_command_in_hand_leaves_it_to_the_next(
     ordered = await hub.order(car)
     dying, door = hub.gateway(car)
     target = "read_chain" if where == "before it was sent" else "mark_sent"
-    with mock.patch.object(store, target, side_effect=RuntimeError("killed")), pytest.raises(RuntimeError):
+    with (
+        mock.patch.object(store if target == "read_chain" else ledger, target, side_effect=RuntimeError("killed")),
+        pytest.raises(RuntimeError),
+    ):
         await dying.deliver({int(car.ref)}, set())
     assert len(door.sent) == (where == "after it was sent")
     assert (await hub.commands.standing(ordered.id)).state == "queued"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rocade.core.errors import Refused
-from rocade.services.vehicles.commands import Order, WakeBudget, store
-from rocade.wire.commands import MOST_LIFE_US
+from rocade.services.vehicles.commands import Order, WakeBudget, ledger
+from rocade.trust.authority.region import Region, issue_directory
+from rocade.trust.authority.signing import ServiceSigner
+from rocade.trust.identity.signers import read_signers, unseal
+from rocade.wire.commands import COMMAND_TYPE, MOST_LIFE_US, SERVICE, read_command, read_down
 
 SECOND_US = 1_000_000
 HOUR_US = 3_600 * SECOND_US
@@ -131,7 +135,7 @@ async def test_versions_outlive_the_rows(hub: Any) -> None:
     car = await hub.add_vehicle()
     last = (await hub.order(car)).version
     async with hub.database.pool.acquire() as connection:
-        await store.erase(connection, int(car.ref))
+        await ledger.erase(connection, int(car.ref))
     hub.clock.ahead_us -= HOUR_US
     assert (await hub.commands.of(int(car.ref))).commands == []
     assert (await hub.order(car)).version == last + 1
@@ -209,3 +213,44 @@ async def test_who_follows_hears_every_change_and_an_end_ends_it(hub: Any) -> No
     async with asyncio.timeout(30):
         await following
     assert seen == ["queued", "accepted", "rejected"]
+
+
+async def test_what_waits_longer_than_its_key_lives_is_signed_again(hub: Any, trust: Path) -> None:
+    """Another key has taken over; the command is the same, its signature one that the vehicle takes tonight too."""
+    car = await hub.add_vehicle()
+    ordered = await hub.order(car, expires_us=hub.clock.now_us() + 5 * 24 * HOUR_US)
+    delivered = await hub.add_vehicle()
+    has_it = await hub.order(delivered, expires_us=hub.clock.now_us() + 5 * 24 * HOUR_US)
+    await hub.say(delivered, hub.report(has_it, "accepted"))
+    issue_directory(Region(trust / "trust", hub.clock, hub.random), trust / "next", hub.identity)
+    newer = await ServiceSigner.open(trust / "next", SERVICE, hub.publish, hub.clock)
+    later = hub.more_commands(newer)
+    assert await later.sign_again() == 0  # the old key lives for six more days
+    await hub.database.pool.execute(
+        "UPDATE command_signer SET not_after_us = $1 WHERE key_id = $2", hub.clock.now_us() + HOUR_US, hub.signer.key_id
+    )
+    assert await later.sign_again() == 1
+    gateway, door = hub.gateway(car)
+    await gateway.deliver({int(car.ref)}, set())
+    sealed, chain = read_down(door.sent[0][1])
+    keys = read_signers([chain.encode()], hub.issuers.table, SERVICE)
+    assert list(keys) == [newer.key_id.hex()]
+    command = read_command(unseal(COMMAND_TYPE, sealed, keys)[0])
+    assert (command.id, command.version, command.expires_us) == (ordered.id, ordered.version, ordered.expires_us)
+    assert command.issued_us > ordered.created_us
+    assert await later.sign_again() == 0
+
+
+async def test_what_is_open_ends_with_the_owners_time(hub: Any) -> None:
+    car = await hub.add_vehicle()
+    waiting, done = await hub.order(car, "doors.unlock"), await hub.order(car)
+    await hub.measure(car, limit=80)
+    await hub.say(car, hub.report(done, "applied", at_us=1))
+    async with hub.database.pool.acquire() as connection, connection.transaction():
+        await ledger.recall(connection, int(car.ref), hub.clock.now_us())
+    ended = await hub.commands.standing(waiting.id)
+    assert (ended.state, ended.code) == ("expired", "command.owner_changed")
+    assert (await hub.commands.standing(done.id)).state == "verified"
+    gateway, door = hub.gateway(car)
+    await gateway.deliver({int(car.ref)}, {int(car.ref)})
+    assert door.sent == []

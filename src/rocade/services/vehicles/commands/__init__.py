@@ -8,10 +8,11 @@ wire is `wire.commands`. Source: docs/decisions/0047-commands.md.
 from rocade.services.vehicles.commands.capability import Capabilities
 from rocade.services.vehicles.commands.delivering import Deliverer
 from rocade.services.vehicles.commands.keeping import keep_time
+from rocade.services.vehicles.commands.ledger import erase, recall
 from rocade.services.vehicles.commands.model import STATES, Moment, Order, Page, Standing
 from rocade.services.vehicles.commands.reporting import Reports
 from rocade.services.vehicles.commands.service import Commands
-from rocade.services.vehicles.commands.store import add_signer, erase, hurry
+from rocade.services.vehicles.commands.store import add_signer, hurry
 from rocade.services.vehicles.commands.verifying import Verifier
 from rocade.services.vehicles.commands.waking import WakeBudget
 
@@ -31,4 +32,5 @@ __all__ = [
     "erase",
     "hurry",
     "keep_time",
+    "recall",
 ]

@@ -22,7 +22,7 @@ from rocade.core.ports import Clock
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
 from rocade.fabric.database.following import listen
-from rocade.services.vehicles.commands import store
+from rocade.services.vehicles.commands import ledger, store
 from rocade.services.vehicles.commands.capability import Capabilities
 from rocade.services.vehicles.commands.model import resend_after_us
 from rocade.services.vehicles.commands.waking import WakeBudget
@@ -182,14 +182,14 @@ class Deliverer:
     async def _deliver_some(self, refs: Sequence[int], fresh: Sequence[int]) -> bool:
         """One claim; whether there may be more."""
         pool, now_us = self._database.pool, self._clock.now_us()
-        claimed = await store.claim(pool, refs, fresh, now_us, HOLD_US, MOST)
+        claimed = await ledger.claim(pool, refs, fresh, now_us, HOLD_US, MOST)
         if not claimed:
             return False
         due = await self._affordable(claimed, now_us)
         due = await self._within_rates(due, now_us)
         for key_id in {one.key_id for one in due} - self._chains.keys():
             self._chains[key_id] = (await store.read_chain(pool, key_id) or b"").decode()
-        sent: list[store.Due] = []
+        sent: list[ledger.Due] = []
         held: list[bytes] = []
         blocked: set[int] = set()
         for one in due:
@@ -200,7 +200,7 @@ class Deliverer:
                 held.append(one.id)
         if sent:
             again_us = [now_us + resend_after_us(one.sends) for one in sent]
-            await store.mark_sent(pool, sorted(one.id for one in sent), again_us, now_us)
+            await ledger.mark_sent(pool, sorted(one.id for one in sent), again_us, now_us)
             for one, at_us in zip(sent, again_us, strict=True):
                 self._look_again(one.ref, at_us)
                 self._expected[one.ref] = now_us + EXPECTED_US
@@ -209,7 +209,7 @@ class Deliverer:
         self.counters.again += sum(one.sends > 0 for one in sent)
         return len(claimed) == MOST
 
-    def _send(self, one: store.Due) -> bool:
+    def _send(self, one: ledger.Due) -> bool:
         """Whether the door took it."""
         context = self._connected.get(one.ref)
         if context is None:
@@ -217,26 +217,26 @@ class Deliverer:
         done = self._sender.send(context.vehicle_id, "command", encode_down(one.sealed, self._chains[one.key_id]))
         return not (isinstance(done, asyncio.Future) and done.done() and not done.result())
 
-    async def _affordable(self, due: Sequence[store.Due], now_us: int) -> list[store.Due]:
+    async def _affordable(self, due: Sequence[ledger.Due], now_us: int) -> list[ledger.Due]:
         """Without those that would wake a sleeping vehicle once too often."""
         spent = await self._budget.spent(self._database.pool, {one.ref for one in due}, now_us)
         tired = sorted(one.id for one in due if one.ref in spent)
         if tired:
             self.counters.over_budget += len(tired)
             async with self._database.pool.acquire() as connection, connection.transaction():
-                await store.refuse(connection, tired, "command.wake.budget", now_us)
+                await ledger.refuse(connection, tired, "command.wake.budget", now_us)
                 await store.notify(connection, store.CHANGED_CHANNEL, spent)
         return [one for one in due if one.ref not in spent]
 
-    async def _within_rates(self, due: Sequence[store.Due], now_us: int) -> list[store.Due]:
+    async def _within_rates(self, due: Sequence[ledger.Due], now_us: int) -> list[ledger.Due]:
         """As many of each brand as its back end takes now; the others a little later."""
-        allowed: list[store.Due] = []
+        allowed: list[ledger.Due] = []
         for brand in Counter(one.brand for one in due):
             of_brand = [one for one in due if one.brand == brand]
             limit = self._capabilities.rate(brand)
             many = len(of_brand)
             if limit is not None:
-                many = await store.take_tokens(self._database.pool, brand, many, *limit, now_us)
+                many = await ledger.take_tokens(self._database.pool, brand, many, *limit, now_us)
             allowed += of_brand[:many]
             late = of_brand[many:]
             await self._hold_back([one.id for one in late], {one.ref for one in late}, now_us + TOO_FAST_US)
@@ -245,7 +245,7 @@ class Deliverer:
     async def _hold_back(self, ids: Sequence[bytes], refs: set[int], until_us: int) -> None:
         if ids:
             self.counters.held_back += len(ids)
-            await store.release(self._database.pool, sorted(ids), until_us)
+            await ledger.release(self._database.pool, sorted(ids), until_us)
             for ref in refs:
                 if ref in self._connected:
                     self._look_again(ref, until_us)

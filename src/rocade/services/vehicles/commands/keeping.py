@@ -8,7 +8,7 @@ import logging
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
-from rocade.services.vehicles.commands import store
+from rocade.services.vehicles.commands import ledger, store
 from rocade.services.vehicles.commands.model import KEPT_US, LOOKED_FOR_US, PROOF_US, SILENT_US
 
 EVERY_S = 1.0
@@ -18,12 +18,12 @@ _log = logging.getLogger(__name__)
 async def pass_time(database: Database, now_us: int) -> int:
     """Do what is due at this instant; how many commands it ended or put in doubt."""
     async with database.pool.acquire() as connection, connection.transaction():
-        if not await store.take_turn(connection):
+        if not await ledger.take_turn(connection):
             return 0
-        refs = await store.expire(connection, now_us, now_us - SILENT_US)
-        refs += await store.doubt(connection, now_us - PROOF_US, now_us - LOOKED_FOR_US, now_us)
+        refs = await ledger.expire(connection, now_us, now_us - SILENT_US)
+        refs += await ledger.doubt(connection, now_us - PROOF_US, now_us - LOOKED_FOR_US, now_us)
         await store.notify(connection, store.CHANGED_CHANNEL, refs)
-        await store.forget(connection, now_us - KEPT_US)
+        await ledger.forget(connection, now_us - KEPT_US)
     return len(refs)
 
 

@@ -18,7 +18,7 @@ from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.mqtt import Publish, Verdict
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
-from rocade.services.vehicles.commands import store
+from rocade.services.vehicles.commands import ledger, store
 from rocade.services.vehicles.commands.model import ACCEPTED, APPLIED, REJECTED, STATES, WAKING
 from rocade.services.vehicles.commands.verifying import Rules, prove
 from rocade.wire.commands import Report, read_report
@@ -58,7 +58,7 @@ class Reports:
         Raises: Unavailable `database.down`: handing the same tick in again is harmless.
         """
         verdicts: list[Verdict] = []
-        said: dict[tuple[bytes, int], store.Said] = {}
+        said: dict[tuple[bytes, int], ledger.Said] = {}
         for publish in publishes:
             try:
                 report = read_report(publish.body)
@@ -77,13 +77,13 @@ class Reports:
         self.counters.reports += len(publishes)
         return verdicts
 
-    async def _take(self, said: Sequence[store.Said]) -> None:
+    async def _take(self, said: Sequence[ledger.Said]) -> None:
         now_us = self._clock.now_us()
         async with self._database.pool.acquire() as connection, connection.transaction():
-            moved, applied, known = await store.take_reports(connection, said, now_us)
-            proven: list[store.Applied] = []
+            moved, applied, known = await ledger.take_reports(connection, said, now_us)
+            proven: list[ledger.Applied] = []
             if applied:
-                twins = await store.read_twins(connection, [one.ref for one in applied])
+                twins = await ledger.read_twins(connection, [one.ref for one in applied])
                 proven = await prove(connection, self._rules, applied, twins, now_us)
             await store.notify(connection, store.CHANGED_CHANNEL, {one.ref for one in moved})
         counters = self.counters
@@ -98,17 +98,17 @@ class Reports:
                 self._audit.note(AuditEntry(now_us, vehicle, "command.answer", vehicle, "refused", one.code, facts))
 
 
-def _said(id: bytes, ref: int, report: Report) -> store.Said:
+def _said(id: bytes, ref: int, report: Report) -> ledger.Said:
     state = STATES.index(report.state)
     result = msgspec.json.encode(report.result) if report.result else b""
-    return store.Said(
+    return ledger.Said(
         id, ref, state, report.code or (f"command.{report.state}" if state >= REJECTED else ""),
         result if len(result) <= MOST_RESULT_BYTES else b"",
         state == ACCEPTED, state == WAKING, state == APPLIED, report.at_us if state == APPLIED else 0,
     )  # fmt: skip
 
 
-def _folded(one: store.Said | None, other: store.Said) -> store.Said:
+def _folded(one: ledger.Said | None, other: ledger.Said) -> ledger.Said:
     """Both together: the further state, everything that was passed."""
     if one is None:
         return other

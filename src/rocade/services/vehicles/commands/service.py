@@ -11,6 +11,7 @@ Refuses: `command.act.unknown`, `command.parameters.*`, `command.deadline`, `com
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import sha256
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 import asyncpg
 import msgspec
 
-from rocade.core.errors import Refused, Unavailable
+from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock, Random
 from rocade.fabric.database import Database
@@ -38,6 +39,7 @@ from rocade.services.vehicles.commands.model import (
 from rocade.services.vehicles.commands.waking import WakeBudget
 from rocade.services.vehicles.model import Vehicle
 from rocade.services.vehicles.service import Registry
+from rocade.trust.identity import envelope
 from rocade.wire import commands as wire
 
 PAGE_LIMIT = 200
@@ -46,6 +48,10 @@ BATCH = 1_000
 AT_ONCE = 3
 """Transactions of one process: the database writes one while the next is signed."""
 AUDITED_SINGLY = 200
+KEY_LEFT_US = 86_400_000_000
+"""What is not with its vehicle so long before its key ends is signed again with the newer one."""
+SIGN_AGAIN_S = 60.0
+_log = logging.getLogger(__name__)
 _KEY = re.compile(rf"[!-~]{{1,{MOST_KEY}}}")
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -332,7 +338,29 @@ class Commands:
                     yield None
                     await changed.wait()
 
-    # --- a vehicle's time ---------------------------------------------------------------------------------------------
+    # --- keys and ends ------------------------------------------------------------------------------------------------
+
+    async def sign_again(self) -> int:
+        """Sign anew what waits for vehicles and outlives the key it was signed with; how many. It stays the same command."""
+        await self._signer.refresh()
+        key_id, now_us = self._signer.key_id, self._clock.now_us()
+        ageing = await store.read_ageing(self._database.pool, key_id, now_us + KEY_LEFT_US)
+        sealed = []
+        for _, envelope_ in ageing:
+            command = msgspec.structs.replace(wire.read_command(envelope.payload_of(envelope_)), issued_us=now_us)
+            sealed.append(self._signer.seal(wire.COMMAND_TYPE, wire.encode(command)))
+        if sealed:
+            await store.seal_again(self._database.pool, [id for id, _ in ageing], sealed, key_id)
+        return len(sealed)
+
+    async def keep_signed(self, every_s: float = SIGN_AGAIN_S) -> None:
+        """Sign again what needs it, for ever; a failure is tried again."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self.sign_again()
+            except (*DOWN, TimeoutError, RocadeError) as error:
+                _log.warning("waiting commands could not be signed again: %s", type(error).__name__)
 
     async def close(self) -> None:
         await self._following.close()

@@ -23,7 +23,7 @@ from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
 from rocade.fabric.database.following import listen
 from rocade.services.vehicles import twin
-from rocade.services.vehicles.commands import store
+from rocade.services.vehicles.commands import ledger, store
 from rocade.wire.commands import Condition, proof
 
 LOOK_S = 2.0
@@ -47,7 +47,7 @@ class Rules:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
 
-    def is_proven(self, command: store.Applied, values: Mapping[int, twin.Value]) -> bool:
+    def is_proven(self, command: ledger.Applied, values: Mapping[int, twin.Value]) -> bool:
         conditions = proof(command.act, msgspec.json.decode(command.parameters))
         return all(self._holds(one, command.vehicle_us, values) for one in conditions)
 
@@ -65,13 +65,13 @@ class Rules:
 
 
 async def prove(
-    connection: Any, rules: Rules, applied: Iterable[store.Applied], reported: Mapping[int, bytes], now_us: int
-) -> list[store.Applied]:
+    connection: Any, rules: Rules, applied: Iterable[ledger.Applied], reported: Mapping[int, bytes], now_us: int
+) -> list[ledger.Applied]:
     """Verify what these packed twins prove, inside the caller's transaction; those that were."""
     values = {ref: twin.values_of(row) for ref, row in reported.items()}
     proven = [one for one in applied if one.ref in values and rules.is_proven(one, values[one.ref])]
     if proven:
-        await store.verify(connection, sorted(one.id for one in proven), now_us)
+        await ledger.verify(connection, sorted(one.id for one in proven), now_us)
         await store.notify(connection, store.CHANGED_CHANNEL, {one.ref for one in proven})
     return proven
 
@@ -94,7 +94,7 @@ class Verifier:
         reported = {row.ref: row.reported for row in block.twins if row.ref in self.watching}
         if not reported:
             return
-        applied, still_open = await store.hold_open(connection, list(reported))
+        applied, still_open = await ledger.hold_open(connection, list(reported))
         self.watching -= reported.keys() - still_open
         proven = await prove(connection, self._rules, applied, reported, self._clock.now_us())
         self.verified += len(proven)
@@ -125,9 +125,9 @@ class Verifier:
         self._heard_meanwhile = set()
         async with self._database.pool.acquire() as connection:
             async with connection.transaction():
-                waiting = await store.read_applied(connection, self._looked_us - LOOK_US)
-                reported = await store.read_twins(connection, [one.ref for one in waiting])
+                waiting = await ledger.read_applied(connection, self._looked_us - LOOK_US)
+                reported = await ledger.read_twins(connection, [one.ref for one in waiting])
                 proven = await prove(connection, self._rules, waiting, reported, self._clock.now_us())
-            self._looked_us = await store.read_time(connection)
-            self.watching = await store.read_open(connection) | self._heard_meanwhile
+            self._looked_us = await ledger.read_time(connection)
+            self.watching = await ledger.read_open(connection) | self._heard_meanwhile
         self.verified += len(proven)
