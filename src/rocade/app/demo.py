@@ -24,7 +24,7 @@ from rocade.agents.vehicle.convoy import Ledger, Order, Seat, Totals
 from rocade.agents.vehicle.simulation.fleet import draw_models
 from rocade.agents.vehicle.simulation.models import Model
 from rocade.app import configuration as settings
-from rocade.app import demo_dealers, demo_people, initialise, logs
+from rocade.app import demo_charging, demo_dealers, demo_people, initialise, logs
 from rocade.app.account import Account
 from rocade.app.demo_view import View
 from rocade.app.roles import stop_event
@@ -139,6 +139,7 @@ class _Demo:
                 est=settings.Est(host=loopback),
                 http=settings.Http(api_host=loopback),
                 exchange=settings.Exchange(host=loopback, processes=1),
+                charging=settings.Charging(processes=1),
             )
             initialise.create(self.directory, "demo", "rocade.local", template=template)
         configuration = settings.load(self.directory)
@@ -187,7 +188,13 @@ class _Demo:
             identities = [region.identity("vehicle", seat.vehicle_id) for seat in fresh]
             for seat, credential in zip(fresh, await authority.provision(identities, "service:demo"), strict=True):
                 credential.write(Path(seat.identity))
-        self.links = await demo_people.settle(configuration, database, audit, _garage(seats, models, self.refs))
+        seats, home, depot = demo_charging.plugged(seats, models)
+        charged = [self.refs[seats[at].vehicle_id] for at in (home, *depot)]
+        garage = list(dict.fromkeys([*_garage(seats, models, self.refs), charged[0]]))
+        pages = {"charging": ("owner", f"/my/{charged[0]}/charging"), "depot": ("operator", f"/depots/{demo_charging.SITE}")}
+        self.links = await demo_people.settle(configuration, database, audit, garage, pages)
+        charged_models = [models[at] for at in (home, *depot)]
+        await demo_charging.settle(configuration, database, audit, charged[0], charged[1:], charged_models)
         self.dealer = await demo_dealers.settle(configuration, database, audit, self.directory)
         await audit.close()
         return tuple(seats)

@@ -24,9 +24,15 @@ LIVE = data_classes.mask(("location", "driving", "energy", "condition"))
 
 
 async def settle(
-    configuration: Configuration, database: Database, audit: Audit, owned: Sequence[int]
+    configuration: Configuration,
+    database: Database,
+    audit: Audit,
+    owned: Sequence[int],
+    pages: Mapping[str, tuple[str, str]],
 ) -> Mapping[str, str]:
-    """Address of a one-time link by role. `owned`: references of the owner's vehicles, at least one."""
+    """Address of a one-time link by role, and by page. `owned`: references of the owner's vehicles, at least one; `pages`: more
+    links by name, each with the role it is for and where it leads.
+    """
     clock, random = SystemClock(), SystemRandom()
     people = People(database, audit, clock, random, Site.at(configuration.site), configuration.region)
     consents = Consents(database, audit, clock, random)
@@ -55,7 +61,8 @@ async def settle(
             )
             _, code = await consents.invite(ref, owner, LIVE, until_us)
             await consents.accept(code, driver)
+    wanted = {role: (role, HOMES[role]) for role in cast} | dict(pages)
     return {
-        role: f"{configuration.site}/signin/link/{await people.link(person.id, 'demo', LINK_S)}?back={HOMES[role]}"
-        for role, person in cast.items()
+        name: f"{configuration.site}/signin/link/{await people.link(cast[role].id, 'demo', LINK_S)}?back={path}"
+        for name, (role, path) in wanted.items()
     }
