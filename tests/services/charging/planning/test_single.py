@@ -53,6 +53,7 @@ def check(plan: Plan) -> None:
     stored = plan.energy_kwh * need.efficiency / need.capacity_kwh * 100 if need.capacity_kwh else 0
     assert plan.soc_percent[-1] == pytest.approx(need.now_percent + stored)
     assert np.all(np.diff(plan.soc_percent) >= -1e-9)
+    assert math.isfinite(plan.lower_bound)
     assert plan.gap <= 1e-9
     pieces = plan.schedule()
     assert all(a[1] < b[0] for a, b in itertools.pairwise(pieces))
@@ -313,6 +314,7 @@ def test_a_stay_beyond_the_slots_counts_as_far_as_they_reach() -> None:
         ({"target_percent": math.nan}, "percent"),
         ({"capacity_kwh": 0.0}, "capacity"),
         ({"capacity_kwh": -50.0}, "capacity"),
+        ({"capacity_kwh": 0.0, "energy_kwh": 9.0, "taper": FALLING}, "capacity"),
         ({"minimum_percent": 90.0}, "minimum"),
         ({"late_from_percent": 101.0}, "late"),
         ({"energy_kwh": -5.0}, "energy"),
@@ -331,7 +333,7 @@ def test_a_missing_price_is_named_and_one_outside_the_stay_does_not_matter() -> 
     slots = Slots.over(T0, T0 + 14 * HOUR_US)
     cost = np.full(len(slots), 0.2)
     cost[-2:] = np.nan  # after the departure
-    assert plan_one(CAR, slots, cost).reason == Reason.REACHED
+    check(plan_one(CAR, slots, cost))
     cost[7] = np.nan
     with pytest.raises(Refused) as refused:
         plan_one(CAR, slots, cost)

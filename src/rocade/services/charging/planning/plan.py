@@ -52,13 +52,18 @@ class Need:
             "percent": all(0 <= one <= 100 for one in percents),
             "late": 0 <= late <= 100,
             "energy": self.energy_kwh is None or 0 <= self.energy_kwh < math.inf,
-            "capacity": 0 < self.capacity_kwh < math.inf or (self.energy_kwh is not None and not self.capacity_kwh),
+            "capacity": 0 < self.capacity_kwh < math.inf or self._is_energy_alone,
             "minimum": self.minimum_percent <= self.target_percent,
             "instant": 0 <= self.arrival_us < LATEST_US and 0 <= self.departure_us < LATEST_US,
         }
         for name, is_kept in rules.items():
             if not is_kept:
                 raise errors.need(name)
+
+    @property
+    def _is_energy_alone(self) -> bool:
+        """An energy for a battery of which nothing is known, hence no taper either."""
+        return self.energy_kwh is not None and not self.capacity_kwh and self.taper is None
 
     @property
     def percents(self) -> tuple[float, float]:

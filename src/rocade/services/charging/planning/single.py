@@ -79,10 +79,9 @@ def plan_one(
     _check_known(slots, available_h, values, known.value, emitted.value)
     curve, reason = _curve(need)
     whole = float(curve.hours[-1])
-    possible = float(available_h.sum())
     if reason in (Reason.NO_POWER, Reason.WEAK):
-        possible, available_h = 0.0, np.zeros(len(slots))
-    elif reason == Reason.REACHED and (is_past or whole > possible + _TINY_H):
+        available_h = np.zeros(len(slots))
+    elif reason == Reason.REACHED and (is_past or whole > float(available_h.sum()) + _TINY_H):
         reason = Reason.PAST if is_past else Reason.SHORT
     if reason == Reason.REACHED:
         on_h, least = _three_parts(need, curve, available_h, values, refine)
@@ -184,7 +183,7 @@ def _middle(
     if not refine and not np.any((curve.hours > begin_h + _TINY_H) & (curve.hours < end_h - _TINY_H)):
         kw = float(curve.kwh_after(end_h) - curve.kwh_after(begin_h)) / (end_h - begin_h)
         on_h[used], least = _cheapest_first(end_h - begin_h, free, prices)
-        return on_h, kw * float(on_h @ cost), kw * least
+        return on_h, kw * float(on_h[used] @ prices), kw * least
     on_h[used], least = cheapest(curve, begin_h, end_h, free, prices, refine)
     return on_h, least, least
 
