@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rocade.fabric.database import Leases
 from rocade.services.charging import CarFacts, ChargeSite, LimitNode, Now, Place, SeriesValue
 from rocade.services.charging.acting import AtStation
 from rocade.services.charging.replanning import Replanner
@@ -394,3 +395,48 @@ async def test_the_big_stop_pauses_the_connector_too(stand: Stand) -> None:
     plugs.at[car.ref] = AtStation("CP-1/1/1", at_us=stand.clock.at_us)
     await stand.charging.stop(car.ref, OWNER)
     assert [slots for _, slots, _ in plugs.limits] == [[(stand.clock.at_us, 0.0)]]
+
+
+# Several processes ----------------------------------------------------------------------------------------------------
+
+
+async def test_two_processes_share_the_vehicles_and_one_takes_over_from_the_other(stand: Stand) -> None:
+    leases = [Leases(stand.database, "charging", "charging", f"process-{at}", clock=stand.clock) for at in range(2)]
+    replanners = [Replanner(stand.charging, one) for one in leases]
+    cars = [await plugged_car(stand) for _ in range(12)]
+    for one in (*replanners, *replanners):
+        stand.clock.ahead(3 / 3600)  # a lease is renewed each third of its life
+        await one.turn()
+    for car in cars:
+        await stand.charging.set_goal(car.ref, stand.goal(), OWNER)
+    for one in replanners:
+        await one.turn()
+    told = [order.ref for order in stand.told.orders if order.act == "charge.schedule"]
+    assert sorted(told) == sorted(car.ref for car in cars), "each vehicle by one of them"
+    assert all(one.counters.orders for one in replanners)
+    await leases[0].release()
+    stand.clock.ahead(3 / 3600)
+    await replanners[1].turn()
+    before = len(stand.told.orders)
+    for car in cars:
+        await stand.charging.set_goal(car.ref, stand.goal(3, 90), OWNER)
+    await replanners[1].turn()
+    assert {order.ref for order in stand.told.orders[before:]} == {car.ref for car in cars}
+
+
+async def test_what_happened_while_nobody_held_a_vehicle_is_seen_by_who_takes_it(stand: Stand) -> None:
+    first = Leases(stand.database, "charging", "charging", "process-0", clock=stand.clock)
+    second = Leases(stand.database, "charging", "charging", "process-1", clock=stand.clock)
+    replanners = [Replanner(stand.charging, one) for one in (first, second)]
+    cars = [await plugged_car(stand) for _ in range(12)]
+    for one in (*replanners, *replanners):
+        stand.clock.ahead(3 / 3600)
+        await one.turn()
+    await first.release()
+    for car in cars:
+        await stand.charging.set_goal(car.ref, stand.goal(), OWNER)
+    await replanners[1].turn()
+    assert len({order.ref for order in stand.told.orders}) < len(cars), "those of the first are nobody's yet"
+    stand.clock.ahead(3 / 3600)
+    await replanners[1].turn()
+    assert {order.ref for order in stand.told.orders} == {car.ref for car in cars}

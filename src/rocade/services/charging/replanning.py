@@ -74,6 +74,7 @@ class Replanner(Noticing):
     def __init__(self, charging: Charging, leases: Leases | None = None) -> None:
         super().__init__(charging, leases)
         self.counters = Counters()
+        self._held: list[int] = []
         self._swept_s = float("-inf")
         self._took = RecentHistogram()
 
@@ -105,6 +106,9 @@ class Replanner(Noticing):
         self.counters.turns += 1
         if self._leases is not None:
             held = await self._leases.renew()
+            if held != self._held:  # what changed for vehicles that are ours now was another's to see
+                self._held = held
+                self._forget()
             if not held:
                 return
         await self._notice()
@@ -181,7 +185,11 @@ class Replanner(Noticing):
                 car.plan = plan
 
     async def _keep_session(self, connection: Any, car: Followed, picture: Picture) -> None:
-        now = picture.now
+        now, session = picture.now, car.session
+        if session is not None and now.is_plugged and session.station and now.connector not in ("", session.station):
+            before = msgspec.structs.replace(picture, station=None)
+            await self.charging.reckon(connection, session, before, ended_us=self._clock.now_us())
+            car.session = None  # another plug is another stay
         if now.is_plugged and car.session is None:
             car.session = await self.charging.begin(connection, picture)
             car.reckoned_us, car.limit_kw, car.came_off = self._clock.now_us(), 0.0, False

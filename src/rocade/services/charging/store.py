@@ -78,12 +78,13 @@ async def trim(connection: Any, plans_before_us: int, alerts_before_us: int) -> 
 
 
 async def put_goal(connection: Any, goal: Goal) -> Goal:
-    """Store it under the next version."""
-    held = await connection.fetchval("SELECT version FROM charging_goal WHERE ref = $1 FOR UPDATE", goal.ref)
+    """Store it under the next version; of several at once each waits for the one before."""
+    await lock_plans(connection, [goal.ref])
+    held = await connection.fetchval("SELECT version FROM charging_goal WHERE ref = $1", goal.ref)
     stored = msgspec.structs.replace(goal, version=(held or 0) + 1)
     await connection.execute(
         "INSERT INTO charging_goal (ref, version, body, is_stopped, set_us) VALUES ($1, $2, $3, $4, $5)"
-        " ON CONFLICT (ref) DO UPDATE SET version = charging_goal.version + 1, body = excluded.body,"
+        " ON CONFLICT (ref) DO UPDATE SET version = excluded.version, body = excluded.body,"
         " is_stopped = excluded.is_stopped, set_us = excluded.set_us",
         stored.ref, stored.version, encode(stored), stored.is_stopped, stored.set_us,
     )  # fmt: skip
