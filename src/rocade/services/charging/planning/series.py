@@ -40,7 +40,7 @@ def require(series: Series, *, unit: str, zone: str = "", currency: str = "") ->
 def extended(series: Series, from_us: int, until_us: int, clock: str) -> Series:
     """The series with a forecast wherever it says nothing between two instants; `clock` is the zone of the daily pattern.
 
-    Cost: 2 ms. Raises: Refused `charging.prices.none` if there is nothing to forecast from, `charging.zone`.
+    Cost: 10 ms. Raises: Refused `charging.prices.none` if there is nothing to forecast from, `charging.zone`.
     """
     if not len(series):
         raise errors.prices_none()
