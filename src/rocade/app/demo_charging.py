@@ -45,11 +45,12 @@ CENTS = (17.2, 15.8, 14.6, 13.9, 14.1, 16.0, 20.4, 26.1, 27.3, 22.8, 17.5, 13.6,
 GRAMS = (48, 45, 42, 41, 42, 47, 58, 66, 61, 49, 38, 31, 27, 26, 30, 41, 57, 74, 86, 84, 74, 65, 58, 52)
 """Grams of CO2 per kWh by hour of the day. Invented."""
 QUARTER_US, HOUR_US = 900_000_000, 3_600_000_000
-PLUG_KW, HOME_PERCENT = 11.0, 38.0
-LIMIT_KW, BUILDING_KW, SOLAR_KW = 60.0, 14.0, 5.5
-DIMMED_KW, DIMMED_IN_US, DIMMED_FOR_US = 22.0, 20 * 60_000_000, 45 * 60_000_000
+PLUG_KW, HOME_PERCENT, TARGET_PERCENT, EFFICIENCY = 11.0, 38.0, 80.0, 0.9
+LIMIT_KW, BUILDING_KW, SOLAR_KW = 70.0, 14.0, 5.5
+DIMMED_KW, DIMMED_IN_US, DIMMED_FOR_US = 35.0, 20 * 60_000_000, 45 * 60_000_000
 DEPOT_CARS = 10
-LEAVES_H = (1.2, 2.0, 2.6, 3.5, 4.2, 5.0, 6.5, 8.0, 9.5, 11.0)
+SPARE_H = (0.35, 0.8, 2.2, 3.0, 4.2, 5.0, 6.5, 8.0, 9.5, 11.0)
+"""How long each of the depot's cars can wait."""
 PERCENTS = (52.0, 31.0, 44.0, 23.0, 61.0, 38.0, 27.0, 49.0, 35.0, 57.0)
 SEED = 20_261_123
 
@@ -82,12 +83,18 @@ async def settle(
     charging, zone = charging_of(parts, None), local_zone()
     await _publish(charging, zone)
     for ref, model in zip((home, *depot), models, strict=True):
-        await charging.set_car(ref, CarFacts(capacity_kwh=model.battery_kwh, max_kw=PLUG_KW, phases=3), ACTOR)
+        await charging.set_car(
+            ref,
+            CarFacts(
+                capacity_kwh=model.battery_kwh, max_kw=PLUG_KW, phases=3, efficiency=EFFICIENCY, taper_from_percent=85.0
+            ),
+            ACTOR,
+        )
     daily = Departure("weekly", zone, weekly=tuple(WeeklyTime(day, 7 * 60) for day in range(7)))
     goal = Goal(home, 80.0, daily, 20.0, 0.5, care=True, tariff=PRICE, carbon=CARBON)
     if await charging.goal(home) is None:
         await charging.set_goal(home, goal, ACTOR)
-    await _open_depot(charging, zone, depot)
+    await _open_depot(charging, zone, depot, models[1:])
 
 
 async def _publish(charging: Charging, zone: str) -> None:
@@ -112,17 +119,18 @@ async def _publish(charging: Charging, zone: str) -> None:
         await charging.put_values(id, values, ACTOR)
 
 
-async def _open_depot(charging: Charging, zone: str, refs: Sequence[int]) -> None:
+async def _open_depot(charging: Charging, zone: str, refs: Sequence[int], models: Sequence[Model]) -> None:
     now_us = charging.clock.now_us()
     limits = (LimitNode("grid", limit_kw=LIMIT_KW),)
     depot = ChargeSite(
         SITE, "Demo depot", zone, limits, tariff=PRICE, carbon=CARBON, building_kw=BUILDING_KW, solar_kw=SOLAR_KW
     )
     await charging.put_site(depot, ACTOR)
-    for number, ref in enumerate(refs):
+    for number, (ref, model) in enumerate(zip(refs, models, strict=True)):
         await charging.put_place(Place(SITE, ref, priority=1 if number == 0 else 0), ACTOR)
-        leaves = Departure("once", zone, at_us=now_us + round(LEAVES_H[number] * HOUR_US))
-        goal = Goal(ref, 90.0 if number % 3 else 80.0, leaves, 30.0, 0.2, tariff=PRICE, carbon=CARBON)
+        needs_h = (TARGET_PERCENT - PERCENTS[number]) / 100 * model.battery_kwh / EFFICIENCY / PLUG_KW
+        leaves = Departure("once", zone, at_us=now_us + round((needs_h + SPARE_H[number]) * HOUR_US))
+        goal = Goal(ref, TARGET_PERCENT, leaves, 30.0, 0.2, tariff=PRICE, carbon=CARBON)
         await charging.set_goal(ref, goal, ACTOR)
     from_us = now_us + DIMMED_IN_US
     await charging.dim(SITE, DIMMED_KW, from_us, from_us + DIMMED_FOR_US, f"demo-{now_us}", ACTOR)

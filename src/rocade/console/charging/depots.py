@@ -19,7 +19,7 @@ from litestar.response import Stream
 from rocade.console import pages
 from rocade.console.charging import acts, drawing, stations
 from rocade.console.charging.desk import ChargeDependency, ChargeDesk
-from rocade.console.charging.words import carbon, hours, money
+from rocade.console.charging.words import carbon, energy, hours, money
 from rocade.console.my.frame import figure, texts_of, words
 from rocade.console.viewer import may
 from rocade.core.catalogue import Catalogue
@@ -35,6 +35,7 @@ FLEXIBLE_EVERY = 15
 """Looks between two computations of flexibility."""
 TIGHT_H = 0.5
 LAST = 1e9
+LEAST_KWH = 0.05
 MONTH_US = 31 * 86_400_000_000
 
 
@@ -87,7 +88,7 @@ async def show_depot(request: AnyRequest, charge: ChargeDependency, site: FromPa
     return pages.render(
         request, "charging/depot.html", "depots", {"site": site}, flexibility=flexibility,
         has_flexibility=bool(flexibility), report=await _report(request, charge, site),
-        with_stations=charge.stations is not None, stations=await stations.rows(request, charge, site),
+        stations=await stations.rows(request, charge, site),
         **_board(request, charge, board), **_plain(request),
     )  # fmt: skip
 
@@ -116,9 +117,14 @@ async def _frames(request: AnyRequest, charge: ChargeDesk, site: str | None, loo
     closing: asyncio.Event = request.app.state.closing
     shown: tuple[str, str] | None = None
     flexibility, looks = "", 0
+    lines: list[stations.StationRow] = []
     while not closing.is_set():
         if looks % FLEXIBLE_EVERY == 0:
             flexibility = await _flexibility(charge, site)
+            rows = await stations.rows(request, charge, site or "")
+            if rows != lines:
+                lines = rows
+                yield event("stations", msgspec.json.encode({"html": _html(request, "stations", {"stations": rows})}))
         looks += 1
         now = await look(), flexibility
         if now != shown:
@@ -137,7 +143,7 @@ async def _report(request: AnyRequest, charge: ChargeDesk, site: str) -> list[tu
         return []
     now_us, language = charge.clock.now_us(), pages.language_of(request)
     found = await report(charge.charging, site, now_us - MONTH_US, now_us)
-    if not found.sessions:
+    if found.energy_kwh < LEAST_KWH:
         return []
     costs = [("cost", money(language, one.avoided_minor, one.currency)) for one in found.money]
     peak = f"{figure(language, found.avoided_peak_kw, 1)}\u202fkW"
@@ -176,8 +182,15 @@ def view(request: AnyRequest, charge: ChargeDesk, board: Board, rows: int) -> Bo
         max(until, default=0), len(cars), eases.count("late"), eases.count("tight"),
         [_row(texts, language, _named(charge.catalogue, one), how) for one, how in zip(cars[:rows], eases, strict=False)],
         max(0, len(cars) - rows),
-        texts["charging_depot.gap"].format(gap=figure(language, board.gap * 100, 2)) if board.made_us else "",
+_optimum(texts, language, board),
     )  # fmt: skip
+
+
+def _optimum(texts: Mapping[str, str], language: str, board: Board) -> str:
+    """How far from the best the depot's plan is at most; what finds no room comes first."""
+    if board.unserved_kwh > LEAST_KWH:
+        return texts["charging_depot.unserved"].format(energy=energy(language, board.unserved_kwh))
+    return texts["charging_depot.gap"].format(gap=figure(language, board.gap * 100, 2)) if board.made_us else ""
 
 
 def _named(catalogue: Catalogue, car: BoardCar) -> BoardCar:

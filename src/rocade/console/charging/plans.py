@@ -202,7 +202,8 @@ def session_views(texts: Mapping[str, str], language: str, found: Sequence[Sessi
             one.ended_us,
             one.station or one.site or "",
             energy(language, one.energy_kwh),
-            money(language, one.cost_minor, one.currency) or texts["charging_session.no_tariff"],
+            money(language, one.cost_minor, one.currency)
+            or (texts["charging_session.no_tariff"] if one.energy_kwh > 0.05 else ""),
             carbon(language, one.co2_g) if one.carbon else "",
             _session_saved(texts, language, one),
         )

@@ -21,6 +21,7 @@ from rocade.services.charging import Departure, Goal, StoredPlan, WeeklyTime
 from rocade.services.charging.planning import zone_of
 
 SHARES = 4
+WEEK = 7
 """Steps of the slider between cheap and green."""
 SECOND_US, MINUTE_US = 1_000_000, 60_000_000
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(:\d\d)?")
@@ -30,6 +31,7 @@ class Wish(msgspec.Struct, frozen=True):
     """A goal as the form shows it. `by`: local HH:MM; `share`: 0 cheap to `SHARES` green; `days`: weekdays, none = once."""
 
     said: str
+    repeats: str
     target_percent: int
     by: str
     share: int
@@ -42,7 +44,7 @@ class Wish(msgspec.Struct, frozen=True):
     carbon: str
 
 
-USUAL = Wish("", 80, "07:00", 2, (), 20, True, "", False, "", "")
+USUAL = Wish("", "", 80, "07:00", 2, (), 20, True, "", False, "", "")
 
 
 def shown(texts: Mapping[str, str], language: str, goal: Goal | None, tariff: str, carbon: str) -> Wish:
@@ -52,6 +54,7 @@ def shown(texts: Mapping[str, str], language: str, goal: Goal | None, tariff: st
     else:
         departure = goal.departure
         wish = Wish(
+            "",
             "",
             round(goal.target_percent),
             _time_of(departure),
@@ -64,13 +67,20 @@ def shown(texts: Mapping[str, str], language: str, goal: Goal | None, tariff: st
             goal.tariff or tariff,
             goal.carbon or carbon,
         )
-    return msgspec.structs.replace(wish, said=sentence(texts, language, wish))
+    return msgspec.structs.replace(wish, said=sentence(texts, language, wish), repeats=repeats(texts, wish.days))
 
 
 def sentence(texts: Mapping[str, str], language: str, wish: Wish) -> str:
     text = texts["charging_goal.said_calendar" if wish.is_calendar else "charging_goal.said"]
     how = texts[f"charging_goal.how_{wish.share}"]
     return text.format(percent=figure(language, wish.target_percent), time=wish.by, how=how)
+
+
+def repeats(texts: Mapping[str, str], days: tuple[int, ...]) -> str:
+    """On which days of the week, '' = once."""
+    if len(days) == WEEK:
+        return texts["charging_goal.daily"]
+    return texts["kit.comma"].join(texts[f"charging_day.long_{day}"] for day in days)
 
 
 def wanted(form: FormMultiDict, ref: int, before: Goal | None, by: str, now_us: int) -> Goal:

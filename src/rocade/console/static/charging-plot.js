@@ -27,8 +27,13 @@ function hatch(u, from, until, word) {
   ctx.beginPath(); ctx.rect(left, bbox.top, right - left, bbox.height); ctx.clip();
   ctx.strokeStyle = css("--line"); ctx.lineWidth = ratio;
   for (let x = left - bbox.height; x < right; x += 9 * ratio) { ctx.beginPath(); ctx.moveTo(x, bbox.top + bbox.height); ctx.lineTo(x + bbox.height, bbox.top); ctx.stroke(); }
+  ctx.restore();
+  ctx.save();
+  ctx.beginPath(); ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height); ctx.clip();
   ctx.fillStyle = css("--soft"); ctx.font = `${11 * ratio}px Inter, sans-serif`; ctx.textBaseline = "top";
-  if (right - left > ctx.measureText(word).width + 8 * ratio) { ctx.fillText(word, left + 4 * ratio, bbox.top + 3 * ratio); }
+  const needs = ctx.measureText(word).width + 8 * ratio, fits = right - left > needs;
+  ctx.textAlign = !fits && right + needs > bbox.left + bbox.width ? "right" : "left";
+  ctx.fillText(word, fits ? left + 4 * ratio : ctx.textAlign === "left" ? right + 4 * ratio : left - 4 * ratio, bbox.top + 3 * ratio);
   ctx.restore();
 }
 

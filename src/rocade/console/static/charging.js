@@ -36,6 +36,8 @@ function say() {
   by("g-least-said").textContent = `${values.minimum} %`;
   by("g-share-said").textContent = t(`charging_goal.share_${values.share}`);
   by("g-share").setAttribute("aria-valuetext", t(`charging_goal.share_${values.share}`));
+  const days = new FormData(form).getAll("day");
+  by("goal-days").textContent = days.length === 7 ? t("charging_goal.daily") : days.map((day) => t(`charging_day.long_${day}`)).join(t("kit.comma"));
   const key = values.calendar || values.use_calendar ? "charging_goal.said_calendar" : "charging_goal.said";
   by("goal-said").textContent = t(key, { percent: number(values.target), time: clockText(values.by ?? ""), how: t(`charging_goal.how_${values.share}`) });
 }
