@@ -45,7 +45,15 @@ class Stand:
         self.stations = Stations(database, tags, self.audit, self.clock, self.random)
         self.door = OcppDoor(self.intake, self.audit, self.clock, settings, verify=verify)
         self.holding = Holding(
-            database, self.intake, self.door, self.stations, self.clock, "test", settle_us=settle_us, signer=signer
+            database,
+            self.intake,
+            self.door,
+            self.stations,
+            self.clock,
+            "test",
+            settle_us=settle_us,
+            greeting_s=0,
+            signer=signer,
         )
         self.events: list[Event] = []
         self.stations.watch(self.events.extend)

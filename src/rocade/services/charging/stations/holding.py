@@ -34,6 +34,8 @@ from rocade.services.charging.stations.store import Order
 AT_ONCE = 32
 """Stations that are looked after at the same moment when all of them return."""
 SWEEP_S = 30.0
+GREETING_S = 3.0
+"""A station that has just been started says so first (OCPP wants to hear that before anything else); one that comes back does not."""
 DAY_US = 86_400_000_000
 _log = logging.getLogger(__name__)
 
@@ -43,13 +45,15 @@ class Holding:
 
     def __init__(
         self, database: Database, intake: StationIntake, door: OcppDoor, stations: Stations, clock: Clock, process: str, *,
-        signer: Signer | None = None, settle_us: int = SETTLE_US, keep_days: float = 400.0,
+        signer: Signer | None = None, settle_us: int = SETTLE_US, greeting_s: float = GREETING_S,
+        keep_days: float = 400.0,
     ) -> None:  # fmt: skip
         self._database, self._intake, self._door, self._stations = database, intake, door, stations
         self._clock, self._process, self._signer, self._keep_days = clock, process, signer, keep_days
         self.limiter = Limiter(database, door.call, self._context, self._tell, clock, settle_us)
         self._returning = Returning(database, door.call, clock)
         self._ordering = Ordering(database, door.call, clock, stations.random, stations.tag_keys)
+        self._greeting_s = greeting_s
         self._busy = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._returned: set[str] = set()
@@ -117,23 +121,24 @@ class Holding:
 
     # --- a station returns ----------------------------------------------------------------------------------------
 
-    def _opened(self, context: Context) -> None:
+    def _opened(self, context: Context, *, has_greeted: bool = False) -> None:
         """Look after a station; once more from the beginning when it says that it has just been started."""
         id = context.station.id
         self._returned.discard(id)
         if earlier := self._looking.pop(id, None):
             earlier.cancel()
-        self._looking[id] = self._spawn(self._look_after(context))
+        self._looking[id] = self._spawn(self._look_after(context, 0 if has_greeted else self._greeting_s))
 
     def _heard(self, events: Sequence[Event]) -> None:
         for event in events:
             if event.kind == "booted" and (context := self._context(event.station)) is not None:
-                self._opened(context)
+                self._opened(context, has_greeted=True)
             elif event.kind == "gone":
                 self._looking.pop(event.station, None)
 
-    async def _look_after(self, context: Context) -> None:
+    async def _look_after(self, context: Context, wait_s: float) -> None:
         id = context.station.id
+        await asyncio.sleep(wait_s)
         async with self._busy:
             try:
                 memory = await self.limiter.dialect(id)
