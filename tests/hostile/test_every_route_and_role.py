@@ -105,8 +105,8 @@ def expected(cells: dict[tuple[str, str], str], route: Route, role: Role, vehicl
     finds_all = further is acts.OPEN_VEHICLE and region in {"support", "security", "release", "by link", "command line"}
     if further and said == "yes" and not finds_all:
         said = cells[further.name, of_vehicle]
-    is_glance = route.act.by == "look" or route.act is acts.OPEN_VEHICLE
-    if is_glance and route.path.startswith(("/my/{ref", "/my/live/{ref")) and of_vehicle not in AT_HOME:
+    is_at_home = route.act.by in {"look", "command"} or route.act is acts.OPEN_VEHICLE
+    if is_at_home and route.path.startswith(("/my/{ref", "/my/live/{ref")) and of_vehicle not in AT_HOME:
         said = ""
     is_session_missing = route.path.startswith(PEOPLE_ONLY) and not role.person
     is_client_missing = route.act is acts.REQUEST_TOKEN and role.client.base_url.scheme == "http"
