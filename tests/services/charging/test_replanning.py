@@ -295,19 +295,37 @@ async def test_a_dimming_signal_is_honoured_and_the_minimum_charge_comes_first(
     assert not (await stand.charging.board("depot-nord")).is_dimmed
 
 
-async def test_too_small_a_limit_leaves_a_rest_that_is_told(stand: Stand, replanner: Replanner) -> None:
-    cars = [await plugged_car(stand, 10.0) for _ in range(3)]
-    await a_depot(stand, 6.0, *cars)
+async def test_too_small_a_limit_serves_some_drivers_wholly_and_tells_the_others(
+    stand: Stand, replanner: Replanner
+) -> None:
+    cars = [await plugged_car(stand, 40.0) for _ in range(4)]
+    await a_depot(stand, 6.9, *cars)
     for car in cars:
+        await stand.charging.put_place(Place("depot-nord", car.ref, "row-a"), "operator:x")
         await stand.charging.set_goal(car.ref, stand.goal(3, 60), OWNER)
     await replanner.turn()
-    short = [
-        one.plan
-        for one in [await stand.charging.standing(car.ref) for car in cars]
-        if one.plan and one.plan.shortfall_kwh
-    ]
+    plans = [(await stand.charging.standing(car.ref)).plan for car in cars]
+    got = sorted(round(plan.energy_kwh, 1) for plan in plans if plan)
+    assert sum(got) == pytest.approx(20.7, abs=0.2), "the limit is used up"
+    assert sum(kwh >= 9.0 for kwh in got) == 2, "two have enough, instead of four too little"
+    short = [plan for plan in plans if plan and plan.shortfall_kwh]
     assert {plan.reason for plan in short} == {"charging.plan.shared"}
-    assert (await stand.charging.board("depot-nord")).unserved_kwh == pytest.approx(57, abs=1)
+    assert (await stand.charging.board("depot-nord")).unserved_kwh == pytest.approx(40 - sum(got), abs=0.2)
+
+
+async def test_a_minimum_that_is_dimmed_is_charged_later_and_nobody_is_alarmed(
+    stand: Stand, replanner: Replanner
+) -> None:
+    car = await plugged_car(stand, 10.0)
+    await a_depot(stand, 20.0, car)
+    await stand.charging.set_goal(car.ref, stand.goal(8, 60, minimum_percent=30), OWNER)
+    now_us = stand.clock.at_us
+    await stand.charging.dim("depot-nord", 2.0, now_us, now_us + HOUR_US, "signal-1")
+    await replanner.turn()
+    standing = await stand.charging.standing(car.ref)
+    assert standing.plan is not None
+    assert (standing.plan.shortfall_kwh, standing.alerts) == (0.0, ())
+    assert standing.plan.energy_kwh == pytest.approx(25.0, abs=0.1)
 
 
 async def test_flexibility_lies_between_as_late_and_as_early_as_can_be(stand: Stand) -> None:

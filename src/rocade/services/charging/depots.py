@@ -17,6 +17,7 @@ from rocade.services.charging.making import Known, on_slots, power_of
 from rocade.services.charging.model import ChargeSite, Dimming, Place, SitePlan, StoredPlan
 from rocade.services.charging.planning import Series, Slots, objective
 from rocade.services.charging.planning.limits import Fleet, Node, Tree
+from rocade.services.charging.planning.online import OnlineScheduler
 from rocade.services.charging.planning.shared import SharedPlan, plan_shared, slots_from
 from rocade.services.charging.planning.slots import Floats
 
@@ -24,6 +25,7 @@ CHARGING = "~charging"
 """The node that all charging hangs under; no id of a site's own can be so."""
 UNLIMITED_KW = 1e6
 LEAST_A = 6.0
+SHORT_KWH = 0.05
 FIRST = 1_000
 """What a minimum charge's priority is above all others."""
 HORIZON_US = 2 * 86_400_000_000
@@ -70,14 +72,10 @@ def plan_depot(depot: Depot, now_us: int, cause: str) -> tuple[list[StoredPlan],
         return [_idle(one.known, slots, now_us, cause) for one in depot.members], _site_plan(
             depot, slots, limit, np.zeros(len(slots)), None, 0, now_us, cause
         )
-    fleet = Fleet.of(
-        [row.arrival_us for row in rows], [row.departure_us for row in rows], [row.energy_kwh for row in rows],
-        [row.max_kw for row in rows], node=[tree.number[row.node] for row in rows],
-        phases=[PHASES[row.phases] for row in rows], priority=[row.priority for row in rows], min_a=LEAST_A,
-    )  # fmt: skip
     others = {(CHARGING if node in ("", root) else node): kw for node, kw in depot.other_kw.items()}
     loads = {root: building} | {node: np.full(len(slots), kw) for node, kw in others.items() if kw > 0}
-    shared = plan_shared(fleet, tree, slots, wanted, loads, {root: solar} if solar.any() else None)
+    problem = _Problem(tree, slots, wanted, loads, {root: solar} if solar.any() else None)
+    rows, shared = problem.solve(rows, now_us)
     power = np.zeros((len(depot.members), len(slots)))
     for row, kw in zip(rows, np.asarray(shared.power_kw, np.float64), strict=True):
         power[row.member] += kw
@@ -86,7 +84,72 @@ def plan_depot(depot: Depot, now_us: int, cause: str) -> tuple[list[StoredPlan],
         for one, kw in zip(depot.members, power, strict=True)
     ]
     cost = sum(plan.cost_minor for plan in plans)
-    return plans, _site_plan(depot, slots, limit, power.sum(axis=0), shared, cost, now_us, cause)
+    wanted_kwh = sum(row.energy_kwh for row in rows)
+    return plans, _site_plan(depot, slots, limit, power.sum(axis=0), shared, cost, now_us, cause, wanted_kwh)
+
+
+class _Problem:
+    """Stays under one tree. What lacks room is dealt out so that the most drivers have enough, not everybody too little."""
+
+    def __init__(
+        self, tree: Tree, slots: Slots, cost: Floats, loads: Mapping[str, Floats], solar: Mapping[str, Floats] | None
+    ) -> None:
+        self.tree, self.slots, self.cost, self.loads, self.solar = tree, slots, cost, loads, solar
+
+    def solve(self, rows: list[_Row], now_us: int) -> tuple[list[_Row], SharedPlan]:
+        """The cheapest plan; what a minimum charge cannot get in its time is wanted afterwards; then who gets how much."""
+        shared = self._plan(rows)
+        if float(shared.unserved_kwh.sum()) <= SHORT_KWH:
+            return rows, shared
+        carried = _carried(rows, shared.unserved_kwh)
+        if carried != rows:
+            rows, shared = carried, self._plan(carried)
+        if float(shared.unserved_kwh.sum()) <= SHORT_KWH:
+            return rows, shared
+        targets = self._targets(rows, now_us)
+        fair = [
+            msgspec.structs.replace(row, energy_kwh=min(row.energy_kwh, target))
+            for row, target in zip(rows, targets, strict=True)
+        ]
+        return rows, self._plan(fair)
+
+    def _plan(self, rows: Sequence[_Row]) -> SharedPlan:
+        fleet = Fleet.of(
+            [row.arrival_us for row in rows], [row.departure_us for row in rows], [row.energy_kwh for row in rows],
+            [row.max_kw for row in rows], node=[self.tree.number[row.node] for row in rows],
+            phases=[PHASES[row.phases] for row in rows], priority=[row.priority for row in rows], min_a=LEAST_A,
+        )  # fmt: skip
+        return plan_shared(fleet, self.tree, self.slots, self.cost, self.loads, self.solar)
+
+    def _targets(self, rows: Sequence[_Row], now_us: int) -> list[float]:
+        """How much each stay will get, by the scheduler that serves drivers; limits as they are in the mean."""
+
+        def mean(limit: object) -> float | None:
+            return None if limit is None else float(np.mean(np.asarray(limit, np.float64)))
+
+        nodes = [Node(one.id, one.parent, mean(one.limit_kw), mean(one.current_a)) for one in self.tree.nodes]
+        scheduler = OnlineScheduler(Tree(nodes))
+        loads = {node: float(np.mean(kw)) for node, kw in self.loads.items()}
+        solar = {node: float(np.mean(kw)) for node, kw in self.solar.items()} if self.solar else None
+        scheduler.limit(scheduler.tree, loads, solar)
+        for at, row in enumerate(rows):
+            scheduler.arrive(
+                str(at), row.departure_us, row.energy_kwh, row.max_kw, node=row.node, phases=PHASES[row.phases],
+                priority=row.priority, min_a=LEAST_A,
+            )  # fmt: skip
+        scheduler.powers(now_us)
+        return [scheduler.stays[str(at)].target_kwh for at in range(len(rows))]
+
+
+def _carried(rows: Sequence[_Row], unserved: Floats) -> list[_Row]:
+    """What a minimum charge lacks is added to the rest of its stay."""
+    lacking = {row.member: float(kwh) for row, kwh in zip(rows, unserved, strict=True) if row.is_minimum and kwh > 1e-3}
+    found: list[_Row] = []
+    for row in rows:
+        lack = lacking.get(row.member, 0.0)
+        sign = -1.0 if row.is_minimum else 1.0
+        found.append(msgspec.structs.replace(row, energy_kwh=max(row.energy_kwh + sign * lack, 1e-6)) if lack else row)
+    return found
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -100,6 +163,7 @@ class _Row(msgspec.Struct, frozen=True):
     node: str
     phases: int
     priority: int
+    is_minimum: bool = False
 
 
 def _rows(one: Member, at: int, root: str, slots: Slots, now_us: int) -> list[_Row]:
@@ -117,8 +181,8 @@ def _rows(one: Member, at: int, root: str, slots: Slots, now_us: int) -> list[_R
     if first > 0:
         needed_us = now_us + round(first / max_kw * 3_600_000_000)
         end_us = int(slots.end_us[min(int(np.searchsorted(slots.end_us, needed_us)), len(slots) - 1)])
-        rows.append(_Row(at, begin_us, end_us, first, max_kw, node, car.phases, one.place.priority + FIRST))
-        begin_us, need = end_us, need - first
+        rows.append(_Row(at, begin_us, end_us, first, max_kw, node, car.phases, one.place.priority + FIRST, True))
+        begin_us, need = end_us, max(need - first, 1e-5)
     if need > 1e-6:
         end_us = max(known.departure_us, begin_us)
         rows.append(_Row(at, begin_us, end_us, need, max_kw, node, car.phases, one.place.priority))
@@ -223,13 +287,14 @@ def pieces_of(power: Floats, slots: Slots) -> tuple[tuple[int, int, float], ...]
 
 
 def _site_plan(
-    depot: Depot, slots: Slots, limit: Floats, planned: Floats, shared: SharedPlan | None, cost: int, now_us: int, cause: str
+    depot: Depot, slots: Slots, limit: Floats, planned: Floats, shared: SharedPlan | None, cost: int, now_us: int, cause: str,
+    wanted_kwh: float = 0.0,
 ) -> SitePlan:  # fmt: skip
     return SitePlan(
         depot.site.id, now_us, tuple(slots.start_us.tolist()), tuple(slots.length_s.tolist()), _rounded(limit),
         _rounded(planned), cost, depot.price.currency if depot.price else "", shared.gap if shared else 0.0,
         round(float(np.maximum(planned - limit, 0).max(initial=0.0)), 4),
-        round(float(shared.unserved_kwh.sum()), 3) if shared else 0.0, len(depot.members), 0.0, cause,
+        round(max(wanted_kwh - float(planned @ (slots.length_s / 3600)), 0.0), 3), len(depot.members), 0.0, cause,
     )  # fmt: skip
 
 
