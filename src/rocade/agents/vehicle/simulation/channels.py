@@ -28,6 +28,9 @@ class Channel(msgspec.Struct, frozen=True):
     decimals: int
     read: Callable[[Fleet], NDArray[Any]]
     belongs_to: Callable[[Model], bool]
+    is_switched: bool = False
+    """What commands switch or ask for. It is told at once; what moves by itself is told by the second only, because a value of
+    the last second under the time of now would look like a jump."""
 
 
 def _all(_model: Model) -> bool:
@@ -67,8 +70,8 @@ def _lock(model: Model) -> bool:
 
 
 CHANNELS: tuple[Channel, ...] = (
-    Channel("Vehicle.CurrentLocation.Latitude", 7, lambda f: f.latitude, _all),
-    Channel("Vehicle.CurrentLocation.Longitude", 7, lambda f: f.longitude, _all),
+    Channel("Vehicle.CurrentLocation.Latitude", 7, lambda f: f.latitude, _all, True),
+    Channel("Vehicle.CurrentLocation.Longitude", 7, lambda f: f.longitude, _all, True),
     Channel("Vehicle.CurrentLocation.Altitude", 1, lambda f: f.altitude, _all),
     Channel("Vehicle.CurrentLocation.Heading", 1, lambda f: f.heading, _all),
     Channel("Vehicle.Speed", 2, lambda f: f.traffic.speed * 3.6, _all),
@@ -83,17 +86,18 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(f"{_BATTERY}Temperature.Average", 1, lambda f: f.energy.battery_c, _battery),
     Channel(f"{_BATTERY}StateOfHealth", 1, lambda f: f.energy.health, _big_battery),
     Channel(f"{_BATTERY}Range", 0, lambda f: f.range_m, _big_battery),
-    Channel(IS_CHARGING, -1, lambda f: f.energy.is_charging, _battery),
+    Channel(IS_CHARGING, -1, lambda f: f.energy.is_charging, _battery, True),
     Channel(
         f"{_CHARGING}ChargingPort.AnyPosition.IsChargingCableConnected",
         -1,
         lambda f: f.controls.is_plugged,
         _big_battery,
+        True,
     ),
-    Channel(f"{_CHARGING}ChargeLimit", 0, lambda f: f.controls.limit, _big_battery),
-    Channel(f"{_CHARGING}AveragePower", 2, lambda f: f.energy.charging_kw, _big_battery),
+    Channel(f"{_CHARGING}ChargeLimit", 0, lambda f: f.controls.limit, _big_battery, True),
+    Channel(f"{_CHARGING}AveragePower", 2, lambda f: f.energy.charging_kw, _big_battery, True),
     Channel(f"{_CHARGING}MaxPower", 1, lambda f: f.controls.rated_w / 1000, _big_battery),
-    Channel(f"{_CHARGING}MaximumChargingCurrent.Phase1", 1, lambda f: f.controls.current_a, _big_battery),
+    Channel(f"{_CHARGING}MaximumChargingCurrent.Phase1", 1, lambda f: f.controls.current_a, _big_battery, True),
     Channel("Vehicle.Powertrain.ElectricMotor.Power", 0, lambda f: f.energy.motor_w / 1000, _big_battery),
     Channel(f"{_ENGINE}IsRunning", -1, lambda f: f.energy.engine_on, _engine),
     Channel(f"{_ENGINE}Speed", 0, lambda f: f.energy.rpm, _engine),
@@ -111,11 +115,11 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(f"{_ENGINE}DieselParticulateFilter.SootLoad", 1, lambda f: f.energy.soot, _diesel),
     Channel(f"{_ENGINE}DieselParticulateFilter.IsRegenerating", -1, lambda f: f.energy.is_burning_soot, _diesel),
     Channel(f"{_ENGINE}DieselExhaustFluid.Level", 0, lambda f: f.energy.urea, _diesel),
-    Channel(CLIMATE, -1, lambda f: f.controls.climate, _cabin),
-    Channel(CLIMATE_C, 1, lambda f: f.controls.climate_c, _cabin),
-    Channel(IS_LOCKED, -1, lambda f: f.controls.is_locked, _lock),
-    Channel(HORN, -1, lambda f: f.controls.horn, _lock),
-    Channel(LIGHTS, -1, lambda f: f.controls.lights, _lock),
+    Channel(CLIMATE, -1, lambda f: f.controls.climate, _cabin, True),
+    Channel(CLIMATE_C, 1, lambda f: f.controls.climate_c, _cabin, True),
+    Channel(IS_LOCKED, -1, lambda f: f.controls.is_locked, _lock, True),
+    Channel(HORN, -1, lambda f: f.controls.horn, _lock, True),
+    Channel(LIGHTS, -1, lambda f: f.controls.lights, _lock, True),
     Channel("Vehicle.Rider.Power", 0, lambda f: f.energy.rider_w, _rider),
     Channel("Vehicle.Rider.Cadence", 0, lambda f: f.cadence, _rider),
     Channel("Vehicle.Rider.HeartRate", 0, lambda f: f.energy.heart, _rider),

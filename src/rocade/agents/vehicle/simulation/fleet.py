@@ -105,19 +105,24 @@ class Fleet:
         rows = rows[~self._is_silent[rows, vehicle]]
         if not len(rows):
             return None
-        return self._packed(vehicle, self._at_us[rows], self._rows[rows, :, vehicle])
+        return self._packed(vehicle, self._at_us[rows], self._rows[rows, :, vehicle], self._columns[vehicle])
 
     def sample(self, vehicle: int, at_us: int) -> tuple[Batch, int]:
-        """One vehicle as it is at this instant: for what must be told at once."""
+        """What of one vehicle is switched or asked for, as it is at this instant: what must be told at once."""
         self.controls.decide(self.energy.charge)
         self.energy.choose_charging()
-        row = [round_like_sensor(channel.read(self)[vehicle], channel.decimals) for channel in CHANNELS]
-        return self._packed(vehicle, np.array([at_us]), np.array([row], float))
+        chosen = [one for one in self._columns[vehicle] if CHANNELS[one[0]].is_switched]
+        row = np.zeros((1, len(CHANNELS)))
+        for place, _, decimals in chosen:
+            row[0, place] = round_like_sensor(CHANNELS[place].read(self)[vehicle], decimals)
+        return self._packed(vehicle, np.array([at_us]), row, chosen)
 
-    def _packed(self, vehicle: int, at_us: NDArray[np.int64], values: Floats) -> tuple[Batch, int]:
+    def _packed(
+        self, vehicle: int, at_us: NDArray[np.int64], values: Floats, chosen: Sequence[tuple[int, int, int]]
+    ) -> tuple[Batch, int]:
         columns = [
             Column(signal, 0, values[:, place] if decimals >= 0 else values[:, place] > 0.5, decimals=max(decimals, 0))
-            for place, signal, decimals in self._columns[vehicle]
+            for place, signal, decimals in chosen
         ]
         points = len(at_us) * len(columns)
         if self._texts[vehicle]:
