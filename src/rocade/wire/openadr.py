@@ -34,12 +34,16 @@ _NAME = re.compile(r"[!-~]{1,100}")
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """One limit over a time; `signal`: the event's id, with the interval's number where it has several."""
+    """One limit over a time; `signal`: the event's id, with the interval's number where it has several.
+
+    `is_now`: its beginning is when it came, so that the same told again has other instants and is the same all the same.
+    """
 
     signal: str
     limit_kw: float
     from_us: int
     until_us: int
+    is_now: bool = False
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -118,12 +122,15 @@ def _event(event: _Event, now_us: int, *, is_over: bool) -> Event:
     ignored = {"targets"} if event.targets else set[str]()
     default = event.interval_period or _Period()
     at_us: int | None = None
+    is_now = False
     limits = list[Limit]()
     for place, interval in enumerate(event.intervals):
         period = interval.interval_period or _Period()
-        from_us = _instant_us(period.start, now_us) if period.start else at_us
-        if from_us is None:
-            from_us = _instant_us(default.start, now_us) if default.start else now_us
+        if period.start or at_us is None:
+            begin = period.start or default.start
+            is_now = not begin or begin.startswith("0001-")
+            at_us = now_us if is_now else _instant_us(begin)
+        from_us = at_us
         if period.randomize_start.strip("PTDHMS0.") or default.randomize_start.strip("PTDHMS0."):
             ignored.add("randomizeStart")
         at_us = min(from_us + duration_us(period.duration or default.duration), ENDLESS_US)
@@ -131,7 +138,7 @@ def _event(event: _Event, now_us: int, *, is_over: bool) -> Event:
         values = [one.values for one in interval.payloads if one.type == LIMIT]
         if values:
             signal = event.id if len(event.intervals) == 1 else f"{event.id}.{place}"
-            limits.append(Limit(signal, _kilowatts(values[-1], unit), from_us, at_us))
+            limits.append(Limit(signal, _kilowatts(values[-1], unit), from_us, at_us, is_now))
     if not limits and not is_over:
         raise Refused("openadr.payload", f"none of the event's intervals has a payload {LIMIT}")
     return Event(event.id, (event.event_name or "")[:128], tuple(limits), is_over, tuple(sorted(ignored)))
@@ -167,12 +174,10 @@ def _kilowatts(values: Sequence[Any], unit: float) -> float:
     return float(values[0] * unit)
 
 
-def _instant_us(text: str, now_us: int) -> int:
+def _instant_us(text: str) -> int:
     """Raises: Refused `openadr.start`."""
     try:
         moment = datetime.fromisoformat(text)
-        if moment.year == 1:
-            return now_us
         whole = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise Refused("openadr.start", "write a start as 2026-11-22T17:00:00Z") from error

@@ -147,6 +147,17 @@ async def test_the_same_signal_again_changes_nothing(depot: Depot) -> None:
     assert await depot.stand.database.pool.fetchval(told) == changes, "nothing is planned anew"
 
 
+async def test_a_signal_that_begins_when_it_comes_is_not_prolonged_by_being_told_again(depot: Depot) -> None:
+    for _ in range(3):
+        now_us = depot.stand.clock.at_us
+        await depot.grid.receive("nord", [Limit("sig-1", 5.0, now_us, now_us + HOUR_US, is_now=True)], GRID, "a")
+        depot.stand.clock.ahead(0.5)
+    found = await depot.grid.signal("nord", "sig-1")
+    assert found.state == "over"
+    assert [line.what for line in found.proof] == ["received"]
+    assert found.received.times == 3
+
+
 async def test_another_content_under_the_same_id_takes_its_place(depot: Depot) -> None:
     await depot.dim(5.0)
     await depot.replanner.turn()
@@ -168,7 +179,9 @@ async def test_a_signal_that_is_called_off_ends_at_once(depot: Depot) -> None:
     with pytest.raises(Refused, match="no signal"):
         await depot.grid.call_off("nord", "sig-1", "a")
     await depot.dim(5.0)
-    assert (await depot.grid.signal("nord", "sig-1")).state == "active", "told again it holds again"
+    assert (await depot.grid.signal("nord", "sig-1")).state == "called_off", "a late copy does not bring it back"
+    await depot.dim(6.0)
+    assert (await depot.grid.signal("nord", "sig-1")).state == "active", "another content does"
 
 
 async def test_of_two_signals_at_once_the_lower_one_counts(depot: Depot) -> None:

@@ -165,7 +165,7 @@ def _limit(body: SignalBody, now_us: int) -> Limit:
     until_us = _us(body.end) if body.end else from_us + (body.duration_s or 0) * 1_000_000
     if not -(1 << 60) < from_us < 1 << 60 or not -(1 << 60) < until_us < 1 << 60:
         raise Refused("charging.dimming.end", "name instants that a calendar has")
-    return Limit(body.signal, body.limit_kw, from_us, until_us)
+    return Limit(body.signal, body.limit_kw, from_us, until_us, body.start is None and body.end is None)
 
 
 def _us(moment: datetime) -> int:

@@ -101,7 +101,7 @@ class Grid:
         """Write one signal; whether it says something new."""
         kept = await store.dimming(connection, site, limit.signal)
         await store.put_received(connection, site, received)
-        if kept is not None and _content(kept) == limit and not kept.ended_us:
+        if kept is not None and is_same(kept, limit):
             return False
         now_us = received.last_us
         await self.charging.record("charging.dim", actor, f"depot:{site}", limit_kw=limit.limit_kw)
@@ -186,5 +186,8 @@ def _dimming(site: str, limit: Limit, told_us: int) -> Dimming:
     return Dimming(site, limit.signal, limit.limit_kw, limit.from_us, limit.until_us, told_us)
 
 
-def _content(dimming: Dimming) -> Limit:
-    return Limit(dimming.signal, dimming.limit_kw, dimming.from_us, dimming.until_us)
+def is_same(kept: Dimming, limit: Limit) -> bool:
+    """Whether a signal says what it said before: a repetition, which never brings back what is over or was called off."""
+    if limit.is_now:
+        return kept.limit_kw == limit.limit_kw and kept.until_us - kept.from_us == limit.until_us - limit.from_us
+    return (kept.limit_kw, kept.from_us, kept.until_us) == (limit.limit_kw, limit.from_us, limit.until_us)
