@@ -111,7 +111,7 @@ def test_no_limit_of_the_tree_is_ever_exceeded_and_least_currents_are_kept(seed:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_more_drivers_are_served_than_by_least_laxity_and_no_energy_is_lost(seed: int) -> None:
+def test_more_drivers_are_served_than_by_least_laxity_and_hardly_a_kwh_is_lost(seed: int) -> None:
     """Forty cars for eight hours below a limit for six of them."""
     chance = np.random.default_rng(seed)
     cars = [
@@ -127,7 +127,7 @@ def test_more_drivers_are_served_than_by_least_laxity_and_no_energy_is_lost(seed
     ours, theirs = run(cars, Tree.single(44)), least_laxity_first(cars, 44)
     assert theirs.sum() < 0.9 * need.sum()
     assert (ours >= 0.9 * need).sum() >= 1.3 * (theirs >= 0.9 * need).sum()
-    assert ours.sum() >= 0.999 * theirs.sum()
+    assert ours.sum() >= 0.99 * theirs.sum()
 
 
 def test_what_can_be_used_is_used() -> None:

@@ -1,11 +1,11 @@
 """Who charges now: a scheduler for cars that come and go unannounced, below limits that are too small for all.
 
-It knows what has happened and what drivers declared, nothing of who comes next. It serves drivers rather than kWh, without giving up any:
+It knows what has happened and what drivers declared, nothing of who comes next. It serves drivers rather than kWh, and hardly gives up any:
 
 1. `_admit`: of the cars that lack energy to have enough (90 % of the need), the greatest number that can still get it in time is
    admitted, those with the least to go first (Moore and Hodgson's rule, at every limited node, from the leaves up).
-2. `_targets`: how much each car will get: admitted ones up to enough, then all others what is still free, each as late as it may be.
-   Every kWh that cars on the spot could still be given thus keeps its place; admitting costs no energy.
+2. `_targets`: how much each car will get: admitted ones up to enough, then all what is still free, who stays longest first, each kWh as late
+   as it may be. Every kWh that cars on the spot could still be given thus keeps its place.
 3. `powers`: cars that must charge now to get theirs, then admitted ones by departure, then the rest by slack; who comes first takes what
    he can below all limits above him. What is left over goes to anybody, so a limit is used up as long as anybody can use it.
 
@@ -200,7 +200,7 @@ def _targets(cars: _Cars, rows: Rows, admitted: NDArray[np.bool_]) -> Floats:
     paths = [[(free[row], share[row]) for row in np.flatnonzero(share)] for share in rows.share.T]
     target = [0.0] * len(ends)
     first = np.lexsort((cars.enough, -cars.priority))
-    then = np.lexsort((cars.left_h, -cars.priority))
+    then = np.lexsort((-cars.left_h, -cars.priority))
     for order, wanted in ((first[admitted[first]], enough), (then, rest)):
         for at in order.tolist():
             if (lack := wanted[at] - target[at]) > DONE_KWH:
