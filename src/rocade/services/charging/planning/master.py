@@ -22,9 +22,7 @@ class Mix:
 
     weights: Floats
     duals: Floats
-    block_values: Floats
     cost: float
-    spare: Floats
 
 
 class Master:
@@ -32,7 +30,6 @@ class Master:
 
     def __init__(self, blocks: int, room: Floats, spare_row: Ints, spare_most: Floats, spare_value: Floats) -> None:
         self._blocks, self._spares = blocks, len(spare_row)
-        self._columns = 0
         self._solver = highspy.Highs()  # type: ignore[no-untyped-call]  # the library's own gap
         for option, value in (("output_flag", False), ("presolve", "off"), ("threads", 1), ("simplex_strategy", 4)):
             self._solver.setOptionValue(option, value)
@@ -56,7 +53,6 @@ class Master:
             count, cost, np.zeros(count), np.full(count, highspy.kHighsInf), len(row), start,
             row.astype(np.int32), whole[row, column],
         )  # fmt: skip
-        self._columns += count
 
     def solve(self) -> Mix:
         """Raises: Unavailable `charging.solver` if the solver gives up (it has no reason to: leaving all uncharged is always a mix)."""
@@ -66,6 +62,6 @@ class Master:
         found = self._solver.getSolution()
         values, duals = np.array(found.col_value), np.array(found.row_dual)
         return Mix(
-            np.maximum(values[self._spares :], 0.0), np.maximum(-duals[self._blocks :], 0.0), duals[: self._blocks],
-            self._solver.getInfo().objective_function_value, values[: self._spares],
+            np.maximum(values[self._spares :], 0.0), np.maximum(-duals[self._blocks :], 0.0),
+            self._solver.getInfo().objective_function_value,
         )  # fmt: skip
