@@ -169,6 +169,24 @@ async def test_a_vehicle_too_often_woken_is_left_asleep_at_the_moment_of_sending
     assert (door.sent, refused.state, refused.code) == ([], "rejected", "command.wake.budget")
 
 
+async def test_a_command_that_went_down_before_the_budget_was_spent_is_not_ended_by_it(hub: Any) -> None:
+    """Its message may only be slow; what the vehicle says of it counts, also against an end that the hub gave itself."""
+    car = await hub.add_vehicle()
+    slow = await hub.order(car, "doors.lock")
+    gateway, door = hub.gateway(car)
+    await gateway.deliver({int(car.ref)}, set())
+    for _ in range(6):
+        one = await hub.order(car)
+        await hub.say(car, hub.report(one, "waking"), hub.report(one, "applied"))
+    hub.clock.ahead_us += 60 * SECOND_US
+    await gateway.deliver({int(car.ref)}, set())
+    assert ((await hub.commands.standing(slow.id)).state, len(door.sent)) == ("sent", 1)
+    async with hub.database.pool.acquire() as connection, connection.transaction():
+        await ledger.refuse(connection, [bytes.fromhex(slow.id)], "command.wake.budget", hub.clock.now_us())
+    await hub.say(car, hub.report(slow, "applied"))
+    assert (await hub.commands.standing(slow.id)).state == "applied"
+
+
 @pytest.mark.parametrize("turn", range(5))
 async def test_word_and_proof_at_the_same_moment_always_meet(hub: Any, turn: int) -> None:
     """The gateway's transaction and the worker's, side by side over and over: whichever is first, the command is verified."""

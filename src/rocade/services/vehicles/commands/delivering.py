@@ -218,9 +218,11 @@ class Deliverer:
         return not (isinstance(done, asyncio.Future) and done.done() and not done.result())
 
     async def _affordable(self, due: Sequence[ledger.Due], now_us: int) -> list[ledger.Due]:
-        """Without those that would wake a sleeping vehicle once too often."""
+        """Without those that would wake a sleeping vehicle once too often; one that went down before may still be done: it only
+        does not go again.
+        """
         spent = await self._budget.spent(self._database.pool, {one.ref for one in due}, now_us)
-        tired = sorted(one.id for one in due if one.ref in spent)
+        tired = sorted(one.id for one in due if one.ref in spent and not one.sends)
         if tired:
             self.counters.over_budget += len(tired)
             async with self._database.pool.acquire() as connection, connection.transaction():

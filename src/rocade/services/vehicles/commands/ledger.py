@@ -14,6 +14,8 @@ from rocade.services.vehicles.commands.model import ACCEPTED, APPLIED, EXPIRED, 
 from rocade.services.vehicles.commands.store import CHANGED_CHANNEL, notify
 
 SILENT = "command.silent"
+OWN_ENDS = (SILENT, "command.wake.budget")
+"""Ends that the hub gave without the vehicle's word: what was on its way may still have been done, and then its word counts."""
 
 
 # --- sending ----------------------------------------------------------------------------------------------------------
@@ -138,7 +140,7 @@ async def take_reports(
         " held AS (SELECT c.id, c.state AS was, c.code AS had FROM said JOIN command c ON c.id = said.id AND c.ref = said.ref"
         " ORDER BY c.id FOR UPDATE OF c),"
         " judged AS (SELECT said.*, held.was, (said.state > held.was AND (held.was < $11 OR said.state = $14 AND held.was = $11)"
-        " OR held.was = $12 AND held.had = $15 AND said.state >= $11) AS moves FROM said JOIN held USING (id))"
+        " OR held.was IN ($12, $14) AND held.had = ANY($15::text[]) AND said.state >= $11) AS moves FROM said JOIN held USING (id))"
         " UPDATE command c SET"
         " accepted_us = CASE WHEN c.accepted_us = 0 AND j.is_accepted THEN $10 ELSE c.accepted_us END,"
         " waking_us = CASE WHEN c.waking_us = 0 AND j.is_waking THEN $10 ELSE c.waking_us END,"
@@ -154,7 +156,7 @@ async def take_reports(
         [one.id for one in said], [one.ref for one in said], [one.state for one in said], [one.code for one in said],
         [one.result for one in said], [one.accepted for one in said], [one.waking for one in said],
         [one.applied for one in said], [one.vehicle_us for one in said],
-        now_us, APPLIED, EXPIRED, VERIFIED, REJECTED, SILENT,
+        now_us, APPLIED, EXPIRED, VERIFIED, REJECTED, OWN_ENDS,
     )  # fmt: skip
     moved = [Took(*tuple(row)[:5]) for row in rows if row["moves"]]
     applied = [

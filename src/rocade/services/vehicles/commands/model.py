@@ -1,7 +1,7 @@
 """Words of commands: what is ordered, how it stands, which states there are and which may follow which.
 
-A state only moves forward, whatever comes late, twice or in another order. The hub's own guess that a vehicle stayed silent
-(`command.silent`) is the one end that the vehicle's word may still correct.
+A state only moves forward, whatever comes late, twice or in another order. Ends that the hub gave without the vehicle's word
+(`ledger.OWN_ENDS`) are the only ones that this word may still correct.
 """
 
 from __future__ import annotations
