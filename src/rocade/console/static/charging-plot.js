@@ -142,7 +142,7 @@ export function drawLoad(box, chart) {
     scales: { y: { range: (_, __, high) => [0, Math.max(1, (high ?? 1) * 1.15)] } },
     hooks: {
       drawClear: [(u) => box.state.dimmed.forEach(([from, until, kw]) => hatch(u, from, until, `${t("charging_depot.dimming")} ${number(kw)} kW`))],
-      draw: [(u) => mark(u, Date.now() / 1000, t("charging_plan.now"), [2, 2])],
+      draw: [(u) => mark(u, Date.now() / 1000, t("charging_plan.now"), [2, 2], false)],
     },
   }, [x, chart.planned_kw, flat(chart.building_kw), flat(chart.solar_kw), chart.limit_kw]);
 }
