@@ -123,7 +123,7 @@ def main(port: int, count: int, seconds: float, passwords: dict[str, str]) -> di
     for number in by_number:
         poll.register(number, select.EPOLLIN)
     began_s = ends_s = 0.0
-    answered = errors = opened = 0
+    answered = errors = opened = meters = 0
     took: list[float] = []
     while True:
         for number, _ in poll.poll(5):
@@ -144,6 +144,8 @@ def main(port: int, count: int, seconds: float, passwords: dict[str, str]) -> di
                 now_s = time.perf_counter()
                 if message[0] == 4:
                     errors += 1
+                elif 1 < station.step <= METERS + 1:  # the step is that of the next message
+                    meters += 1
                 elif "transactionId" in message[2]:
                     station.transaction = message[2]["transactionId"]
                 if now_s >= began_s:
@@ -158,6 +160,7 @@ def main(port: int, count: int, seconds: float, passwords: dict[str, str]) -> di
         "per_s": answered / seconds,
         "answered": answered,
         "errors": errors,
+        "meters": meters,
         "p50_ms": took[len(took) // 2] * 1000,
         "p99_ms": took[int(len(took) * 0.99)] * 1000,
     }
