@@ -217,6 +217,31 @@ async def test_a_token_refresh_never_replays_a_start_that_was_overtaken_or_has_e
     assert len(stage.back_end.requests) == 3
 
 
+async def test_a_start_that_is_overtaken_while_its_token_is_renewed_does_not_go(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed, asked = asyncio.Event(), asyncio.Event()
+
+    async def slow(*, is_new: bool) -> str:
+        if is_new:
+            asked.set()
+            await renewed.wait()
+        return "t2" if is_new or asked.is_set() else "t1"
+
+    monkeypatch.setattr(stage.http, "token", slow)
+    stage.back_end.good_token, stage.back_end.script = "t2", ["done", "done"]
+    start = stage.command("charge.start")
+    await stage.order(start)
+    waiting = asyncio.create_task(stage.pass_time(1))
+    await asyncio.wait_for(asked.wait(), 30)
+    await stage.order(stage.command("charge.stop"))
+    renewed.set()
+    await waiting
+    await stage.pass_time(3)
+    assert [body["req_parameters"]["type"] for _, body in stage.back_end.requests] == ["immediate", "delayed"]
+    assert [report.state for report in stage.reports if report.id == start.id] == ["superseded"]
+
+
 async def test_what_the_hub_repeats_is_not_handed_in_twice(stage: Stage) -> None:
     stage.back_end.script = ["done"]
     horn = stage.command("attention.horn", {"seconds": 2})
