@@ -60,6 +60,9 @@ MALFORMED: list[tuple[str, object, str, str]] = [
     ("a text too long", [2, "7", "Authorize", {"idTag": "x" * 21}], "7", "PropertyConstraintViolation"),
     ("a value that is no number", [2, "7", "MeterValues", {"connectorId": 1, "meterValue": [
         {"timestamp": "2026-01-01T00:00:00Z", "sampledValue": [{"value": "many"}]}]}], "7", "PropertyConstraintViolation"),
+    ("a connector nobody has", [2, "7", "StatusNotification", {"connectorId": 2**40, "errorCode": "NoError", "status": "Available"}],
+     "7", "PropertyConstraintViolation"),
+    ("a text with NUL", '[2,"7","Authorize",{"idTag":"a\\u0000b"}]', "-1", "ProtocolError"),
     ("a value no meter shows", [2, "7", "MeterValues", {"connectorId": 1, "meterValue": [
         {"timestamp": "2026-01-01T00:00:00Z", "sampledValue": [{"value": "1e400"}]}]}], "7", "PropertyConstraintViolation"),
 ]  # fmt: skip

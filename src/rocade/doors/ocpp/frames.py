@@ -51,6 +51,8 @@ class Malformed(Exception):
 def read(text: bytes | bytearray | memoryview, version: Version) -> Call | Result | Error:
     """Raises: Malformed."""
     framework = "ProtocolError" if version == "1.6" else "RpcFrameworkError"
+    if b"\\u0000" in bytes(text):  # no database takes it
+        raise Malformed(UNKNOWN_ID, framework, "text may not hold NUL")
     try:
         found = _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

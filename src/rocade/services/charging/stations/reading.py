@@ -121,7 +121,11 @@ def read(version: Version, action: str, payload: dict[str, Any], arrived_us: int
     """The fact; None for an action that is valid and not served here. Raises: Refused `stations.meter`."""
     reader = _READERS[version].get(action)
     if reader is not None:
-        return reader(payload, arrived_us)
+        fact = reader(payload, arrived_us)
+        numbers = (getattr(fact, name, 0) for name in ("evse", "connector", "sequence", "number", "request"))
+        if any(not -1 <= number < 1 << 31 for number in numbers):
+            raise Refused("stations.meter", "a number of this message is larger than any station counts")
+        return fact
     answer = _NOTED.get(action)
     return None if answer is None else Noted(answer)
 
