@@ -152,9 +152,13 @@ def posterior(
     spread = np.sqrt(energy_sd**2 + (capacity * swing_sd) ** 2)
     residual = (energy - capacity * swing) / spread
     log = np.full((len(_GRID), len(_SLOPES), len(_NOISES)), -np.inf)
-    plain = np.log(spread).sum(-1)
-    for at, noise in enumerate(_NOISES):
-        log[near, :, at] = -_huber(residual / noise).sum(-1) - plain - len(age) * np.log(noise)
+    size = np.abs(residual)
+    plain, whole, held = np.log(spread).sum(-1), size.sum(-1), np.empty_like(size)
+    for at, noise in enumerate(_NOISES):  # Huber's loss of size / noise, without an array for each step of it
+        np.minimum(size, HUBER * noise, out=held)
+        squares = np.einsum("...i,...i", held, held)
+        loss = 0.5 * squares / noise**2 + HUBER * (whole - held.sum(-1)) / noise
+        log[near, :, at] = -loss - plain - len(age) * np.log(noise)
     log -= _SLOPES[:, None] * 100 / rules.drift_per_year
     log += np.log(_widths(_SLOPES))[:, None]
     log -= 0.5 * (np.log(_NOISES) / _NOISE_SD) ** 2

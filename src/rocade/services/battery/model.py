@@ -31,7 +31,7 @@ class Rules(msgspec.Struct, frozen=True):
     energy_sd: float = 0.01
     gain_sd: float = 0.01
     """Of the current sensor's own scale, the same in all segments of a vehicle: no number of them takes it away."""
-    drift_per_year: float = 2.0
+    drift_per_year: float = 1.5
     """Points of health a pack is expected to lose in a year, before its own segments speak."""
     level: float = 0.9
     """What share of truths the interval is meant to hold."""
