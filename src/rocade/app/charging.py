@@ -102,7 +102,7 @@ async def charging(configuration: Configuration) -> AsyncIterator[wiring.Part]:
 
         part = wiring.Part(parts.database, parts.clock, status)
         running = part.spawn(replanner.run(stop), "replanner")
-        for work, name in (*at_door.work, *batteries.followers(parts, history, charge_control)):
+        for work, name in (*at_door.work, *batteries.followers(parts, history, charge_control, at_door.stations)):
             part.spawn(work, name)
         try:
             yield part

@@ -117,7 +117,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         *commanding.modules,
         *dealing.modules,
         *trading.modules,
-        *battery_modules(parts, history, batteries),
+        *battery_modules(charge_control, batteries),
         stations.module(parts),
         charging.module(charge_control),
         charging_pages.module(parts, mine, charge_control, commanding.commands, batteries),
