@@ -203,7 +203,6 @@ class Deliverer:
             await ledger.mark_sent(pool, sorted(one.id for one in sent), again_us, now_us)
             for one, at_us in zip(sent, again_us, strict=True):
                 self._look_again(one.ref, at_us)
-                self._expected[one.ref] = now_us + EXPECTED_US
         await self._hold_back(held, blocked, now_us + NO_ROOM_US)
         self.counters.sent += len(sent)
         self.counters.again += sum(one.sends > 0 for one in sent)
@@ -215,7 +214,10 @@ class Deliverer:
         if context is None:
             return False
         done = self._sender.send(context.vehicle_id, "command", encode_down(one.sealed, self._chains[one.key_id]))
-        return not (isinstance(done, asyncio.Future) and done.done() and not done.result())
+        is_sent = not (isinstance(done, asyncio.Future) and done.done() and not done.result())
+        if is_sent:
+            self._expected[one.ref] = self._clock.now_us() + EXPECTED_US
+        return is_sent
 
     async def _affordable(self, due: Sequence[ledger.Due], now_us: int) -> list[ledger.Due]:
         """Without those that would wake a sleeping vehicle once too often; one that went down before may still be done: it only
