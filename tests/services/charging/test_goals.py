@@ -68,6 +68,17 @@ async def test_the_big_stop_commands_at_once_and_resume_plans_again(stand: Stand
     assert resumed.goal.version == 3
 
 
+async def test_a_goal_that_is_dropped_leaves_no_schedule_in_the_car(stand: Stand) -> None:
+    car = await stand.car()
+    await stand.charging.set_goal(car.ref, stand.goal(), OWNER)
+    await stand.charging.drop_goal(car.ref, OWNER)
+    assert [(order.act, order.parameters) for order in stand.told.orders] == [("charge.schedule", {"slots": []})]
+    assert (await stand.charging.standing(car.ref)).state == "no_goal"
+    with pytest.raises(Refused) as refused:
+        await stand.charging.drop_goal(car.ref, OWNER)
+    assert refused.value.code == "charging.goal.missing"
+
+
 async def test_a_weekly_departure_goes_on_from_week_to_week(stand: Stand) -> None:
     car = await stand.car()
     await stand.says(car, soc=40.0, cable=True)

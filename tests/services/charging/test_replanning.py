@@ -217,6 +217,20 @@ async def test_a_plugged_in_car_without_a_goal_has_a_session_too(stand: Stand, r
     assert stand.told.orders == []
 
 
+async def test_what_is_open_of_a_vehicle_that_is_sold_ends(stand: Stand, replanner: Replanner) -> None:
+    car = await plugged_car(stand)
+    await stand.charging.set_goal(car.ref, stand.goal(2, 90), OWNER)
+    await replanner.turn()
+    assert len(await stand.charging.alerts(car.ref)) == 1
+    async with stand.database.pool.acquire() as connection:
+        await stand.registry.renew_ref(connection, car.ref, stand.registry.draw_ref())
+    replanner.poke(car.ref)
+    await replanner.turn()
+    (session,) = (await stand.charging.sessions(car.ref)).sessions
+    assert session.ended_us == stand.clock.at_us
+    assert all(alert.ended_us for alert in await stand.charging.alerts(car.ref))
+
+
 async def test_the_running_replanner_hears_of_a_goal_at_once(stand: Stand) -> None:
     replanner, stop = Replanner(stand.charging), asyncio.Event()
     running = asyncio.create_task(replanner.run(stop))

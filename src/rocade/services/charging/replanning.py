@@ -151,7 +151,7 @@ class Replanner(Noticing):
         for ref in known:
             picture = pictures.get(ref)
             if picture is None:
-                self.cars.pop(ref, None)
+                await self._end_of(connection, ref)
             elif picture.vehicle.powertrain not in CHARGED:
                 self._without_plug.add(ref)
                 self.cars.pop(ref, None)
@@ -162,6 +162,13 @@ class Replanner(Noticing):
             if is_worth:
                 found[ref] = picture
         return found
+
+    async def _end_of(self, connection: Any, ref: int) -> None:
+        """The reference names no vehicle any more (sold, erased): what was open under it ends."""
+        self.cars.pop(ref, None)
+        for session in (await ledger.open_sessions(connection, [ref])).values():
+            await self.charging.reckon(connection, session, None, ended_us=self._clock.now_us())
+        await store.end_alerts(connection, ref, watching.CODES, self._clock.now_us())
 
     async def _read(self, connection: Any, pictures: dict[int, Picture]) -> None:
         """What the database says of cars not yet read, and newer plans of all: the API makes some too."""

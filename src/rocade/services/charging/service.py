@@ -66,12 +66,19 @@ class Charging(Sites, Tariffs, Sessions):
         return found.get(ref)
 
     async def drop_goal(self, ref: int, actor: str) -> None:
-        """Nothing is wanted any more; the car charges as it likes. Raises: Refused `charging.goal.missing`."""
+        """Nothing is wanted any more; the car charges as it likes, without the schedule it was given.
+
+        Raises: Refused `charging.goal.missing`.
+        """
         async with self.acting(actor, "charging.goal.drop", f"vehicle:{ref}") as connection:
             await self.record("charging.goal.drop", actor, f"vehicle:{ref}")
             if not await store.drop_goal(connection, ref):
                 raise errors.no_goal()
             await store.note_changes(connection, [f"goal:{ref}"], self.clock.now_us())
+        if self.engines.commands is not None:
+            until_us = self.clock.now_us() + STOP_LIFE_US
+            free = Order(ref, "charge.schedule", {"slots": []}, actor, until_us, purpose=PURPOSE)
+            await self.engines.commands.order_many([free])
 
     async def plan(self, ref: int, cause: str = "charging.replan.asked") -> StoredPlan:
         """Plan anew and store it. Raises: Refused `charging.goal.missing`."""
