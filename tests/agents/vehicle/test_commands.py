@@ -289,6 +289,21 @@ def test_power_lost_while_acting(
     assert car.take(command)[-1] == told[-1]
 
 
+def test_what_was_begun_and_cannot_be_known_is_not_called_expired(make_car: Callable[..., Car], desk: Desk) -> None:
+    car = make_car(remembers=False)
+
+    def cut() -> None:
+        raise PowerCut
+
+    car.machine.after = cut
+    with pytest.raises(PowerCut):
+        car.executor.receive(desk.seal(desk.command("charge.start", expires_us=desk.clock.now_us() + MINUTE_US)))
+    car.kill()
+    desk.clock.move(60)
+    car.start()
+    assert (car.machine.acts, car.told()[-1]) == (["charge.start"], ("rejected", "command.interrupted"))
+
+
 def test_a_start_that_was_begun_and_not_done_is_not_done_after_its_deadline(car: Car, desk: Desk) -> None:
     def cut() -> None:
         raise PowerCut
