@@ -15,6 +15,7 @@ import click
 from rocade import __version__
 from rocade.app import configuration as settings
 from rocade.app.commands import (
+    charging,
     data,
     dealer,
     dealers,
@@ -98,6 +99,7 @@ for command in (
     *prices.COMMANDS,
     *proofs.COMMANDS,
     *sandbox.COMMANDS,
+    *charging.COMMANDS,
     *stations.COMMANDS,
     *grid.COMMANDS,
     *why.COMMANDS,
