@@ -205,14 +205,18 @@ async def test_who_follows_hears_every_change_and_an_end_ends_it(hub: Any) -> No
 
     following = asyncio.create_task(follow())
     await started.wait()
-    await hub.say(car, hub.report(ordered, "accepted"))
+    gateway, _ = hub.gateway(car)
+    await gateway.deliver({int(car.ref)}, set())
     async with asyncio.timeout(30):
+        while seen[-1] != "sent":
+            await asyncio.sleep(0.01)
+        await hub.say(car, hub.report(ordered, "accepted"))
         while seen[-1] != "accepted":
             await asyncio.sleep(0.01)
     await hub.say(car, hub.report(ordered, "rejected", code="command.vehicle.full"))
     async with asyncio.timeout(30):
         await following
-    assert seen == ["queued", "accepted", "rejected"]
+    assert seen == ["queued", "sent", "accepted", "rejected"]
 
 
 async def test_what_waits_longer_than_its_key_lives_is_signed_again(hub: Any, trust: Path) -> None:

@@ -200,7 +200,8 @@ class Deliverer:
                 held.append(one.id)
         if sent:
             again_us = [now_us + resend_after_us(one.sends) for one in sent]
-            await ledger.mark_sent(pool, sorted(one.id for one in sent), again_us, now_us)
+            await ledger.mark_sent(pool, [one.id for one in sent], again_us, now_us)
+            await store.notify(pool, store.CHANGED_CHANNEL, {one.ref for one in sent})
             for one, at_us in zip(sent, again_us, strict=True):
                 self._look_again(one.ref, at_us)
         await self._hold_back(held, blocked, now_us + NO_ROOM_US)
