@@ -15,7 +15,7 @@ from rocade.trust.authority.gate import acts
 
 PAGE = 30
 SHOWN = ("others", "you", "all")
-WORDS = (("stream", "stream"), ("watch", "stream"), ("trip", "trips"), ("track", "trips"), ("history", "history"),
+WORDS = (("command", "command"), ("stream", "stream"), ("watch", "stream"), ("trip", "trips"), ("track", "trips"), ("history", "history"),
          ("download", "export"), ("registry", "vehicle"), ("open", "vehicle"), ("twin", "live"), ("vehicles", "live"))  # fmt: skip
 """What a look was at, by a word in the name of its act."""
 
