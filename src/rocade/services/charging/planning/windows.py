@@ -154,14 +154,16 @@ class Blend:
     def _answer_by_answer(self) -> None:
         """A vehicle uses a slot from where the cheaper ones are full to where it is full itself."""
         window = self.windows.window_of
-        need = self.windows.need_units[:, None]
-        total = np.zeros((len(window), self.windows.units.shape[1]))
-        for before, weight in zip(self.before, self.weights, strict=True):
-            used = need - before[window]
-            np.clip(used, 0, self.windows.slot_units, out=used)
+        need = self.windows.need_units[:, None].astype(np.float32)
+        length = self.windows.slot_units.astype(np.float32)
+        total = np.zeros((len(window), len(length)), np.float32)
+        for before, weight in zip(self.before, self.weights.astype(np.float32), strict=True):
+            used = before.astype(np.float32).take(window, axis=0)
+            np.subtract(need, used, out=used)
+            np.clip(used, 0, length, out=used)
             used *= weight[window][:, None]
             total += used
-        self.table = (total / self.windows.slot_units).astype(np.float32)
+        self.table = total / length
 
     def _look_up(self, row: Ints, vehicles: slice) -> NDArray[np.float32]:
         whole, part = self._place(row, vehicles)
