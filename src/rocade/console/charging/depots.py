@@ -83,7 +83,7 @@ async def show_depots(request: AnyRequest, charge: ChargeDependency) -> Response
 
 @get("/depots/{site:str}", opt=does(acts.READ_DEPOTS), include_in_schema=False)
 async def show_depot(request: AnyRequest, charge: ChargeDependency, site: FromPath[str]) -> Response[str]:
-    board = await charge.charging.board(site)
+    board = await charge.boards.of(site)
     flexibility = await _flexibility(charge, site)
     return pages.render(
         request, "charging/depot.html", "depots", {"site": site}, flexibility=flexibility,
@@ -108,7 +108,7 @@ async def watch_depot(request: AnyRequest, charge: ChargeDependency, site: FromP
     """`board`: the depot's board as a piece of page, and its flexibility, whenever they changed."""
 
     async def look() -> str:
-        return _html(request, "depot_board", _board(request, charge, await charge.charging.board(site)))
+        return _html(request, "depot_board", _board(request, charge, await charge.boards.of(site)))
 
     return events(request, _frames(request, charge, site, look))
 
@@ -159,7 +159,7 @@ def _plain(request: AnyRequest) -> dict[str, Any]:
 
 
 async def _depots(request: AnyRequest, charge: ChargeDesk) -> list[BoardView]:
-    return [view(request, charge, await charge.charging.board(one.id), 0) for one in await charge.charging.sites()]
+    return [view(request, charge, await charge.boards.of(one.id), 0) for one in await charge.charging.sites()]
 
 
 async def _flexibility(charge: ChargeDesk, site: str | None) -> str:

@@ -77,6 +77,8 @@ class Kind(msgspec.Struct, frozen=True):
     seers: Sequence[Given]
 
 
+EVERYTHING = data_classes.DATA_CLASSES + data_classes.CONTROL_CLASSES
+"""What may be given: sight of data, and control."""
 _STATES = {"withdrawn": "withdrawn", "narrowed": "replaced", "replaced": "replaced", "owner_changed": "transferred"}
 
 
@@ -154,7 +156,7 @@ async def show_sharing(request: AnyRequest, ref: FromPath[int], mine: MineDepend
     purposes = [(name, texts[f"my_purpose.{name}"]) for name in GIVEABLE]
     return show(
         request, "my/sharing.html", {"ref": str(ref), "follows": "#board"}, mine, car=car, choices=choices,
-        purposes=purposes, classes=class_choices(request), **board,
+        purposes=purposes, classes=class_choices(request, EVERYTHING), **board,
     )  # fmt: skip
 
 

@@ -94,6 +94,7 @@ const stream = listen(`/my/${page.ref}/charging/live`, {
   sessions: () => document.body.dispatchEvent(new Event("sessions")),
 });
 addEventListener("emptied", () => stream.close());
+if (form) say();
 tell();
 draw();
 if (form && !page.has_goal) preview(); // what the usual goal would bring, before anybody chose it
