@@ -14,6 +14,7 @@ from rocade.services.vehicles.commands.model import ACCEPTED, APPLIED, EXPIRED, 
 from rocade.services.vehicles.commands.store import CHANGED_CHANNEL, notify
 
 SILENT = "command.silent"
+_HELD = "WITH held AS (SELECT id FROM command WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE)"
 OWN_ENDS = (SILENT, "command.wake.budget")
 """Ends that the hub gave without the vehicle's word: what was on its way may still have been done, and then its word counts."""
 
@@ -64,14 +65,15 @@ async def mark_sent(connection: Any, ids: Sequence[bytes], due_us: Sequence[int]
 
 async def release(connection: Any, ids: Sequence[bytes], due_us: int) -> None:
     """These could not be sent; they may go at `due_us`."""
-    await connection.execute("UPDATE command SET due_us = $2 WHERE id = ANY($1::bytea[]) AND state < $3",
+    await connection.execute(f"{_HELD} UPDATE command c SET due_us = $2 FROM held WHERE c.id = held.id AND state < $3",
                              ids, due_us, ACCEPTED)  # fmt: skip
 
 
 async def refuse(connection: Any, ids: Sequence[bytes], code: str, at_us: int) -> None:
     """End these before they are sent."""
     await connection.execute(
-        "UPDATE command SET state = $2, code = $3, ended_us = $4, changed_us = $4 WHERE id = ANY($1::bytea[]) AND state < $5",
+        f"{_HELD} UPDATE command c SET state = $2, code = $3, ended_us = $4, changed_us = $4 FROM held"
+        " WHERE c.id = held.id AND state < $5",
         ids, REJECTED, code, at_us, ACCEPTED,
     )  # fmt: skip
 
@@ -256,7 +258,9 @@ async def forget(connection: Any, before_us: int) -> None:
 
 async def erase(connection: Any, ref: int) -> None:
     """Remove a vehicle's commands inside the caller's transaction. The lanes' versions are no data of anybody."""
-    await connection.execute("DELETE FROM command WHERE ref = $1", ref)
+    await connection.execute(
+        "DELETE FROM command WHERE id IN (SELECT id FROM command WHERE ref = $1 ORDER BY id FOR UPDATE)", ref
+    )
 
 
 async def recall(connection: Any, ref: int, at_us: int) -> None:

@@ -28,6 +28,8 @@ from rocade.wire.commands import Condition, proof
 
 LOOK_S = 2.0
 """Between two looks at all that waits for its proof."""
+LOOKS = 15
+"""After so many looks it is read anew which vehicles have something open; and when notifications may have been lost."""
 LOOK_US = 10_000_000
 """Twins written so long before the last look are looked at again: a transaction shows them after it stamped them."""
 _VOID = int(Quality.OUT_OF_RANGE | Quality.NOT_FINITE)
@@ -86,7 +88,7 @@ class Verifier:
         self.watching: set[int] = set()
         """Vehicles with something open."""
         self._heard_meanwhile: set[int] = set()
-        self._looked_us = 0
+        self._looked_us = self._looks_left = 0
         self.verified = 0
 
     async def hook(self, connection: Any, block: Block) -> None:
@@ -106,7 +108,9 @@ class Verifier:
             tasks.create_task(self._look_for_ever())
 
     def _heard(self, _channel: str, payload: str) -> None:
-        refs = store.told(payload) or ()
+        refs = store.told(payload)
+        if refs is None:
+            refs, self._looks_left = [], 0
         self.watching.update(refs)
         self._heard_meanwhile.update(refs)
 
@@ -129,5 +133,8 @@ class Verifier:
                 reported = await ledger.read_twins(connection, [one.ref for one in waiting])
                 proven = await prove(connection, self._rules, waiting, reported, self._clock.now_us())
             self._looked_us = await ledger.read_time(connection)
-            self.watching = await ledger.read_open(connection) | self._heard_meanwhile
+            if self._looks_left <= 0:
+                self._looks_left = LOOKS
+                self.watching = await ledger.read_open(connection) | self._heard_meanwhile
+            self._looks_left -= 1
         self.verified += len(proven)
