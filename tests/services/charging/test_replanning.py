@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rocade.fabric.database import Leases
-from rocade.services.charging import CarFacts, ChargeSite, LimitNode, Now, Place, SeriesValue
+from rocade.services.charging import CarFacts, ChargeSite, LimitNode, Now, Place, SeriesValue, making
 from rocade.services.charging.acting import AtStation
+from rocade.services.charging.making import Known
+from rocade.services.charging.model import StoredPlan
 from rocade.services.charging.replanning import Replanner
 
 if TYPE_CHECKING:
@@ -472,3 +474,35 @@ async def test_what_happened_while_nobody_held_a_vehicle_is_seen_by_who_takes_it
     stand.clock.ahead(3 / 3600)
     await replanners[1].turn()
     assert {order.ref for order in stand.told.orders} == {car.ref for car in cars}
+
+
+# One that fails -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_car_or_depot_that_cannot_be_planned_keeps_nobody_else_from_a_plan(
+    stand: Stand, replanner: Replanner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = await plugged_car(stand), await plugged_car(stand)
+    await a_depot(stand, 12.0)
+    for car in (bad, good):
+        await stand.charging.set_goal(car.ref, stand.goal(5, 60), OWNER)
+    await replanner.turn()
+
+    def make(known: Known, now_us: int, cause: str) -> StoredPlan:
+        if known.goal.ref == bad.ref:
+            raise ZeroDivisionError
+        return making.make(known, now_us, cause)
+
+    def plan_depot(*_: object) -> object:
+        raise FloatingPointError
+
+    monkeypatch.setattr("rocade.services.charging.replanning.make", make)
+    monkeypatch.setattr("rocade.services.charging.replanning.plan_depot", plan_depot)
+    stand.clock.ahead(0.6)
+    for car in (bad, good):
+        await stand.says(car, soc=50.0, cable=True, charging=False)
+    await stand.charging.set_load("depot-nord", 1, 0)
+    await replanner.turn()
+    plans = [(await stand.charging.standing(car.ref)).plan for car in (bad, good)]
+    assert [plan.version for plan in plans if plan] == [1, 2]
+    assert replanner.counters.failures == 1

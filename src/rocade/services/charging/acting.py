@@ -171,7 +171,7 @@ class Acts:
                 facts_of(told.get(ref), seen, self._new_kwh(vehicle)),
                 stations.get(ref),
                 goal,
-                next_departure(goal.departure, now_us) if goal else 0,
+                _departure_us(goal, now_us),
             )
         return found
 
@@ -227,6 +227,14 @@ class Acts:
         brand = self.engines.catalogue.brands.get(vehicle.brand)
         battery = brand.batteries.get(vehicle.model) if brand else None
         return battery.new_kwh if battery else 0.0
+
+
+def _departure_us(goal: Goal | None, now_us: int) -> int:
+    """0 also for a stored calendar that has become too long to read since."""
+    try:
+        return next_departure(goal.departure, now_us) if goal else 0
+    except Refused:
+        return 0
 
 
 def with_station(now: Now, at: AtStation | None) -> Now:

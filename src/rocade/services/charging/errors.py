@@ -12,7 +12,7 @@ def goal(reason: str, field: str = "") -> Refused:
         "target": "say how far to charge: a target above 0 percent",
         "minimum": "the minimum that is charged first lies above the target; lower it",
         "share": "share_co2 lies between 0 (cheap) and 1 (green)",
-        "power": "a power limit is kW above 0, or 0 for none",
+        "power": "a power limit is 0.1 to 1000 kW, or 0 for none",
     }
     return Refused(f"charging.goal.{reason}", say[reason], **({"field": field} if field else {}))
 
@@ -53,7 +53,7 @@ def site(reason: str) -> Refused:
         "load": "the building's load and its sun are kW from 0 up",
         "nodes": "each limit has an id of its own, 10,000 at most",
         "tree": "limits form a tree: one without parent, every other below one that is there",
-        "limit": "a limit is kW or A from 0 up, 0 = none of its own",
+        "limit": "a limit is kW or A from 0.001 up, 0 = none of its own",
         "unlimited": "the topmost limit has kW or A above 0; a depot without limit needs no plan of its own",
         "node": "the depot has no limit of this id",
         "used": "vehicles hang under a limit that would be gone; move them first",

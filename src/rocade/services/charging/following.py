@@ -43,6 +43,8 @@ class Followed(msgspec.Struct):
     limit_kw: float = 0.0
     """What the car was seen to draw at most while it was asked for more, 0 = nothing is known."""
     reckoned_us: int = 0
+    failed_us: int = 0
+    """When no plan could be made for it."""
     due_us: int = 0
     site: str = ""
     is_fail_safe: bool = False

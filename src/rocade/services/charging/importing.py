@@ -22,6 +22,8 @@ from rocade.services.charging.rules import check_tariff
 from rocade.services.charging.tariffs import Note, read_carbon, read_prices
 
 MOST_VALUES = 200_000
+LATEST_US = 7_258_118_400_000_000
+"""The year 2200."""
 
 
 class SeriesValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,6 +137,8 @@ def _checked(given: Sequence[SeriesValue]) -> Values:
     """In order of time, none over another, all numbers. Raises: Refused `charging.tariff.values`."""
     if len(given) > MOST_VALUES:
         raise errors.tariff("values")
+    if any(not 0 <= one.start_us < one.end_us < LATEST_US for one in given):
+        raise errors.tariff("values")
     ordered = sorted(given, key=lambda one: one.start_us)
     start = np.array([one.start_us for one in ordered], np.int64)
     end = np.array([one.end_us for one in ordered], np.int64)
@@ -142,7 +146,6 @@ def _checked(given: Sequence[SeriesValue]) -> Values:
     low = np.array([one.value if one.low is None else one.low for one in ordered], np.float64)
     high = np.array([one.value if one.high is None else one.high for one in ordered], np.float64)
     is_forecast = np.array([one.is_forecast for one in ordered], np.bool_)
-    is_right = (end > start).all() and (start[1:] >= end[:-1]).all() and (start >= 0).all()
-    if not is_right or not np.isfinite(np.concatenate([value, low, high])).all():
+    if (start[1:] < end[:-1]).any() or not np.isfinite(np.concatenate([value, low, high])).all():
         raise errors.tariff("values")
     return Values(start, end, value, low, high, is_forecast)

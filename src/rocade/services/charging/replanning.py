@@ -119,7 +119,7 @@ class Replanner(Noticing):
         sites, self._site_causes = self._site_causes, {}
         for id, cause in sites.items():
             if self._is_mine_site(id):
-                await self._plan_site(id, cause)
+                await self._try_site(id, cause)
         await self._sweep()
 
     # Looking at cars ----------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ class Replanner(Noticing):
     def _why_replan(self, car: Followed, picture: Picture, cause: str, now_us: int) -> str:
         """Why the plan no longer fits, '' = it does."""
         goal, now, plan = picture.goal, picture.now, car.plan
-        if goal is None or goal.is_stopped or picture.departure_us <= now_us:
+        if goal is None or goal.is_stopped or picture.departure_us <= now_us or now_us - car.failed_us < RECKON_US:
             return ""
         if plan is None or plan.goal_version != goal.version:
             return "charging.replan.goal"
@@ -264,6 +264,8 @@ class Replanner(Noticing):
         knowns = [(self._known(known), cause) for known, (_, cause) in zip(found, wanted, strict=True)]
         now_us = self._clock.now_us()
         plans = await asyncio.to_thread(_made, knowns, now_us)
+        for ref in {known.goal.ref for known, _ in knowns} - {plan.ref for plan in plans}:
+            self.cars[ref].failed_us = now_us
         await store.lock_plans(connection, [plan.ref for plan in plans])
         for plan in await store.add_plans(connection, plans):
             self.cars[plan.ref].plan = plan
@@ -277,6 +279,16 @@ class Replanner(Noticing):
         self.counters.replan_p99_ms = self._took.quantile_us(0.99) / 1000
 
     # Depots -------------------------------------------------------------------------------------------------------------
+
+    async def _try_site(self, id: str, cause: str) -> None:
+        """A depot that cannot be planned keeps no other from its plan."""
+        try:
+            await self._plan_site(id, cause)
+        except (RocadeError, *DOWN, TimeoutError):
+            raise
+        except Exception:
+            self.counters.failures += 1
+            _log.exception("the depot %s cannot be planned", id)
 
     async def _plan_site(self, id: str, cause: str) -> None:
         """The whole depot anew: what changed for one car may change what is left for all."""
@@ -442,7 +454,14 @@ class Replanner(Noticing):
 
 
 def _made(knowns: Sequence[tuple[Known, str]], now_us: int) -> list[StoredPlan]:
-    return [make(known, now_us, cause) for known, cause in knowns]
+    """A car that no plan can be made for does not keep the others from theirs."""
+    found = []
+    for known, cause in knowns:
+        try:
+            found.append(make(known, now_us, cause))
+        except Exception:
+            _log.exception("no plan can be made for vehicle %d", known.goal.ref)
+    return found
 
 
 def _is_other(held: StoredPlan | None, plan: StoredPlan) -> bool:

@@ -12,7 +12,9 @@ from rocade.services.charging.planning import zone_of
 from rocade.services.charging.planning.areas import zone_name
 
 DAY_US = 86_400_000_000
-MOST_KW = 1_000.0
+LEAST_KW, MOST_KW = 0.1, 1_000.0
+LEAST_LIMIT = 1e-3
+"""kW or A: what is less is meant as none."""
 MOST_NODES = 10_000
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -29,7 +31,7 @@ def check_goal(goal: Goal, now_us: int) -> Goal:
         raise errors.goal("minimum")
     if not 0 <= goal.share_co2 <= 1:
         raise errors.goal("share")
-    if not 0 <= goal.power_limit_kw <= MOST_KW:
+    if goal.power_limit_kw and not LEAST_KW <= goal.power_limit_kw <= MOST_KW:
         raise errors.goal("power")
     check_departure(goal.departure, now_us)
     return goal
@@ -85,7 +87,7 @@ def check_site(site: ChargeSite) -> ChargeSite:
         raise errors.site("tree")
     for node in site.nodes:
         check_id(node.id)
-        if not (0 <= node.limit_kw < 1e6 and 0 <= node.current_a < 1e6):
+        if not all(limit == 0 or LEAST_LIMIT <= limit < 1e6 for limit in (node.limit_kw, node.current_a)):
             raise errors.site("limit")
         seen, at = {node.id}, node.parent
         while at:
