@@ -85,8 +85,8 @@ async def test_a_long_history_with_holes_is_read_to_its_end_and_gives_one_answer
     ("brand", "model", "state", "words"),
     [
         ("other", "Homebuilt", "unrelated", "what this battery held when new is not known"),
-        ("peugeot", "e-208", "doubtful", "more than this model holds when new"),
-        ("ds", "DS 7", "doubtful", "more than this model holds when new"),
+        ("peugeot", "e-208", "doubtful", "do not fit what this model holds when new"),
+        ("ds", "DS 7", "doubtful", "do not fit what this model holds when new"),
     ],
 )
 async def test_without_a_figure_to_relate_to_or_against_it_there_is_no_percentage(

@@ -83,7 +83,7 @@ def said(health: Health) -> str:
         case state if state == UNRELATED and found.capacity_kwh:
             return f"{found.capacity_kwh.value:.1f} kWh; what this battery held when new is not known, so there is no percentage"
         case state if state == DOUBTFUL:
-            return "the segments show more than this model holds when new: one of the two figures is wrong, so there is no percentage"
+            return "the segments do not fit what this model holds when new: one of the two figures is wrong, so there is no percentage"
         case state if state == SILENT:
             missing = (
                 "how full it is" if not health.seen.charge_from else "power, or voltage and current, of its battery"

@@ -7,8 +7,8 @@ keeps single bad segments from deciding. Capacity is a line over the window that
 at the rules' drift); the noise is read from the segments themselves. The answer is the posterior over a grid of health now x slope x
 noise, then spread by the gain of the current sensor, which is the same in all segments and which nothing here can average out.
 No extrapolation: segments are long by rule, and with a known new capacity the answer lies within 0 and 100 percent. Where the
-segments insist on more than that, the state is `doubtful` and there is no percentage.
-Refuses (by `state`): fewer usable segments than the rules' minimum, a pack without reference, more capacity than new.
+segments insist on more than that, or on less than a third, the state is `doubtful` and there is no percentage.
+Refuses (by `state`): fewer usable segments than the rules' minimum, a pack without reference, a capacity that cannot be this pack's.
 Source: docs/decisions/0053-battery-and-grid.md.
 """
 
@@ -49,6 +49,8 @@ _NOISES = np.geomspace(0.35, 5.0, 10)
 _NOISE_SD = 0.7
 """Of the logarithm of the noise, before the segments speak."""
 _NEARLY_FULL = 97.0
+LEAST_LEFT, MOST_LEFT = 0.32, 1.12
+"""Shares of new beyond which the plain fit says that the figure of the new pack is another pack's."""
 _ABOVE_NEW = 1.03
 _UNTEMPERED = 1.3
 """How much less a segment is trusted whose temperature nobody knows."""
@@ -79,6 +81,8 @@ def estimate(segments: Sequence[Segment], pack: Pack, seen: Seen, as_of_us: int,
     fit_kwh = total_least_squares(swing, energy, swing_sd, energy_sd)
     fits = _fitting((energy - fit_kwh * swing) / np.hypot(energy_sd, fit_kwh * swing_sd))
     reference = pack.new_kwh or fit_kwh / 0.9
+    if not LEAST_LEFT <= fit_kwh / reference <= MOST_LEFT:
+        return Finding(DOUBTFUL, used, needed, as_of_us, fit_kwh=round(fit_kwh, 3), **counts)
     age = np.array([(as_of_us - (one.start_us + one.end_us) / 2) / YEAR_US for one in window])
     weight = posterior(
         energy[fits] / reference, swing[fits], energy_sd[fits] / reference, swing_sd[fits], age[fits], fit_kwh / reference,

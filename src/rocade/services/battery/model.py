@@ -10,7 +10,7 @@ import msgspec
 CHARGE, DRIVE = "charge", "drive"
 KNOWN, WAITING, UNRELATED, DOUBTFUL, SILENT = "known", "waiting", "unrelated", "doubtful", "silent"
 """What an answer can be: known; not enough data yet; a capacity without the figure of the new pack to relate it to; more
-capacity than the pack had when new, so that one of the two is wrong; nothing that energy could be counted from."""
+capacity than the pack had when new or less than a third, so that one of the two figures is wrong; nothing that energy could be counted from."""
 
 
 class Rules(msgspec.Struct, frozen=True):
