@@ -1,19 +1,14 @@
-"""Fixtures for every room: one embedded PostgreSQL a session, one fresh migrated database a test."""
+"""Fixtures for every room: one embedded PostgreSQL a session, a migrated database that nobody has written to a test."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
-import asyncpg
 import httpx
 import pytest
 
@@ -21,6 +16,7 @@ from rocade.fabric.database import Database, EmbeddedPostgres, embedded, migrate
 
 sys.path.insert(0, str(Path(__file__).parent / "house"))
 
+from databases import Shelf, execute
 from leaks import watching
 
 __all__ = ["watching"]
@@ -51,9 +47,6 @@ PATIENCE_S = 30.0
 """An HTTP client's, who is not told another: five seconds are little on a busy machine."""
 for _part in ("connect", "read", "write", "pool"):
     setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _part, PATIENCE_S)
-
-_numbers = itertools.count(1)
-
 
 LONGEST = (
     "test_every_route_and_role", "test_every_page", "test_my_pages", "test_condensing", "test_openapi", "test_oracle",
@@ -100,18 +93,22 @@ def template(postgres_url: str) -> str:
 
 def make_template(postgres_url: str) -> str:
     """Make it on this server."""
-    _execute(postgres_url, "CREATE DATABASE migrated")
-    migrate(_other(postgres_url, "migrated"), PACKAGES)
+    execute(postgres_url, "CREATE DATABASE migrated")
+    migrate(postgres_url.replace("@/rocade?", "@/migrated?"), PACKAGES)
     return "migrated"
+
+
+_shelves: dict[str, Shelf] = {}
+"""One a server: a folder of tests may bring servers of its own."""
 
 
 @pytest.fixture
 def database_url(postgres_url: str, template: str) -> Iterator[str]:
-    """URL of a fresh, migrated, empty database."""
-    name = f"test_{next(_numbers)}"
-    _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    yield _other(postgres_url, name)
-    _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    """URL of a migrated database that nobody has written to."""
+    shelf = _shelves.setdefault(postgres_url, Shelf(postgres_url, template))
+    url = shelf.take()
+    yield url
+    shelf.give_back(url)
 
 
 @pytest.fixture
@@ -120,24 +117,3 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     connected = await Database.connect(database_url)
     yield connected
     await connected.close()
-
-
-def _execute(url: str, statement: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(url)
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    _in_own_thread(run())
-
-
-def _in_own_thread(work: Coroutine[Any, Any, None]) -> None:
-    """Fixtures may be set up while a test's event loop exists; a thread has its own."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, work).result()
-
-
-def _other(url: str, database: str) -> str:
-    return url.replace("@/rocade?", f"@/{database}?")
