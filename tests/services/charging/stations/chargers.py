@@ -96,6 +96,15 @@ class Charger16(ChargePoint16):
     def clear_profile(self, id: int | None = None, **_: Any) -> Any:
         return result16.ClearChargingProfile(status=self.character.clear(id))
 
+    @on("GetCompositeSchedule")
+    def composite(self, connector_id: int, **_: Any) -> Any:
+        drawn_w = self.character.draw_w(22_080.0)
+        schedule = {
+            "charging_rate_unit": "W",
+            "charging_schedule_period": [{"start_period": 0, "limit": round(drawn_w, 1)}],
+        }
+        return result16.GetCompositeSchedule(status="Accepted", connector_id=connector_id, charging_schedule=schedule)
+
     @on("TriggerMessage")
     def trigger(self, **_: Any) -> Any:
         return result16.TriggerMessage(status="NotImplemented")

@@ -148,6 +148,20 @@ async def test_a_station_that_comes_back_with_an_obsolete_profile_loses_it(stand
     assert "stations.profile.obsolete" in [event.code for _, event in await stand.stations.events("CP-1")]
 
 
+async def test_what_an_earlier_central_system_left_is_found_by_the_composite_schedule(stand: Stand) -> None:
+    await stand.register("CP-1")
+    character = Character()
+    async with charger(stand, "CP-1", character) as point:
+        await point.begin()
+        await stand.stations.limit(PLACE, limited(stand, 11))
+        await stands(stand, "accepted")
+    await until(lambda: not stand.door.stations)
+    character.held[1] = {"purpose": "TxDefaultProfile", "unit": "A", "rows": [{"limit": 6}], "profile": {}}
+    async with charger(stand, "CP-1", character):
+        await until(lambda: list(character.held) and 1 not in character.held)
+        await until(lambda: [event for event in stand.events if event.kind == "obsolete"])
+
+
 async def test_a_limit_wanted_while_the_station_is_away_is_sent_when_it_returns(stand: Stand) -> None:
     await stand.register("CP-1")
     await stand.stations.limit(PLACE, limited(stand, 4))

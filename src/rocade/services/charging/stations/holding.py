@@ -135,6 +135,7 @@ class Holding:
                 self._opened(context, has_greeted=True)
             elif event.kind == "gone":
                 self._looking.pop(event.station, None)
+                self._returned.discard(event.station)
 
     async def _look_after(self, context: Context, wait_s: float) -> None:
         id = context.station.id

@@ -3,7 +3,8 @@
 A station that was away may keep a limit long after the plan behind it has changed. 2.x stations report what they hold
 (GetChargingProfiles): what is ours and not wanted in just this form is cleared, and so is what an earlier central system left.
 1.6 stations cannot be asked: each profile of ours that is not wanted is cleared by its number, which they answer with whether
-it was there; where nothing at all is wanted everything is cleared. What was found is an event (`stations.profile.obsolete`).
+it was there; where nothing at all is wanted everything is cleared; where something is, the composite schedule shows whether
+anything else holds the connector down. What was found is an event (`stations.profile.obsolete`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
 from rocade.services.charging.stations import profiles, reading, store
-from rocade.services.charging.stations.dialect import PURPOSES, Dialect
+from rocade.services.charging.stations.dialect import PURPOSES, Dialect, amperes
 from rocade.services.charging.stations.intake import Context
 from rocade.services.charging.stations.limiting import SILENT, Call
 from rocade.services.charging.stations.model import Purpose, Standing, Unit
@@ -157,11 +158,43 @@ class Returning:
         kept = {profiles.profile_id(one.place.evse, _purpose(one.purpose)) for one in wanted if one.purpose}
         known = {one.evse for one in await store.read_connectors(self._database.pool, [id])} | {1}
         numbers = {profiles.profile_id(evse, purpose) for evse in known for purpose in PURPOSES}
-        return [
+        codes = [
             OBSOLETE
             for number in sorted(numbers - kept)
             if await self._clear(context, profiles.clear_profile(context.version, number))
         ]
+        if context.version == "1.6":
+            codes += [OBSOLETE for standing in wanted if await self._was_held_down(context, standing)]
+        return codes
+
+    async def _was_held_down(self, context: Context, standing: Standing) -> bool:
+        """Whether something that is not ours held a 1.6 connector below what is wanted; all is cleared then, and what is
+        wanted is sent anew right after.
+        """
+        now_us, evse, station = self._clock.now_us(), standing.place.evse, context.station
+        wanted_kw = standing.limit.kw_at(now_us)
+        before = await self._composite(context, evse)
+        if wanted_kw is None or before is None:
+            return False
+        limit, unit = before
+        wanted = wanted_kw * 1000 if unit == "W" else amperes(wanted_kw, station.phases, station.voltage)
+        if limit >= wanted * 0.95 - 0.1 or not await self._clear(context, {}):
+            return False
+        after = await self._composite(context, evse)
+        return after is None or after[0] > limit
+
+    async def _composite(self, context: Context, evse: int) -> tuple[float, str] | None:
+        """(limit, unit) at this moment, as the station says; None = it does not say."""
+        payload = profiles.get_composite(context.version, evse, METER_S, "")
+        try:
+            answer = await self._call(context.station.id, "GetCompositeSchedule", payload)
+        except (Refused, Unavailable) as error:
+            _unless_silent(error)
+            return None
+        schedule = answer.get("chargingSchedule")
+        if answer["status"] != "Accepted" or not schedule or not schedule["chargingSchedulePeriod"]:
+            return None
+        return float(schedule["chargingSchedulePeriod"][0]["limit"]), str(schedule["chargingRateUnit"])
 
     async def _clear(self, context: Context, payload: dict[str, Any]) -> bool:
         try:

@@ -66,6 +66,8 @@ class Stations:
         """
         now_us = self._clock.now_us()
         limit.check(now_us)
+        if ":" in limit.by:  # somebody, not a plan
+            await self._record("stations.limit", limit.by, place.station, evse=place.evse, kw=limit.slots[0].power_kw)
         return await store.want_limit(self._database.pool, place, limit, now_us)
 
     async def unlimit(self, place: Connector) -> Standing | None:
@@ -118,6 +120,8 @@ class Stations:
     async def order(self, station: str, act: str, body: Mapping[str, Any], by: str, life_s: int = ORDER_S) -> int:
         """Want an act of a station: start, stop, reset, trigger, clear, composite, password, certify. Its number."""
         now_us = self._clock.now_us()
+        if ":" in by:
+            await self._record("stations.order", by, station, act=act)
         return await store.add_order(self._database.pool, station, act, body, by, now_us, now_us + life_s * 1_000_000)
 
     async def outcome(self, id: int, wait_s: float) -> tuple[str, dict[str, Any], str]:
