@@ -180,8 +180,11 @@ async def test_a_signal_that_is_called_off_ends_at_once(depot: Depot) -> None:
         await depot.grid.call_off("nord", "sig-1", "a")
     await depot.dim(5.0)
     assert (await depot.grid.signal("nord", "sig-1")).state == "called_off", "a late copy does not bring it back"
+    await depot.follower.step()
+    depot.stand.clock.ahead(0.001)
     await depot.dim(6.0)
     assert (await depot.grid.signal("nord", "sig-1")).state == "active", "another content does"
+    assert await depot.follower.step() == 1, "and is followed to its own end"
 
 
 async def test_of_two_signals_at_once_the_lower_one_counts(depot: Depot) -> None:

@@ -72,7 +72,7 @@ class Follower:
     async def _lines(self, one: Dimming, board: Board) -> Lines:
         end_us = one.ended_us or one.until_us
         if board.at_us >= end_us:
-            return [(Proof(end_us, ENDED), f"ended {one.until_us}")]
+            return [(Proof(end_us, ENDED), f"ended {one.told_us}")]
         begun_us = max(one.told_us, one.from_us)
         lines: Lines = []
         if one.honoured_us:

@@ -78,7 +78,7 @@ async def unfinished(connection: Any, now_us: int) -> list[Dimming]:
     """Of all depots: those whose time has come and whose end is not written down yet."""
     rows = await connection.fetch(
         f"SELECT {_DIMMING} FROM charging_dimming d WHERE d.from_us <= $1 AND NOT EXISTS (SELECT FROM charging_grid_proof p"
-        " WHERE p.site = d.site AND p.signal = d.signal AND p.once = 'ended ' || d.until_us) ORDER BY d.site, d.signal LIMIT 10000",
+        " WHERE p.site = d.site AND p.signal = d.signal AND p.once = 'ended ' || d.told_us) ORDER BY d.site, d.signal LIMIT 10000",
         now_us,
     )
     return [Dimming(*row) for row in rows]
