@@ -21,7 +21,7 @@ PARTS = 32
 """The most columns a round adds; classes beyond share one."""
 TIGHTENED = 1e-6
 """Part of every limit that is left free, so that rounding to float32 never exceeds one."""
-SMOOTHING = 0.8
+SMOOTHING = 0.6
 
 
 @dataclass(frozen=True, slots=True)
