@@ -19,7 +19,9 @@ from rocade.console.application import Module
 from rocade.console.charging import ChargeDesk, module
 from rocade.core import catalogue
 from rocade.doors.mqtt import Publish
-from rocade.services.battery import Batteries
+from rocade.services.battery import Batteries, Finding, Health, Interval, Pack, Point, Seen
+from rocade.services.battery import api as battery_api
+from rocade.services.battery import store as battery_store
 from rocade.services.charging import (
     ChargeSite,
     Charging,
@@ -48,7 +50,7 @@ SAYS = {
     "speed": "Vehicle.Speed",
     "locked": IS_LOCKED,
 }
-SECOND_US, HOUR_US = 1_000_000, 3_600_000_000
+SECOND_US, HOUR_US, DAY_US = 1_000_000, 3_600_000_000, 86_400_000_000
 PRICES = (0.19, 0.17, 0.15, 0.14, 0.14, 0.16, 0.21, 0.28, 0.29, 0.25, 0.19, 0.15, 0.11, 0.12, 0.15, 0.19, 0.24, 0.31, 0.36,
           0.34, 0.29, 0.25, 0.22, 0.20)  # fmt: skip
 CARBON = (52, 48, 44, 42, 43, 50, 62, 74, 70, 58, 46, 38, 34, 36, 44, 56, 70, 84, 92, 88, 78, 68, 60, 55)
@@ -139,10 +141,7 @@ class Forecourt(City):
             twins=self.twins, watch=TwinWatch(self.twins), catalogue=catalogue.standard(), clock=self.clock,
             mine=built.mine, batteries=self.batteries,
         )  # fmt: skip
-        return replace(built, modules=[module(self.charge), *self._more()])
-
-    def _more(self) -> list[Module]:
-        return []
+        return replace(built, modules=[module(self.charge), Module(battery_api.HANDLERS, {"batteries": self.batteries})])
 
     async def car(self, name: str, **says: float | bool) -> None:
         """The vehicle's whole twin is this, now; what waits for it is proven, as the worker does."""
@@ -174,6 +173,27 @@ class Forecourt(City):
     async def open(self, name: str, act: str) -> Standing:
         """The newest open command of an act."""
         return next(one for one in await self.commands.open_of(self.ref(name)) if one.act == act)
+
+    async def weigh_battery(self, name: str) -> None:
+        """An answer about a battery with two years of earlier ones."""
+        now_us = self.clock.now_us()
+        found = Finding("known", 42, 10, now_us, Interval(93.4, 91.2, 95.5), Interval(44.8, 43.8, 45.8), 1.8, charges=30, drives=12,
+                        from_us=now_us - 700 * DAY_US)  # fmt: skip
+        health = Health(self.ref(name), found, Pack(48.0), Seen(reported_percent=97.0), now_us, now_us, {"cold": 7})
+        points = [
+            Point(
+                now_us - (24 - month) * 30 * DAY_US,
+                97 - month * 0.15,
+                93 - month * 0.07,
+                101 - month * 0.23,
+                46.5,
+                10 + month,
+            )
+            for month in range(24)
+        ]
+        async with self.database.pool.acquire() as connection:
+            await battery_store.put_health(connection, health)
+            await battery_store.put_points(connection, self.ref(name), points)
 
     async def charged(self, name: str, **more: Any) -> Session:
         """A session of last night."""

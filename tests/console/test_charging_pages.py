@@ -194,6 +194,25 @@ def toytown_wait(is_true: Callable[[], bool], timeout_s: float = 30.0) -> None:
         time.sleep(0.1)
 
 
+def test_battery_health_stands_with_its_interval_its_past_and_how_it_was_found(phone: Phones, court: Forecourt) -> None:
+    ref = court.ref("e208")
+    one = phone()
+    page = one.open(f"/my/{ref}/battery")
+    expect(page.locator("#health-title")).to_have_text("Not enough data yet: 0 of 10 segments")
+    court.call(court.weigh_battery("e208"))
+    page = one.open(f"/my/{ref}/battery")
+    expect(page.locator("#health-title")).to_contain_text("93.4%")
+    expect(page.locator("#health-title")).to_contain_text("between 91.2 and 95.5 %")
+    expect(page.locator("#health-plot canvas")).to_be_visible()
+    page.locator(".as-table summary").click()
+    expect(page.locator(".as-table tbody tr")).to_have_count(24)
+    expect(page.locator("main")).to_contain_text("The car’s own figure")
+    assert page.request.get(court.address + str(page.get_attribute("a[download]", "href"))).status == 200
+    page = one.open(f"/my/{ref}/charging")
+    expect(page.locator(".battery-link")).to_contain_text("93.4 % (91.2 to 95.5 %)")
+    assert one.complaints == []
+
+
 # --- commands by hand -----------------------------------------------------------------------------------------------------
 
 

@@ -34,6 +34,7 @@ class HealthView(msgspec.Struct, frozen=True):
     segments_wanted: int
     found: list[tuple[str, str]]
     is_lfp: bool
+    is_behind: bool
     history: list[tuple[int, float, float, float]]
 
 
@@ -53,7 +54,7 @@ async def show_battery(request: AnyRequest, ref: FromPath[int], charge: ChargeDe
     shown = view(texts, language, health, points)
     return show(
         request, "charging/battery.html", {"ref": str(ref)}, charge.mine, car=car, health=shown,
-        chart=drawing.text(_chart(points)) if shown.percent is not None else "", passport=f"/v1/vehicles/{ref}/battery/passport",
+        chart=drawing.text(_chart(points)) if points else "", passport=f"/v1/vehicles/{ref}/battery/passport",
     )  # fmt: skip
 
 
@@ -86,6 +87,7 @@ def view(texts: Mapping[str, str], language: str, health: Health, points: list[P
         segments_wanted=found.needed,
         found=_found(language, health),
         is_lfp=health.pack.is_flat,
+        is_behind=health.is_behind,
         history=[(one.as_of_us, one.percent, one.low, one.high) for one in points],
     )
 
