@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -172,25 +173,30 @@ def without(id: str) -> Engine:
 
 @pytest.mark.parametrize("id", policy_ids())
 def test_no_policy_is_there_for_nothing(id: str) -> None:
-    """Taken away, at least one row of the tables, of the accounts or of the attacks comes out otherwise."""
-    crippled = without(id)
-    changed = [at for at, said in tables().items() if cell(*at, crippled) != said]
-    for act, role, may in ACCOUNTS:
-        gate, principal, _, purpose = gate_for(role, crippled)
-        try:
-            gate.permit(principal, acts.ACTS[act], purpose=purpose, at_us=0, account=OTHERS)
-            changed += [] if may else [(act, role)]
-        except Refused:
-            changed += [(act, role)] if may else []
+    """Taken away, at least one row of the attacks, of the accounts or of the tables comes out otherwise."""
+    assert next(changes(without(id)), None)
+
+
+def changes(crippled: Engine) -> Iterator[object]:
+    """What this engine says otherwise, the few questions first."""
     abroad = msgspec.structs.replace(ROLES["security"], region="cn")
     asked_for_another = (ROLES["with token"], acts.READ_TWIN, "research")
     for principal, act, purpose in ((abroad, acts.READ_AUDIT, "operation"), asked_for_another):
         try:
             Gate("eu", Told("with token"), crippled).permit(principal, act, ref=OWNED, purpose=purpose, at_us=0)
-            changed.append((act.name, "attack"))
+            yield act.name, "attack"
         except Refused:
             pass
-    assert changed
+    for name, role, may in ACCOUNTS:
+        gate, principal, _, purpose = gate_for(role, crippled)
+        try:
+            gate.permit(principal, acts.ACTS[name], purpose=purpose, at_us=0, account=OTHERS)
+            is_permitted = True
+        except Refused:
+            is_permitted = False
+        if is_permitted is not may:
+            yield name, role
+    yield from (at for at, said in tables().items() if cell(*at, crippled) != said)
 
 
 def test_ids_of_policies_are_told_with_the_permit(engine: Engine) -> None:
