@@ -173,6 +173,25 @@ def test_a_goal_a_plan_a_car_that_obeys_and_a_session_with_its_cost(region: Regi
         assert session in region.rocade("charging", "sessions", VIN)
         assert "tariff fr" in region.rocade("why", f"session:{session}")
         until(standing, lambda one: one["state"] in ("moving", "unplugged"))
+
+        # from now on it belongs to a depot, whose board shows it
+        depot = tmp_path / "depot.json"
+        limits = [{"id": "grid", "limit_kw": 50}, {"id": "row-a", "parent": "grid", "current_a": 32}]
+        depot.write_bytes(
+            msgspec.json.encode({"name": "Depot Nord", "zone": "Europe/Paris", "tariff": "fr", "nodes": limits})
+        )
+        region.rocade("charging", "site", "depot-nord", depot)
+        region.rocade("charging", "place", "depot-nord", VIN, "--node", "row-a", "--priority", "2")
+        board = region.rocade("charging", "board", "depot-nord")
+        assert "Depot Nord" in board
+        assert "peugeot e-208" in board
+        assert VIN not in board
+        with region.api() as api:
+            shape = api.get("/v1/charging/sites/depot-nord/flexibility")
+            assert (shape["cars"], max(shape["max_kw"])) == (0, 0.0)
+            assert api.get("/v1/charging/sites/depot-nord")["nodes"][1]["parent"] == "grid"
+        region.rocade("charging", "stop", VIN)
+        until(standing, lambda one: one["state"] == "stopped")
     finally:
         driver.close()
 

@@ -203,6 +203,9 @@ async def test_a_vehicle_that_changes_its_plug_ends_one_session_and_begins_anoth
         async def match(self, *_: object) -> list[int]:
             return []
 
+        async def heard_of(self) -> list[int]:
+            return []
+
     plugs = Plugs()
     stand.charging = stand.another(stations=plugs)
     replanner = Replanner(stand.charging)

@@ -376,6 +376,9 @@ class Plugs:
     async def energy(self, _connector: str, from_us: int, until_us: int) -> list[tuple[int, float]]:
         return [(at_us, kwh) for at_us, kwh in self.meter if from_us <= at_us <= until_us]
 
+    async def heard_of(self) -> list[int]:
+        return list(self.at)
+
     async def match(self, _places: Sequence[Place], _now_of: dict[int, Now]) -> list[int]:
         return []
 
@@ -408,6 +411,26 @@ async def test_a_car_known_both_ways_is_one_session_commanded_by_its_station_and
     (session,) = (await stand.charging.sessions(car.ref)).sessions
     assert (session.source, session.station) == ("both", "CP-1/1/1")
     assert (session.energy_kwh, session.cost_minor) == (pytest.approx(10.5), 105)
+
+
+async def test_a_car_that_only_its_station_knows_has_a_session_by_its_meter(stand: Stand) -> None:
+    plugs = Plugs()
+    stand.charging = stand.another(stations=plugs)
+    replanner = Replanner(stand.charging)
+    await replanner.turn()
+    stand.clock.ahead(0.01)
+    car = await stand.car()
+    began = stand.clock.at_us
+    plugs.at[car.ref] = AtStation("CP-1/1/1", at_us=began, began_us=began, is_charging=True, power_kw=11.0)
+    plugs.meter = [(began, 5.0), (began + HOUR_US, 16.0)]
+    await replanner.turn()
+    stand.clock.ahead(1.5)
+    plugs.at.clear()
+    await replanner.turn()
+    (session,) = (await stand.charging.sessions(car.ref)).sessions
+    assert (session.station, session.began_us, session.ended_us) == ("CP-1/1/1", began, stand.clock.at_us)
+    assert session.energy_kwh == pytest.approx(11.0)
+    assert car.ref not in replanner.cars, "it hangs nowhere, and nothing is wanted of it"
 
 
 async def test_a_station_that_keeps_no_limits_leaves_the_car_to_its_own_commands(stand: Stand) -> None:

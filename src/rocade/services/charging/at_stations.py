@@ -21,6 +21,9 @@ DRAWS_W = 200.0
 KEPT_US = 10_000_000
 TOGETHER_US = 600_000_000
 """A cable and a transaction that began so close to each other are the same plugging in."""
+LATEST = 20
+BACK_US = 7 * 86_400_000_000
+"""How far back a process that starts looks for transactions that may still be open."""
 BY = "charging"
 
 
@@ -30,6 +33,7 @@ class AtStations:
     def __init__(self, stations: Stations, clock: Clock) -> None:
         self._stations, self._clock = stations, clock
         self._known: dict[str, tuple[int, Station]] = {}
+        self._changed_us, self._number = 0, 0
 
     async def connectors_of(self, refs: Sequence[int]) -> dict[int, AtStation]:
         """The car's connector, where it has an open transaction."""
@@ -52,7 +56,23 @@ class AtStations:
         if place is None:
             return []
         samples = await self._stations.meter(place, from_us, until_us)
-        return [(one.at_us, one.energy_wh / 1000) for one in samples if one.energy_wh is not None]
+        found = {one.at_us: one.energy_wh / 1000 for one in samples if one.energy_wh is not None}
+        for one in await self._stations.transactions(place.station, count=LATEST):
+            if one.evse == place.evse:  # what began and what ended is counted too, however seldom it was sampled
+                for at_us, wh in ((one.began_us, one.began_wh), (one.ended_us, one.ended_wh)):
+                    if at_us is not None and wh is not None and from_us <= at_us <= until_us:
+                        found.setdefault(at_us, wh / 1000)
+        return sorted(found.items())
+
+    async def heard_of(self) -> list[int]:
+        """Vehicles of whose transactions there is news since this was asked last."""
+        if not self._changed_us:
+            self._changed_us = self._clock.now_us() - BACK_US
+        found: set[int] = set()
+        while changed := await self._stations.changed_since(self._changed_us, self._number):
+            self._changed_us, self._number = changed[-1][0], changed[-1][1].number
+            found |= {int(one.vehicle) for _, one in changed if one.vehicle is not None}
+        return sorted(found)
 
     async def match(self, places: Sequence[Place], now_of: Mapping[int, Now]) -> list[int]:
         """Say which car hangs at an open transaction that no tag named; the references that were found."""

@@ -142,9 +142,11 @@ class Noticing:
     async def _read_stations(self) -> None:
         """Cars whose connector says something new; those found by their place are bound to it."""
         stations = self.engines.stations
-        if stations is None or not self.cars or self._scan_s == self._stations_s:
+        if stations is None or self._scan_s == self._stations_s:
             return
         self._stations_s = self._scan_s
+        for ref in await stations.heard_of():
+            self._note(ref, "charging.replan.telemetry")
         found = await stations.connectors_of(list(self.cars))
         for ref in found.keys() | self._at_stations.keys():
             if found.get(ref) != self._at_stations.get(ref):

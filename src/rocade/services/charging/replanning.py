@@ -143,6 +143,9 @@ class Replanner(Noticing):
                 car.was_plugged = picture.now.is_plugged
             await self._replan(connection, wanted)
         await self._steer(list(pictures.values()))
+        for ref, picture in pictures.items():
+            if picture.goal is None and self.cars[ref].session is None and not self.cars[ref].site:
+                del self.cars[ref]  # nothing is wanted of it, and it hangs nowhere
 
     async def _pictures(self, connection: Any, refs: Sequence[int]) -> dict[int, Picture]:
         """Of those that are there and have a plug; a gone one is forgotten."""
