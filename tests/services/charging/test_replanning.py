@@ -69,6 +69,42 @@ async def test_new_prices_make_a_new_plan(stand: Stand, replanner: Replanner) ->
     assert stand.told.acts()[-1] == "charge.schedule"
 
 
+async def test_plugging_in_and_a_charge_off_the_plan_make_new_plans(stand: Stand, replanner: Replanner) -> None:
+    car = await stand.car()
+    await stand.charging.set_car(car.ref, CAR, OWNER)
+    await stand.says(car, soc=40.0, cable=False, charging=False)
+    tariff = await stand.prices(0.40, 0.30, 0.10, 0.20, 0.50)
+    await stand.charging.set_goal(car.ref, stand.goal(5, 60, tariff=tariff), OWNER)
+    await replanner.turn()
+    causes = []
+    for soc in (40.0, 40.5, 45.0):
+        stand.clock.ahead(0.05)
+        await stand.says(car, soc=soc, cable=True, charging=False)
+        await replanner.turn()
+        plan = (await stand.charging.standing(car.ref)).plan
+        assert plan is not None
+        causes.append((plan.cause, round(plan.energy_kwh, 1)))
+    arrived = ("charging.replan.arrival", 10.0)
+    assert causes == [arrived, arrived, ("charging.replan.off_plan", 7.5)], "half a point is no reason"
+
+
+async def test_a_forecast_is_marked_and_planned_anew_when_the_prices_come(stand: Stand, replanner: Replanner) -> None:
+    car = await plugged_car(stand)
+    tariff = await stand.prices(0.40, 0.30)
+    await stand.charging.set_goal(car.ref, stand.goal(5, 60, tariff=tariff), OWNER)
+    await replanner.turn()
+    before = (await stand.charging.standing(car.ref)).plan
+    assert before is not None
+    assert (before.is_forecast[0], before.is_forecast[-1]) == (False, True)
+    hour = stand.clock.at_us
+    values = [SeriesValue(hour + at * HOUR_US, hour + (at + 1) * HOUR_US, 0.05) for at in range(2, 6)]
+    await stand.charging.put_values(tariff, values, "operator:x")
+    await replanner.turn()
+    after = (await stand.charging.standing(car.ref)).plan
+    assert after is not None
+    assert (after.cause, any(after.is_forecast), after.cost_minor) == ("charging.replan.prices", False, 50)
+
+
 async def test_a_car_that_charges_though_it_should_wait_is_stopped_and_then_its_owner_told(
     stand: Stand, replanner: Replanner
 ) -> None:
