@@ -174,7 +174,7 @@ export function drawHealth(box, chart) {
     height: 220,
     series: [{}, { stroke: soft(css("--power"), 50), width: 1, points: { show: false } }, { stroke: soft(css("--power"), 50), width: 1, points: { show: false } }, { stroke: css("--power"), width: 2.4, points: { show: chart.percent.length < 40, size: 5 } }],
     bands: [{ series: [1, 2], fill: soft(css("--power"), 20) }],
-    axes: [{ ...axis(), values: dates, space: 70 }, { ...axis(), size: 44, values: (_, at) => at.map((one) => `${number(one)} %`) }],
+    axes: [{ ...axis(), values: dates, space: 70 }, { ...axis(), size: 44, values: (_, at) => at.map((one) => `${number(one, 1)} %`) }],
     scales: { y: { range: () => [floor, 102] } },
   }, [chart.times_s, chart.high, chart.low, chart.percent]);
 }
