@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.services.consent.conftest import DAY_US, NOW_US, RememberedAudit, SeededRandom, SetClock
 
-from rocade.core.data_classes import ALL, mask
+from rocade.core.data_classes import ALL, CONTROL, mask
 from rocade.core.errors import Misconfigured, Refused
 from rocade.fabric.database import Database
 from rocade.services.consent import FOREVER_US, Consents, Transfer, store
@@ -51,7 +51,7 @@ REFUSED_GRANTS: list[tuple[str, dict[str, Any]]] = [
     ("consent.recipient", {"recipient": ANA}),
     ("consent.recipient", {"recipient": "vehicle:1"}),
     ("consent.class.none", {"classes": 0}),
-    ("consent.class.none", {"classes": ALL + 1}),
+    ("consent.class.none", {"classes": (ALL | CONTROL) + 1}),
     ("consent.class.none", {"classes": -1}),
     ("consent.period", {"until_us": NOW_US}),
     ("consent.period", {"until_us": NOW_US - 1}),
