@@ -26,6 +26,7 @@ from websockets.server import ServerProtocol
 from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.identifiers import Identity
 from rocade.doors.ocpp import frames, schemas
+from rocade.doors.ocpp.calling import Calls
 from rocade.doors.ocpp.contract import SUBPROTOCOLS, Answer, Asked, Caller, Problem, Version, Way
 from rocade.trust.identity.tls import peer_leaf
 
@@ -61,10 +62,7 @@ class Session(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._waiting: deque[tuple[frames.Call, int]] = deque()
         self._working: tuple[frames.Call, int] | None = None
-        self._calls: deque[tuple[bytes, str, str, asyncio.Future[dict[str, Any]]]] = deque()
-        self._calling: tuple[str, str, asyncio.Future[dict[str, Any]]] | None = None
-        self._calling_until: asyncio.TimerHandle | None = None
-        self._number = 0
+        self._calls = Calls(self._send, door.settings, door.loop)
         self._tokens = self._most = door.settings.messages_per_s * door.settings.burst_s
         self._filled_s = self.heard_s = self.began_s = door.clock.monotonic_s()
         self._refused = self._malformed = 0
@@ -107,7 +105,7 @@ class Session(asyncio.Protocol):
         if self._admitting:
             self._admitting.cancel()
         self._waiting.clear()
-        self._end_calls()
+        self._calls.over()
         if self._working is None:
             self._left()
 
@@ -241,8 +239,8 @@ class Session(asyncio.Protocol):
             return
         if isinstance(message, frames.Call):
             self._called(message, len(data))
-        else:
-            self._answered(message)
+        elif not self._calls.answered(self.version, message):
+            self._door.count("ocpp.answer.unasked")
 
     def _called(self, call: frames.Call, size: int) -> None:
         if not self._within_rate():
@@ -313,73 +311,9 @@ class Session(asyncio.Protocol):
             self._socket.send_text(text)
             self._flush()
 
-    # --- our calls ------------------------------------------------------------------------------------------------
-
     async def call(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Ask the station; its answer, valid by the schema.
-
-        Raises: Unavailable `ocpp.station.gone`, `ocpp.station.silent`, `ocpp.station.busy`; Refused `ocpp.station.error`
-        (facts: kind), `ocpp.station.invalid`; ValueError for a payload that is ours to mend.
-        """
-        problem = schemas.check_call(self.version, action, payload)
-        if problem is not None:
-            raise ValueError(f"{action}: {problem.text}")
-        if self._is_over or not self.is_open:
-            raise Unavailable("ocpp.station.gone", "the station is not connected any more")
-        if len(self._calls) >= self._settings.max_calls:
-            raise Unavailable("ocpp.station.busy", "too many calls wait for this station")
-        self._number += 1
-        id = f"r{self._number:x}"
-        answer: asyncio.Future[dict[str, Any]] = self._door.loop.create_future()
-        self._calls.append((frames.write_call(id, action, payload), id, action, answer))
-        self._next_call()
-        return await answer
-
-    def _next_call(self) -> None:
-        while self._calling is None and self._calls:
-            text, id, action, answer = self._calls.popleft()
-            if answer.done():  # its asker has given up
-                continue
-            self._calling = id, action, answer
-            self._calling_until = self._door.loop.call_later(self._settings.call_s, self._silent)
-            self._send(text)
-
-    def _silent(self) -> None:
-        self._settle(Unavailable("ocpp.station.silent", "the station did not answer in time"))
-
-    def _answered(self, message: frames.Result | frames.Error) -> None:
-        if self._calling is None or self._calling[0] != message.id:
-            self._door.count("ocpp.answer.unasked")
-            return
-        if isinstance(message, frames.Error):
-            self._settle(Refused("ocpp.station.error", f"the station answered {message.kind}", kind=message.kind))
-            return
-        problem = schemas.check_answer(self.version, self._calling[1], message.payload)
-        if problem is not None:
-            self._settle(Refused("ocpp.station.invalid", f"the station's answer is not valid: {problem.text}"))
-            return
-        self._settle(message.payload)
-
-    def _settle(self, outcome: dict[str, Any] | RocadeError) -> None:
-        if self._calling is None:
-            return
-        (_, _, answer), self._calling = self._calling, None
-        if self._calling_until:
-            self._calling_until.cancel()
-        if not answer.done():
-            if isinstance(outcome, RocadeError):
-                answer.set_exception(outcome)
-            else:
-                answer.set_result(outcome)
-        self._next_call()
-
-    def _end_calls(self) -> None:
-        waiting, self._calls = list(self._calls), deque()
-        gone = Unavailable("ocpp.station.gone", "the station is not connected any more")
-        self._settle(gone)
-        for *_, answer in waiting:
-            if not answer.done():
-                answer.set_exception(gone)
+        """Ask the station. Raises: as `Calls.call`."""
+        return await self._calls.call(self.version, action, payload)
 
 
 def _newest(_protocol: ServerProtocol, offered: Any) -> Any:

@@ -21,7 +21,7 @@ from rocade.doors.ocpp import OcppDoor
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
 from rocade.fabric.database.following import follow
-from rocade.services.charging.stations import store
+from rocade.services.charging.stations import ledger, store
 from rocade.services.charging.stations.dialect import SETTLE_US
 from rocade.services.charging.stations.intake import Context, Signer, StationIntake
 from rocade.services.charging.stations.limiting import Limiter
@@ -209,7 +209,7 @@ class Holding:
                 )
                 await store.end_past(self._database.pool, now_us)
                 if now_us - trimmed_us > DAY_US:
-                    await store.trim(self._database.pool, now_us - round(self._keep_days * DAY_US))
+                    await ledger.trim(self._database.pool, now_us - round(self._keep_days * DAY_US))
                     trimmed_us = now_us
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

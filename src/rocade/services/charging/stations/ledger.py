@@ -1,19 +1,25 @@
-"""What stations say, written a tick at a time: transactions, meter values, connectors, boots, events. One transaction a tick.
+"""What stations say, written a tick at a time and read again: transactions, meter values, connectors, boots, events.
 
-Each statement takes all rows of its kind. Everything may be said twice: a transaction is known by (station, reference) or by
+Each statement of a tick takes all rows of its kind. Everything may be said twice: a transaction is known by (station, reference) or by
 its number, a meter value by its digest; the second time changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 import msgspec
 
-from rocade.services.charging.stations.model import Sample
+from rocade.services.charging.stations.model import Sample, Transaction
 
 EVENT_CHANNEL = "station_event"
+_TRANSACTION = (
+    "number, station, evse, connector, reference, began_us, began_wh, ended_us, ended_wh, reason, vehicle, last_us, last_wh,"
+    " last_w, last_soc, CASE WHEN sequence > 0 THEN sequence + 1 - events ELSE 0 END AS missing"
+)
+type Executor = asyncpg.Connection | asyncpg.Pool
 
 
 class Turned(msgspec.Struct, gc=False):
@@ -185,3 +191,100 @@ async def open_elsewhere(
         list(vehicles), list(numbers),
     )  # fmt: skip
     return [tuple(row) for row in rows]
+
+
+# --- reading -------------------------------------------------------------------------------------------------
+
+
+def _transaction(row: Any) -> Transaction:
+    return Transaction(**dict(row))
+
+
+async def open_of_vehicle(executor: Executor, vehicle: int) -> Transaction | None:
+    """The newest open transaction."""
+    row = await executor.fetchrow(
+        f"SELECT {_TRANSACTION} FROM station_transaction WHERE vehicle = $1 AND ended_us IS NULL"
+        " ORDER BY began_us DESC LIMIT 1",
+        vehicle,
+    )
+    return _transaction(row) if row else None
+
+
+async def open_of_vehicles(executor: Executor, vehicles: Sequence[int]) -> list[Transaction]:
+    """The newest open transaction of each."""
+    rows = await executor.fetch(
+        f"SELECT DISTINCT ON (vehicle) {_TRANSACTION} FROM station_transaction"
+        " WHERE vehicle = ANY($1::bigint[]) AND ended_us IS NULL ORDER BY vehicle, began_us DESC",
+        list(vehicles),
+    )
+    return [_transaction(row) for row in rows]
+
+
+async def open_at(executor: Executor, station: str, evse: int | None = None) -> list[Transaction]:
+    rows = await executor.fetch(
+        f"SELECT {_TRANSACTION} FROM station_transaction WHERE station = $1 AND ended_us IS NULL"
+        " AND ($2::int IS NULL OR evse = $2) ORDER BY began_us DESC",
+        station, evse,
+    )  # fmt: skip
+    return [_transaction(row) for row in rows]
+
+
+async def read_transaction(executor: Executor, number: int) -> Transaction | None:
+    row = await executor.fetchrow(f"SELECT {_TRANSACTION} FROM station_transaction WHERE number = $1", number)
+    return _transaction(row) if row else None
+
+
+async def changed_since(executor: Executor, changed_us: int, number: int, count: int) -> list[tuple[int, Transaction]]:
+    """(changed_us, transaction) in the order of change, after (changed_us, number)."""
+    rows = await executor.fetch(
+        f"SELECT changed_us, {_TRANSACTION} FROM station_transaction WHERE (changed_us, number) > ($1, $2)"
+        " ORDER BY changed_us, number LIMIT $3",
+        changed_us, number, count,
+    )  # fmt: skip
+    return [(row["changed_us"], Transaction(**{k: v for k, v in row.items() if k != "changed_us"})) for row in rows]
+
+
+async def transactions_of(executor: Executor, station: str, before: int, count: int) -> list[Transaction]:
+    rows = await executor.fetch(
+        f"SELECT {_TRANSACTION} FROM station_transaction WHERE station = $1 AND number < $2 ORDER BY number DESC LIMIT $3",
+        station, before, count,
+    )  # fmt: skip
+    return [_transaction(row) for row in rows]
+
+
+async def samples(
+    executor: Executor, station: str, evse: int, transaction: int, from_us: int, until_us: int, count: int
+) -> list[Sample]:
+    """Values of an EVSE (`transaction` 0 = of all transactions) in the order of time, the oldest first."""
+    rows = await executor.fetch(
+        "SELECT at_us, energy_wh, power_w, current_a, voltage_v, soc, offered_a, context, other::text FROM station_meter"
+        " WHERE station = $1 AND evse = $2 AND at_us >= $4 AND at_us < $5 AND ($3 = 0 OR transaction = $3)"
+        " ORDER BY at_us LIMIT $6",
+        station, evse, transaction, from_us, until_us, count,
+    )  # fmt: skip
+    return [_sample(row) for row in rows]
+
+
+async def last_sample(executor: Executor, station: str, evse: int) -> Sample | None:
+    row = await executor.fetchrow(
+        "SELECT at_us, energy_wh, power_w, current_a, voltage_v, soc, offered_a, context, other::text FROM station_meter"
+        " WHERE station = $1 AND evse = $2 ORDER BY at_us DESC LIMIT 1",
+        station, evse,
+    )  # fmt: skip
+    return _sample(row) if row else None
+
+
+def _sample(row: Any) -> Sample:
+    at_us, energy_wh, power_w, current_a, voltage_v, soc, offered_a, context, other = row
+    return Sample(
+        at_us=at_us, energy_wh=energy_wh, power_w=power_w, current_a=tuple(current_a or ()),
+        voltage_v=tuple(voltage_v or ()), soc_percent=soc, offered_a=offered_a, context=context,
+        other=msgspec.json.decode(other) if other else {},
+    )  # fmt: skip
+
+
+async def trim(executor: Executor, before_us: int) -> int:
+    """Drop meter values, events and settled orders of long ago; how many values."""
+    await executor.execute("DELETE FROM station_event WHERE at_us < $1", before_us)
+    await executor.execute("DELETE FROM station_order WHERE made_us < $1", before_us)
+    return int(str(await executor.execute("DELETE FROM station_meter WHERE at_us < $1", before_us)).split()[-1])

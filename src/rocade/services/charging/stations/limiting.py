@@ -21,7 +21,7 @@ from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
 from rocade.services.charging.stations import dialect as dialects
-from rocade.services.charging.stations import profiles, store
+from rocade.services.charging.stations import ledger, profiles, store
 from rocade.services.charging.stations.dialect import SETTLE_US, STRIKES, Dialect, Way
 from rocade.services.charging.stations.intake import Context
 from rocade.services.charging.stations.model import Connector, Event, LimitState, Standing, Transaction
@@ -59,7 +59,7 @@ class Limiter:
     ) -> None:  # fmt: skip
         self._database, self._call, self._context_of, self._tell, self._clock = database, call, context_of, tell, clock
         self._settle_us = settle_us
-        self._dialects: dict[str, Dialect] = {}
+        self._dialects: dict[str, tuple[Dialect, store.Make]] = {}
         self._watched: dict[tuple[str, int], _Watch] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,20 +68,19 @@ class Limiter:
 
     async def dialect(self, station: str) -> Dialect:
         """What this station has shown; begun from its kin."""
-        found = self._dialects.get(station)
-        if found is None:
-            kept = (await store.read_dialects(self._database.pool, [station])).get(station)
+        if station not in self._dialects:
+            kept, make = await store.read_make(self._database.pool, station)
             if kept is not None:
                 found = msgspec.json.decode(kept, type=Dialect)
             else:
                 kin = await store.read_kin(self._database.pool, station)
                 found = dialects.seed(msgspec.json.decode(one, type=Dialect) for one in kin)
-            found = self._dialects.setdefault(station, found)
-        return found
+            self._dialects.setdefault(station, (found, make))
+        return self._dialects[station][0]
 
     async def keep(self, station: str) -> None:
-        if found := self._dialects.get(station):
-            await store.put_dialect(self._database.pool, station, msgspec.json.encode(found))
+        if known := self._dialects.get(station):
+            await store.put_dialect(self._database.pool, station, msgspec.json.encode(known[0]), known[1])
 
     def forget(self, station: str) -> None:
         """The station left, or came with new firmware: the table knows more than memory."""
@@ -109,7 +108,7 @@ class Limiter:
         if context is None:
             return standing
         memory = await self.dialect(place.station)
-        open_now = await store.open_at(self._database.pool, place.station, place.evse)
+        open_now = await ledger.open_at(self._database.pool, place.station, place.evse)
         now_us = self._clock.now_us()
         before_w = await self._drawn(place, now_us)
         alone = await self._is_alone(place)
@@ -205,7 +204,7 @@ class Limiter:
         return stands
 
     async def _drawn(self, place: Connector, now_us: int) -> float | None:
-        last = await store.last_sample(self._database.pool, place.station, place.evse)
+        last = await ledger.last_sample(self._database.pool, place.station, place.evse)
         return last.watts if last is not None and now_us - last.at_us < STALE_US else None
 
     async def _is_alone(self, place: Connector) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from rocade.core.errors import Refused
 from rocade.core.ports import Clock, Random
 from rocade.fabric.database import Database
-from rocade.services.charging.stations import errors, profiles, proving, store
+from rocade.services.charging.stations import errors, ledger, profiles, proving, store
 from rocade.services.charging.stations.dialect import PURPOSES
 from rocade.services.charging.stations.intake import Context
 from rocade.services.charging.stations.limiting import Call
@@ -57,7 +57,7 @@ class Ordering:
         return await self._accepted(context, "RequestStartTransaction", wanted)
 
     async def _stop(self, context: Context, body: dict[str, Any]) -> dict[str, Any]:
-        found = await store.read_transaction(self._database.pool, int(body["transaction"]))
+        found = await ledger.read_transaction(self._database.pool, int(body["transaction"]))
         if found is None or found.station != context.station.id or found.ended_us is not None:
             raise errors.transaction_unknown()
         if context.version == "1.6":

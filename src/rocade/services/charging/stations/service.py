@@ -16,7 +16,7 @@ from rocade.core.errors import Refused
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock, Random
 from rocade.fabric.database import Database
-from rocade.services.charging.stations import errors, proving, store
+from rocade.services.charging.stations import errors, ledger, proving, store
 from rocade.services.charging.stations.dialect import Dialect
 from rocade.services.charging.stations.intake import Watcher
 from rocade.services.charging.stations.model import (
@@ -50,12 +50,12 @@ class Stations:
 
     async def connector_of(self, ref: VehicleRef) -> Connector | None:
         """Where the vehicle hangs now, as its stations know it; the newest place counts."""
-        found = await store.open_of_vehicle(self._database.pool, ref)
+        found = await ledger.open_of_vehicle(self._database.pool, ref)
         return found.place if found else None
 
     async def transactions_of_vehicles(self, refs: Sequence[VehicleRef]) -> dict[VehicleRef, Transaction]:
         """The open transaction of each that has one. One query."""
-        found = await store.open_of_vehicles(self._database.pool, refs)
+        found = await ledger.open_of_vehicles(self._database.pool, refs)
         return {one.vehicle: one for one in found if one.vehicle is not None}
 
     async def limit(self, place: Connector, limit: Limit) -> Standing:
@@ -89,19 +89,19 @@ class Stations:
         self, place: Connector, from_us: int, until_us: int, transaction: int = 0, count: int = MOST_SAMPLES
     ) -> list[Sample]:
         """Meter values of an EVSE, of one transaction or of all, the oldest first."""
-        return await store.samples(
+        return await ledger.samples(
             self._database.pool, place.station, place.evse, transaction, from_us, until_us, min(count, MOST_SAMPLES)
         )
 
     async def transaction(self, number: int) -> Transaction | None:
-        return await store.read_transaction(self._database.pool, number)
+        return await ledger.read_transaction(self._database.pool, number)
 
     async def open_at(self, station: str, evse: int | None = None) -> list[Transaction]:
-        return await store.open_at(self._database.pool, station, evse)
+        return await ledger.open_at(self._database.pool, station, evse)
 
     async def changed_since(self, changed_us: int, number: int = 0, count: int = PAGE) -> list[tuple[int, Transaction]]:
         """Transactions in the order they changed, to be followed: hand in the last row's (changed_us, number)."""
-        return await store.changed_since(self._database.pool, changed_us, number, count)
+        return await ledger.changed_since(self._database.pool, changed_us, number, count)
 
     async def bind(self, number: int, ref: VehicleRef | None) -> None:
         """Say which vehicle hangs at an open transaction, where no tag said it (found by time and place, or by a driver).
@@ -194,7 +194,7 @@ class Stations:
         return await store.read_connectors(self._database.pool, stations)
 
     async def transactions(self, station: str, before: int = 1 << 62, count: int = PAGE) -> list[Transaction]:
-        return await store.transactions_of(self._database.pool, station, before, min(count, PAGE))
+        return await ledger.transactions_of(self._database.pool, station, before, min(count, PAGE))
 
     async def events(self, station: str = "", before: int = 1 << 62, count: int = PAGE) -> list[tuple[int, Event]]:
         return await store.read_events(self._database.pool, station, before, min(count, PAGE))
