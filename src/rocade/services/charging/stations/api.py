@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import delete, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
 
 from rocade.core.errors import Refused
 from rocade.core.identifiers import VehicleRef, whole_number
@@ -337,7 +337,7 @@ async def list_tags(stations: Known, cursor: FromQuery[str] = "") -> TagsView:
 
 
 @post("/v1/station-tags", opt=does(acts.CHANGE_STATION_TAGS))
-async def put_tag(request: AnyRequest, stations: Known, data: TagWanted) -> TagView:
+async def put_tag(request: AnyRequest, stations: Known, data: JSONBody[TagWanted]) -> TagView:
     """Let a tag charge, or change what it may; the tag itself is not kept."""
     vehicle = VehicleRef(_number(data.vehicle)) if data.vehicle else None
     made = await stations.put_tag(
