@@ -22,7 +22,7 @@ from rocade.console.languages import texts
 from rocade.core import data_classes
 from rocade.fabric.history.process import StoreProcess
 from rocade.services.battery import Finding, Health, Interval, Pack, Seen
-from rocade.services.charging import Departure, Goal, Remedy, StoredPlan
+from rocade.services.charging import Departure, Goal, Remedy, StoredPlan, WeeklyTime
 from rocade.services.vehicles.commands import Moment, Standing
 
 DAY_US = 86_400_000_000
@@ -425,6 +425,24 @@ def test_a_remedy_is_a_form_that_changes_one_thing() -> None:
         again = wishes.wanted(Form(fields), 7, goal, "person:1", NOW_US)  # type: ignore[arg-type]  # the two methods it asks
         assert (again.tariff, again.carbon, again.share_co2, again.minimum_percent) == ("home", "co2", 0.5, 20.0)
         assert (again.departure == goal.departure) is (smallest != "later")
+
+
+def test_leaving_later_keeps_what_repeats_every_week_and_leaves_a_calendar_alone() -> None:
+    monday_us = NOW_US + 20 * HOUR_US
+    weekly = Departure("weekly", "Europe/Paris", weekly=tuple(WeeklyTime(day, 420) for day in range(5)))
+    goal = Goal(7, 80.0, weekly, 20.0, 0.5, tariff="home")
+    short = plan(departure_us=monday_us, shortfall_kwh=4.0, remedy=Remedy(40, 63.4, 11.0, "later"))
+    again = wishes.wanted(Form(dict(wishes.remedy_fields(goal, short))), 7, goal, "person:1", NOW_US)  # type: ignore[arg-type]
+    assert [(one.weekday, one.minute) for one in again.departure.weekly] == [
+        (0, 460),
+        (1, 420),
+        (2, 420),
+        (3, 420),
+        (4, 420),
+    ]
+    by_calendar = Goal(7, 80.0, Departure("calendar", "Europe/Paris", calendar="BEGIN:VCALENDAR"), 20.0, 0.5)
+    fields = dict(wishes.remedy_fields(by_calendar, short))
+    assert (fields["target"], fields["keep_departure"]) == ("63", "1")
 
 
 FINDINGS = [

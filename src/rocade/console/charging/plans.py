@@ -140,7 +140,7 @@ def plan_view(texts: Mapping[str, str], language: str, plan: StoredPlan, goal: G
         optimum=_optimum(texts, language, plan),
         shortfall=_shortfall(texts, language, plan),
         reason=texts.get(f"charging_reason.{plan.reason.rpartition('.')[2]}", "") if plan.shortfall_kwh > 0 else "",
-        remedy=_remedy(texts, language, plan) if fields else "",
+        remedy=_remedy(texts, language, plan, wishes.smallest_change(goal, plan)) if fields else "",
         remedy_fields=fields,
         forecast_us=unknown[0] if unknown and plan.energy_kwh > 0 else 0,
     )
@@ -185,10 +185,10 @@ def _shortfall(texts: Mapping[str, str], language: str, plan: StoredPlan) -> str
     )
 
 
-def _remedy(texts: Mapping[str, str], language: str, plan: StoredPlan) -> str:
+def _remedy(texts: Mapping[str, str], language: str, plan: StoredPlan, smallest: str) -> str:
     assert plan.remedy is not None, "asked only where there is one"
     one = plan.remedy
-    return texts[f"charging_plan.remedy_{one.smallest}"].format(
+    return texts[f"charging_plan.remedy_{smallest}"].format(
         time=hours(language, one.later_min / 60),
         percent=figure(language, int(one.target_percent)),
         power=power(language, one.power_kw),

@@ -103,16 +103,28 @@ def wanted(form: FormMultiDict, ref: int, before: Goal | None, by: str, now_us: 
     )
 
 
+def smallest_change(goal: Goal, plan: StoredPlan) -> str:
+    """later | target | power, '' = none helps. A calendar is not changed from here: then less has to be enough."""
+    if plan.remedy is None:
+        return ""
+    if plan.remedy.smallest == "later" and goal.departure.kind == "calendar":
+        return "target" if plan.remedy.target_percent > 0 else ""
+    return plan.remedy.smallest
+
+
 def remedy_fields(goal: Goal, plan: StoredPlan) -> list[tuple[str, str]]:
     """The goal's form with its smallest change that helps, to be sent by one tap; nothing if no change would."""
-    remedy = plan.remedy
-    if remedy is None or not remedy.smallest:
+    remedy, smallest = plan.remedy, smallest_change(goal, plan)
+    if remedy is None or not smallest:
         return []
     changes = {
-        "later": {"later_us": str(plan.departure_us + remedy.later_min * MINUTE_US)},
+        "later": {
+            "later_us": str(plan.departure_us + remedy.later_min * MINUTE_US),
+            "instead_us": str(plan.departure_us),
+        },
         "target": {"target": f"{int(remedy.target_percent)}"},
         "power": {"power": f"{remedy.power_kw:.2f}"},
-    }[remedy.smallest]
+    }[smallest]
     fields = {
         "target": f"{goal.target_percent:.0f}",
         "minimum": f"{goal.minimum_percent:.0f}",
@@ -122,7 +134,7 @@ def remedy_fields(goal: Goal, plan: StoredPlan) -> list[tuple[str, str]]:
         "tariff": goal.tariff,
         "carbon": goal.carbon,
         **({"care": "1"} if goal.care else {}),
-        **({"keep_departure": "1"} if remedy.smallest != "later" else {}),
+        **({"keep_departure": "1"} if smallest != "later" else {}),
     }
     return list((fields | changes).items())
 
@@ -131,7 +143,7 @@ def _departure(form: FormMultiDict, before: Goal | None, zone: str, now_us: int)
     if before is not None and "keep_departure" in form:
         return before.departure
     if form.get("later_us"):
-        return Departure("once", zone, at_us=int(_number(form, "later_us")))
+        return _later(before, zone, int(_number(form, "instead_us")), int(_number(form, "later_us")))
     if calendar := str(form.get("calendar") or ""):
         return Departure("calendar", zone, calendar=calendar)
     if "use_calendar" in form and before is not None and before.departure.kind == "calendar":
@@ -143,6 +155,21 @@ def _departure(form: FormMultiDict, before: Goal | None, zone: str, now_us: int)
     if days := sorted({int(day) for day in form.getall("day", []) if day in set("0123456")}):
         return Departure("weekly", zone, weekly=tuple(WeeklyTime(day, at.hour * 60 + at.minute) for day in days))
     return Departure("once", zone, at_us=next_us(at, zone, now_us))
+
+
+def _later(before: Goal | None, zone: str, instead_us: int, later_us: int) -> Departure:
+    """Later this once; where it repeats every week, later on that day from now on."""
+    if before is None or before.departure.kind != "weekly":
+        return Departure("once", zone, at_us=later_us)
+    old, new = _weekly_at(instead_us, before.departure.zone), _weekly_at(later_us, before.departure.zone)
+    kept = {one for one in before.departure.weekly if one != old}
+    weekly = sorted({*kept, new}, key=lambda one: (one.weekday, one.minute))
+    return msgspec.structs.replace(before.departure, weekly=tuple(weekly))
+
+
+def _weekly_at(at_us: int, zone: str) -> WeeklyTime:
+    at = datetime.fromtimestamp(at_us // SECOND_US, UTC).astimezone(zone_of(zone))
+    return WeeklyTime(at.weekday(), at.hour * 60 + at.minute)
 
 
 def next_us(at: time, zone: str, now_us: int) -> int:
