@@ -28,7 +28,7 @@ LARGEST_TABLE = 60_000_000
 SHARD = 32_768
 """Vehicles written at once."""
 MANY = 8
-"""Vehicles a window from which on schedules are read from tables."""
+"""Rows of a table for each vehicle up to which schedules are read from tables."""
 NEVER = 2**30
 WORTH = 20.0
 """What a kWh not charged costs, in spreads of the prices, of the lowest priority; the next pays as much again."""
@@ -121,7 +121,7 @@ class Blend:
         self.table: NDArray[np.float32]
         """Parts of full power by slot: a row for each whole number of units of each window, or for each vehicle."""
         self.row: Ints | None = None
-        if len(windows.need_units) > MANY * len(windows.units):
+        if int((windows.units.sum(axis=1) + 2).sum()) < MANY * len(windows.need_units):
             self._tabulate()
         else:
             self._answer_by_answer()
