@@ -30,6 +30,7 @@ PARTS = {
     "commands": "charging_commands",
     "faults": "charging_faults",
     "health": "charging_health",
+    "replanning": "charging_replanning",
 }
 LIBRARIES = (
     "numpy",
