@@ -25,6 +25,14 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("command.parameters.malformed", {"parameters": {"percent": 80, "why": "so"}}),
     ("command.parameters.malformed", {"act": "charge.schedule", "parameters": {"slots": [[1, 2, 0]]}}),
     ("command.parameters.time", {"act": "charge.timer", "parameters": {"departure_us": 1, "target_percent": 80}}),
+    (
+        "command.parameters.time",
+        {"act": "charge.timer", "parameters": {"departure_us": (1 << 62) - 1, "target_percent": 80}},
+    ),
+    (
+        "command.parameters.time",
+        {"act": "charge.schedule", "parameters": {"slots": [[(1 << 61), (1 << 61) + 1, 7.4]]}},
+    ),
     ("command.deadline", {"after_us": -SECOND_US}),
     ("command.deadline", {"after_us": MOST_LIFE_US + SECOND_US}),
     ("command.deadline", {"after_us": HOUR_US, "not_before_after_us": 2 * HOUR_US}),

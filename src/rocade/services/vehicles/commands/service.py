@@ -185,6 +185,10 @@ class Commands:
         if self.capabilities.of(vehicle.brand, vehicle.model)[order.act] == "no":
             raise errors.incapable(order.act, vehicle.brand, vehicle.model)
         parameters = msgspec.to_builtins(checked)
+        try:
+            wire.proof(order.act, parameters)
+        except (ValueError, OverflowError):  # an instant that no calendar has could be kept, but never proven
+            raise Refused("command.parameters.time", f"the instant given to {order.act} lies too far ahead") from None
         encoded = msgspec.json.encode(parameters)
         return _Ready(order, wire.ACTS[order.act], vehicle, parameters, encoded, expires_us)
 
