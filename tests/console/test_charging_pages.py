@@ -128,7 +128,7 @@ def test_one_big_stop_is_followed_step_by_step_until_the_car_proves_it(phone: Ph
     court.call(court.car("e208", soc=44.0, cable=True, charging=False, power=0.0))
     expect(life_of_stop.locator(".step-done")).to_have_count(5)
     expect(page.locator("#commands .command", has_text="Stop charging")).to_contain_text("Proven by the vehicle")
-    assert "proven" in page.inner_text("#charge-said").lower()
+    expect(page.locator("#charge-said")).to_contain_text("Stop charging: proven")
     page.get_by_role("button", name="Charge again as planned").click()
     expect(page.locator("#charge-now h2")).not_to_have_text("Stopped by you")
     assert one.complaints == []

@@ -2,6 +2,7 @@
 import { element, language, listen, number, page, t } from "./live.js";
 import { word } from "./kit.js";
 import { place } from "./my.js";
+import { tell as news } from "./charging-life.js";
 import { drawPlan, drop, fit, planTable } from "./charging-plot.js";
 
 const by = (id) => document.getElementById(id);
@@ -77,16 +78,7 @@ document.addEventListener("htmx:afterSwap", (event) => { if (["charge-plan", "ch
 if (form && !page.has_goal) by("g-zone").value = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
 // ---- what happens -----------------------------------------------------------------------------------------------------
-/** Read aloud what is new in one sentence, not the whole card. */
-let told = "";
-function tell() {
-  const title = by("now-title")?.textContent ?? "", last = document.querySelector("#commands .command");
-  const step = last?.querySelector(".life [aria-current] span, .life li.step-bad span")?.textContent ?? last?.querySelector(".said-good")?.textContent ?? "";
-  const text = [title, last ? `${last.querySelector("b").textContent}: ${step}` : ""].join(". ");
-  if (text === told) return;
-  by("charge-said").textContent = told ? text : "";
-  told = text;
-}
+const tell = () => news(by("now-title")?.textContent ?? "");
 const stream = listen(`/my/${page.ref}/charging/live`, {
   now: ({ html }) => { const had = document.activeElement?.classList.contains("big-act") && by("charge-now").contains(document.activeElement); if (by("charge-now").querySelector(".htmx-request")) return; place(by("charge-now"), html); window.htmx.process(by("charge-now")); if (had) by("charge-now").querySelector(".big-act")?.focus(); tell(); },
   plan: ({ html }) => { if (isPreview || !plot) return; place(by("charge-plan"), html); window.htmx.process(by("charge-plan")); draw(); },
