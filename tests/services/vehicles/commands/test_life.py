@@ -194,3 +194,19 @@ async def test_a_report_that_cannot_be_read_is_refused(hub: Any) -> None:
     )
     verdicts = await hub.reports.accept([Publish(seat, "command", body, 1, 5) for body in bodies])
     assert [verdict.code for verdict in verdicts] == ["command.malformed"] * len(bodies)
+
+
+async def test_what_cannot_be_proven_stops_no_report(hub: Any) -> None:
+    """A damaged twin, and a command that another version wrote: the words are kept, the road goes on."""
+    car, other = await hub.add_vehicle(), await hub.add_vehicle()
+    ordered, strange = await hub.order(car), await hub.order(other)
+    await hub.measure(car, limit=80)
+    await hub.measure(other, limit=80)
+    pool = hub.database.pool
+    await pool.execute("UPDATE twin SET reported = $2 WHERE ref = $1", int(car.ref), b"\xff\xff\xff\xff")
+    await pool.execute("UPDATE command SET act = 'charge.backwards' WHERE ref = $1", int(other.ref))
+    assert await hub.say(car, hub.report(ordered, "applied", at_us=1)) == [None]
+    assert await hub.say(other, hub.report(strange, "applied", at_us=1)) == [None]
+    await hub.verifier.look()
+    for one in (ordered, strange):
+        assert (await hub.commands.standing(one.id)).state == "applied"

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from rocade.core.catalogue import Catalogue
+from rocade.core.errors import Corrupt
 from rocade.core.ports import Clock
 from rocade.core.signals import Quality
 from rocade.fabric.database import Database
@@ -50,7 +51,11 @@ class Rules:
         self._catalogue = catalogue
 
     def is_proven(self, command: ledger.Applied, values: Mapping[int, twin.Value]) -> bool:
-        conditions = proof(command.act, msgspec.json.decode(command.parameters))
+        try:
+            conditions = proof(command.act, msgspec.json.decode(command.parameters))
+        except (KeyError, ValueError, OverflowError):  # of another version: it ends in doubt, the road goes on
+            _log.exception("command %s has no proof that can be understood", command.id.hex())
+            return False
         return all(self._holds(one, command.vehicle_us, values) for one in conditions)
 
     def _holds(self, condition: Condition, from_us: int, values: Mapping[int, twin.Value]) -> bool:
@@ -70,7 +75,12 @@ async def prove(
     connection: Any, rules: Rules, applied: Iterable[ledger.Applied], reported: Mapping[int, bytes], now_us: int
 ) -> list[ledger.Applied]:
     """Verify what these packed twins prove, inside the caller's transaction; those that were."""
-    values = {ref: twin.values_of(row) for ref, row in reported.items()}
+    values: dict[int, Mapping[int, twin.Value]] = {}
+    for ref, row in reported.items():
+        try:
+            values[ref] = twin.values_of(row)
+        except Corrupt:  # readers of the twin say so; a report of the vehicle is kept all the same
+            _log.error("the twin of vehicle %d cannot be read; its commands stay unproven", ref)
     proven = [one for one in applied if one.ref in values and rules.is_proven(one, values[one.ref])]
     if proven:
         await ledger.verify(connection, sorted(one.id for one in proven), now_us)
