@@ -101,7 +101,7 @@ def test_what_cannot_be_meant_is_answered_with_its_code(car: Region) -> None:
         assert able["charge.start"]["may"]
 
 
-@pytest.mark.parametrize("role", ["gateway", "worker"])
+@pytest.mark.parametrize("role", ["gateway", pytest.param("worker", marks=pytest.mark.slow)])
 def test_a_command_is_done_although_a_process_of_the_region_dies(car: Region, role: str) -> None:
     with car.api() as api:
         processes = api.get("/v1/status")["processes"]
