@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,9 @@ import pytest
 from rocade.fabric.database import Database, EmbeddedPostgres, embedded, migrate
 
 sys.path.insert(0, str(Path(__file__).parent / "house"))
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start some hundred processes: each would compile all of Rocade anew
+sys.dont_write_bytecode = False
 
 from databases import Shelf, execute
 from leaks import watching
