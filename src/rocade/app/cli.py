@@ -15,6 +15,9 @@ import click
 from rocade import __version__
 from rocade.app import configuration as settings
 from rocade.app.commands import (
+    command as vehicle_command,
+)
+from rocade.app.commands import (
     charging,
     data,
     dealer,
@@ -89,6 +92,7 @@ for command in (
     *region.COMMANDS,
     *enrol.COMMANDS,
     *data.COMMANDS,
+    *vehicle_command.COMMANDS,
     *keys.COMMANDS,
     *machines.COMMANDS,
     *people.COMMANDS,
