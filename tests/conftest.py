@@ -17,13 +17,14 @@ from rocade.fabric.database import Database, EmbeddedPostgres, embedded, migrate
 
 sys.path.insert(0, str(Path(__file__).parent / "house"))
 
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start some hundred processes: each would compile all of Rocade anew
-sys.dont_write_bytecode = False
-
 from databases import Shelf, execute
 from leaks import watching
 
 __all__ = ["watching"]
+
+# Tests start some hundred processes: each would compile all of Rocade anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 PACKAGES = (
     "rocade.fabric.database",
