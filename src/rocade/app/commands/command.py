@@ -78,8 +78,20 @@ def parameters_of(act: str, given: tuple[str, ...], now: datetime) -> dict[str, 
     return found
 
 
+KNOWN = """\b
+Acts:
+  charge.start, charge.stop, charge.limit PERCENT [CURRENT_A]
+  charge.schedule START/END/KW,...      charge.timer DEPARTURE PERCENT
+  climate.precondition CELSIUS UNTIL, climate.stop
+  doors.lock, doors.unlock, attention.horn SECONDS, attention.lights SECONDS
+  location.report, power.wake
+
+"""
+
+
 @click.command(
-    epilog=example(
+    epilog=KNOWN
+    + example(
         "command VF1AAAAAAAA000001 charge.limit 80 --by 07:00 --wait --config ./eu",
         "command VF1AAAAAAAA000001 climate.precondition 21 until_us=07:30 --config ./eu",
         "command VF1AAAAAAAA000001 charge.schedule 01:00/03:30/7.4 --config ./eu",
@@ -101,13 +113,7 @@ def command(
     load: Load, vehicle: str, act: str | None, parameters: tuple[str, ...], by: str, key: str, config: Path | None, *,
     wait: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Tell VEHICLE (VIN or serial) to do ACT; without an act list what it was told before.
-
-    \b
-    Acts: charge.start, charge.stop, charge.limit PERCENT [CURRENT_A], charge.schedule START/END/KW,...,
-    charge.timer DEPARTURE PERCENT, climate.precondition CELSIUS UNTIL, climate.stop, doors.lock, doors.unlock,
-    attention.horn SECONDS, attention.lights SECONDS, location.report, power.wake
-    """
+    """Tell VEHICLE (VIN or serial) to do ACT; without an act list what it was told before."""
     now = datetime.now().astimezone()
     wanted: dict[str, Any] = {}
     if act is not None:
