@@ -19,9 +19,8 @@ from tests.ports import free_port
 
 from rocade.app import configuration as settings
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "doors/ocpp"))
-sys.path.insert(0, str(ROOT / "services/charging/stations"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "doors/ocpp"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "services/charging/stations"))
 
 from chargers import Character, Charger16
 

@@ -135,11 +135,16 @@ async def test_a_station_that_rejects_everything_is_said_to(stand: Stand) -> Non
 async def test_a_station_that_comes_back_with_an_obsolete_profile_loses_it(stand: Stand, kind: type[Any]) -> None:
     await stand.register("CP-1")
     character = Character()
+
+    async def is_away() -> bool:
+        return not (await stand.stations.station("CP-1")).is_here
+
     async with charger(stand, "CP-1", character, kind) as point:
         await point.begin()
         await stand.stations.limit(PLACE, limited(stand, 4))
         await stands(stand, "accepted")
     await until(lambda: not stand.door.stations)
+    await until(is_away)
     await stand.stations.unlimit(PLACE)
     assert character.held
     async with charger(stand, "CP-1", character, kind):

@@ -25,7 +25,6 @@ from rocade.services.charging.stations.model import Purpose, Standing, Unit
 REPORT_S = 30.0
 METER_S = 60
 OBSOLETE = "stations.profile.obsolete"
-STUCK = "stations.profile.stuck"
 _KEYS_16 = (
     "ChargingScheduleAllowedChargingRateUnit", "ChargeProfileMaxStackLevel", "ChargingScheduleMaxPeriods",
     "MeterValueSampleInterval",
@@ -118,7 +117,8 @@ class Returning:
             if standing is not None and abs(held.until_us - standing.limit.until_us) < 2_000_000:
                 continue
             answer = await self._call(id, "ClearChargingProfile", profiles.clear_profile(context.version, held.id))
-            codes.append(OBSOLETE if answer["status"] == "Accepted" else STUCK)
+            if answer["status"] == "Accepted":  # else it has gone by itself meanwhile
+                codes.append(OBSOLETE)
         return codes
 
     async def _report(self, station: str) -> list[tuple[int, dict[str, Any]]]:

@@ -71,9 +71,9 @@ class Stations:
         return await store.want_limit(self._database.pool, place, limit, now_us)
 
     async def unlimit(self, place: Connector) -> Standing | None:
-        """Want no limit there any more; what was wanted."""
+        """Want no limit there any more; what was wanted. A station that is away loses its profile when it returns."""
         was = await store.end_limit(self._database.pool, place.station, place.evse, self._clock.now_us())
-        if was is not None and was.purpose:
+        if was is not None and was.purpose and (await self.station(place.station)).is_here:
             await self.order(place.station, "clear", {"evse": place.evse, "purpose": was.purpose}, "charging")
         return was
 
