@@ -213,7 +213,8 @@ def walk(
         for language in languages:
             if (who, language) not in looks:
                 looks[who, language] = Look(browser, city, who, language)
-            wrong += check(looks[who, language], path, views)
+            wrong += check(look := looks[who, language], path, views)
+            look.page.goto("about:blank")  # a map that is left open goes on being drawn
     leave(*(look.context for look in looks.values()))
     return wrong
 
