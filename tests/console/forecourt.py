@@ -141,7 +141,9 @@ class Forecourt(City):
             twins=self.twins, watch=TwinWatch(self.twins), catalogue=catalogue.standard(), clock=self.clock,
             mine=built.mine, batteries=self.batteries,
         )  # fmt: skip
-        return replace(built, modules=[module(self.charge), Module(battery_api.HANDLERS, {"batteries": self.batteries})])
+        return replace(
+            built, modules=[module(self.charge), Module(battery_api.HANDLERS, {"batteries": self.batteries})]
+        )
 
     async def car(self, name: str, **says: float | bool) -> None:
         """The vehicle's whole twin is this, now; what waits for it is proven, as the worker does."""

@@ -258,7 +258,20 @@ def render(configuration: Configuration) -> str:
         '# database_url = ""   # empty = embedded PostgreSQL; or postgresql://user:password@host/database',
         '# history_url = ""    # empty = embedded ClickHouse; or http(s)://user:password@host:8123/database',
     ]
-    for name in ("mqtt", "est", "http", "exchange", "relay", "soap", "sftp", "openid", "log", "worker", "charging", "ocpp"):
+    for name in (
+        "mqtt",
+        "est",
+        "http",
+        "exchange",
+        "relay",
+        "soap",
+        "sftp",
+        "openid",
+        "log",
+        "worker",
+        "charging",
+        "ocpp",
+    ):
         lines.append(f"\n[{name}]")
         section, defaults = getattr(configuration, name), getattr(Configuration("r", "t"), name)
         for field in section.__struct_fields__:

@@ -191,7 +191,10 @@ class _Demo:
         seats, home, depot = demo_charging.plugged(seats, models)
         charged = [self.refs[seats[at].vehicle_id] for at in (home, *depot)]
         garage = list(dict.fromkeys([*_garage(seats, models, self.refs), charged[0]]))
-        pages = {"charging": ("owner", f"/my/{charged[0]}/charging"), "depot": ("operator", f"/depots/{demo_charging.SITE}")}
+        pages = {
+            "charging": ("owner", f"/my/{charged[0]}/charging"),
+            "depot": ("operator", f"/depots/{demo_charging.SITE}"),
+        }
         self.links = await demo_people.settle(configuration, database, audit, garage, pages)
         charged_models = [models[at] for at in (home, *depot)]
         await demo_charging.settle(configuration, database, audit, charged[0], charged[1:], charged_models)

@@ -381,7 +381,9 @@ async def test_on_a_full_line_a_card_terminal_waits_for_no_file(hub: Hub, echo: 
     await asyncio.gather(*senders, return_exceptions=True)
     line.server.close()
     turn_bytes = files * MOST_DATA_BYTES
-    assert sorted(waited)[trips // 2] < turn_bytes / 2, f"{waited} bytes of others went first, a turn of all is {turn_bytes}"
+    assert sorted(waited)[trips // 2] < turn_bytes / 2, (
+        f"{waited} bytes of others went first, a turn of all is {turn_bytes}"
+    )
 
 
 async def test_an_unknown_service_or_rule_cannot_be_dropped(hub: Hub) -> None:

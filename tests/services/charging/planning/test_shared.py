@@ -154,9 +154,7 @@ def test_where_not_all_can_be_served_lower_priorities_go_short_and_nothing_is_re
 
 
 @pytest.mark.parametrize("min_a", [0.0, 6.0])
-@pytest.mark.parametrize(
-    ("limit_kw", "building_kw", "free_kw"), [(0, 0, 0), (20, 25, 0), (20, 12, 8), (1e9, 0, 1e9)]
-)
+@pytest.mark.parametrize(("limit_kw", "building_kw", "free_kw"), [(0, 0, 0), (20, 25, 0), (20, 12, 8), (1e9, 0, 1e9)])
 def test_a_building_takes_its_power_first(limit_kw: float, building_kw: float, free_kw: float, min_a: float) -> None:
     tree = Tree([Node("depot", limit_kw=limit_kw)])
     fleet = replace(fleet_of(5, 10, tree, min_a=min_a), node=np.zeros(10, np.int64))
