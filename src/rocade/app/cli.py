@@ -15,9 +15,6 @@ import click
 from rocade import __version__
 from rocade.app import configuration as settings
 from rocade.app.commands import (
-    command as vehicle_command,
-)
-from rocade.app.commands import (
     charging,
     data,
     dealer,
@@ -36,6 +33,9 @@ from rocade.app.commands import (
     sandbox,
     stations,
     why,
+)
+from rocade.app.commands import (
+    command as vehicle_command,
 )
 from rocade.core.errors import RocadeError
 

@@ -79,7 +79,7 @@ def show(load: Load, station: str, config: Path | None) -> None:
     for one in found["limits"]:
         limit = one["limit"]
         by = f"{one['purpose']} {one['unit']}".strip()
-        kw = ", ".join(_value(slot[1]) for slot in limit["slots"])
+        kw = ", ".join(_value(slot["power_kw"]) for slot in limit["slots"])
         limits.add(str(one["place"]["evse"]), kw, _time(limit["until_us"]), one["state"], by, one["code"])
     limits.show()
     ways = Table("purpose", "unit", "has shown", "last (UTC)", "why")

@@ -14,6 +14,7 @@ from rocade.core.why import About, Chain, Fact
 from rocade.core.why.model import Value
 from rocade.services.charging import ledger, steering, store
 from rocade.services.charging.model import Alert, Session, Standing, StoredPlan
+from rocade.services.charging.planning.explain import explain
 from rocade.services.charging.service import Charging
 from rocade.trust.authority.gate.acts import READ_CHARGING, SET_CHARGING
 
@@ -144,6 +145,7 @@ def _planned(standing: Standing, now_us: int) -> list[Fact]:
         facts.append(Fact("charge_control.depot", {"site": plan.site}))
     if plan.reason:
         facts.append(Fact(f"charge_control.reason.{plan.reason.rpartition('.')[2]}"))
+    facts += explain(plan)
     if standing.car.assumed:
         facts.append(Fact("charge_control.assumed", {"fields": ", ".join(standing.car.assumed)}))
     return facts

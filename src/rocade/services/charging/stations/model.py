@@ -126,7 +126,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         return None if until is None or self.began_wh is None else (until - self.began_wh) / 1000
 
 
-class Slot(msgspec.Struct, frozen=True, array_like=True):
+class Slot(msgspec.Struct, frozen=True):
     """A part of a limit; `power_kw` 0 = pause."""
 
     start_us: int

@@ -167,6 +167,8 @@ class Stations:
     async def change(self, id: str, by: str, **changes: Any) -> Station:
         """Change name, site, profile, is_open, is_closed, phases, voltage. Raises: Refused `stations.refused.unknown`, `.invalid`."""
         changed = msgspec.structs.replace(await self.station(id), **changes)
+        if not changes:
+            return changed
         _check(changed)
         async with self._database.pool.acquire() as connection, connection.transaction():
             await store.change(connection, id, changes)
