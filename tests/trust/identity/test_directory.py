@@ -61,7 +61,7 @@ def shake(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[ssl.SSLObject
 
 def test_private_files_are_mode_0600_and_an_exposed_key_is_refused(car: Path, tmp_path: Path) -> None:
     private = [*tmp_path.glob("**/key.pem"), *tmp_path.glob("trust/issuers/*.pem")]
-    assert len(private) == 3 + 6
+    assert len(private) == 3 + 7
     assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
     (car / "key.pem").chmod(0o640)
     with pytest.raises(Misconfigured, match=r"trust\.key\.exposed"):
@@ -137,9 +137,9 @@ def test_an_intermediate_rolls_without_cutting_off_those_before(
         signers.add(verify_leaf(tls.peer_leaf(here) or b"", followed.table, clock.now_us(), {"vehicle"}).issuer_key_id)
     assert len(signers) == 2
     clock.ahead_us = 56 * DAY_US + 1_000_000
-    assert len(list(region.issuers)) == 8
+    assert len(list(region.issuers)) == 9
     after = roll(tmp_path / "trust", ["dealer"], clock, SystemRandom())
-    assert len(list(after)) == 7, "both rolled intermediates have ended, one dealer was added"
+    assert len(list(after)) == 8, "both rolled intermediates have ended, one dealer was added"
 
 
 def test_a_broken_issuer_table_leaves_the_one_before_in_use(car: Path, region: Region) -> None:

@@ -116,7 +116,7 @@ def resume(load: Load, vehicle: str, config: Path | None) -> None:
 @click.option(
     "--least", "min_kw", type=float, default=1.4, show_default=True, help="The least it draws if it charges, kW."
 )
-@click.option("--phases", type=click.IntRange(1, 3), default=1, show_default=True)
+@click.option("--phases", type=click.IntRange(1, 3), default=1, show_default=True, help="Phases it charges on.")
 @click.option(
     "--efficiency", type=float, default=0.9, show_default=True, help="Share of the energy that reaches the battery."
 )
@@ -159,7 +159,7 @@ def sessions(load: Load, vehicle: str, count: int, config: Path | None) -> None:
 @config_option
 @click.pass_obj
 def sites(load: Load, config: Path | None) -> None:
-    """List the depots."""
+    """List the depots with their limits."""
     table = Table("depot", "name", "limits", "root kW", "tariff", "building kW", "sun kW")
     with ApiClient(load(config)) as api:
         for one in api.get("/v1/charging/sites")["items"]:

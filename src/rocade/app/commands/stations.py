@@ -13,7 +13,6 @@ from rocade.app.client import ApiClient
 from rocade.app.commands import Load, config_option, example
 from rocade.app.commands.tables import Table
 from rocade.core.errors import Refused
-from rocade.services.charging.stations.ordering import TRIGGERS
 
 _evse = click.option(
     "--evse", type=click.IntRange(0, 1000), default=1, show_default=True, help="Its EVSE (1.6: connector)."
@@ -31,7 +30,7 @@ def stations() -> None:
 @click.option("--site", default="", help="The depot it stands at.")
 @click.option("--profile", type=click.IntRange(1, 3), default=2, show_default=True, help="Least OCPP security profile.")
 @click.option("--open", "is_open", is_flag=True, help="Anybody may charge; unknown tags are taken.")
-@click.option("--phases", type=click.IntRange(1, 3), default=3, show_default=True)
+@click.option("--phases", type=click.IntRange(1, 3), default=3, show_default=True, help="Phases of its supply.")
 @click.option("--voltage", type=float, default=230.0, show_default=True, help="Between phase and neutral.")
 @config_option
 @click.pass_obj
@@ -106,13 +105,13 @@ def password(load: Load, station: str, at_once: bool, over_the_line: bool, confi
 
 @stations.command("set", epilog=example("stations set CP-1 --profile 3 --config ./eu"))
 @click.argument("station")
-@click.option("--name")
-@click.option("--site")
-@click.option("--profile", type=click.IntRange(1, 3))
-@click.option("--open/--not-open", "is_open", default=None)
+@click.option("--name", help="For those who read lists.")
+@click.option("--site", help="The depot it stands at.")
+@click.option("--profile", type=click.IntRange(1, 3), help="Least OCPP security profile.")
+@click.option("--open/--not-open", "is_open", default=None, help="Whether anybody may charge.")
 @click.option("--closed/--not-closed", "is_closed", default=None, help="A closed station is sent away.")
-@click.option("--phases", type=click.IntRange(1, 3))
-@click.option("--voltage", type=float)
+@click.option("--phases", type=click.IntRange(1, 3), help="Phases of its supply.")
+@click.option("--voltage", type=float, help="Between phase and neutral.")
 @config_option
 @click.pass_obj
 def change(load: Load, /, station: str, config: Path | None, **facts: Any) -> None:
@@ -175,12 +174,14 @@ _SHOWN = {"stop": " --transaction 17", "trigger": " --message MeterValues"}
 _transaction = click.option("--transaction", required=True, help="Its number, from `stations show`.")
 _vehicle = click.option("--vehicle", help="Reference of the vehicle that is to charge.")
 _hard = click.option("--hard", is_flag=True, help="At once, whatever runs.")
-_message = click.option("--message", type=click.Choice(TRIGGERS), required=True)
+_message = click.option(
+    "--message", required=True, help="BootNotification, Heartbeat, MeterValues or StatusNotification."
+)
 for _command in (
     _order("start", "Let STATION begin a charge; its tag is made for this one start.", _evse, _vehicle),
     _order("stop", "Let STATION end a charge.", _transaction),
-    _order("reset", "Start STATION anew.", _hard),
-    _order("unlock", "Unlock a plug.", _evse),
+    _order("reset", "Start STATION anew, as after a power cut.", _hard),
+    _order("unlock", "Unlock the plug of an EVSE.", _evse),
     _order("trigger", "Ask STATION for a message now.", _message, _evse),
     _order("composite", "Read what all profiles of an EVSE come to for the next hour, as STATION says.", _evse),
     _order(
@@ -193,7 +194,7 @@ for _command in (
 @stations.command("values", epilog=example("stations values CP-1 --hours 2 --config ./eu"))
 @click.argument("station")
 @_evse
-@click.option("--hours", type=click.FloatRange(0.01, 9000), default=24.0, show_default=True)
+@click.option("--hours", type=click.FloatRange(0.01, 9000), default=24.0, show_default=True, help="How far back.")
 @config_option
 @click.pass_obj
 def values(load: Load, station: str, evse: int, hours: float, config: Path | None) -> None:
@@ -226,8 +227,8 @@ def events(load: Load, station: str, config: Path | None) -> None:
 @stations.command("tag", epilog=example("stations tag --vehicle VF1AAAAAAAA000001 --label 'van 7' --config ./eu"))
 @click.option("--tag", prompt=True, hide_input=True, help="The tag; asked for if not given, so that no shell keeps it.")
 @click.option("--vehicle", default="", help="VIN or serial of the vehicle it belongs to.")
-@click.option("--label", default="")
-@click.option("--blocked", "is_blocked", is_flag=True)
+@click.option("--label", default="", help="For those who read lists.")
+@click.option("--blocked", "is_blocked", is_flag=True, help="It may not charge, for now.")
 @config_option
 @click.pass_obj
 def tag(load: Load, tag: str, vehicle: str, label: str, is_blocked: bool, config: Path | None) -> None:
