@@ -87,7 +87,7 @@ async def test_exactly_one_is_active_and_the_other_holds_the_same(hub: Hub, tmp_
     async with two_of(hub, tmp_path) as two:
         one, other = await settled(two, hub)
         assert not other.hub().line.is_connected
-        await until(other.prices.lists)
+        await until(lambda: all(a.prices.lists() for a in (one, other)))
         parts.release({"REF-000001": 5})
         hub.push_head(parts)
         await until(lambda: [a.prices.lists()[0]["number"] for a in (one, other)] == [2, 2])
