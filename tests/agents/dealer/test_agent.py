@@ -64,7 +64,7 @@ def a_draft(number: int, **more: Any) -> Draft:
 async def test_a_head_is_fetched_applied_and_acknowledged_signed(hub: Hub, place: Path) -> None:
     hub.blobs["ab" * 32] = b"content"
     async with running(place) as dealer:
-        await until(lambda: dealer.hub().line.is_connected)
+        await until(lambda: hub.told("ask"))  # it has subscribed: it speaks after that
         assert await hub.send("head", envelope({"list": "parts", "seq": 3}))
         await until(lambda: hub.told("ack"))
         (ack,) = hub.told("ack")
