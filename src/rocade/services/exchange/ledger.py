@@ -90,10 +90,13 @@ async def lock(connection: asyncpg.Connection) -> Counters:
 
 
 async def find(connection: asyncpg.Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[Known]]:
-    """What is recorded under these (party, id), the first one first; conflicts follow it."""
+    """What is recorded under these (party, id), the first one first; conflicts follow it.
+
+    Key by key: a join planned while the table was small would read all of it, each time, until it is analysed again.
+    """
     rows = await connection.fetch(
-        f"SELECT {_KNOWN} FROM unnest($1::text[], $2::text[]) AS k(party, id)"
-        " JOIN exchange_message m ON m.party = k.party AND m.id = k.id ORDER BY m.number",
+        f"SELECT m.* FROM unnest($1::text[], $2::text[]) AS k(party, id) CROSS JOIN LATERAL ("
+        f"SELECT {_KNOWN} FROM exchange_message m WHERE m.party = k.party AND m.id = k.id OFFSET 0) m ORDER BY m.number",
         [party for party, _ in keys], [id for _, id in keys],
     )  # fmt: skip
     found: dict[tuple[str, str], list[Known]] = {}

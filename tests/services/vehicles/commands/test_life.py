@@ -138,7 +138,30 @@ async def test_an_unsent_command_expires_and_is_never_sent_again(hub: Any) -> No
     await gateway.deliver({int(car.ref)}, {int(car.ref)})
     assert door.sent == []
     stands = await hub.commands.standing(ordered.id)
-    assert (stands.state, stands.code) == ("expired", "command.expired")
+    assert (stands.state, stands.code) == ("expired", "command.unsent")
+
+
+async def test_what_a_car_did_counts_although_the_sending_was_never_noted(hub: Any) -> None:
+    """The gateway was killed after the command left and before that was written; then its deadline passed."""
+    car = await hub.add_vehicle()
+    ordered = await hub.order(car, expires_us=hub.clock.now_us() + 5 * SECOND_US)
+    hub.clock.ahead_us += 6 * SECOND_US
+    await pass_time(hub.database, hub.clock.now_us())
+    await hub.say(car, hub.report(ordered, "applied"))
+    told = await hub.commands.standing(ordered.id)
+    assert (told.state, told.code) == ("applied", "")
+
+
+@pytest.mark.parametrize("code", ["", "command.expired"])
+async def test_a_car_that_says_expired_has_the_last_word(hub: Any, code: str) -> None:
+    car = await hub.add_vehicle()
+    ordered = await hub.order(car, expires_us=hub.clock.now_us() + 5 * SECOND_US)
+    hub.clock.ahead_us += 6 * SECOND_US
+    await pass_time(hub.database, hub.clock.now_us())
+    for state in ("expired", "expired", "applied"):
+        await hub.say(car, hub.report(ordered, state, code=code if state == "expired" else ""))
+    told = await hub.commands.standing(ordered.id)
+    assert (told.state, told.code) == ("expired", "command.expired")
 
 
 async def test_a_vehicle_that_stays_silent_is_waited_for_and_its_late_word_counts(hub: Any) -> None:

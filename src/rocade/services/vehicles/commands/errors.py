@@ -42,6 +42,7 @@ ENDS = {
     for one in (
         Refused("command.superseded", "a newer command of the same kind took its place"),
         Refused("command.expired", "its deadline passed before it could be done"),
+        Refused("command.unsent", "its deadline passed before it is known to have left for the vehicle"),
         Refused("command.silent", "the vehicle took it and did not speak of it again by its deadline"),
         Refused("command.unproven", "the vehicle says it is done, and its telemetry has not shown it"),
         Refused("command.owner_changed", "the vehicle changed hands before it was done"),

@@ -15,8 +15,10 @@ from rocade.services.vehicles.commands.store import CHANGED_CHANNEL, notify
 
 SILENT = "command.silent"
 _HELD = "WITH held AS (SELECT id FROM command WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE)"
-OWN_ENDS = (SILENT, "command.wake.budget")
-"""Ends that the hub gave without the vehicle's word: what was on its way may still have been done, and then its word counts."""
+UNSENT = "command.unsent"
+OWN_ENDS = (SILENT, UNSENT, "command.wake.budget")
+"""Ends that the hub gave without the vehicle's word: what was on its way, noted as sent or not, may still have been done, and then
+its word counts."""
 
 
 # --- sending ----------------------------------------------------------------------------------------------------------
@@ -142,7 +144,8 @@ async def take_reports(
         " held AS (SELECT c.id, c.state AS was, c.code AS had FROM said JOIN command c ON c.id = said.id AND c.ref = said.ref"
         " ORDER BY c.id FOR UPDATE OF c),"
         " judged AS (SELECT said.*, held.was, (said.state > held.was AND (held.was < $11 OR said.state = $14 AND held.was = $11)"
-        " OR held.was IN ($12, $14) AND held.had = ANY($15::text[]) AND said.state >= $11) AS moves FROM said JOIN held USING (id))"
+        " OR held.was IN ($12, $14) AND held.had = ANY($15::text[]) AND said.state >= $11"
+        " AND (said.state, said.code) <> (held.was, held.had)) AS moves FROM said JOIN held USING (id))"
         " UPDATE command c SET"
         " accepted_us = CASE WHEN c.accepted_us = 0 AND j.is_accepted THEN $10 ELSE c.accepted_us END,"
         " waking_us = CASE WHEN c.waking_us = 0 AND j.is_waking THEN $10 ELSE c.waking_us END,"
@@ -225,13 +228,13 @@ async def take_turn(connection: Any) -> bool:
 
 
 async def expire(connection: Any, now_us: int, silent_before_us: int) -> list[int]:
-    """End what was not sent by its deadline, and what the vehicle has and never spoke of again; the vehicles."""
+    """End what is not known to have been sent by its deadline, and what the vehicle has and never spoke of again; the vehicles."""
     rows = await connection.fetch(
         "WITH late AS (SELECT id, state FROM command WHERE state < $3 AND (state < $4 AND expires_us <= $1"
         " OR expires_us <= $2) AND expires_us <= $1 ORDER BY id LIMIT 5000 FOR UPDATE)"
-        " UPDATE command c SET state = $5, code = CASE WHEN late.state < $4 THEN 'command.expired' ELSE $6 END,"
+        " UPDATE command c SET state = $5, code = CASE WHEN late.state < $4 THEN $7 ELSE $6 END,"
         " ended_us = $1, changed_us = $1 FROM late WHERE c.id = late.id RETURNING c.ref",
-        now_us, silent_before_us, APPLIED, SENT, EXPIRED, SILENT,
+        now_us, silent_before_us, APPLIED, SENT, EXPIRED, SILENT, UNSENT,
     )  # fmt: skip
     return [row["ref"] for row in rows]
 
