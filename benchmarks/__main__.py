@@ -1,6 +1,6 @@
 """`python -m benchmarks [--only AREA] [--full]`: run the areas one after the other, each writes build/bench/<area>.json.
 
-Areas: road (the whole path, beside two peers), kill (200 kills -9 under load), door, data_path, history, trust, people, console, dealers, charging. One at a time: they share the machine.
+Areas: road (the whole path, beside two peers), kill (200 kills -9 under load), door, data_path, history, trust, people, console, dealers, charging, proof. One at a time: they share the machine.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-AREAS = ("road", "kill", "door", "data_path", "history", "trust", "people", "console", "dealers", "charging")
+AREAS = ("road", "kill", "door", "data_path", "history", "trust", "people", "console", "dealers", "charging", "proof")
 """Those that know a long form get `--full`."""
 
 
