@@ -1,0 +1,9 @@
+"""Erasure that can be shown: the signed ledger of what was erased, kept apart from backups, and certificates.
+
+`read_ledger` and `entries_after` are for restores, `LedgerFiles` for who erases, `Erasures` says how far each erasure is and
+hands out its certificate. What an erasure removes is the business of the services (`services.telemetry.erasing`).
+"""
+
+from rocade.trust.authority.erasure.ledger import Entry, ErasureLedger, LedgerFiles, entries_after, read_ledger
+
+__all__ = ["Entry", "ErasureLedger", "LedgerFiles", "entries_after", "read_ledger"]

@@ -1,0 +1,235 @@
+"""The ledger of erasures: what must stay forgotten, whatever is restored. Files of their own, apart from every backup.
+
+    ledger    one signed entry a line, appended; each names the hash of the line before
+    head      signed and written anew with each entry and once a minute: "until this instant there were so many, the last was this"
+    signers   the root's statements about the keys that sign: who holds the region's root certificate can check the rest
+
+An erasure is written down when it is ordered, before anything of it is done, and again when it is complete. A restore of
+an older copy reads the ledger, has to find a head younger than the copy, and erases again what was ordered since.
+The files hold references, instants and counts, never a VIN, a name or a value. They are signed by the key of the audit
+log, so whoever can write the directory but has not that key can neither add, drop, swap nor shorten unseen.
+Refuses: Unavailable `erasure.ledger.missing`, Corrupt `erasure.ledger.broken`. docs/decisions/0057-erasure.md.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from rocade.core.errors import Corrupt, Refused, Unavailable
+from rocade.core.ports import Clock
+from rocade.trust.authority.heads import KEY_TYPE
+from rocade.trust.identity import envelope
+from rocade.trust.identity.keys import PublicKey, key_id, read_private, write_atomically
+
+ENTRY_TYPE = "application/vnd.rocade.erasure+json"
+HEAD_TYPE = "application/vnd.rocade.erasure-head+json"
+FILE, HEAD, SIGNERS, LOCK = "ledger", "head", "signers", "lock"
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line. `subject`: `vehicle:<ref>`, `person:<number>` or `rules`; `renewed`: the reference a vehicle goes on under."""
+
+    number: int
+    previous: str
+    at_us: int
+    state: Literal["ordered", "done"]
+    erasure: str
+    subject: str
+    renewed: int = 0
+    facts: dict[str, int | str] = {}
+
+
+class LedgerHead(msgspec.Struct, frozen=True):
+    """How many entries there were at an instant, and the hash of the last line."""
+
+    entries: int
+    last: str
+    at_us: int
+
+
+class ErasureLedger(msgspec.Struct, frozen=True):
+    """A ledger that was read and checked as a whole; `until_us`: nothing was erased until then but what stands here."""
+
+    entries: tuple[Entry, ...]
+    until_us: int
+
+
+def read_ledger(directory: Path, root: x509.Certificate) -> ErasureLedger:
+    """Read and check a ledger with nothing but the region's root certificate.
+
+    Raises: Unavailable `erasure.ledger.missing`; Corrupt `erasure.ledger.broken` (or another region's).
+    """
+    try:
+        lines = _whole_lines((directory / FILE).read_bytes()) if (directory / FILE).exists() else []
+        signed_head, statements = (directory / HEAD).read_bytes(), (directory / SIGNERS).read_bytes().splitlines()
+    except OSError as error:
+        raise Unavailable(
+            "erasure.ledger.missing", f"the ledger of erasures cannot be read: {error.strerror}; name its directory"
+        ) from None
+    keys = _vouched(statements, root)
+    entries, last, hashes = list[Entry](), "", [""]
+    for number, line in enumerate(lines, 1):
+        entry = _open(ENTRY_TYPE, line, keys, Entry, f"entry {number}")
+        if entry.number != number or entry.previous != last:
+            raise _broken(f"entry {number} does not follow the one before; a line was dropped, moved or added")
+        last = sha256(line).hexdigest()
+        entries.append(entry)
+        hashes.append(last)
+    head = _open(HEAD_TYPE, signed_head, keys, LedgerHead, "the head")
+    if head.entries > len(entries) or hashes[head.entries] != head.last:
+        raise _broken("the head speaks of entries that are not there; the ledger was cut off or exchanged")
+    newest_us = entries[-1].at_us if len(entries) > head.entries else 0
+    return ErasureLedger(tuple(entries), max(head.at_us, newest_us))
+
+
+def entries_after(ledger: ErasureLedger, after_us: int) -> list[Entry]:
+    """What has to be erased again in a copy made at `after_us`, each erasure once, in the order it was given.
+
+    One that was ordered before and completed after the copy counts too: the copy holds it half done.
+    """
+    done = {entry.erasure: entry for entry in ledger.entries if entry.state == "done"}
+    return [
+        entry
+        for entry in ledger.entries
+        if entry.state == "ordered" and (entry.erasure not in done or done[entry.erasure].at_us >= after_us)
+    ]
+
+
+class LedgerFiles:
+    """The ledger as its writers use it; several processes of one region may, each write waits for a lock.
+
+    `signing`: the directory of the audit key. A line that a crash cut off is removed by the next write.
+    """
+
+    def __init__(self, directory: Path, signing: Path, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._key = read_private(signing / "key.pem")
+        self._statement = (signing / "key.json").read_bytes()
+
+    def append(
+        self,
+        state: Literal["ordered", "done"],
+        erasure: str,
+        subject: str,
+        renewed: int = 0,
+        facts: Mapping[str, int | str] | None = None,
+    ) -> Entry:
+        """Write one entry, durable when this returns; one that stands there already is not written twice."""
+        with self._locked():
+            lines = self._lines()
+            for line in reversed(lines):
+                known = msgspec.json.decode(envelope.payload_of(line), type=Entry)
+                if (known.state, known.erasure) == (state, erasure):
+                    self._write_head(lines)
+                    return known
+            previous = sha256(lines[-1]).hexdigest() if lines else ""
+            at_us = self._clock.now_us()
+            entry = Entry(len(lines) + 1, previous, at_us, state, erasure, subject, renewed, dict(facts or {}))
+            line = envelope.seal(ENTRY_TYPE, msgspec.json.encode(entry), self._key)
+            self._add(line)
+            self._write_head([*lines, line])
+            return entry
+
+    def beat(self) -> None:
+        """Say that until now nothing was erased but what stands here."""
+        with self._locked():
+            self._write_head(self._lines())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self._directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _lines(self) -> list[bytes]:
+        path = self._directory / FILE
+        if not path.exists():
+            return []
+        content = path.read_bytes()
+        lines = _whole_lines(content)
+        whole = sum(len(line) + 1 for line in lines)
+        if whole != len(content):
+            os.truncate(path, whole)
+        return lines
+
+    def _add(self, line: bytes) -> None:
+        path = self._directory / FILE
+        is_new = not path.exists()
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            content = line + b"\n"
+            if os.write(file, content) != len(content):
+                raise Unavailable("erasure.ledger.full", "the ledger of erasures has no room; nothing was erased")
+            os.fsync(file)
+        except OSError as error:
+            raise Unavailable(
+                "erasure.ledger.full", f"the ledger of erasures cannot be written: {error.strerror}; nothing was erased"
+            ) from error
+        finally:
+            os.close(file)
+        if is_new:
+            _sync(self._directory)
+
+    def _write_head(self, lines: list[bytes]) -> None:
+        signers = self._directory / SIGNERS
+        known = signers.read_bytes().splitlines() if signers.exists() else []
+        if self._statement not in known:
+            write_atomically(signers, b"".join(one + b"\n" for one in [*known, self._statement]))
+        head = LedgerHead(len(lines), sha256(lines[-1]).hexdigest() if lines else "", self._clock.now_us())
+        write_atomically(self._directory / HEAD, envelope.seal(HEAD_TYPE, msgspec.json.encode(head), self._key))
+
+
+def _whole_lines(content: bytes) -> list[bytes]:
+    """Lines that end; what a crash cut off behind the last end is none."""
+    return content.split(b"\n")[:-1]
+
+
+def _open[T](kind: str, signed: bytes, keys: Mapping[str, PublicKey], shape: type[T], what: str) -> T:
+    try:
+        return msgspec.json.decode(envelope.unseal(kind, signed, keys), type=shape)
+    except (Refused, msgspec.MsgspecError):
+        raise _broken(f"{what} is not what this region signed") from None
+
+
+def _vouched(statements: list[bytes], root: x509.Certificate) -> dict[str, PublicKey]:
+    root_key, keys = root.public_key(), dict[str, PublicKey]()
+    if not isinstance(root_key, ec.EllipticCurvePublicKey):
+        raise _broken("the root certificate has no key on an elliptic curve")
+    for statement in statements:
+        try:
+            key = load_der_public_key(envelope.unseal(KEY_TYPE, statement, {key_id(root_key).hex(): root_key}))
+        except (Refused, ValueError):
+            continue  # of another region: what it signed will not open
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            keys[key_id(key).hex()] = key
+    return keys
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _broken(why: str) -> Corrupt:
+    return Corrupt(
+        "erasure.ledger.broken", f"{why}; take another copy of the ledger, and find out who changed this one"
+    )
