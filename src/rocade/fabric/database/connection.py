@@ -29,9 +29,13 @@ UNFIT = asyncpg.DataError
 
 
 class Database:
-    """One database: `pool` (asyncpg.Pool) and `engine` (AsyncEngine), sharing nothing but the URL."""
+    """One database: `pool` (asyncpg.Pool) and `engine` (AsyncEngine), sharing nothing but the URL.
+
+    `keyring`: whose keys seal its personal columns; whoever opens the region hands it in (`trust.authority.sealing`).
+    """
 
     def __init__(self, url: str, pool: asyncpg.Pool, engine: AsyncEngine) -> None:
+        self.keyring: object = None
         self.url = url
         self.pool = pool
         self.engine = engine
