@@ -1,14 +1,14 @@
 """The region's audit log: one ordered, tamper-evident record of all processes, in PostgreSQL.
 
-Flow: `note` and `record` queue entries in the process; every few milliseconds one transaction takes the tree's row lock,
-writes the batch with the next positions, moves the RFC 6962 frontier and, when due, signs a tree head (`heads`). After the
-commit the leaf hashes and the signed head are also kept apart, in files beside the audit key, where `verify` (in
-`verification`) finds what a change in the database cannot reach.
+Flow: `note`, `record` and `record_all` queue entries in the process; every few milliseconds one transaction takes the tree's
+row lock, writes the batch with the next positions, moves the RFC 6962 frontier, keeps the nodes that proofs are made from
+(`nodes`) and, when due, signs a tree head (`heads`). After the commit the leaf hashes and the signed head are also kept apart,
+in files beside the audit key, where `verify` (in `verification`) finds what a change in the database cannot reach.
 
 One log and not one per process: order between processes is part of what an audit proves, and one head covers all.
 The queue is bounded, and so is each kind of refusal per second; what is beyond is counted and written as "n more". A refusal
 noted within a request carries its id and can be found by it for `REQUEST_LIFE_US` (`book`). Figures and reasons:
-docs/decisions/0017-audit.md, docs/decisions/0036-why.md.
+docs/decisions/0017-audit.md, docs/decisions/0036-why.md, docs/decisions/0060-proofs.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import contextlib
 import logging
 import math
 from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -29,13 +31,15 @@ from rocade.core.errors import Unavailable
 from rocade.core.ports import AuditEntry, Clock
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
-from rocade.trust.authority import store
+from rocade.trust.authority import nodes, store
 from rocade.trust.authority.heads import Head, Kept, Written, sign_head
-from rocade.trust.authority.merkle import Frontier, leaf_hash
+from rocade.trust.authority.merkle import GROUP_BITS, Frontier, leaf_hash
 from rocade.trust.identity.keys import read_private
 
 QUEUE_LIMIT = 10_000
-BATCH_LIMIT = 2_000
+BATCH_LIMIT = 10_000
+PIECE = 1_024
+"""Entries of a batch that are encoded and hashed here while the database takes the piece before."""
 KINDS_LIMIT = 1_000
 GATHER_S = 0.005
 IDLE_S = 5.0
@@ -64,9 +68,35 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
     entry: AuditEntry
 
 
+@lru_cache(65_536)
 def key_of(party: str) -> int:
     """What entries about or by somebody are found by: 63 bits of a hash. No part of the proof; readers compare the text."""
     return int.from_bytes(blake2b(party.encode(), digest_size=8).digest()) >> 1
+
+
+class _Batch:
+    """Entries on their way into the log: encoded, hashed and put into the tree a piece at a time."""
+
+    def __init__(self, tree: store.Tree, entries: Sequence[AuditEntry]) -> None:
+        self.first = tree.size
+        self.frontier = Frontier.parse(tree.size, tree.edge)
+        self.leaves: list[bytes] = []
+        self.groups: list[bytes] = []
+        self._entries = entries
+
+    def rows(self) -> Iterator[list[store.EntryRow]]:
+        """The pieces; the tree has grown by all of them when the last was taken."""
+        encode = msgspec.json.Encoder().encode
+        for at in range(0, len(self._entries), PIECE):
+            piece = self._entries[at : at + PIECE]
+            bodies = [encode(Line(number, one)) for number, one in enumerate(piece, self.first + at)]
+            leaves = [leaf_hash(body) for body in bodies]
+            self.leaves += leaves
+            self.groups += self.frontier.extend(leaves)
+            yield [
+                (number, body, key_of(one.subject), key_of(one.actor))
+                for number, (body, one) in enumerate(zip(bodies, piece, strict=True), self.first + at)
+            ]
 
 
 class AuditLog:
@@ -116,8 +146,18 @@ class AuditLog:
 
         Raises: Unavailable `audit.down`; the entry may still be written later, so record before you act.
         """
+        await self.record_all((entry,))
+
+    async def record_all(self, entries: Sequence[AuditEntry]) -> None:
+        """Return when all of a group are durable, in this order; others' entries may stand between.
+
+        Raises: as `record`.
+        """
+        if not entries:
+            return
         written = asyncio.get_running_loop().create_future()
-        self._queue.append((_of_request(entry), written))
+        self._queue.extend((_of_request(one), None) for one in entries[:-1])
+        self._queue.append((_of_request(entries[-1]), written))
         self._wake.set()
         try:
             await asyncio.wait_for(written, RECORD_TIMEOUT_S)
@@ -190,38 +230,39 @@ class AuditLog:
         return self._connection
 
     async def _append(self, connection: asyncpg.Connection, entries: list[AuditEntry]) -> Written:
-        """One transaction: entries, frontier and, when due, a signed head, under the lock of the tree's row."""
+        """One transaction: entries, frontier, nodes and, when due, a signed head, under the lock of the tree's row."""
         async with connection.transaction():
             tree = await store.lock_tree(connection)
-            first = tree.size
             if self._tried and await store.read_body(connection, self._tried[0]) == self._tried[1]:
                 return self._repeat(tree, entries)  # the commit was done, only its answer was lost
-            frontier = Frontier.parse(tree.size, tree.edge)
-            bodies = [msgspec.json.encode(Line(first + at, entry)) for at, entry in enumerate(entries)]
-            leaves = [leaf_hash(body) for body in bodies]
-            for leaf in leaves:
-                frontier.append(leaf)
-            now_us = self._clock.now_us()
-            signed = None
-            if self._is_head_due(tree, frontier.size, now_us):
-                signed = sign_head(Head(frontier.size, frontier.root.hex(), now_us), self._key)
-                await store.add_head(connection, frontier.size, signed)
-                tree = store.Tree(frontier.size, bytes(frontier), frontier.size, now_us)
-            else:
-                tree = store.Tree(frontier.size, bytes(frontier), tree.head_size, tree.head_us)
-            if bodies:
-                self._tried = first, bodies[0]
-            if bodies or signed:
-                keys = [(key_of(entry.subject), key_of(entry.actor)) for entry in entries]
-                await store.add_entries(connection, first, bodies, keys, tree)
+            batch = _Batch(tree, entries)
+            if entries:
+                self._tried = batch.first, msgspec.json.encode(Line(batch.first, entries[0]))
+                await store.add_entries(connection, batch.rows())
+                await nodes.add_groups(connection, batch.first >> GROUP_BITS, batch.groups)
+            signed = await self._sign_if_due(connection, tree, batch.frontier)
             if requests := [
-                (bytes.fromhex(str(entry.facts[REQUEST])), first + at, entry.at_us)
-                for at, entry in enumerate(entries)
+                (bytes.fromhex(str(entry.facts[REQUEST])), number, entry.at_us)
+                for number, entry in enumerate(entries, batch.first)
                 if REQUEST in entry.facts
             ]:
-                await store.add_requests(connection, requests, self._forget_before_us(now_us))
+                forget_before_us = self._forget_before_us(self._clock.now_us())
+                await store.add_requests(connection, requests, forget_before_us)
         self._tried = None
-        return Written(first, leaves, signed)
+        return Written(batch.first, batch.leaves, signed)
+
+    async def _sign_if_due(self, connection: asyncpg.Connection, tree: store.Tree, frontier: Frontier) -> bytes | None:
+        """Write the tree's row if it grew or is signed now; the signed head."""
+        now_us = self._clock.now_us()
+        signed = None
+        head_size, head_us = tree.head_size, tree.head_us
+        if self._is_head_due(tree, frontier.size, now_us):
+            signed = sign_head(Head(frontier.size, frontier.root.hex(), now_us), self._key)
+            await store.add_head(connection, frontier.size, signed)
+            head_size, head_us = frontier.size, now_us
+        if signed or frontier.size != tree.size:
+            await store.write_tree(connection, store.Tree(frontier.size, bytes(frontier), head_size, head_us))
+        return signed
 
     def _forget_before_us(self, now_us: int) -> int | None:
         """Once in a while: the instant before which requests are forgotten."""
@@ -239,7 +280,7 @@ class AuditLog:
 
     def _is_head_due(self, tree: store.Tree, size: int, now_us: int) -> bool:
         unsigned = size - tree.head_size
-        is_late = now_us - tree.head_us >= HEAD_EVERY_US
+        is_late = abs(now_us - tree.head_us) >= HEAD_EVERY_US  # a clock that was ahead and was set right must not wait
         return unsigned > 0 and (unsigned >= HEAD_EVERY_ENTRIES or is_late or self._closing)
 
 

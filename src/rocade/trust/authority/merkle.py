@@ -1,6 +1,7 @@
 """RFC 6962 Merkle tree, kept as its frontier: the roots of the full subtrees on its right edge.
 
-Appending needs the frontier only (at most 64 hashes), so does the root; a million entries cost no more than one.
+Appending needs the frontier only (at most 64 hashes), so does the root; a million entries cost no more than one. What comes
+in groups is hashed level by level. A full subtree of `GROUP` leaves is told to whoever keeps the tree's nodes (`nodes`).
 Leaves are hashed with prefix 0x00, nodes with 0x01, so that no node can pass for a leaf. Source: RFC 6962 section 2.1.
 """
 
@@ -11,10 +12,22 @@ from hashlib import sha256
 
 HASH_BYTES = 32
 EMPTY_ROOT = sha256().digest()
+GROUP_BITS = 8
+GROUP = 1 << GROUP_BITS
+"""Leaves of a subtree whose root is kept; as wide as a tile of C2SP's tlog-tiles."""
 
 
 def leaf_hash(content: bytes) -> bytes:
     return sha256(b"\x00" + content).digest()
+
+
+def full_root(hashes: Sequence[bytes]) -> bytes:
+    """The root over these, a power of two of them."""
+    level = hashes
+    while len(level) > 1:
+        joined = b"".join(level)
+        level = [sha256(b"\x01" + joined[at : at + 64]).digest() for at in range(0, len(joined), 64)]
+    return level[0]
 
 
 class Frontier:
@@ -27,13 +40,30 @@ class Frontier:
         self.edge = list(edge)
 
     def append(self, leaf: bytes) -> None:
-        """Add one leaf hash. Each trailing one-bit of the size is a full subtree that now has its neighbour."""
-        node, size = leaf, self.size
-        while size & 1:
+        """Add one leaf hash."""
+        self.extend((leaf,))
+
+    def extend(self, leaves: Sequence[bytes]) -> list[bytes]:
+        """Add leaf hashes; the roots of the groups of `GROUP` leaves that became full by them, in order."""
+        full, at = [], 0
+        while at < len(leaves):
+            fits = 1 << ((len(leaves) - at).bit_length() - 1)
+            width = min(self.size & -self.size or GROUP, GROUP, fits)
+            if group := self._push(full_root(leaves[at : at + width]), width):
+                full.append(group)
+            at += width
+        return full
+
+    def _push(self, node: bytes, width: int) -> bytes | None:
+        """Add a full subtree. Each trailing one-bit of the size, counted in it, is one that now has its neighbour."""
+        group, count, self.size = (node if width == GROUP else None), self.size // width, self.size + width
+        while count & 1:
             node = sha256(b"\x01" + self.edge.pop() + node).digest()
-            size >>= 1
+            width, count = width * 2, count >> 1
+            if width == GROUP:
+                group = node
         self.edge.append(node)
-        self.size += 1
+        return group
 
     @property
     def root(self) -> bytes:

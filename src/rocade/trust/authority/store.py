@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import struct
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import asyncpg
 import msgspec
@@ -29,14 +30,30 @@ async def read_tree(connection: asyncpg.Connection) -> Tree | None:
     return Tree(*row) if row else None
 
 
-async def add_entries(
-    connection: asyncpg.Connection, first: int, bodies: Sequence[bytes], keys: Sequence[tuple[int, int]], tree: Tree
-) -> None:
-    """Write entries from position `first`, each with the keys of its subject and actor, and the tree after them."""
-    if bodies:
-        rows = [(first + at, body, *key) for at, (body, key) in enumerate(zip(bodies, keys, strict=True))]
-        columns = ["position", "body", "subject_key", "actor_key"]
-        await connection.copy_records_to_table("audit_entry", records=rows, columns=columns)
+type EntryRow = tuple[int, bytes, int, int]
+"""Position, body, and the keys of subject and actor."""
+_COPY_BEGIN, _COPY_END = b"PGCOPY\n\xff\r\n\x00" + bytes(8), b"\xff\xff"
+_BEFORE_BODY, _AFTER_BODY = struct.Struct(">hiqi").pack, struct.Struct(">iqiq").pack
+"""A row in the binary form of COPY: number of columns, then each with its length."""
+
+
+async def add_entries(connection: asyncpg.Connection, pieces: Iterable[Sequence[EntryRow]]) -> None:
+    """Write entries; the next piece is taken while the database works at the one before."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield _COPY_BEGIN
+        for piece in pieces:
+            yield b"".join(
+                _BEFORE_BODY(4, 8, position, len(body)) + body + _AFTER_BODY(8, subject, 8, actor)
+                for position, body, subject, actor in piece
+            )
+        yield _COPY_END
+
+    columns = ["position", "body", "subject_key", "actor_key"]
+    await connection.copy_to_table("audit_entry", source=stream(), columns=columns, format="binary")
+
+
+async def write_tree(connection: asyncpg.Connection, tree: Tree) -> None:
     await connection.execute(
         "UPDATE audit_tree SET size = $1, edge = $2, head_size = $3, head_us = $4 WHERE id = 1",
         tree.size, tree.edge, tree.head_size, tree.head_us,
@@ -54,6 +71,76 @@ async def read_body(connection: asyncpg.Connection, position: int) -> bytes | No
 
 async def read_heads(connection: asyncpg.Connection) -> list[bytes]:
     return [row["signed"] for row in await connection.fetch("SELECT signed FROM audit_head ORDER BY size")]
+
+
+async def add_nodes(connection: asyncpg.Connection, level: int, first: int, hashes: Sequence[bytes]) -> None:
+    """Keep nodes of the tree, from this number on. What stands there already is of the same entries."""
+    await connection.execute(
+        "INSERT INTO audit_node SELECT $1, $2 + at - 1, hash FROM unnest($3::bytea[]) WITH ORDINALITY AS t(hash, at)"
+        " ON CONFLICT DO NOTHING",
+        level, first, hashes,
+    )  # fmt: skip
+
+
+async def read_nodes(
+    connection: asyncpg.Connection, ranges: Sequence[tuple[int, int, int]]
+) -> list[tuple[int, int, bytes]]:
+    """(level, number, hash) of the nodes of these levels, each from one number until another, in order."""
+    if not ranges:
+        return []
+    levels, lows, highs = zip(*ranges, strict=True)
+    rows = await connection.fetch(
+        "SELECT r.level, n.number, n.hash FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS r(level, low, high)"
+        " CROSS JOIN LATERAL (SELECT number, hash FROM audit_node a WHERE a.level = r.level AND number >= low"
+        " AND number < high ORDER BY number OFFSET 0) n",
+        levels, lows, highs,
+    )  # fmt: skip
+    return [tuple(row) for row in rows]
+
+
+async def read_ranges(
+    connection: asyncpg.Connection, ranges: Sequence[tuple[int, int, int]]
+) -> list[tuple[int, bytes]]:
+    """Entries of these ranges (the first number of each says nothing), in order."""
+    found: list[tuple[int, bytes]] = []
+    for _, low, high in ranges:
+        query = "SELECT position, body FROM audit_entry WHERE position >= $1 AND position < $2 ORDER BY position"
+        found += [tuple(row) for row in await connection.fetch(query, low, high)]
+    return found
+
+
+async def read_newest_head(connection: asyncpg.Connection, until_size: int | None = None) -> bytes | None:
+    """The last signed head, of those that cover no more than this."""
+    signed: bytes | None = await connection.fetchval(
+        "SELECT signed FROM audit_head WHERE size <= COALESCE($1, 9223372036854775807) ORDER BY size DESC LIMIT 1",
+        until_size,
+    )
+    return signed
+
+
+async def read_head(connection: asyncpg.Connection, size: int) -> bytes | None:
+    """The signed head over exactly so many entries."""
+    signed: bytes | None = await connection.fetchval("SELECT signed FROM audit_head WHERE size = $1", size)
+    return signed
+
+
+async def add_cosignature(connection: asyncpg.Connection, size: int, witness: bytes, signed: bytes) -> bool:
+    """Keep what a witness signed of a head; False if it was known."""
+    done = await connection.execute(
+        "INSERT INTO audit_cosignature VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", size, witness, signed
+    )
+    return bool(done.endswith("1"))
+
+
+async def read_cosignatures(connection: asyncpg.Connection, size: int) -> list[bytes]:
+    rows = await connection.fetch("SELECT signed FROM audit_cosignature WHERE size = $1 ORDER BY witness", size)
+    return [row["signed"] for row in rows]
+
+
+async def read_cosigned_size(connection: asyncpg.Connection) -> int | None:
+    """Size of the newest head that a witness signed."""
+    size: int | None = await connection.fetchval("SELECT max(size) FROM audit_cosignature")
+    return size
 
 
 async def read_tail(connection: asyncpg.Connection, limit: int) -> list[tuple[int, bytes]]:
