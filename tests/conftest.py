@@ -13,7 +13,9 @@ from unittest import mock
 import httpx
 import pytest
 
+from rocade.core.ports import SystemClock
 from rocade.fabric.database import Database, EmbeddedPostgres, embedded, migrate
+from rocade.trust.authority.sealing import FileCustody, Keyring
 
 sys.path.insert(0, str(Path(__file__).parent / "house"))
 
@@ -30,6 +32,7 @@ PACKAGES = (
     "rocade.fabric.database",
     "rocade.fabric.log",
     "rocade.trust.authority",
+    "rocade.trust.authority.sealing",
     "rocade.trust.authority.people",
     "rocade.trust.authority.machines",
     "rocade.trust.authority.applications",
@@ -122,3 +125,11 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     connected = await Database.connect(database_url)
     yield connected
     await connected.close()
+
+
+@pytest.fixture
+async def keyring(database: Database, tmp_path: Path) -> AsyncIterator[Keyring]:
+    """A keyring over `database` with the region key in a file below `tmp_path`."""
+    opened = await Keyring.open(database, FileCustody(tmp_path / "custody"), SystemClock())
+    yield opened
+    await opened.close()

@@ -14,6 +14,7 @@ from rocade.app.configuration import Configuration
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.fabric.database import Database
 from rocade.services.vehicles import Registry
+from rocade.trust.authority.sealing import Keyring
 
 
 class Notes:
@@ -35,7 +36,7 @@ def test_who_stands_plugged_in_is_electric_and_leaves_the_first_car_driving(coun
     assert {models[at].powertrain for at in (home, *depot)} == {"electric"}
 
 
-async def test_the_demo_has_a_plan_for_everybody_at_once(database: Database) -> None:
+async def test_the_demo_has_a_plan_for_everybody_at_once(database: Database, keyring: Keyring, tmp_path: Path) -> None:
     clock, random_ = SystemClock(), SystemRandom()
     registry = Registry(database, random_, clock)
     models = [one for one in draw_models(60, 1) if one.powertrain == "electric" and one.battery_kwh > 20][:4]
@@ -43,10 +44,10 @@ async def test_the_demo_has_a_plan_for_everybody_at_once(database: Database) -> 
         int((await registry.add(f"DEMO-{at}", "moped", one.brand, one.model, "electric", "eu")).ref)
         for at, one in enumerate(models)
     ]
-    settings = Configuration("demo", "rocade.local")
+    settings = Configuration("demo", "rocade.local", str(tmp_path))
     for _ in range(2):  # a second start finds what the first one made
         await demo_charging.settle(settings, database, Notes(), refs[0], refs[1:], models)  # type: ignore[arg-type]  # notes are enough
-    charging = charging_of(wiring.Common(settings, clock, random_, database, Notes()), None)  # type: ignore[arg-type]
+    charging = charging_of(wiring.Common(settings, clock, random_, database, Notes(), keyring), None)  # type: ignore[arg-type]
     home = await charging.standing(refs[0])
     assert home.plan is not None
     assert home.plan.currency == "EUR"

@@ -120,6 +120,21 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lease_s: float = 6.0
 
 
+class Custody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the region key is that everything sealed hangs on; docs/sealing.md."""
+
+    kind: str = "file"
+    """"file" or "pkcs11"."""
+    directory: str = "custody"
+    """Of kind file: the folder of the key, relative to DIR; best on a mount of another party."""
+    library: str = ""
+    """Of kind pkcs11: the token's library, its label, and a file with the PIN (mode 0600, relative to DIR)."""
+    token: str = ""
+    pin_file: str = ""
+    lease_s: float = 60.0
+    """How long keys in memory go on when custody does not answer."""
+
+
 class Charging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Charge control; `processes` 0 = goals are kept and planned, nobody follows them."""
 
@@ -174,6 +189,7 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     openid: OpenId = OpenId()
     log: Log = Log()
     worker: Worker = Worker()
+    custody: Custody = Custody()
     charging: Charging = Charging()
     ocpp: Ocpp = Ocpp()
     retention: tuple[RetentionRule, ...] = (RetentionRule(),)
@@ -269,6 +285,7 @@ def render(configuration: Configuration) -> str:
         "openid",
         "log",
         "worker",
+        "custody",
         "charging",
         "ocpp",
     ):

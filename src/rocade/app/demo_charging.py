@@ -21,6 +21,7 @@ from rocade.agents.vehicle.simulation.models import Model
 from rocade.app import wiring
 from rocade.app.charging import charging_of
 from rocade.app.configuration import Configuration
+from rocade.app.custodies import open_keyring
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database
 from rocade.services.charging import (
@@ -79,7 +80,14 @@ async def settle(
     models: Sequence[Model],
 ) -> None:
     """Prices, the owner's goal, the depot. `home`, `depot`: references; `models`: of home and depot, in this order."""
-    parts = wiring.Common(configuration, SystemClock(), SystemRandom(), database, audit)
+    clock = SystemClock()
+    async with open_keyring(configuration, database, clock) as keyring:
+        await _settle(
+            wiring.Common(configuration, clock, SystemRandom(), database, audit, keyring), home, depot, models
+        )
+
+
+async def _settle(parts: wiring.Common, home: int, depot: Sequence[int], models: Sequence[Model]) -> None:
     charging, zone = charging_of(parts, None), local_zone()
     await _publish(charging, zone)
     for ref, model in zip((home, *depot), models, strict=True):

@@ -16,6 +16,7 @@ from pathlib import Path
 from rocade.agents.dealer import settings as agent_settings
 from rocade.app import wiring
 from rocade.app.configuration import Configuration
+from rocade.app.custodies import open_keyring
 from rocade.app.pricing import price_lists
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database
@@ -41,7 +42,13 @@ TOWNS = (
 
 async def settle(configuration: Configuration, database: Database, audit: AuditLog, directory: Path) -> Path:
     """The folder of the one agent that runs."""
-    parts = wiring.Common(configuration, SystemClock(), SystemRandom(), database, audit)
+    clock = SystemClock()
+    async with open_keyring(configuration, database, clock) as keyring:
+        return await _settle(wiring.Common(configuration, clock, SystemRandom(), database, audit, keyring), directory)
+
+
+async def _settle(parts: wiring.Common, directory: Path) -> Path:
+    configuration, database, audit = parts.configuration, parts.database, parts.audit
     dealers = Dealers(database, audit, parts.clock, parts.random)
     if not await dealers.count():
         await _fill(parts, dealers, directory)

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from rocade.app.configuration import Configuration, render
+from rocade.app.custodies import create_custody
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
 from rocade.services import prices
@@ -46,6 +47,7 @@ def create(
         configuration = msgspec.structs.replace(wanted, region=region, trust_domain=trust_domain, server_names=names)
         authority = create_region(building / "trust", region, trust_domain, clock, random)
         create_wrapping(building / "trust" / "tokens", random)
+        create_custody(building, configuration)
         prices.create(building / "trust" / "prices", read_private(building / "trust" / "root" / "key.pem"), random)
         issue_directory(authority, building / "server", authority.identity("service", "server"), hosts=names)
         issue_directory(authority, building / "operator", authority.identity("operator", "first"))

@@ -15,11 +15,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from rocade.app.configuration import Configuration
+from rocade.app.custodies import open_keyring
 from rocade.app.supervisor import MIGRATED
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import AuditEntry, Clock, Random, SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.trust.authority import AuditLog, Authority, Region
+from rocade.trust.authority.sealing import Keyring
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Hand:
     audit: AuditLog
     clock: Clock
     random: Random
+    keyring: Keyring
 
     @property
     def actor(self) -> str:
@@ -75,7 +78,8 @@ async def _hand(configuration: Configuration) -> AsyncIterator[Hand]:
         database = await Database.connect(url, max_connections=2)
         audit = AuditLog(database, configuration.trust / "audit", clock)
         try:
-            yield Hand(configuration, database, audit, clock, random)
+            async with open_keyring(configuration, database, clock) as keyring:
+                yield Hand(configuration, database, audit, clock, random, keyring)
         finally:
             await audit.close()
             await database.close()

@@ -37,6 +37,7 @@ MIGRATED = (
     "rocade.fabric.log",
     "rocade.fabric.status",
     "rocade.trust.authority",
+    "rocade.trust.authority.sealing",
     "rocade.trust.authority.people",
     "rocade.trust.authority.machines",
     "rocade.trust.authority.applications",

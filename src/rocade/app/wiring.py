@@ -19,6 +19,7 @@ import msgspec
 
 from rocade.app import tracing
 from rocade.app.configuration import Configuration, RetentionRule
+from rocade.app.custodies import open_keyring
 from rocade.app.supervisor import ballast_path
 from rocade.core import catalogue
 from rocade.core.errors import Misconfigured, RocadeError
@@ -34,6 +35,7 @@ from rocade.services.telemetry import Ledger, condensing, retention
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.sessions import GatewaySessions
 from rocade.trust.authority import AuditLog, DenySet
+from rocade.trust.authority.sealing import Keyring
 from rocade.trust.identity.certificates import Verified, verify_leaf
 from rocade.trust.identity.directory import LiveIssuers
 from rocade.trust.identity.tls import ServerIdentity
@@ -78,6 +80,7 @@ class Common:
     random: SystemRandom
     database: Database
     audit: AuditLog
+    keyring: Keyring
 
 
 @contextlib.asynccontextmanager
@@ -88,7 +91,8 @@ async def common(configuration: Configuration, connections: int) -> AsyncIterato
     database = await Database.connect(configuration.database_url, max_connections=connections)
     audit = AuditLog(database, configuration.trust / "audit", clock)
     try:
-        yield Common(configuration, clock, random, database, audit)
+        async with open_keyring(configuration, database, clock) as keyring:
+            yield Common(configuration, clock, random, database, audit, keyring)
     finally:
         await audit.close()
         await database.close()

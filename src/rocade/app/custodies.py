@@ -1,0 +1,38 @@
+"""The key custody that `[custody]` names, and the keyring over it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from rocade.app.configuration import Configuration
+from rocade.core.errors import Misconfigured
+from rocade.core.ports import Clock
+from rocade.fabric.database import Database
+from rocade.trust.authority.sealing import FileCustody, Keyring, RegionCustody
+
+
+def custody_of(configuration: Configuration) -> RegionCustody:
+    """Raises: Misconfigured `custody.kind`."""
+    settings = configuration.custody
+    if settings.kind == "file":
+        return FileCustody(configuration.root / settings.directory)
+    raise Misconfigured("custody.kind", "[custody] kind is `file` or `pkcs11`")
+
+
+def create_custody(directory: Path, configuration: Configuration) -> None:
+    """Of a new region: make the first region key if it lies with the region; another party's is made at the first start."""
+    settings = configuration.custody
+    if settings.kind == "file" and not Path(settings.directory).is_absolute():
+        FileCustody(directory / settings.directory).create()
+
+
+@contextlib.asynccontextmanager
+async def open_keyring(configuration: Configuration, database: Database, clock: Clock) -> AsyncIterator[Keyring]:
+    """The keyring of this process."""
+    keyring = await Keyring.open(database, custody_of(configuration), clock, lease_s=configuration.custody.lease_s)
+    try:
+        yield keyring
+    finally:
+        await keyring.close()

@@ -1,0 +1,26 @@
+"""Sealing: region key in custody, bucket keys and data keys in tables, what is sealed with them.
+
+`seals` seals and opens bytes (pure), `Keyring` gives the key of an owner's group, `RegionCustody` keeps the one key above all.
+Destroy an owner's keys and what they sealed is gone; `puncture` makes that true of every older copy of the tables too.
+What it protects and what not: docs/sealing.md. Decision: docs/decisions/0054-sealing.md.
+"""
+
+from rocade.trust.authority.sealing.custody import FileCustody, RegionCustody
+from rocade.trust.authority.sealing.keyring import Keyring
+from rocade.trust.authority.sealing.model import REGION, Group, Name, Punctured
+from rocade.trust.authority.sealing.seals import aad, blind, is_sealed, open_sealed, seal
+
+__all__ = [
+    "REGION",
+    "FileCustody",
+    "Group",
+    "Keyring",
+    "Name",
+    "Punctured",
+    "RegionCustody",
+    "aad",
+    "blind",
+    "is_sealed",
+    "open_sealed",
+    "seal",
+]

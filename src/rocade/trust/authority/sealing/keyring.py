@@ -1,0 +1,297 @@
+"""The keyring: data keys by name, in bulk, kept in memory on a lease of custody; one a process.
+
+    fetch, ensure    cache -> one query for what is missing -> unwrapped with bucket keys, which custody unwraps once
+    held             from the cache alone, for hot paths
+    destroy          in the caller's transaction: rows gone at its commit, every process forgets within a second
+    puncture         no older copy of the tables gives a destroyed key any more (puncturing.py)
+
+Lease: custody is asked again every third of `lease_s`. While it does not answer the cached keys go on until the lease ends, then
+everything is forgotten and Unavailable `custody.down` is raised until it answers; a custody that refuses ends the lease at once
+(`custody.refused`). A process that cannot hear of destructions (database away) ends its lease the same way. Never a key in a log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from typing import Self
+
+import asyncpg
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from rocade.core.errors import Refused, RocadeError, Unavailable
+from rocade.core.ports import Clock
+from rocade.fabric.database import Database
+from rocade.fabric.database.following import follow
+from rocade.trust.authority.sealing import puncturing, store
+from rocade.trust.authority.sealing.custody import RegionCustody
+from rocade.trust.authority.sealing.model import REGION, Name, Punctured, bucket_of
+from rocade.trust.authority.sealing.wrapping import bucket_aad, new_key, unwrap_key, wrap_key
+
+LEASE_S = 60.0
+CACHED_KEYS = 200_000
+POLL_S = 1.0
+TRIES = 4
+MANY = 2_000
+"""So many keys are unwrapped in a thread."""
+
+
+class Keyring:
+    """Keys by (owner, group). Use `open`; `close` when done."""
+
+    def __init__(
+        self,
+        database: Database,
+        custody: RegionCustody,
+        clock: Clock,
+        *,
+        lease_s: float = LEASE_S,
+        limit: int = CACHED_KEYS,
+    ) -> None:
+        self._database = database
+        self._custody = custody
+        self._clock = clock
+        self._lease_s = lease_s
+        self._limit = limit
+        self._keys: OrderedDict[Name, bytes] = OrderedDict()
+        self._buckets: dict[int, tuple[int, AESGCM]] = {}
+        self._confirmed_s = float("-inf")
+        self._heard_s = clock.monotonic_s()
+        self._asking = asyncio.Lock()
+        self._last_gone = 0
+        self._epoch = 0
+        """Raised with each destruction heard of: keys read before it are read again."""
+        self._probe: tuple[int, int, int, bytes] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def open(
+        cls,
+        database: Database,
+        custody: RegionCustody,
+        clock: Clock,
+        *,
+        lease_s: float = LEASE_S,
+        limit: int = CACHED_KEYS,
+    ) -> Self:
+        """Make what the region lacks, end an interrupted puncture, then follow destructions until `close`.
+
+        Custody may be away for a region that has its tables: keys then come when it answers.
+        Raises: Unavailable `database.down`; of a region without bucket keys also `custody.down`, `custody.refused`.
+        """
+        opened = cls(database, custody, clock, lease_s=lease_s, limit=limit)
+        await puncturing.prepare(database, custody)
+        with contextlib.suppress(Unavailable):
+            await puncturing.finish(database, custody)
+        async with store.connected(database) as connection:
+            opened._last_gone = await store.last_gone(connection)
+        opened._tasks = [
+            asyncio.create_task(follow(database, store.CHANNEL, opened._hear, poll_s=POLL_S), name="keyring"),
+            asyncio.create_task(opened._keep_lease(), name="keyring-lease"),
+        ]
+        return opened
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._forget()
+
+    # --- keys -------------------------------------------------------------------------------------------------------
+
+    def held(self, owner: int, group: int) -> bytes | None:
+        """The key if it is in memory and the lease runs; None says: ask `fetch`, which tells why."""
+        return self._keys.get((owner, group)) if self._is_leased else None
+
+    async def fetch(self, names: Iterable[Name]) -> dict[Name, bytes]:
+        """The keys that exist; names without one (never made, or destroyed) are left out.
+
+        Cost: one query for all that are not in memory.
+        Raises: Unavailable `custody.down`, `custody.refused`, `database.down`; Corrupt `custody.key`, `custody.wrap`.
+        """
+        return (await self._fetch(names))[0]
+
+    async def ensure(self, names: Iterable[Name]) -> dict[Name, bytes]:
+        """As `fetch`; a key that was never made is made. Destroyed owners are left out."""
+        wanted = set(names)
+        found, gone = await self._fetch(wanted)
+        missing = wanted - found.keys() - gone
+        if missing:
+            await self._make(sorted(missing))
+            found |= await self.fetch(missing)
+        return found
+
+    async def destroy(self, connection: asyncpg.Connection, owners: Collection[int]) -> None:
+        """All keys of these owners, for good, in the caller's transaction: gone for everybody when it commits.
+
+        Raises: Refused `custody.owner`: the region's own keys stay.
+        """
+        if REGION in owners:
+            raise Refused("custody.owner", "the region's own keys cannot be destroyed as an owner's")
+        if owners:
+            await store.destroy(connection, list(owners), self._clock.now_us())
+            self._drop(owners)
+
+    async def puncture(self, *, everything: bool = False) -> Punctured:
+        """Make every older copy of the key tables useless; see puncturing.py. Safe to repeat after a failure.
+
+        Raises: Unavailable `custody.down`, `custody.refused`, `custody.busy`, `database.down`.
+        """
+        try:
+            return await puncturing.puncture(self._database, self._custody, everything=everything)
+        finally:
+            self._buckets.clear()
+            self._probe = None
+
+    async def _fetch(self, names: Iterable[Name]) -> tuple[dict[Name, bytes], set[Name]]:
+        """What there is, and which of the names were destroyed."""
+        await self._lease()
+        found: dict[Name, bytes] = {}
+        missing: list[Name] = []
+        for name in dict.fromkeys(names):
+            if (key := self._keys.get(name)) is None:
+                missing.append(name)
+            else:
+                found[name] = key
+                self._keys.move_to_end(name)
+        if not missing:
+            return found, set()
+        loaded, gone = await self._load(missing)
+        return found | loaded, gone
+
+    async def _load(self, names: list[Name]) -> tuple[dict[Name, bytes], set[Name]]:
+        for _ in range(TRIES):
+            epoch = self._epoch
+            async with store.connected(self._database) as connection:
+                rows = await store.read_keys(connection, names)
+                stale = {row[2] for row in rows if row[4] is not None and not self._knows(row[2], row[3])}
+                await self._load_buckets(connection, stale)
+            if not all(row[4] is None or self._knows(row[2], row[3]) for row in rows):
+                continue  # a puncture came between
+            keys = await asyncio.to_thread(self._unwrap, rows) if len(rows) > MANY else self._unwrap(rows)
+            if epoch == self._epoch:
+                self._remember(keys)
+                return keys, {(row[0], row[1]) for row in rows if row[4] is None}
+        raise Unavailable("custody.busy", "keys change faster than they can be read; try again")
+
+    async def _make(self, names: list[Name]) -> None:
+        """Draw keys for these names; of two processes the first one's stays, and a destroyed owner gets none."""
+        async with store.connected(self._database) as connection, connection.transaction():
+            await store.lock_shared(connection)
+            rows = await store.read_buckets(connection, {bucket_of(owner) for owner, _ in names})
+            await self._take_buckets([row for row in rows if not self._knows(row[0], row[1])])
+            drawn = [
+                (owner, group, bucket, wrap_key(self._buckets[bucket][1], owner, group, bucket, new_key()))
+                for owner, group in names
+                for bucket in (bucket_of(owner),)
+            ]
+            await store.add_keys(connection, drawn, self._clock.now_us())
+
+    # --- bucket keys ------------------------------------------------------------------------------------------------
+
+    def _knows(self, bucket: int, generation: int) -> bool:
+        return bucket in self._buckets and self._buckets[bucket][0] == generation
+
+    async def _load_buckets(self, connection: asyncpg.Connection, buckets: set[int]) -> None:
+        if not buckets:
+            return
+        try:
+            await self._take_buckets(await store.read_buckets(connection, buckets))
+        except Unavailable:  # a puncture may have come between the reading and the asking
+            await self._take_buckets(await store.read_buckets(connection, buckets))
+
+    async def _take_buckets(self, rows: list[tuple[int, int, int, bytes]]) -> None:
+        """Have custody unwrap these bucket keys."""
+
+        def unwrap() -> dict[int, tuple[int, AESGCM]]:
+            return {
+                bucket: (generation, AESGCM(self._custody.unwrap(version, wrapped, bucket_aad(bucket, generation))))
+                for bucket, generation, version, wrapped in rows
+            }
+
+        if rows:
+            self._buckets |= await asyncio.to_thread(unwrap)
+
+    def _unwrap(self, rows: list[tuple[int, int, int, int, bytes]]) -> dict[Name, bytes]:
+        return {
+            (owner, group): unwrap_key(self._buckets[bucket][1], owner, group, bucket, wrapped)
+            for owner, group, bucket, _, wrapped in rows
+            if wrapped is not None
+        }
+
+    # --- the cache --------------------------------------------------------------------------------------------------
+
+    def _remember(self, keys: dict[Name, bytes]) -> None:
+        self._keys |= keys
+        while len(self._keys) > self._limit:
+            self._keys.popitem(last=False)
+
+    def _drop(self, owners: Iterable[int]) -> None:
+        self._epoch += 1
+        lost = set(owners)
+        for name in [name for name in self._keys if name[0] in lost]:
+            del self._keys[name]
+
+    def _forget(self) -> None:
+        self._epoch += 1
+        self._keys.clear()
+        self._buckets.clear()
+
+    async def _hear(self, connection: asyncpg.Connection) -> None:
+        """Forget what was destroyed since the last reading."""
+        if rows := await store.gone_after(connection, self._last_gone):
+            self._last_gone = rows[-1][0]
+            self._drop(owner for _, owner in rows)
+        self._heard_s = self._clock.monotonic_s()
+
+    # --- the lease --------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_leased(self) -> bool:
+        return self._clock.monotonic_s() - min(self._confirmed_s, self._heard_s) < self._lease_s
+
+    @property
+    def lease_left_s(self) -> float:
+        """Seconds until the keys in memory are forgotten unless custody answers; not above 0 = they are."""
+        return self._lease_s - (self._clock.monotonic_s() - min(self._confirmed_s, self._heard_s))
+
+    async def _lease(self) -> None:
+        """Return while the lease runs; else ask custody now."""
+        if self._is_leased:
+            return
+        async with self._asking:
+            if self._is_leased:
+                return
+            self._forget()
+            async with store.connected(self._database) as connection:
+                await self._hear(connection)
+            await self._ask()
+
+    async def _keep_lease(self) -> None:
+        """Ask every third of the lease; forget everything at its end or when refused."""
+        while True:
+            await asyncio.sleep(self._lease_s / 3)
+            if self._confirmed_s == float("-inf"):
+                continue  # nobody has needed a key yet
+            try:
+                await self._ask()
+            except RocadeError as error:
+                if error.code not in {"custody.down", "database.down"}:
+                    self._confirmed_s = float("-inf")
+            if not self._is_leased:
+                self._forget()
+
+    async def _ask(self) -> None:
+        """Have custody open one bucket key: proof that it is there and still willing."""
+        asked_s = self._clock.monotonic_s()
+        try:
+            async with store.connected(self._database) as connection:
+                self._probe = (await store.read_buckets(connection, (0,)))[0]
+        except Unavailable:
+            if self._probe is None:
+                raise
+        bucket, generation, version, wrapped = self._probe
+        await asyncio.to_thread(self._custody.unwrap, version, wrapped, bucket_aad(bucket, generation))
+        self._confirmed_s = asked_s
