@@ -25,7 +25,7 @@ from rocade.core.identifiers import Identity
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.trust.authority.heads import HEAD_TYPE, KEY_TYPE, Head
 from rocade.trust.authority.region import create_region, issue_directory
-from rocade.trust.identity import directory, envelope, proof
+from rocade.trust.identity import directory, envelope, proof, trees
 from rocade.trust.identity.keys import new_key
 
 ROOT_TYPE = "application/vnd.rocade.receipt-root+json"
@@ -166,30 +166,30 @@ def test_paths_are_those_of_rfc_6962(size: int) -> None:
         tree.append_entry(content)
     leaves = [sha256(b"\x00" + content).digest() for content in contents]
     for index in range(size):
-        path = proof.path_of(leaves, index)
-        assert proof.root_of(leaves[index], index, size, path) == tree.get_root()
+        path = trees.path_of(leaves, index)
+        assert trees.root_of(leaves[index], index, size, path) == tree.get_root()
         for wrong in (path + bytes(32), path[:-32] if path else bytes(32), path[:-1] if path else b"x"):
             with pytest.raises(Refused):
-                proof.root_of(leaves[index], index, size, wrong)
+                trees.root_of(leaves[index], index, size, wrong)
 
 
 def test_an_audit_entry_is_proven() -> None:
     root, key = new_key(), new_key()
     contents = [f'[{at},{{"action":"trust.revoke"}}]'.encode() for at in range(13)]
     leaves = [sha256(b"\x00" + content).digest() for content in contents]
-    top = proof.root_of(leaves[0], 0, 13, proof.path_of(leaves, 0))
+    top = trees.root_of(leaves[0], 0, 13, trees.path_of(leaves, 0))
     head = envelope.seal(HEAD_TYPE, msgspec.json.encode(Head(13, top.hex(), NOW)), key)
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     statement = envelope.seal(KEY_TYPE, public, root)
-    file = proof.inclusion_proof("audit entry", contents[5], 5, proof.path_of(leaves, 5), head, statements=[statement])
+    file = proof.inclusion_proof("audit entry", contents[5], 5, trees.path_of(leaves, 5), head, statements=[statement])
     for trusted in (root, key):
         said = proof.verify(file, trusted.public_key())
         assert "number 5 of the 13" in said[0]
         assert "trust.revoke" in said[1]
     for changed in (
-        proof.inclusion_proof("audit entry", contents[6], 5, proof.path_of(leaves, 5), head, statements=[statement]),
-        proof.inclusion_proof("audit entry", contents[5], 6, proof.path_of(leaves, 5), head, statements=[statement]),
-        proof.inclusion_proof("audit entry", contents[5], 5, proof.path_of(leaves, 6), head, statements=[statement]),
+        proof.inclusion_proof("audit entry", contents[6], 5, trees.path_of(leaves, 5), head, statements=[statement]),
+        proof.inclusion_proof("audit entry", contents[5], 6, trees.path_of(leaves, 5), head, statements=[statement]),
+        proof.inclusion_proof("audit entry", contents[5], 5, trees.path_of(leaves, 6), head, statements=[statement]),
     ):
         with pytest.raises(Refused) as caught:
             proof.verify(changed, root.public_key())

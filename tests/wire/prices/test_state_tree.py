@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rocade.core.prices import WITHDRAWN, Change, Description, Entry, leaf_of
-from rocade.trust.identity.proof import path_of, root_of
+from rocade.trust.identity.trees import path_of, root_of
 from rocade.wire.prices import Delta, Descriptions, Entries, Part, Priced, Release, Tree, changed_leaves
 
 CURRENCIES = ("EUR", "CHF", "EUR")

@@ -25,17 +25,22 @@ from rocade.core.errors import Corrupt, Refused
 from rocade.trust.authority.merkle import HASH_BYTES
 from rocade.trust.identity import envelope
 from rocade.trust.identity.keys import PrivateKey, PublicKey, create_private, key_id, write_atomically
+from rocade.trust.identity.tree_heads import HEAD_TYPE, Head
 
-HEAD_TYPE = "application/vnd.rocade.tree-head+json"
+__all__ = [
+    "HEAD_TYPE",
+    "KEY_TYPE",
+    "Head",
+    "Kept",
+    "Written",
+    "create_key",
+    "load_public_key",
+    "read_head",
+    "read_heads",
+    "sign_head",
+]
+
 KEY_TYPE = "application/vnd.rocade.audit-key"
-
-
-class Head(msgspec.Struct, frozen=True):
-    """A tree head: the first `size` entries have this root."""
-
-    size: int
-    root: str
-    at_us: int
 
 
 class Written(msgspec.Struct, frozen=True):

@@ -1,43 +1,170 @@
-"""A proof that an entry stands in the audit log, for somebody who has nothing but the region's root certificate.
+"""Proofs of the audit log, for somebody who has nothing but the region's root certificate.
 
-Flow: the newest signed head -> the leaf hashes of all entries that it covers -> the path -> a file for `rocade verify`, checked before it is given.
-Refuses: Refused `audit.entry.unknown` (none that a signed head covers yet), `proof.path` (the log is not what was signed); Corrupt `audit.key`, `audit.head`.
+Flow: a signed head (the newest that a witness signed too, where it covers the entry, else the newest) -> the kept nodes and
+the few hundred entries that the path needs (`nodes`) -> the path -> a file for `rocade verify`, checked before it is given.
+What is handed out to everybody holds hashes, signatures and sizes only; an entry's content is for who may read it.
+A proof is never asked for beyond the newest signed head: what is not signed yet may still be lost.
+Refuses: Refused `audit.entry.unknown` (none that a signed head covers yet), `audit.head.unknown`, `audit.tile.unknown`,
+`proof.path` (the log is not what was signed); Corrupt `audit.key`, `audit.head`, `audit.nodes`.
 """
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
+import asyncpg
+import msgspec
 from cryptography import x509
 
-from rocade.core.errors import Refused
+from rocade.core.errors import Corrupt, Refused
 from rocade.fabric.database import Database
 from rocade.trust.authority import store
-from rocade.trust.authority.heads import load_public_key, read_head
-from rocade.trust.authority.merkle import leaf_hash
+from rocade.trust.authority.heads import Head, load_public_key, read_head
+from rocade.trust.authority.merkle import GROUP, GROUP_BITS, leaf_hash
+from rocade.trust.authority.nodes import Nodes
 from rocade.trust.identity import proof
 
 
-async def prove_entry(database: Database, directory: Path, root: x509.Certificate, position: int) -> bytes:
-    """A proof file for the entry at a position. Cost: reads every entry up to the head."""
-    key = load_public_key(directory, root)
-    leaves: list[bytes] = []
-    body = b""
-    async with database.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
-        signed = await store.read_heads(connection)
-        size = read_head(signed[-1], key).size if signed else 0
-        if not 0 <= position < size:
-            raise Refused(
-                "audit.entry.unknown", "no signed head covers such an entry yet; a head is signed every few seconds"
-            )
-        async for at, content in store.read_entries(connection):
-            if at >= size:
-                break
-            leaves.append(leaf_hash(content))
-            body = content if at == position else body
-    path = await asyncio.to_thread(proof.path_of, leaves, position)
-    statement = (directory / "key.json").read_bytes()
-    made = proof.inclusion_proof("audit entry", body, position, path, signed[-1], statements=[statement])
-    proof.verify(made, root)
-    return made
+class SignedHead(msgspec.Struct, frozen=True):
+    """A signed head, opened; `cosignatures`: what witnesses signed of it."""
+
+    head: Head
+    signed: bytes
+    cosignatures: tuple[bytes, ...] = ()
+
+
+class Inclusion(msgspec.Struct, frozen=True):
+    """Where an entry stands, without what it says: its leaf hash, and the path (hexadecimal each) up to the head's root."""
+
+    position: int
+    leaf: str
+    path: tuple[str, ...]
+
+
+class Proofs:
+    """The proofs of one region's log. `directory` is where the audit key lies, `root` the region's root certificate."""
+
+    def __init__(self, database: Database, directory: Path, root: x509.Certificate) -> None:
+        self._database = database
+        self._root = root
+        self._key = load_public_key(directory, root)
+        self.statement = (directory / "key.json").read_bytes()
+        """The root's statement about the key that signs heads."""
+
+    async def head(self, size: int | None = None) -> SignedHead:
+        """The newest signed head with its cosignatures, or the one over exactly so many entries.
+
+        Raises: Refused `audit.head.unknown`.
+        """
+        async with self._reading() as connection:
+            return await self._head(connection, size)
+
+    async def entry(self, position: int, what: Literal["audit entry", "erasure"] = "audit entry") -> bytes:
+        """A proof file with the entry at a position in it.
+
+        Raises: Refused `audit.entry.unknown`, `proof.path`, `proof.erasure`; Corrupt `audit.nodes`.
+        """
+        async with self._reading() as connection:
+            head = await self._covering(connection, position)
+            nodes = await Nodes.load(connection, head.head.size, position)
+            body = await store.read_body(connection, position) or b""
+        path = nodes.path(position)
+        made = proof.inclusion_proof(
+            what, body, position, path, head.signed, statements=[self.statement], cosignatures=head.cosignatures
+        )
+        proof.verify(made, self._root)
+        return made
+
+    async def inclusion(self, position: int, size: int | None = None) -> tuple[Inclusion, SignedHead]:
+        """That an entry stands at a position, in hashes, under the newest head or the one over exactly so many entries.
+
+        Raises: as `entry`, and Refused `audit.head.unknown`.
+        """
+        async with self._reading() as connection:
+            head = await (self._covering(connection, position) if size is None else self._head(connection, size))
+            if not 0 <= position < head.head.size:
+                raise _unknown_entry()
+            nodes = await Nodes.load(connection, head.head.size, position)
+        return Inclusion(position, nodes.leaf(position).hex(), _split(nodes.path(position))), head
+
+    async def consistency(self, old: int, new: int | None = None) -> bytes:
+        """A proof file: all entries under the signed head over `old` entries stand under the newest head, or the one over `new`.
+
+        Raises: Refused `audit.head.unknown`, `proof.path`; Corrupt `audit.nodes`.
+        """
+        async with self._reading() as connection:
+            older, newer = await self._head(connection, old), await self._head(connection, new)
+            if not 1 <= old <= newer.head.size:
+                raise Refused("audit.head.unknown", "a log cannot have grown to fewer entries than it had")
+            nodes = await Nodes.load(connection, newer.head.size, old - 1)
+        path, stated = nodes.extension(old), [self.statement]
+        made = proof.consistency_proof(
+            older.signed, newer.signed, path, statements=stated, cosignatures=newer.cosignatures
+        )
+        proof.verify(made, self._root)
+        return made
+
+    async def tile(self, level: int, number: int) -> bytes:
+        """The hashes of one tile: 256, or fewer at the right edge of the newest signed head; level 0 holds leaf hashes.
+
+        Raises: Refused `audit.tile.unknown`; Corrupt `audit.nodes`.
+        """
+        async with self._reading() as connection:
+            size = (await self._head(connection)).head.size
+            count = size >> (GROUP_BITS * level) if 0 <= level < GROUP_BITS else 0
+            low, high = number * GROUP, min(number * GROUP + GROUP, count)
+            if not 0 <= low < high:
+                raise Refused("audit.tile.unknown", "no signed head covers such a tile yet")
+            if level:
+                hashes = [one for _, _, one in await store.read_nodes(connection, [(level, low, high)])]
+            else:
+                hashes = [leaf_hash(body) for _, body in await store.read_ranges(connection, [(0, low, high)])]
+        if len(hashes) != high - low:
+            raise Corrupt("audit.nodes", f"the audit tree has a hole at level {level}, tile {number}")
+        return b"".join(hashes)
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[asyncpg.Connection]:
+        """One state of the log for all that a proof reads."""
+        async with (
+            self._database.pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
+
+    async def _head(self, connection: asyncpg.Connection, size: int | None = None) -> SignedHead:
+        signed = await (store.read_newest_head(connection) if size is None else store.read_head(connection, size))
+        if signed is None:
+            raise Refused("audit.head.unknown", "no head over so many entries was signed here")
+        head = read_head(signed, self._key)
+        return SignedHead(head, signed, tuple(await store.read_cosignatures(connection, head.size)))
+
+    async def _covering(self, connection: asyncpg.Connection, position: int) -> SignedHead:
+        """The newest head that a witness signed if it covers the entry, else the newest."""
+        cosigned = await store.read_cosigned_size(connection)
+        try:
+            found = await self._head(connection, cosigned if cosigned is not None and position < cosigned else None)
+        except Refused:
+            raise _unknown_entry() from None
+        if not 0 <= position < found.head.size:
+            raise _unknown_entry()
+        return found
+
+
+async def prove_entry(
+    database: Database, directory: Path, root: x509.Certificate, position: int,
+    what: Literal["audit entry", "erasure"] = "audit entry",
+) -> bytes:  # fmt: skip
+    """A proof file for the entry at a position; `erasure`: a certificate that says what was erased. See `Proofs.entry`."""
+    return await Proofs(database, directory, root).entry(position, what)
+
+
+def _split(path: bytes) -> tuple[str, ...]:
+    return tuple(path[at : at + 32].hex() for at in range(0, len(path), 32))
+
+
+def _unknown_entry() -> Refused:
+    return Refused("audit.entry.unknown", "no signed head covers such an entry yet; a head is signed every few seconds")

@@ -1,11 +1,15 @@
-"""One verifier for every proof that Rocade gives: a price at an instant, a receipt, an entry of the audit log.
+"""One verifier for every proof that Rocade gives: a price at an instant, a receipt, an entry of the audit log, an erasure, that the
+log only grew, that it was forked.
 
 A proof file is one JSON document with its `type`. What it shows is a leaf of a tree, the path from the leaf to the root, and a
-head of that tree, signed. The verifier computes the leaf from what is shown, the root from leaf and path, and opens the head with
-what it was given to trust; nothing is asked of anybody. To trust is the signer's own key; or the region's root, which vouches for
-the signer by a statement that lies in the file, or (root certificate) by the issuer table and the signer's certificate in it.
-For a price: what is shown are all changes of the part, so the verifier applies the rule of prices (`core.prices`) itself.
-Refuses: Refused `proof.malformed`, `proof.signer`, `proof.path`, `proof.list`, `proof.price`; Misconfigured `proof.key`.
+head of that tree, signed; or two heads and the path from one to the other. The verifier computes the leaf from what is shown, the
+root from leaf and path, and opens the head with what it was given to trust; nothing is asked of anybody. To trust is the signer's
+own key; or the region's root, which vouches for the signer by a statement that lies in the file, or (root certificate) by the
+issuer table and the signer's certificate in it. Whoever does not trust the region names witnesses besides: each of them must
+have signed the head too. For a price: what is shown are all changes of the part, so the verifier applies the rule of prices
+(`core.prices`) itself; for an erasure the audit entry must be that of a completed one.
+Refuses: Refused `proof.malformed`, `proof.signer`, `proof.witness`, `proof.future`, `proof.path`, `proof.list`, `proof.price`,
+`proof.erasure`, `proof.fork`; Misconfigured `proof.key`. Form of the files: docs/proofs.md; the same in a browser: console/static/verify.js.
 """
 
 from __future__ import annotations
@@ -23,20 +27,25 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key, lo
 
 from rocade.core.errors import Misconfigured, Refused
 from rocade.core.money import amount
+from rocade.core.ports import AuditEntry
 from rocade.core.prices import WITHDRAWN, Change, leaf_of, price_at
 from rocade.trust.identity import signers
 from rocade.trust.identity.envelope import Envelope, unseal
 from rocade.trust.identity.issuers import IssuerTable
 from rocade.trust.identity.keys import PublicKey, key_id
+from rocade.trust.identity.tree_heads import COSIGNATURE_TYPE, HEAD_TYPE, Cosignature, Head, is_ahead
+from rocade.trust.identity.trees import root_of, roots_of
 
 PRICE_PROOF = "rocade.price-proof"
 INCLUSION_PROOF = "rocade.inclusion-proof"
+CONSISTENCY_PROOF = "rocade.consistency-proof"
+FORK_PROOF = "rocade.fork-proof"
 PRICE_HEAD_TYPE = "application/vnd.rocade.price-head+json"
 SIGNER_TYPES = ("application/vnd.rocade.price-key", "application/vnd.rocade.audit-key")
 """Statements of the region's root about a key that signs heads."""
 PRICE_WIDTH = 64
-HASH_BYTES = 32
 type Trust = PublicKey | x509.Certificate
+type What = Literal["receipt", "audit entry", "erasure"]
 MAX_BYTES = 4 << 20
 
 
@@ -62,7 +71,7 @@ class InclusionProof(msgspec.Struct, frozen=True, omit_defaults=True):
     """Content proven to be leaf `position` of an RFC 6962 tree, whose head says its size and root."""
 
     type: str
-    what: Literal["receipt", "audit entry"]
+    what: What
     content: bytes
     position: int
     path: bytes
@@ -72,6 +81,19 @@ class InclusionProof(msgspec.Struct, frozen=True, omit_defaults=True):
     """PEM chains of signers."""
     issuers: msgspec.Raw = msgspec.Raw(b"null")
     """The root-signed issuer table that the chains are checked with."""
+    cosignatures: tuple[msgspec.Raw, ...] = ()
+    """What witnesses signed of the head."""
+
+
+class GrowthProof(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Two signed heads of one log: that the newer holds all of the older (`path` of RFC 6962), or that it cannot (a fork)."""
+
+    type: str
+    old: msgspec.Raw
+    new: msgspec.Raw
+    path: bytes = b""
+    signers: tuple[msgspec.Raw, ...] = ()
+    cosignatures: tuple[msgspec.Raw, ...] = ()
 
 
 class _PriceHead(msgspec.Struct, rename={"list_id": "list"}):
@@ -83,36 +105,47 @@ class _PriceHead(msgspec.Struct, rename={"list_id": "list"}):
     parts: int
 
 
-class _TreeHead(msgspec.Struct):
-    size: int
-    root: str
-    at_us: int
-
-
 HEADS = {
     "receipt": ("application/vnd.rocade.receipt-root+json", "exchange"),
-    "audit entry": ("application/vnd.rocade.tree-head+json", ""),
+    "audit entry": (HEAD_TYPE, ""),
+    "erasure": (HEAD_TYPE, ""),
 }
 """Type of the head, and the service whose certificate may sign it, by what is proven."""
+ERASED = ("telemetry.erased", "people.erased")
+"""Acts whose entry in the audit log says that an erasure is complete."""
+
+
+class Against(msgspec.Struct, frozen=True):
+    """What a proof is held against: whom the verifier trusts, who else must have seen the head, and his clock."""
+
+    trust: Trust
+    witnesses: tuple[PublicKey, ...] = ()
+    now_us: int | None = None
 
 
 class _Type(msgspec.Struct):
     type: str
 
 
-def verify(content: bytes, trust: Trust) -> list[str]:
+def verify(
+    content: bytes, trust: Trust, *, witnesses: Sequence[PublicKey] = (), now_us: int | None = None
+) -> list[str]:
     """What a proof file proves, in sentences. `trust`: the key of whoever signed the head, or the region's root.
 
+    `witnesses`: keys each of which must have signed the head too; `now_us`: the clock no head may be ahead of, None = no clock.
     Raises: Refused `proof.*` as named above.
     """
     if len(content) > MAX_BYTES:
         raise _refused("malformed", "the file is larger than any proof")
+    against = Against(trust, tuple(witnesses), now_us)
     try:
         kind = msgspec.json.decode(content, type=_Type).type
         if kind == PRICE_PROOF:
-            return _verify_price(msgspec.json.decode(content, type=PriceProof), trust)
+            return _verify_price(msgspec.json.decode(content, type=PriceProof), against)
         if kind == INCLUSION_PROOF:
-            return _verify_inclusion(msgspec.json.decode(content, type=InclusionProof), trust)
+            return _verify_inclusion(msgspec.json.decode(content, type=InclusionProof), against)
+        if kind in {CONSISTENCY_PROOF, FORK_PROOF}:
+            return _verify_growth(msgspec.json.decode(content, type=GrowthProof), against)
     except (msgspec.MsgspecError, ValueError, struct.error):
         raise _refused("malformed", "the file is not a proof as Rocade writes it") from None
     raise _refused("malformed", "the file says to be a proof of a kind unknown here")
@@ -134,7 +167,7 @@ def read_trust(pem: bytes) -> Trust:
 
 
 def inclusion_proof(
-    what: Literal["receipt", "audit entry"],
+    what: What,
     content: bytes,
     position: int,
     path: bytes,
@@ -143,57 +176,42 @@ def inclusion_proof(
     statements: Sequence[bytes] = (),
     chains: Sequence[str] = (),
     issuers: bytes = b"null",
+    cosignatures: Sequence[bytes] = (),
 ) -> bytes:
     """A proof file. `path`: the hashes beside the way to the root, bottom first, one after the other; `head`: signed envelope.
 
     Who vouches for the signer comes along: `statements` of the root, or its certificate `chains` with the `issuers` table.
     """
-    signers = tuple(msgspec.Raw(statement) for statement in statements)
-    proof = InclusionProof(
-        INCLUSION_PROOF, what, content, position, path, msgspec.Raw(head), signers, tuple(chains), msgspec.Raw(issuers)
-    )
+    vouched = _raw(statements), tuple(chains), msgspec.Raw(issuers), _raw(cosignatures)
+    return _file(InclusionProof(INCLUSION_PROOF, what, content, position, path, msgspec.Raw(head), *vouched))
+
+
+def consistency_proof(
+    old: bytes, new: bytes, path: bytes, *, statements: Sequence[bytes] = (), cosignatures: Sequence[bytes] = ()
+) -> bytes:
+    """A proof file: the log of the signed head `new` holds all of the log of the signed head `old`, at the same places."""
+    heads = msgspec.Raw(old), msgspec.Raw(new)
+    return _file(GrowthProof(CONSISTENCY_PROOF, *heads, path, _raw(statements), _raw(cosignatures)))
+
+
+def fork_proof(one: bytes, other: bytes, *, statements: Sequence[bytes] = ()) -> bytes:
+    """A proof file against who keeps the log: two signed heads over equally many entries that differ."""
+    return _file(GrowthProof(FORK_PROOF, msgspec.Raw(one), msgspec.Raw(other), signers=_raw(statements)))
+
+
+def _raw(parts: Sequence[bytes]) -> tuple[msgspec.Raw, ...]:
+    return tuple(msgspec.Raw(part) for part in parts)
+
+
+def _file(proof: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode(proof), indent=1)
 
 
-def root_of(leaf: bytes, index: int, size: int, path: bytes, width: int = 2) -> bytes:
-    """The root of a tree of `size` leaves that has this leaf at `index`; a node alone under its parent is that parent.
-
-    Raises: Refused `proof.path` if the path has not the length that index and size ask for.
-    """
-    if not 0 <= index < size:
-        raise _refused("path", "the leaf lies outside the tree")
-    node, rest = leaf, path
-    while size > 1:
-        place, low = index % width, index - index % width
-        many = min(width, size - low) - 1
-        others, rest = rest[: many * HASH_BYTES], rest[many * HASH_BYTES :]
-        if len(others) < many * HASH_BYTES:
-            raise _refused("path", "the path is shorter than the tree is high")
-        if many:
-            before, after = others[: place * HASH_BYTES], others[place * HASH_BYTES :]
-            node = sha256(b"\x01" + before + node + after).digest()
-        index, size = index // width, (size + width - 1) // width
-    if rest:
-        raise _refused("path", "the path is longer than the tree is high")
-    return node
-
-
-def path_of(leaves: Sequence[bytes], index: int, width: int = 2) -> bytes:
-    """The path of one leaf in a tree of these; for width 2 the tree is that of RFC 6962."""
-    path, level = [], list(leaves)
-    while len(level) > 1:
-        low = index - index % width
-        path += [*level[low:index], *level[index + 1 : low + width]]
-        groups = [level[at : at + width] for at in range(0, len(level), width)]
-        level = [one[0] if len(one) == 1 else sha256(b"\x01" + b"".join(one)).digest() for one in groups]
-        index //= width
-    return b"".join(path)
-
-
-def _verify_price(proof: PriceProof, trust: Trust) -> list[str]:
-    vouched = _stated(proof.signers, trust)
-    payload, signer = _open_head(proof.head, PRICE_HEAD_TYPE, vouched, trust)
+def _verify_price(proof: PriceProof, against: Against) -> list[str]:
+    trust = against.trust
+    payload, signer = _open_head(proof.head, PRICE_HEAD_TYPE, _stated(proof.signers, trust), trust)
     head = msgspec.json.decode(payload, type=_PriceHead)
+    _check_seen(head.signed_us, "", 0, (), against)
     if head.list_id != proof.list_id:
         raise _refused("list", "the head is of another list than the proof")
     numbers = [change.seq for change in proof.changes]
@@ -222,8 +240,9 @@ def _verify_price(proof: PriceProof, trust: Trust) -> list[str]:
     ]
 
 
-def _verify_inclusion(proof: InclusionProof, trust: Trust) -> list[str]:
+def _verify_inclusion(proof: InclusionProof, against: Against) -> list[str]:
     kind, service = HEADS[proof.what]
+    trust = against.trust
     vouched = _stated(proof.signers, trust)
     certified: signers.Signers = {}
     if proof.chains and isinstance(trust, x509.Certificate) and trust.issuer == trust.subject:
@@ -234,18 +253,95 @@ def _verify_inclusion(proof: InclusionProof, trust: Trust) -> list[str]:
             raise _refused("signer", f"the signer's certificate does not hold: {error.message}") from None
     keys = {name: one.key for name, one in certified.items()}
     payload, signer = _open_head(proof.head, kind, vouched | keys, trust)
-    head = msgspec.json.decode(payload, type=_TreeHead)
+    head = msgspec.json.decode(payload, type=Head)
     by = certified.get(signer)
     if by is not None and not by.not_before_us <= head.at_us < by.not_after_us:
         raise _refused("signer", "the head was not signed while its signer's certificate was in force")
+    seen = _check_seen(head.at_us, head.root, head.size, proof.cosignatures, against)
     root = root_of(sha256(b"\x00" + proof.content).digest(), proof.position, head.size, proof.path)
     if root.hex() != head.root:
         raise _refused("path", "the content is not at this place of what the head was signed over")
+    said = _said_of_erasure(proof) if proof.what == "erasure" else []
+    named = "audit entry" if proof.what == "erasure" else proof.what
     return [
-        f"This {proof.what} is number {proof.position} of the {head.size} that the signed head covers.",
+        *said,
+        f"This {named} is number {proof.position} of the {head.size} that the signed head covers.",
         f"It reads: {proof.content.decode()}",
         f"The head was signed on {_instant(head.at_us)} by {_who(signer, trust)}.",
+        *seen,
     ]
+
+
+def _said_of_erasure(proof: InclusionProof) -> list[str]:
+    """What the audit entry of a completed erasure says. Raises: Refused `proof.erasure` if it is another entry."""
+    position, entry = msgspec.json.decode(proof.content, type=tuple[int, AuditEntry])
+    if entry.action not in ERASED or entry.outcome != "done" or position != proof.position:
+        raise _refused("erasure", "the entry proven is not that of a completed erasure")
+    fact = {name: entry.facts.get(name, 0) for name in (*_COUNTED, "erasure", "scope", "ledger", "ordered_us")}
+    ordered = f"ordered on {_instant(int(fact['ordered_us']))}, " if fact["ordered_us"] else ""
+    return [
+        f"Data of {entry.subject} were erased (scope {fact['scope']}): {ordered}complete on {_instant(entry.at_us)}.",
+        "Removed: " + ", ".join(f"{fact[name]} {says}" for name, says in _COUNTED.items()) + ".",
+        f"It is erasure {fact['erasure']}, entry {fact['ledger']} of the ledger of erasures.",
+    ]
+
+
+_COUNTED = {
+    "rows": "stored rows",
+    "parts_before": "files of the history that held them",
+    "parts_after": "that still do",
+    "log_records": "records of the log",
+    "archive_objects": "archived objects",
+    "keys": "keys destroyed",
+}
+
+
+def _verify_growth(proof: GrowthProof, against: Against) -> list[str]:
+    trust = against.trust
+    vouched = _stated(proof.signers, trust)
+    opened = [_open_head(one, HEAD_TYPE, vouched, trust) for one in (proof.old, proof.new)]
+    old, new = (msgspec.json.decode(payload, type=Head) for payload, _ in opened)
+    signed = [
+        f"The {name} head, over {head.size} entries, was signed on {_instant(head.at_us)} by {_who(signer, trust)}."
+        for name, head, (_, signer) in zip(("older", "newer"), (old, new), opened, strict=True)
+    ]
+    if proof.type == FORK_PROOF:
+        if old.size != new.size or old.root == new.root:
+            raise _refused("fork", "the two heads do not contradict each other")
+        return [f"THE LOG WAS FORKED: its keeper signed two different histories of {new.size} entries.", *signed]
+    _check_seen(old.at_us, "", 0, (), Against(trust, (), against.now_us))
+    seen = _check_seen(new.at_us, new.root, new.size, proof.cosignatures, against)
+    old_root, new_root = roots_of(old.size, bytes.fromhex(old.root), new.size, proof.path)
+    if (old_root.hex(), new_root.hex()) != (old.root, new.root):
+        raise _refused(
+            "path", "the newer head does not hold what the older was signed over: the log was changed or forked"
+        )
+    return [
+        f"The log only grew: all {old.size} entries of the older head are the first of the {new.size} of the newer.",
+        *signed,
+        *seen,
+    ]
+
+
+def _check_seen(at_us: int, root: str, size: int, cosignatures: Sequence[msgspec.Raw], against: Against) -> list[str]:
+    """A head of this instant, and who saw it, in sentences. Raises: Refused `proof.future`, `proof.witness`."""
+    if is_ahead(at_us, against.now_us):
+        raise _refused("future", f"the head is dated {_instant(at_us)}, which has not come yet")
+    said = []
+    for witness in against.witnesses:
+        name = key_id(witness).hex()
+        for one in cosignatures:
+            try:
+                payload = unseal(COSIGNATURE_TYPE, bytes(one), {name: witness})
+            except Refused:
+                continue
+            saw = msgspec.json.decode(payload, type=Cosignature)
+            if (saw.size, saw.root) == (size, root) and not is_ahead(saw.at_us, against.now_us):
+                said.append(f"Witness {name} saw this head on {_instant(saw.at_us)}.")
+                break
+        else:
+            raise _refused("witness", f"witness {name} did not sign this head")
+    return said
 
 
 def _open_head(head: msgspec.Raw, kind: str, vouched: Mapping[str, PublicKey], trust: Trust) -> tuple[bytes, str]:
