@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 import pytest
+import rawparts
 
 from rocade.core.errors import Misconfigured, Refused, Unavailable
 from rocade.fabric.history import History, Table, connect
@@ -179,7 +180,51 @@ async def test_erased_rows_leave_every_part_on_disk(history: History, table: Tab
 
 
 def _files(store: StoreProcess) -> list[bytes]:
-    return [path.read_bytes() for path in Path(store.directory, "chdb", "store").rglob("*") if path.is_file()]
+    return [content for _, content in rawparts.files(store.directory, store._key)]
+
+
+async def test_an_erasure_rewrites_the_parts_that_hold_rows_and_no_others(
+    history: History, table: Table, store: StoreProcess
+) -> None:
+    await history.ensure(table)
+    await history.insert(table.name, rows(range(30)), "a")
+    await history.optimize(table.name)
+    await history.insert(table.name, rows(range(30), days=2), "b")
+    before = await _places(history, table)
+    gone = await history.erase(table.name, "key IN (4, 7) AND day = 1", {}, lambda done, of: None)
+    assert (gone.rows, gone.parts_after) == (3, 0)
+    assert 1 <= gone.parts_before <= 2, "both inserts may have become one part"
+    after = await _places(history, table)
+    assert {file for day, file in before if day != "1"} <= {file for _, file in after}, "taken over as they are"
+    assert not {file for day, file in before if day == "1"} & {file for _, file in after}
+    assert await count(history, table) == 57
+    assert (await history.erase(table.name, "key IN (4, 7) AND day = 1", {})).rows == 0, "again, nothing is left to do"
+
+
+async def _places(history: History, table: Table) -> set[tuple[str, int]]:
+    """Days and the files on disk that hold their rows."""
+    found = await history.query(
+        "SELECT partition, path FROM system.parts WHERE active AND table = {t:String}", {"t": table.name}
+    )
+    return {(row["partition"], _inode(row["path"])) for row in found.to_pylist()}
+
+
+def _inode(part: str) -> int:
+    return Path(part, "data.bin").stat().st_ino
+
+
+async def test_hidden_rows_are_in_no_answer_and_are_erased_all_the_same(history: History, table: Table) -> None:
+    await history.ensure(table)
+    await history.insert(table.name, rows(range(30)), "a")
+    history.hide(table.name, "key NOT IN (4)")
+    assert await count(history, table) == 29
+    streamed = [batch.num_rows async for batch in history.stream(f"SELECT key FROM {table.name} WHERE key < 6")]
+    assert sum(streamed) == 5
+    joined = await history.query(f"SELECT count() AS c FROM (SELECT * FROM {table.name} WHERE key IN (3, 4)) x")
+    assert joined.column("c").to_pylist() == [1], "in a subquery too"
+    assert (await history.erase(table.name, "key = 4", {})).rows == 1
+    history.hide(table.name, "")
+    assert await count(history, table) == 29
 
 
 async def test_a_partition_is_dropped_whole(history: History, table: Table) -> None:

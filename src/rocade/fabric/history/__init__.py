@@ -6,7 +6,7 @@ physical erasure. The row shape and its figures: docs/decisions/0005-history.md.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +23,18 @@ class Table(msgspec.Struct, frozen=True):
     settings: Mapping[str, str | int] = {}
     shard_by: str = ""
     """Column that places a row on a shard of a cluster; the first of `order_by` if empty."""
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """What one erasure came to: rows that are gone, parts that held them before, parts that do afterwards (0)."""
+
+    rows: int
+    parts_before: int
+    parts_after: int
+
+
+type Progress = Callable[[int, int], object]
+"""`progress(done, all)`: about so many of the parts that held rows are rewritten; must not block."""
 
 
 class History(Protocol):
@@ -45,8 +57,16 @@ class History(Protocol):
         """Run one SELECT and yield record batches as they come; bounded memory."""
         ...
 
-    async def erase(self, table: str, condition: str, parameters: Mapping[str, Any]) -> None:
-        """Remove rows physically; returns when no part on disk holds them."""
+    async def erase(
+        self, table: str, condition: str, parameters: Mapping[str, Any], progress: Progress | None = None
+    ) -> Erased:
+        """Remove rows physically, hidden ones too: rewrites the parts that hold them and no others, and returns when the
+        old ones have left the disk. May be repeated.
+        """
+        ...
+
+    def hide(self, table: str, condition: str) -> None:
+        """From now on no question asked by this client sees rows of `table` but those that meet the condition ('' = all)."""
         ...
 
     async def partitions(self, table: str) -> list[tuple[str, str]]:

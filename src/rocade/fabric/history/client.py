@@ -25,7 +25,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalErr
 from urllib3.exceptions import HTTPError
 
 from rocade.core.errors import Corrupt, Misconfigured, Refused, Unavailable
-from rocade.fabric.history import Table, ddl
+from rocade.fabric.history import Erased, Progress, Table, ddl
 from rocade.fabric.history.unix import UnixPool
 
 # The driver logs each refused connection with its address and a stack; callers get an error and log it themselves.
@@ -33,6 +33,7 @@ logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 THREADS = 8
 GATHER_BYTES = 1 << 20
 ERASE_WAIT_S = 300.0
+PROGRESS_S = 0.5
 _FULL = {243, 1001}
 _CORRUPT = {40, 228, 271, 354}
 _BUSY = {159, 202, 241, 252, 394}
@@ -55,6 +56,7 @@ class Client:
         self._cluster = parse_qs(self._url.query).get("cluster", [None])[0]
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="history")
         self._driver: Driver | None = None
+        self._hidden: dict[str, str] = {}
 
     async def ensure(self, table: Table) -> None:
         stored = await self.query(
@@ -74,13 +76,22 @@ class Client:
         await self._run(lambda d: d.raw_insert(table, rows.column_names, body, settings=settings, fmt="ArrowStream"))
 
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        answer = await self._run(lambda driver: driver.raw_query(sql, dict(parameters or {}), fmt="ArrowStream"))
+        return await self._ask(sql, parameters, self._filters())
+
+    async def _ask(self, sql: str, parameters: Mapping[str, Any] | None, settings: dict[str, Any]) -> pa.Table:
+        answer = await self._run(
+            lambda driver: driver.raw_query(sql, dict(parameters or {}), settings=settings, fmt="ArrowStream")
+        )
         return pa.ipc.open_stream(pa.py_buffer(answer)).read_all()
 
     async def stream(self, sql: str, parameters: Mapping[str, Any] | None = None) -> AsyncIterator[pa.RecordBatch]:
+        settings = self._filters()
+
         def opened() -> tuple[_Answer, pa.RecordBatch | None]:
             with _translated():
-                answer = _Answer(self._connected().raw_stream(sql, dict(parameters or {}), fmt="ArrowStream"))
+                answer = _Answer(
+                    self._connected().raw_stream(sql, dict(parameters or {}), settings=settings, fmt="ArrowStream")
+                )
                 return answer, answer.take()
 
         answer, batch = await self._thread(opened)
@@ -92,11 +103,51 @@ class Client:
             if not answer.is_closed:
                 await self._thread(answer.close)
 
-    async def erase(self, table: str, condition: str, parameters: Mapping[str, Any]) -> None:
+    def hide(self, table: str, condition: str) -> None:
+        self._hidden[table] = condition
+
+    def _filters(self) -> dict[str, Any]:
+        """The setting by which the engine itself leaves hidden rows out of every answer, whatever is asked."""
+        hidden = ", ".join(f"{ddl.quote_text(name)}: {ddl.quote_text(c)}" for name, c in self._hidden.items() if c)
+        return {"additional_table_filters": f"{{{hidden}}}"} if hidden else {}
+
+    async def erase(
+        self, table: str, condition: str, parameters: Mapping[str, Any], progress: Progress | None = None
+    ) -> Erased:
         name = self._stored(table)
-        statement = f"ALTER TABLE {ddl.quote_name(name)}{ddl.on_cluster(self._cluster)} DELETE WHERE {condition}"
-        await self._command(statement, parameters, {"mutations_sync": 2})
+        holding = await self._holding(table, condition, parameters)
+        rows, before = (sum(counts) for counts in zip(*holding.values(), strict=True)) if holding else (0, 0)
+        if rows:
+            statement = f"ALTER TABLE {ddl.quote_name(name)}{ddl.on_cluster(self._cluster)} DELETE WHERE {condition}"
+            rewriting = asyncio.ensure_future(self._command(statement, parameters, {"mutations_sync": 2}))
+            while progress is not None and not rewriting.done():
+                await asyncio.wait([rewriting], timeout=PROGRESS_S)
+                if not rewriting.done():
+                    progress(before - min(before, await self._unwritten(name)), before)
+            await rewriting
         await self._wait_until_gone(name)
+        left = await self._holding(table, condition, parameters)
+        return Erased(rows, before, sum(parts for _, parts in left.values()))
+
+    async def _unwritten(self, table: str) -> int:
+        """Parts that an erasure under way has not looked at yet."""
+        found = await self._ask(
+            "SELECT toInt64(max(parts_to_do)) AS n FROM system.mutations"
+            " WHERE NOT is_done AND database = currentDatabase() AND table = {table:String}",
+            {"table": table},
+            {},
+        )
+        return int(found.column("n")[0].as_py())
+
+    async def _holding(self, table: str, condition: str, parameters: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+        """Partitions with such rows: how many rows, in how many parts. Asked of the primary index, hidden rows counted."""
+        found = await self._ask(
+            "SELECT _partition_id AS id, toInt64(count()) AS n, toInt64(uniqExact(_part)) AS parts"
+            f" FROM {ddl.quote_name(table)} WHERE {condition} GROUP BY id ORDER BY id",
+            parameters,
+            {},
+        )
+        return {row["id"]: (row["n"], row["parts"]) for row in found.to_pylist()}
 
     def _stored(self, table: str) -> str:
         """The table that holds the parts."""
