@@ -41,6 +41,7 @@ PACKAGES = (
     "rocade.services.telemetry",
     "rocade.services.interconnection",
     "rocade.services.showcase",
+    "rocade.services.crossing",
     "rocade.services.battery",
     "rocade.services.charging.grid",
     "rocade.services.dealers",
@@ -120,16 +121,18 @@ def database_url(postgres_url: str, template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """A connected Database over `database_url`."""
+async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]:
+    """A connected Database over `database_url`, with a keyring whose region key is a file below `tmp_path`."""
     connected = await Database.connect(database_url)
+    keyring = Keyring(connected, FileCustody(tmp_path / "custody"), SystemClock())
+    connected.keyring = keyring
     yield connected
+    await keyring.close()
     await connected.close()
 
 
 @pytest.fixture
-async def keyring(database: Database, tmp_path: Path) -> AsyncIterator[Keyring]:
-    """A keyring over `database` with the region key in a file below `tmp_path`."""
-    opened = await Keyring.open(database, FileCustody(tmp_path / "custody"), SystemClock())
-    yield opened
-    await opened.close()
+async def keyring(database: Database) -> Keyring:
+    """The one that `database` carries."""
+    assert isinstance(database.keyring, Keyring)
+    return database.keyring

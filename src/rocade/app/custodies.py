@@ -28,11 +28,20 @@ def create_custody(directory: Path, configuration: Configuration) -> None:
         FileCustody(directory / settings.directory).create()
 
 
+async def hang_keyring(configuration: Configuration, database: Database, clock: Clock) -> Keyring:
+    """The keyring of this process, which `database` carries too; whoever asks closes it."""
+    keyring = await Keyring.open(database, custody_of(configuration), clock, lease_s=configuration.custody.lease_s)
+    database.keyring = keyring
+    return keyring
+
+
 @contextlib.asynccontextmanager
 async def open_keyring(configuration: Configuration, database: Database, clock: Clock) -> AsyncIterator[Keyring]:
-    """The keyring of this process."""
-    keyring = await Keyring.open(database, custody_of(configuration), clock, lease_s=configuration.custody.lease_s)
+    """As `hang_keyring`, closed and taken off on leaving."""
+    before = database.keyring
+    keyring = await hang_keyring(configuration, database, clock)
     try:
         yield keyring
     finally:
+        database.keyring = before
         await keyring.close()

@@ -26,6 +26,7 @@ from rocade.agents.vehicle.simulation.models import Model
 from rocade.app import configuration as settings
 from rocade.app import demo_charging, demo_dealers, demo_people, initialise, logs
 from rocade.app.account import Account
+from rocade.app.custodies import hang_keyring
 from rocade.app.demo_view import View
 from rocade.app.roles import stop_event
 from rocade.app.supervisor import Supervisor
@@ -107,6 +108,7 @@ class _Demo:
                 await supervisor.start()
             database = await Database.connect(supervisor.database_url, max_connections=4)
             self.gaps = GapLedger(database)
+            keyring = await hang_keyring(configuration, database, SystemClock())
             try:
                 with self.screen.status(f"enrolling {self.vehicles} vehicles ..."):
                     seats = await self._enrol(configuration, database)
@@ -121,6 +123,7 @@ class _Demo:
                     await self._drive(view, StatusBoard(database, SystemClock()), supervisor, stopping)
                     summary = await self._settle(configuration, view)
             finally:
+                await keyring.close()
                 await database.close()
             print(msgspec.json.encode(summary).decode(), flush=True)
             return 1 if summary.lost or summary.duplicated else 0

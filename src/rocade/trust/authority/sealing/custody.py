@@ -41,6 +41,10 @@ class RegionCustody(Protocol):
         """Raises: also Corrupt `custody.wrap`."""
         ...
 
+    def files(self) -> list[Path]:
+        """Files that a backup of keys may carry and put back at the same place; none of a key that cannot leave."""
+        ...
+
     def destroy(self, version: int) -> None:
         """Destroy a version for good; one that is not here is no error."""
         ...
@@ -103,6 +107,10 @@ class FileCustody:
             return
         except OSError as error:
             raise _gone(error) from error
+
+    def files(self) -> list[Path]:
+        """The key files, of which a copy is as good as the key: whoever backs them up keeps them apart, and for a short time."""
+        return [self._path(version) for version in self.versions()]
 
     def _path(self, version: int) -> Path:
         return self._directory / f"{version}.key"

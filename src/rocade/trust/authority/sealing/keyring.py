@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
+from rocade.fabric.database.connection import CONNECT_TIMEOUT_S
 from rocade.fabric.database.following import follow
 from rocade.trust.authority.sealing import puncturing, store
 from rocade.trust.authority.sealing.custody import RegionCustody
@@ -31,6 +32,7 @@ from rocade.trust.authority.sealing.model import REGION, Name, Punctured, bucket
 from rocade.trust.authority.sealing.wrapping import bucket_aad, new_key, unwrap_key, wrap_key
 
 LEASE_S = 60.0
+CONNECTIONS = 3
 CACHED_KEYS = 200_000
 POLL_S = 1.0
 TRIES = 4
@@ -49,21 +51,26 @@ class Keyring:
         *,
         lease_s: float = LEASE_S,
         limit: int = CACHED_KEYS,
+        keep: puncturing.Keep | None = None,
     ) -> None:
+        self.custody = custody
+        self.keep = keep
+        """Awaited in a puncture before the old region key is destroyed."""
         self._database = database
-        self._custody = custody
         self._clock = clock
         self._lease_s = lease_s
         self._limit = limit
         self._keys: OrderedDict[Name, bytes] = OrderedDict()
         self._buckets: dict[int, tuple[int, AESGCM]] = {}
         self._confirmed_s = float("-inf")
-        self._heard_s = clock.monotonic_s()
+        self._heard_s = float("-inf")
         self._asking = asyncio.Lock()
         self._last_gone = 0
         self._epoch = 0
         """Raised with each destruction heard of: keys read before it are read again."""
         self._probe: tuple[int, int, int, bytes] | None = None
+        self._starting = asyncio.Lock()
+        self._connections: asyncpg.Pool | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -74,30 +81,55 @@ class Keyring:
         clock: Clock,
         *,
         lease_s: float = LEASE_S,
-        limit: int = CACHED_KEYS,
+        keep: puncturing.Keep | None = None,
     ) -> Self:
-        """Make what the region lacks, end an interrupted puncture, then follow destructions until `close`.
+        """A keyring that has begun. Custody may be away for a region that has its tables: keys then come when it answers.
 
-        Custody may be away for a region that has its tables: keys then come when it answers.
         Raises: Unavailable `database.down`; of a region without bucket keys also `custody.down`, `custody.refused`.
         """
-        opened = cls(database, custody, clock, lease_s=lease_s, limit=limit)
-        await puncturing.prepare(database, custody)
-        with contextlib.suppress(Unavailable):
-            await puncturing.finish(database, custody)
-        async with store.connected(database) as connection:
-            opened._last_gone = await store.last_gone(connection)
-        opened._tasks = [
-            asyncio.create_task(follow(database, store.CHANNEL, opened._hear, poll_s=POLL_S), name="keyring"),
-            asyncio.create_task(opened._keep_lease(), name="keyring-lease"),
-        ]
+        opened = cls(database, custody, clock, lease_s=lease_s, keep=keep)
+        await opened._pool()
         return opened
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._connections is not None:
+            self._connections.terminate()
         self._forget()
+
+    async def _pool(self) -> asyncpg.Pool:
+        """Connections of our own: who asks for a key may hold all others. The first call begins: make what the region lacks,
+        end an interrupted puncture, follow destructions.
+        """
+        if self._connections is not None:
+            return self._connections
+        async with self._starting:
+            if self._connections is None:
+                pool = asyncpg.create_pool(
+                    self._database.url, min_size=0, max_size=CONNECTIONS, timeout=CONNECT_TIMEOUT_S
+                )
+                try:
+                    await pool
+                    await self._begin(pool)
+                except BaseException:
+                    pool.terminate()
+                    raise
+                self._connections = pool
+        return self._connections
+
+    async def _begin(self, pool: asyncpg.Pool) -> None:
+        await puncturing.prepare(pool, self.custody, self._clock.now_us())
+        with contextlib.suppress(Unavailable):
+            await puncturing.finish(pool, self.custody, self.keep)
+        async with store.connected(pool) as connection:
+            self._last_gone = await store.last_gone(connection)
+        self._heard_s = self._clock.monotonic_s()
+        self._tasks = [
+            asyncio.create_task(follow(self._database, store.CHANNEL, self._hear, poll_s=POLL_S), name="keyring"),
+            asyncio.create_task(self._keep_lease(), name="keyring-lease"),
+        ]
 
     # --- keys -------------------------------------------------------------------------------------------------------
 
@@ -140,7 +172,7 @@ class Keyring:
         Raises: Unavailable `custody.down`, `custody.refused`, `custody.busy`, `database.down`.
         """
         try:
-            return await puncturing.puncture(self._database, self._custody, everything=everything)
+            return await puncturing.puncture(await self._pool(), self.custody, self.keep, everything=everything)
         finally:
             self._buckets.clear()
             self._probe = None
@@ -164,7 +196,7 @@ class Keyring:
     async def _load(self, names: list[Name]) -> tuple[dict[Name, bytes], set[Name]]:
         for _ in range(TRIES):
             epoch = self._epoch
-            async with store.connected(self._database) as connection:
+            async with store.connected(await self._pool()) as connection:
                 rows = await store.read_keys(connection, names)
                 stale = {row[2] for row in rows if row[4] is not None and not self._knows(row[2], row[3])}
                 await self._load_buckets(connection, stale)
@@ -178,7 +210,7 @@ class Keyring:
 
     async def _make(self, names: list[Name]) -> None:
         """Draw keys for these names; of two processes the first one's stays, and a destroyed owner gets none."""
-        async with store.connected(self._database) as connection, connection.transaction():
+        async with store.connected(await self._pool()) as connection, connection.transaction():
             await store.lock_shared(connection)
             rows = await store.read_buckets(connection, {bucket_of(owner) for owner, _ in names})
             await self._take_buckets([row for row in rows if not self._knows(row[0], row[1])])
@@ -207,7 +239,7 @@ class Keyring:
 
         def unwrap() -> dict[int, tuple[int, AESGCM]]:
             return {
-                bucket: (generation, AESGCM(self._custody.unwrap(version, wrapped, bucket_aad(bucket, generation))))
+                bucket: (generation, AESGCM(self.custody.unwrap(version, wrapped, bucket_aad(bucket, generation))))
                 for bucket, generation, version, wrapped in rows
             }
 
@@ -265,7 +297,7 @@ class Keyring:
             if self._is_leased:
                 return
             self._forget()
-            async with store.connected(self._database) as connection:
+            async with store.connected(await self._pool()) as connection:
                 await self._hear(connection)
             await self._ask()
 
@@ -287,11 +319,11 @@ class Keyring:
         """Have custody open one bucket key: proof that it is there and still willing."""
         asked_s = self._clock.monotonic_s()
         try:
-            async with store.connected(self._database) as connection:
+            async with store.connected(await self._pool()) as connection:
                 self._probe = (await store.read_buckets(connection, (0,)))[0]
         except Unavailable:
             if self._probe is None:
                 raise
         bucket, generation, version, wrapped = self._probe
-        await asyncio.to_thread(self._custody.unwrap, version, wrapped, bucket_aad(bucket, generation))
+        await asyncio.to_thread(self.custody.unwrap, version, wrapped, bucket_aad(bucket, generation))
         self._confirmed_s = asked_s

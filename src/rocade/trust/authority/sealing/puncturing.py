@@ -6,7 +6,7 @@ backup). In this order, so that a kill between any two steps loses nothing and i
     1. custody makes region key n+1
     2. one transaction: buckets of destroyed owners get new keys, their rows are wrapped anew, then every bucket key by n+1
     3. custody destroys region key n: what n wrapped is gone
-    4. the destroyed owners are marked as punctured
+    4. the owners that 2 took are marked as punctured
 
 Killed after 1: n+1 is used by the next puncture. After 2: `finish` does 3 and 4. Custody's older versions are destroyed only
 when it holds the one the tables name. Source: D. Boneh, R. Lipton, A Revocable Backup System, USENIX Security 1996.
@@ -15,23 +15,26 @@ when it holds the one the tables name. Source: D. Boneh, R. Lipton, A Revocable 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from rocade.fabric.database import Database
 from rocade.trust.authority.sealing import store
 from rocade.trust.authority.sealing.custody import RegionCustody, unknown_version
-from rocade.trust.authority.sealing.model import BUCKETS, Punctured, bucket_of
+from rocade.trust.authority.sealing.model import BUCKETS, REGION, Group, Punctured, bucket_of
 from rocade.trust.authority.sealing.wrapping import bucket_aad, new_key, unwrap_key, wrap_key
 
+type Keep = Callable[[], Awaitable[object]]
+"""Copies the key tables to where they are kept apart from the rest."""
 
-async def prepare(database: Database, custody: RegionCustody) -> None:
-    """Make the bucket keys of a region that has none, as a new or an older one; else end what a kill left.
+
+async def prepare(pool: asyncpg.Pool, custody: RegionCustody, now_us: int) -> None:
+    """Make the bucket keys and the region's own data keys where there are none: of a new region, or of an older one.
 
     Raises: Unavailable `custody.down`, `custody.refused` when there is nothing yet and custody does not help.
     """
-    async with store.connected(database) as connection:
+    async with store.connected(pool) as connection:
         if await store.has_buckets(connection):
             return
         async with connection.transaction():
@@ -39,21 +42,29 @@ async def prepare(database: Database, custody: RegionCustody) -> None:
             if await store.has_buckets(connection):
                 return
             version = await asyncio.to_thread(lambda: custody.current() or custody.create())
-            await store.write_buckets(connection, await asyncio.to_thread(_first_buckets, custody, version))
+            keys = {bucket: (1, new_key()) for bucket in range(BUCKETS)}
+            await store.write_buckets(connection, await asyncio.to_thread(_wrap_buckets, custody, version, keys))
+            bucket = bucket_of(REGION)
+            cipher = AESGCM(keys[bucket][1])
+            own = [(REGION, int(group), bucket, wrap_key(cipher, REGION, group, bucket, new_key())) for group in Group]
+            await store.add_keys(connection, own, now_us)
 
 
-async def puncture(database: Database, custody: RegionCustody, *, everything: bool = False) -> Punctured:
-    """`everything`: all buckets get new keys, whether an owner in them was destroyed or not.
+async def puncture(
+    pool: asyncpg.Pool, custody: RegionCustody, keep: Keep | None = None, *, everything: bool = False
+) -> Punctured:
+    """`everything`: all buckets get new keys, whether an owner in them was destroyed or not. `keep` is awaited between 2 and
+    3, to copy the new tables to where they are kept apart: from 3 on a lost machine could not be helped by an older copy.
 
     Cost: one transaction over the touched buckets, during which no new key can be made.
     """
-    async with store.connected(database) as connection:
+    async with store.connected(pool) as connection:
         async with connection.transaction():
             await store.lock_alone(connection)
             before = await store.read_version(connection)
-            gone = await store.gone_open(connection)
+            gone = await store.gone_before(connection)
             after = await asyncio.to_thread(_next_version, custody, before)
-            touched = set(range(BUCKETS)) if everything else {bucket_of(owner) for _, owner in gone}
+            touched = set(range(BUCKETS)) if everything else {bucket_of(owner) for owner in gone}
             rows = await store.read_buckets(connection, range(BUCKETS))
             plain = await asyncio.to_thread(_unwrap_buckets, custody, rows)
             fresh = {}
@@ -64,27 +75,27 @@ async def puncture(database: Database, custody: RegionCustody, *, everything: bo
                 for bucket, generation, _, _ in rows
             }
             await store.write_buckets(connection, await asyncio.to_thread(_wrap_buckets, custody, after, keys))
-        await _end(connection, custody, after, [number for number, _ in gone])
+            await store.mark_gone(connection, gone, after)
+    await _end(pool, custody, after, keep)
     return Punctured(before, after, len(touched))
 
 
-async def finish(database: Database, custody: RegionCustody) -> bool:
+async def finish(pool: asyncpg.Pool, custody: RegionCustody, keep: Keep | None = None) -> bool:
     """End a puncture that was killed between its commit and its end. Returns whether there was one."""
-    async with store.connected(database) as connection, connection.transaction():
-        await store.lock_alone(connection)
+    async with store.connected(pool) as connection:
         version = await store.read_version(connection)
-        held = await asyncio.to_thread(custody.versions)
-        if version not in held or held[0] == version:
-            return False
-        await _end(connection, custody, version, [])
-        return True
+    held = await asyncio.to_thread(custody.versions)
+    if version not in held or held[0] == version:
+        return False
+    await _end(pool, custody, version, keep)
+    return True
 
 
-async def rewrap(database: Database, old: RegionCustody, new: RegionCustody) -> int:
+async def rewrap(pool: asyncpg.Pool, old: RegionCustody, new: RegionCustody) -> int:
     """Wrap the bucket keys of these tables by a new key of another custody, and return its version. The old custody is left
     as it is: destroying its key, when nothing else hangs on it, is the caller's last step.
     """
-    async with store.connected(database) as connection, connection.transaction():
+    async with store.connected(pool) as connection, connection.transaction():
         await store.lock_alone(connection)
         rows = await store.read_buckets(connection, range(BUCKETS))
         plain = await asyncio.to_thread(_unwrap_buckets, old, rows)
@@ -108,7 +119,9 @@ async def _renew(connection: asyncpg.Connection, bucket: int, old: bytes) -> byt
     return key
 
 
-async def _end(connection: asyncpg.Connection, custody: RegionCustody, version: int, gone: list[int]) -> None:
+async def _end(pool: asyncpg.Pool, custody: RegionCustody, version: int, keep: Keep | None) -> None:
+    """Steps 3 and 4, for any number of processes at once and any number of times."""
+
     def destroy_older() -> None:
         held = custody.versions()
         if version not in held:
@@ -117,8 +130,11 @@ async def _end(connection: asyncpg.Connection, custody: RegionCustody, version: 
             if older < version:
                 custody.destroy(older)
 
+    if keep is not None:
+        await keep()
     await asyncio.to_thread(destroy_older)
-    await store.close_gone(connection, gone, version)
+    async with store.connected(pool) as connection:
+        await store.close_gone(connection, version)
 
 
 def _next_version(custody: RegionCustody, before: int) -> int:
@@ -127,10 +143,6 @@ def _next_version(custody: RegionCustody, before: int) -> int:
     if before not in held:
         raise unknown_version(before)
     return held[-1] if held[-1] > before else custody.create()
-
-
-def _first_buckets(custody: RegionCustody, version: int) -> list[tuple[int, int, int, bytes]]:
-    return _wrap_buckets(custody, version, {bucket: (1, new_key()) for bucket in range(BUCKETS)})
 
 
 def _wrap_buckets(

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import asyncpg
 
 from rocade.core.errors import Unavailable
-from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
 from rocade.trust.authority.sealing.model import Group, Name, bucket_of
 
@@ -24,10 +23,10 @@ PATIENCE_MS = 10_000
 
 
 @contextlib.asynccontextmanager
-async def connected(database: Database) -> AsyncIterator[asyncpg.Connection]:
+async def connected(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
     """A connection. Raises: Unavailable `database.down`."""
     try:
-        async with database.pool.acquire() as connection:
+        async with pool.acquire() as connection:
             yield connection
     except DOWN as error:
         raise Unavailable("database.down", f"PostgreSQL does not answer: {type(error).__name__}") from error
@@ -139,13 +138,21 @@ async def gone_after(connection: asyncpg.Connection, number: int) -> list[tuple[
     return [tuple(row) for row in rows]
 
 
-async def gone_open(connection: asyncpg.Connection) -> list[tuple[int, int]]:
-    """(number, owner) of those whose keys an older copy of the tables would still give."""
-    rows = await connection.fetch("SELECT number, owner FROM seal_gone WHERE punctured IS NULL ORDER BY number")
-    return [tuple(row) for row in rows]
+async def gone_before(connection: asyncpg.Connection) -> list[int]:
+    """Owners whose keys a copy of the tables from before would still give."""
+    rows = await connection.fetch("SELECT owner FROM seal_gone WHERE NOT is_punctured ORDER BY number")
+    return [owner for (owner,) in rows]
 
 
-async def close_gone(connection: asyncpg.Connection, numbers: Sequence[int], version: int) -> None:
+async def mark_gone(connection: asyncpg.Connection, owners: Sequence[int], version: int) -> None:
+    """These were taken by the puncture that makes this version."""
     await connection.execute(
-        "UPDATE seal_gone SET punctured = $2 WHERE number = ANY($1::bigint[])", list(numbers), version
+        "UPDATE seal_gone SET version = $2 WHERE owner = ANY($1::bigint[]) AND NOT is_punctured", list(owners), version
+    )
+
+
+async def close_gone(connection: asyncpg.Connection, version: int) -> None:
+    """The versions before this one are destroyed."""
+    await connection.execute(
+        "UPDATE seal_gone SET is_punctured = true WHERE version <= $1 AND NOT is_punctured", version
     )

@@ -33,9 +33,10 @@ def upgrade() -> None:
             number bigint PRIMARY KEY,
             owner bigint NOT NULL UNIQUE,
             gone_us bigint NOT NULL,
-            punctured integer
+            version integer,
+            is_punctured boolean NOT NULL DEFAULT false
         )""")
-    op.execute("CREATE INDEX seal_gone_open ON seal_gone (number) WHERE punctured IS NULL")
+    op.execute("CREATE INDEX seal_gone_open ON seal_gone (number) WHERE NOT is_punctured")
 
 
 def downgrade() -> None:
