@@ -96,6 +96,13 @@ class History(Protocol):
         """Merge every partition into one part now, and return when that is done: for figures and before backups."""
         ...
 
+    async def freeze(self, table: str, name: str) -> None:
+        """Keep every part of the table as it is now under `shadow/<name>` of its disk, by hard links, until that is removed.
+
+        Raises: Refused `history.freeze.remote` where the files are another machine's.
+        """
+        ...
+
     async def close(self) -> None: ...
 
 

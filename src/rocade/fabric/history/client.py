@@ -205,6 +205,13 @@ class Client:
         name = table if self._cluster is None else f"{table}_local"
         await self._command(f"OPTIMIZE TABLE {ddl.quote_name(name)} FINAL")
 
+    async def freeze(self, table: str, name: str) -> None:
+        if self._url.scheme != "chdb+unix":
+            raise Refused(
+                "history.freeze.remote", "the history is a server's own: back it up there, with its BACKUP statement"
+            )
+        await self._command(f"ALTER TABLE {ddl.quote_name(table)} FREEZE WITH NAME {ddl.quote_text(name)}")
+
     async def close(self) -> None:
         if self._driver is not None:
             self._driver.close()
