@@ -48,6 +48,8 @@ _DUE = f"""
     WHERE ref = ANY($1::bigint[]) AND missing > 0 AND closed IS NULL AND ask_at_us <= $2 AND asked < {MAX_ASKS}"""
 _POLL_S = 0.05
 _CONDENSING = 0x726F6361_70617374
+_CUT = 0x726F6361_00637574
+"""Blocks begin under a share of this lock; a copy of database and history takes all of it."""
 _HELD_COLUMNS = "id, ref, arrived_us, kind, reason, detail, octet_length(body) AS size_bytes, state"
 
 
@@ -89,6 +91,7 @@ class Ledger:
         `oldest_us`: arrival of its oldest record; `is_late`: that is long ago, so that a past day may change.
         Raises: Unavailable `telemetry.past.moving`.
         """
+        await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", _CUT)
         if is_late:
             await self.change_past(connection)
         token = token_of(name, limits, salt)
@@ -294,6 +297,29 @@ class Ledger:
                 return
             await asyncio.sleep(_POLL_S)
         raise Unavailable("telemetry.blocks.pending", "a worker has not finished its block; repeat the erasure")
+
+    @asynccontextmanager
+    async def still(self, timeout_s: float = 20.0) -> AsyncIterator[None]:
+        """Hold new blocks back and wait until none is half done: within, database and history hold the same records.
+
+        For as long as a copy takes to begin; intake goes on.
+        Raises: Unavailable `telemetry.blocks.pending`.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _CUT)
+            for _ in range(int(timeout_s / _POLL_S) + 1):
+                if not await connection.fetchval(
+                    "SELECT EXISTS (SELECT FROM telemetry_block) OR EXISTS (SELECT FROM telemetry_past WHERE moving IS NOT NULL)"
+                ):
+                    break
+                await asyncio.sleep(_POLL_S)
+            else:
+                raise Unavailable(
+                    "telemetry.blocks.pending", "a worker has not finished its block; start one, then again"
+                )
+            if await connection.fetchval("SELECT moving FROM telemetry_past FOR UPDATE") is not None:
+                raise Unavailable("telemetry.past.moving", "a past day is just being put in place; again in a second")
+            yield
 
     async def due(self, refs: Sequence[int], now_us: int) -> list[Due]:
         """Missing numbers of these vehicles that should be asked for now."""
