@@ -13,7 +13,7 @@ import pytest
 from lxml import etree
 from soap_stand import Stand
 
-from rocade.services.exchange.webhooks.posting import TIMEOUT_S
+from rocade.doors.webhooks.posting import TIMEOUT_S
 from rocade.services.exchange.webhooks.service import EVENTS, RETRY_S
 from rocade.wire.resources import RESOURCES, documents
 from rocade.wire.resources.operations import OPERATIONS

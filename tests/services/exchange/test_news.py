@@ -19,10 +19,11 @@ from tests.services.exchange.hub import Hub
 
 from rocade.core.errors import Refused, Unavailable
 from rocade.core.identifiers import Identity
+from rocade.doors.webhooks import Poster, posting
 from rocade.services.exchange import Rule
 from rocade.services.exchange.news import Log, Newsroom, read_cursor, reader_of
 from rocade.services.exchange.vouching import Vouching
-from rocade.services.exchange.webhooks import Poster, Webhooks, posting
+from rocade.services.exchange.webhooks import Webhooks
 from rocade.services.exchange.webhooks.service import RETRY_S
 from rocade.wire import resources
 from rocade.wire.exchange import Address

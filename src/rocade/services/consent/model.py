@@ -33,7 +33,10 @@ GUEST_LONGEST_US = 366 * 86_400_000_000
 """A delegation always has an end; it can be given again."""
 
 _PERSON = re.compile(r"person:[0-9a-f]{1,64}\Z")
-_RECIPIENT = re.compile(r"(?:operator|(?:partner|dealer):[A-Za-z0-9][A-Za-z0-9._-]{0,63}|person:[0-9a-f]{1,64})\Z")
+_RECIPIENT = re.compile(
+    r"(?:operator|(?:partner|dealer):[A-Za-z0-9][A-Za-z0-9._-]{0,63}|person:[0-9a-f]{1,64}|feed:contract-[0-9a-f]{16})\Z"
+)
+"""A feed is the consent of one contract (`services.sharing`): nobody who asks is ever called so."""
 
 
 class Ownership(msgspec.Struct, frozen=True):

@@ -1,6 +1,5 @@
 """Webhooks: a party's news at an address of its own, signed as Standard Webhooks has it."""
 
-from rocade.services.exchange.webhooks.posting import Poster
 from rocade.services.exchange.webhooks.service import EVENTS, Webhooks
 
-__all__ = ["EVENTS", "Poster", "Webhooks"]
+__all__ = ["EVENTS", "Webhooks"]

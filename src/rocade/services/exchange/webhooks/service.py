@@ -18,11 +18,11 @@ import msgspec
 from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.identifiers import Identity
 from rocade.core.ports import Audit, AuditEntry, Clock, Random
+from rocade.doors.webhooks import Poster, signing, target_of
 from rocade.fabric.database import Database
 from rocade.services.exchange.model import party_of
 from rocade.services.exchange.news import Item, Newsroom, read_cursor, write_cursor
-from rocade.services.exchange.webhooks import signing, store
-from rocade.services.exchange.webhooks.posting import Poster, target_of
+from rocade.services.exchange.webhooks import store
 from rocade.services.exchange.webhooks.store import Endpoint
 from rocade.trust.identity.keys import write_private
 from rocade.wire.resources.schema import write_instant

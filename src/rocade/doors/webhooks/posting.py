@@ -20,6 +20,7 @@ import msgspec
 from rocade.core.errors import Refused, Unavailable
 
 TIMEOUT_S = 15.0
+CLOSE_S = 2.0
 ANSWER_LIMIT_BYTES = 16 * 1024
 URL_LIMIT = 400
 
@@ -70,7 +71,7 @@ def is_public(address: Address) -> bool:
 
 
 class Poster:
-    """`post` sends one request. `may_reach` decides about addresses (the default: public ones)."""
+    """`post` sends one request, `kept` makes a connection for many. `may_reach` decides about addresses (the default: public ones)."""
 
     def __init__(self, context: ssl.SSLContext | None = None, may_reach: Callable[[Address], bool] = is_public) -> None:
         self._context = context or ssl.create_default_context()
@@ -78,23 +79,22 @@ class Poster:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """The status of the answer. Raises: Refused `webhooks.address.*`; Unavailable `webhooks.unreachable`."""
-        target = target_of(url)
+        line = self.kept(url)
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                address = await self.resolve(target)
-                reader, writer = await asyncio.open_connection(
-                    str(address), target.port, ssl=self._context, server_hostname=target.host
-                )
-                try:
-                    return await _exchange(reader, writer, target, headers, body)
-                finally:
-                    writer.close()
-                    with contextlib.suppress(OSError, ssl.SSLError):
-                        await writer.wait_closed()
-        except (OSError, TimeoutError, h11.ProtocolError) as error:
-            raise Unavailable(
-                "webhooks.unreachable", f"the receiver could not be reached: {type(error).__name__}"
-            ) from error
+            return await line.post(headers, body, is_last=True)
+        finally:
+            await line.close()
+
+    def kept(self, url: str) -> Kept:
+        """A connection that is opened at its first post and used again. Raises: Refused `webhooks.address.malformed`."""
+        return Kept(self, target_of(url))
+
+    async def connect(self, target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Raises: Refused `webhooks.address.private`; OSError."""
+        address = await self.resolve(target)
+        return await asyncio.open_connection(
+            str(address), target.port, ssl=self._context, server_hostname=target.host, limit=2 * ANSWER_LIMIT_BYTES
+        )
 
     async def resolve(self, target: Target) -> Address:
         """The address to connect to; if any of a name's addresses is not public, none is used.
@@ -109,13 +109,78 @@ class Poster:
         return addresses[0]
 
 
+class Kept:
+    """One connection to one receiver: opened when needed, used again while he keeps it, by one poster at a time.
+
+    A kept connection that turns out to be closed is opened again once; the receiver knows a repetition by its `webhook-id`.
+    """
+
+    def __init__(self, poster: Poster, target: Target) -> None:
+        self._poster = poster
+        self._target = target
+        self._open: tuple[asyncio.StreamReader, asyncio.StreamWriter, h11.Connection] | None = None
+
+    async def post(self, headers: Mapping[str, str], body: bytes, *, is_last: bool = False) -> int:
+        """The status of the answer. Raises: Refused `webhooks.address.*`; Unavailable `webhooks.unreachable`."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                was_kept = self._open is not None
+                try:
+                    return await self._post(headers, body, is_last=is_last)
+                except (OSError, h11.ProtocolError):
+                    await self.close()
+                    if not was_kept:
+                        raise
+                return await self._post(headers, body, is_last=is_last)
+        except (OSError, TimeoutError, h11.ProtocolError) as error:
+            await self.close()
+            raise Unavailable(
+                "webhooks.unreachable", f"the receiver could not be reached: {type(error).__name__}"
+            ) from error
+        except BaseException:
+            self._cut()
+            raise
+
+    async def _post(self, headers: Mapping[str, str], body: bytes, *, is_last: bool) -> int:
+        if self._open is None:
+            self._open = (
+                *await self._poster.connect(self._target),
+                h11.Connection(h11.CLIENT, max_incomplete_event_size=ANSWER_LIMIT_BYTES),
+            )
+        reader, writer, http = self._open
+        more = {"connection": "close" if is_last else "keep-alive"}
+        status = await _exchange(reader, writer, http, self._target, {**more, **headers}, body)
+        if http.our_state is h11.DONE and http.their_state is h11.DONE and not is_last:
+            http.start_next_cycle()
+        else:
+            await self.close()
+        return status
+
+    def _cut(self) -> None:
+        if self._open is not None:
+            self._open[1].transport.abort()
+            self._open = None
+
+    async def close(self) -> None:
+        if self._open is not None:
+            writer, self._open = self._open[1], None
+            writer.close()
+            with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await writer.wait_closed()
+
+
 async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Target, headers: Mapping[str, str], body: bytes
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    http: h11.Connection,
+    target: Target,
+    headers: Mapping[str, str],
+    body: bytes,
 ) -> int:
     """One request, one answer; its body is read so that the receiver is not cut off, and forgotten."""
-    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=ANSWER_LIMIT_BYTES)
     host = target.host if target.port == 443 else f"{target.host}:{target.port}"
-    head = {"host": host, "content-length": str(len(body)), "content-type": "application/json", "connection": "close"}
+    head = {"host": host, "content-length": str(len(body)), "content-type": "application/json"}
     request = h11.Request(method="POST", target=target.path, headers=[*head.items(), *headers.items()])
     writer.write(http.send(request) + http.send(h11.Data(data=body)) + http.send(h11.EndOfMessage()))
     await writer.drain()
@@ -124,6 +189,8 @@ async def _exchange(
         event = http.next_event()
         if event is h11.NEED_DATA:
             content = await reader.read(8192)
+            if not content and not status:
+                raise ConnectionResetError("the receiver closed before it answered")
             size += len(content)
             if size > ANSWER_LIMIT_BYTES:
                 return status
