@@ -33,6 +33,7 @@ PACKAGES = (
     "rocade.fabric.log",
     "rocade.trust.authority",
     "rocade.trust.authority.sealing",
+    "rocade.trust.authority.erasure",
     "rocade.trust.authority.people",
     "rocade.trust.authority.machines",
     "rocade.trust.authority.applications",

@@ -4,6 +4,8 @@
 hands out its certificate. What an erasure removes is the business of the services (`services.telemetry.erasing`).
 """
 
+from rocade.trust.authority.erasure.erasures import Erasures
 from rocade.trust.authority.erasure.ledger import Entry, ErasureLedger, LedgerFiles, entries_after, read_ledger
+from rocade.trust.authority.erasure.store import Erasure
 
-__all__ = ["Entry", "ErasureLedger", "LedgerFiles", "entries_after", "read_ledger"]
+__all__ = ["Entry", "Erasure", "ErasureLedger", "Erasures", "LedgerFiles", "entries_after", "read_ledger"]
