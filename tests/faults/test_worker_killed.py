@@ -36,7 +36,9 @@ VEHICLES = 20
 def store_url() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="rocade-st-") as directory:
         path = Path(directory) / "store.sock"
-        process = multiprocessing.get_context("spawn").Process(target=serve, args=(Path(directory) / "data", path))
+        process = multiprocessing.get_context("spawn").Process(
+            target=serve, args=(Path(directory) / "data", path, bytes(32))
+        )
         process.start()
         yield f"chdb+unix://{path}"
         process.terminate()

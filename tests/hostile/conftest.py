@@ -22,7 +22,9 @@ def road(
     database_url = crossroads.new_database(postgres_url, f"crossroads_{abs(hash(request.module.__name__)):x}")
     with tempfile.TemporaryDirectory(prefix="rocade-xr-") as place:
         path = Path(place) / "store.sock"
-        process = multiprocessing.get_context("spawn").Process(target=serve, args=(Path(place) / "data", path))
+        process = multiprocessing.get_context("spawn").Process(
+            target=serve, args=(Path(place) / "data", path, bytes(32))
+        )
         process.start()
         try:
             with crossroads.Crossroads(

@@ -63,7 +63,9 @@ def road(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     database_url = crossroads.new_database(postgres_url, "crossroads_why")
     with tempfile.TemporaryDirectory(prefix="rocade-xw-") as place:
         path = Path(place) / "store.sock"
-        process = multiprocessing.get_context("spawn").Process(target=serve, args=(Path(place) / "data", path))
+        process = multiprocessing.get_context("spawn").Process(
+            target=serve, args=(Path(place) / "data", path, bytes(32))
+        )
         process.start()
         try:
             with Crossroads(tmp_path_factory.mktemp("why"), database_url, f"chdb+unix://{path}") as region:

@@ -46,19 +46,14 @@ def run(configuration: Configuration, role: str) -> None:
     )  # connections and caches live long: looking through them often costs 10 % of a core
     try:
         if role == "store":
-            _run_store(configuration)
+            from rocade.app.storing import run_store
+
+            run_store(configuration, say_ready)
         else:
             uvloop.run(_ROLES[role](configuration))
     except RocadeError as error:
         _log.critical("cannot run", extra={"facts": {"code": error.code, "detail": error.message}})
         sys.exit(1)
-
-
-def _run_store(configuration: Configuration) -> None:
-    from rocade.fabric.history.store import serve
-
-    configuration.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    serve(configuration.root / "history", configuration.socket_directory / "store.sock", on_ready=say_ready)
 
 
 async def _run_gateway(configuration: Configuration) -> None:

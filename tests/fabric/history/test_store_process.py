@@ -36,7 +36,7 @@ def test_a_second_process_on_the_same_directory_is_refused_in_words(own: StorePr
         str(own.directory),
         str(own.directory / "other.sock"),
     ]
-    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    second = subprocess.run(command, input="k" * 32, capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode != 0
     assert second.stderr.strip().splitlines()[-1].startswith("history.directory.owned: another store process owns")
 
@@ -64,7 +64,7 @@ def test_a_socket_path_that_is_too_long_and_a_path_with_a_question_mark_are_refu
         store_module.listen(tmp_path / ("x" * 120))
     assert raised.value.code == "history.socket.path"
     with pytest.raises(Misconfigured) as raised:
-        engine.Engine(tmp_path / "a?b=c")
+        engine.Engine(tmp_path / "a?b=c", bytes(32))
     assert raised.value.code == "history.directory.name"
 
 

@@ -57,7 +57,9 @@ def store_url() -> Iterator[str]:
     """A real store process for the whole session."""
     with tempfile.TemporaryDirectory(prefix="rocade-st-") as directory:
         path = Path(directory) / "store.sock"
-        process = multiprocessing.get_context("spawn").Process(target=serve, args=(Path(directory) / "data", path))
+        process = multiprocessing.get_context("spawn").Process(
+            target=serve, args=(Path(directory) / "data", path, bytes(32))
+        )
         process.start()
         yield f"chdb+unix://{path}"
         process.terminate()

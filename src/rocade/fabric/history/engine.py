@@ -1,8 +1,8 @@
 """The one owner of a chDB directory (embedded ClickHouse) inside the `store` process.
 
-Flow: lock the directory -> open the engine -> hand out sessions; one session is one engine handle with its own settings.
+Flow: lock the directory -> open the engine on its encrypted disk -> hand out sessions; one session is one engine handle with its own settings.
 Inserts go one at a time (`Engine.insert`), reads up to `READERS` at once, streams up to `STREAMS`; all run while background merges go on.
-Refuses: a directory that another process owns. Facts behind it: one process may open a chDB directory, handles are cheap
+Refuses: a directory that another process owns, a key that does not open what is there. Facts behind it: one process may open a chDB directory, handles are cheap
 (0.5 ms), a handle serves one statement at a time, the GIL is free while the engine works (docs/decisions/0005-history.md).
 """
 
@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from chdb import ChdbError
 from chdb.state.sqlitelike import Connection, connect
 
 from rocade.core.errors import Misconfigured
+from rocade.fabric.history import disk
 
 READERS = 4
 STREAMS = 2
@@ -28,23 +30,27 @@ OPTIONS: Mapping[str, str | int] = {
     "os_threads_nice_value_merge_mutate": 10,
     "mark_cache_size": 268_435_456,
     "primary_index_cache_size": 536_870_912,
+    **disk.NO_SPILL,
 }
 """Server settings given at start. Merges yield the processor to inserts and reads."""
 
 
 class Engine:
-    """Open the directory, or refuse.
+    """Open the directory with the key of its encrypted disk, or refuse.
 
-    Raises: Misconfigured `history.directory.owned`, `history.directory.name`.
+    Raises: Misconfigured `history.directory.owned`, `history.directory.name`, `history.key`.
     """
 
-    def __init__(self, directory: Path, options: Mapping[str, str | int] = OPTIONS) -> None:
-        if set("?%#") & set(str(directory)):
-            raise Misconfigured("history.directory.name", "the history directory's path may not contain ? % or #")
+    def __init__(self, directory: Path, key: bytes, options: Mapping[str, str | int] = OPTIONS) -> None:
+        if set("?%#&") & set(str(directory)):
+            raise Misconfigured("history.directory.name", "the history directory's path may not contain ? % # or &")
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_file = _lock(directory / "owner.lock")
-        self._address = f"{(directory / 'chdb').resolve()}?" + "&".join(f"{k}={v}" for k, v in options.items())
-        self._keeper = connect(self._address)  # keeps the engine open while sessions come and go
+        disk.check_key(directory, key)
+        given = {"config-file": disk.settings_file(directory), **options}
+        self._address = f"{(directory / 'chdb').resolve()}?" + "&".join(f"{k}={v}" for k, v in given.items())
+        with disk.key_in_environment(key):
+            self._keeper = connect(self._address)  # keeps the engine open while sessions come and go
         self._writer = threading.Lock()
         self._readers = threading.BoundedSemaphore(READERS)
         self._streams = threading.BoundedSemaphore(STREAMS)
@@ -80,10 +86,25 @@ class Session:
                 self._settings[name] = value
 
     def insert(self, statement: str, data_format: str, body: bytes) -> None:
-        """Run one INSERT without its FORMAT clause over `body`; durable when it returns."""
-        with self._writer, self._handle.send_insert(statement, data_format) as inserter:
-            inserter.append(body)
-            inserter.finish()
+        """Run one INSERT without its FORMAT clause over `body`; durable when it returns.
+
+        The engine's `finish` is silent when the part could not be written, so its count of failed inserts is compared; one
+        of somebody else in that moment fails this one too, which is repeated under its token and does no harm.
+        """
+        with self._writer:
+            failed = self._failed_inserts()
+            with self._handle.send_insert(statement, data_format) as inserter:
+                inserter.append(body)
+                inserter.finish()
+            if self._failed_inserts() != failed:
+                code = self._asked("SELECT code FROM system.errors ORDER BY last_error_time DESC, value LIMIT 1")
+                raise ChdbError(f"Code: {code or 1002}. The rows could not be written")
+
+    def _failed_inserts(self) -> str:
+        return self._asked("SELECT sum(value) FROM system.events WHERE event = 'FailedInsertQuery'")
+
+    def _asked(self, statement: str) -> str:
+        return bytes(self._handle.query(statement, "TabSeparated").bytes()).decode().strip()
 
     def run(self, statement: str, output_format: str, parameters: Mapping[str, str]) -> memoryview:
         """Run one statement and return the whole answer."""

@@ -1,11 +1,13 @@
 """Start and stop a `store` process of one's own: for `rocade demo`, tests and benchmarks.
 
-Flow: spawn `python -m rocade.fabric.history.store` -> wait until its socket answers -> URL for `connect`.
+Flow: spawn `python -m rocade.fabric.history.store` -> the key goes through its standard input -> wait until its socket answers -> URL for `connect`.
 Refuses: what the store refuses; its message is passed on.
 """
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import socket
 import subprocess
 import sys
@@ -13,15 +15,20 @@ import time
 from pathlib import Path
 
 from rocade.core.errors import Misconfigured, Unavailable
+from rocade.fabric.history.disk import KEY_BYTES
 
 START_S = 60.0
 
 
 class StoreProcess:
-    """One store process over `directory`, listening on `directory/store.sock`."""
+    """One store process over `directory`, listening on `directory/store.sock`.
 
-    def __init__(self, directory: Path) -> None:
+    Without a `key` it has one of its own: what it holds can be opened through this object alone.
+    """
+
+    def __init__(self, directory: Path, key: bytes = b"") -> None:
         self.directory = directory
+        self._key = key or secrets.token_bytes(KEY_BYTES)
         self.socket_path = directory / "store.sock"
         self.url = f"chdb+unix://{self.socket_path.absolute()}"
         self._said = directory / "store.err"
@@ -38,7 +45,8 @@ class StoreProcess:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         command = [sys.executable, "-m", "rocade.fabric.history.store", str(self.directory), str(self.socket_path)]
         with self._said.open("w") as said:
-            self._process = subprocess.Popen(command, stderr=said)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said)
+        _give(self._process, self._key)
         end = time.monotonic() + START_S
         while time.monotonic() < end:
             if self._process.poll() is not None:
@@ -70,3 +78,10 @@ class StoreProcess:
             except OSError:
                 return False
         return True
+
+
+def _give(process: subprocess.Popen[bytes], key: bytes) -> None:
+    """Hand the key over; a process that has ended already says why by itself."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+        pipe.write(key)

@@ -1,6 +1,8 @@
 """The `store` process: owns the history directory and serves it on a local socket.
 
-Flow: lock and open the directory -> listen -> serve until SIGTERM or SIGINT -> let running requests end -> exit 0.
+Flow: lock and open the directory with its key -> listen -> serve until SIGTERM or SIGINT -> let running requests end -> exit 0.
+Started as a program of its own, the 32 bytes of the key come on standard input; parts written in clear by an earlier version
+are moved to the encrypted disk meanwhile.
 A watchdog asks the engine for `SELECT 1`; if no answer comes for `HANG_S`, the process ends with status 70, so that its
 supervisor starts a fresh one (engine hangs have happened, see docs/decisions/0005-history.md). Safe under kill -9: an insert is answered
 after fsync of its part and of the directory.
@@ -19,7 +21,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from chdb import ChdbError
+
 from rocade.core.errors import Misconfigured, RocadeError
+from rocade.fabric.history import disk
 from rocade.fabric.history.engine import Engine
 from rocade.fabric.history.http_shape import Server
 
@@ -28,16 +33,19 @@ DRAIN_S = 8.0
 _log = logging.getLogger(__name__)
 
 
-def serve(directory: Path | str, socket_path: Path | str, on_ready: Callable[[], object] = lambda: None) -> None:
+def serve(
+    directory: Path | str, socket_path: Path | str, key: bytes, on_ready: Callable[[], object] = lambda: None
+) -> None:
     """Serve until told to stop; call it in the main thread of a process of its own.
 
-    Raises: Misconfigured `history.directory.owned`, `history.socket.path`.
+    Raises: Misconfigured `history.directory.owned`, `history.socket.path`, `history.key`.
     """
-    engine = Engine(Path(directory))
+    engine = Engine(Path(directory), key)
     server = Server(engine, listen(Path(socket_path)))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     threading.Thread(target=_watch, args=(engine,), daemon=True, name="history-watchdog").start()
+    threading.Thread(target=_move_past, args=(engine,), daemon=True, name="history-seal").start()
     _log.info("history store ready")
     on_ready()
     server.serve_forever(poll_interval=0.2)
@@ -70,6 +78,18 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
+def _move_past(engine: Engine) -> None:
+    """Once a start: what an earlier version wrote in clear goes to the encrypted disk. Broken off, it goes on next time."""
+    session = engine.session()
+    try:
+        if moved := disk.move_past(session):
+            _log.warning("%d partitions that lay in clear are on the encrypted disk now", moved)
+    except (ChdbError, RuntimeError):
+        _log.exception("parts in clear could not be moved to the encrypted disk; tried again at the next start")
+    finally:
+        session.close()
+
+
 def _watch(engine: Engine) -> None:
     answered_s = [time.monotonic()]
 
@@ -89,6 +109,6 @@ def _watch(engine: Engine) -> None:
 
 if __name__ == "__main__":
     try:
-        serve(sys.argv[1], sys.argv[2])
+        serve(sys.argv[1], sys.argv[2], sys.stdin.buffer.read(disk.KEY_BYTES))
     except RocadeError as error:
         sys.exit(str(error))

@@ -1,0 +1,77 @@
+"""The `store` role: the history engine, with the key of its encrypted disk from the keyring.
+
+Flow: a thread opens database and keyring and fetches the region's HISTORY key -> the engine serves in the main thread, as it
+must -> the thread watches the lease of custody. When that ends, or custody refuses, this process ends: what is in an engine's
+memory cannot be forgotten otherwise. The supervisor starts it again, which succeeds when custody answers.
+Refuses: a region without database (`app.database.unset`), custody away at start (`custody.down`, `custody.refused`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from rocade.app.configuration import Configuration
+from rocade.app.custodies import open_keyring
+from rocade.core.errors import Misconfigured
+from rocade.core.ports import SystemClock
+from rocade.fabric.database import Database
+from rocade.trust.authority.sealing import REGION, Group, Keyring
+
+NO_KEY = 69
+"""Exit status when the lease of custody has ended (EX_UNAVAILABLE)."""
+CHECK_S = 1.0
+_HISTORY = (REGION, int(Group.HISTORY))
+_log = logging.getLogger("rocade.app")
+
+
+def run_store(configuration: Configuration, on_ready: Callable[[], object]) -> None:
+    """Serve the history until told to stop; in the main thread."""
+    from rocade.fabric.history.store import serve
+
+    key = leased_key(configuration, _end)
+    configuration.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    serve(configuration.root / "history", configuration.socket_directory / "store.sock", key, on_ready)
+
+
+def leased_key(configuration: Configuration, on_end: Callable[[], object]) -> bytes:
+    """The history's key; `on_end` is called, in a thread, when custody has not confirmed it for the length of its lease.
+
+    Raises: Misconfigured `app.database.unset`; Unavailable `database.down`, `custody.down`, `custody.refused`.
+    """
+    if not configuration.database_url:
+        raise Misconfigured("app.database.unset", "set ROCADE_DATABASE_URL, or run `rocade serve` without --role")
+    found: Future[bytes] = Future()
+
+    async def hold() -> None:
+        database = await Database.connect(configuration.database_url, max_connections=1)
+        async with open_keyring(configuration, database, SystemClock()) as keyring:
+            found.set_result((await keyring.ensure([_HISTORY]))[_HISTORY])
+            await _lease_end(keyring)
+
+    def work() -> None:
+        try:
+            asyncio.run(hold())
+        except Exception as error:
+            if not found.done():
+                found.set_exception(error)
+                return
+            _log.exception("the lease of the history's key could not be followed")
+        on_end()
+
+    threading.Thread(target=work, daemon=True, name="history-lease").start()
+    return found.result()
+
+
+async def _lease_end(keyring: Keyring) -> None:
+    while keyring.lease_left_s > 0:
+        await asyncio.sleep(CHECK_S)
+
+
+def _end() -> None:
+    _log.critical("key custody does not confirm the history's key any more; the history closes until it does")
+    os._exit(NO_KEY)
