@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from rocade.app import charging, charging_pages, explaining, stations, tracing, wiring
+from rocade.app import charging, charging_pages, explaining, proving, stations, tracing, wiring
 from rocade.app.batteries import batteries_of
 from rocade.app.batteries import modules as battery_modules
 from rocade.app.chaos import SupervisorChaos
@@ -117,6 +117,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         *commanding.modules,
         *dealing.modules,
         *trading.modules,
+        proving.module(parts),
         *battery_modules(charge_control, batteries),
         stations.module(parts),
         charging.module(charge_control),

@@ -151,6 +151,15 @@ def verify(
     raise _refused("malformed", "the file says to be a proof of a kind unknown here")
 
 
+def open_tree_head(head: bytes, statements: Sequence[bytes], trust: Trust) -> Head:
+    """A tree head that the trusted key signed, or one it vouches for by these statements. Raises: Refused `proof.signer`."""
+    payload, _ = _open_head(msgspec.Raw(head), HEAD_TYPE, _stated(_raw(statements), trust), trust)
+    try:
+        return msgspec.json.decode(payload, type=Head)
+    except msgspec.MsgspecError:
+        raise _refused("signer", "what was signed is no tree head") from None
+
+
 def read_trust(pem: bytes) -> Trust:
     """What a PEM file gives to trust: a public key or a certificate. Raises: Misconfigured `proof.key`."""
     try:

@@ -84,6 +84,16 @@ def path_of(leaves: Sequence[bytes], index: int, width: int = 2) -> bytes:
     return b"".join(path)
 
 
+def root_of_all(leaves: Sequence[bytes]) -> bytes:
+    """The root of the RFC 6962 tree of these leaf hashes, one at least."""
+    level = list(leaves)
+    while len(level) > 1:
+        odd = level[len(level) & ~1 :]
+        joined = b"".join(level[: len(level) & ~1])
+        level = [sha256(b"\x01" + joined[at : at + 64]).digest() for at in range(0, len(joined), 64)] + odd
+    return level[0]
+
+
 def _node(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 

@@ -80,6 +80,8 @@ USE_OPENID = _public("openid.use")
 """The doors of the OpenID Connect provider prove by themselves: a registered application, a code good once, a session."""
 READ_PRICE_BLOB = _public("prices.blob")
 """Price files are sealed and named by their hash: any cache may hold them, only who was given the key can read them."""
+READ_PROOFS = _public("proofs.read")
+"""Signed heads and hashes of the audit log, and the page that verifies proofs: what is proven must need no trust in who is asked."""
 EXPLAIN = _public("why.explain")
 """Codes are explained to all, to a refused stranger too; what else is told asks for the act of reading the thing itself."""
 
