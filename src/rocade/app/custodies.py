@@ -11,6 +11,7 @@ from rocade.core.errors import Misconfigured
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
 from rocade.trust.authority.sealing import FileCustody, Keyring, RegionCustody
+from rocade.trust.authority.sealing.pkcs11 import Pkcs11Custody
 
 
 def custody_of(configuration: Configuration) -> RegionCustody:
@@ -18,6 +19,9 @@ def custody_of(configuration: Configuration) -> RegionCustody:
     settings = configuration.custody
     if settings.kind == "file":
         return FileCustody(configuration.root / settings.directory)
+    if settings.kind == "pkcs11":
+        pin_file = configuration.root / settings.pin_file
+        return Pkcs11Custody(settings.library, settings.token, pin_file, f"rocade-{configuration.region}")
     raise Misconfigured("custody.kind", "[custody] kind is `file` or `pkcs11`")
 
 
