@@ -8,7 +8,7 @@ The file `fault` pretends a full disk: the harmless form of that fault for demon
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,9 @@ class GuardedLog:
 
     async def trim(self) -> int:
         return await self._log.trim()
+
+    async def forget(self, stream: str, keys: Mapping[int, int]) -> int | None:
+        return await self._log.forget(stream, keys)
 
     async def close(self) -> None:
         await self._log.close()

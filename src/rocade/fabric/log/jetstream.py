@@ -180,6 +180,9 @@ class JetStreamLog:
         known = self._ensured | {stream for (stream,) in streams}
         return sum([await self._trim(stream) for stream in sorted(known)])
 
+    async def forget(self, stream: str, keys: Mapping[int, int]) -> None:
+        """A message holds records of many keys and cannot be changed; it goes with retention."""
+
     async def close(self) -> None:
         await self._grouping.close()
         await self._nats.close()

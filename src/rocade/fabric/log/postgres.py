@@ -23,6 +23,7 @@ from rocade.fabric.database.connection import CONNECT_TIMEOUT_S, DOWN
 from rocade.fabric.log import Lag, Limits, Place, Positions, Record, Slice, segments
 from rocade.fabric.log.blocks import BLOCK_BYTES, lane_of, lanes_of, segment_of, select, unpack
 from rocade.fabric.log.cursors import Cursors
+from rocade.fabric.log.forgetting import forget
 from rocade.fabric.log.segments import Retention
 from rocade.fabric.log.writer import Writer
 
@@ -145,6 +146,12 @@ class PostgresLog:
     async def trim(self) -> int:
         streams = await self._pool.fetch("SELECT DISTINCT stream FROM log_segment")
         return sum([await segments.trim(self._pool, stream, self._retention, self._clock) for (stream,) in streams])
+
+    async def forget(self, stream: str, keys: Mapping[int, int]) -> int:
+        try:
+            return await forget(self._pool, segments.check_stream(stream), keys, self._clock.now_us())
+        except DOWN as error:
+            raise _down(error) from error
 
     async def close(self) -> None:
         await self._writer.close()
