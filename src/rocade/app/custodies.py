@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rocade.app.configuration import Configuration
 from rocade.core.errors import Misconfigured
-from rocade.core.ports import Clock
+from rocade.core.ports import Audit, Clock
 from rocade.fabric.database import Database
 from rocade.trust.authority.sealing import FileCustody, Keyring, RegionCustody
 from rocade.trust.authority.sealing.pkcs11 import Pkcs11Custody
@@ -32,18 +32,24 @@ def create_custody(directory: Path, configuration: Configuration) -> None:
         FileCustody(directory / settings.directory).create()
 
 
-async def hang_keyring(configuration: Configuration, database: Database, clock: Clock) -> Keyring:
+async def hang_keyring(
+    configuration: Configuration, database: Database, clock: Clock, audit: Audit | None = None
+) -> Keyring:
     """The keyring of this process, which `database` carries too; whoever asks closes it."""
-    keyring = await Keyring.open(database, custody_of(configuration), clock, lease_s=configuration.custody.lease_s)
+    keyring = await Keyring.open(
+        database, custody_of(configuration), clock, lease_s=configuration.custody.lease_s, audit=audit
+    )
     database.keyring = keyring
     return keyring
 
 
 @contextlib.asynccontextmanager
-async def open_keyring(configuration: Configuration, database: Database, clock: Clock) -> AsyncIterator[Keyring]:
+async def open_keyring(
+    configuration: Configuration, database: Database, clock: Clock, audit: Audit | None = None
+) -> AsyncIterator[Keyring]:
     """As `hang_keyring`, closed and taken off on leaving."""
     before = database.keyring
-    keyring = await hang_keyring(configuration, database, clock)
+    keyring = await hang_keyring(configuration, database, clock, audit)
     try:
         yield keyring
     finally:

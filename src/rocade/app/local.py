@@ -78,7 +78,7 @@ async def _hand(configuration: Configuration) -> AsyncIterator[Hand]:
         database = await Database.connect(url, max_connections=2)
         audit = AuditLog(database, configuration.trust / "audit", clock)
         try:
-            async with open_keyring(configuration, database, clock) as keyring:
+            async with open_keyring(configuration, database, clock, audit) as keyring:
                 yield Hand(configuration, database, audit, clock, random, keyring)
         finally:
             await audit.close()

@@ -91,7 +91,7 @@ async def common(configuration: Configuration, connections: int) -> AsyncIterato
     database = await Database.connect(configuration.database_url, max_connections=connections)
     audit = AuditLog(database, configuration.trust / "audit", clock)
     try:
-        async with open_keyring(configuration, database, clock) as keyring:
+        async with open_keyring(configuration, database, clock, audit) as keyring:
             yield Common(configuration, clock, random, database, audit, keyring)
     finally:
         await audit.close()

@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Self
 
 import asyncpg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rocade.core.errors import Refused, RocadeError, Unavailable
-from rocade.core.ports import Clock
+from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import CONNECT_TIMEOUT_S
 from rocade.fabric.database.following import follow
@@ -36,8 +39,12 @@ CONNECTIONS = 3
 CACHED_KEYS = 200_000
 POLL_S = 1.0
 TRIES = 4
+RETRY_S = 1.0
+PATIENCE_S = 20.0
+"""For custody's answer."""
 MANY = 2_000
 """So many keys are unwrapped in a thread."""
+_log = logging.getLogger(__name__)
 
 
 class Keyring:
@@ -52,6 +59,7 @@ class Keyring:
         lease_s: float = LEASE_S,
         limit: int = CACHED_KEYS,
         keep: puncturing.Keep | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self.custody = custody
         self.keep = keep
@@ -69,6 +77,10 @@ class Keyring:
         self._epoch = 0
         """Raised with each destruction heard of: keys read before it are read again."""
         self._probe: tuple[int, int, int, bytes] | None = None
+        self._audit = audit
+        self._failed: tuple[float, RocadeError] | None = None
+        """When custody last refused or did not answer, until it does again."""
+        self._custodian = ThreadPoolExecutor(1, thread_name_prefix="custody")
         self._starting = asyncio.Lock()
         self._connections: asyncpg.Pool | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -82,12 +94,13 @@ class Keyring:
         *,
         lease_s: float = LEASE_S,
         keep: puncturing.Keep | None = None,
+        audit: Audit | None = None,
     ) -> Self:
         """A keyring that has begun. Custody may be away for a region that has its tables: keys then come when it answers.
 
         Raises: Unavailable `database.down`; of a region without bucket keys also `custody.down`, `custody.refused`.
         """
-        opened = cls(database, custody, clock, lease_s=lease_s, keep=keep)
+        opened = cls(database, custody, clock, lease_s=lease_s, keep=keep, audit=audit)
         await opened._pool()
         return opened
 
@@ -97,6 +110,7 @@ class Keyring:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._connections is not None:
             self._connections.terminate()
+        self._custodian.shutdown(wait=False, cancel_futures=True)
         self._forget()
 
     async def _pool(self) -> asyncpg.Pool:
@@ -244,7 +258,7 @@ class Keyring:
             }
 
         if rows:
-            self._buckets |= await asyncio.to_thread(unwrap)
+            self._buckets |= await self._of_custody(unwrap)
 
     def _unwrap(self, rows: list[tuple[int, int, int, int, bytes]]) -> dict[Name, bytes]:
         return {
@@ -290,13 +304,15 @@ class Keyring:
         return self._lease_s - (self._clock.monotonic_s() - min(self._confirmed_s, self._heard_s))
 
     async def _lease(self) -> None:
-        """Return while the lease runs; else ask custody now."""
+        """Return while the lease runs; else ask custody now, not more often than every `RETRY_S`."""
         if self._is_leased:
             return
         async with self._asking:
             if self._is_leased:
                 return
             self._forget()
+            if self._failed is not None and self._clock.monotonic_s() - self._failed[0] < RETRY_S:
+                raise self._failed[1]
             async with store.connected(await self._pool()) as connection:
                 await self._hear(connection)
             await self._ask()
@@ -306,24 +322,61 @@ class Keyring:
         while True:
             await asyncio.sleep(self._lease_s / 3)
             if self._confirmed_s == float("-inf"):
-                continue  # nobody has needed a key yet
-            try:
+                continue  # nobody needs a key now
+            with contextlib.suppress(RocadeError):
                 await self._ask()
-            except RocadeError as error:
-                if error.code not in {"custody.down", "database.down"}:
-                    self._confirmed_s = float("-inf")
             if not self._is_leased:
                 self._forget()
 
     async def _ask(self) -> None:
-        """Have custody open one bucket key: proof that it is there and still willing."""
+        """Have custody open one bucket key: proof that it is there and still willing. Both changes stand in the audit log."""
         asked_s = self._clock.monotonic_s()
         try:
-            async with store.connected(await self._pool()) as connection:
-                self._probe = (await store.read_buckets(connection, (0,)))[0]
-        except Unavailable:
-            if self._probe is None:
-                raise
-        bucket, generation, version, wrapped = self._probe
-        await asyncio.to_thread(self.custody.unwrap, version, wrapped, bucket_aad(bucket, generation))
-        self._confirmed_s = asked_s
+            await self._probe_custody()
+        except RocadeError as error:
+            if error.code != "custody.down":
+                self._confirmed_s = float("-inf")
+            if self._failed is None or self._failed[1].code != error.code:
+                self._note("custody.lost", "refused", error.code)
+            self._failed = asked_s, error
+            raise
+        if self._failed is not None:
+            self._note("custody.back")
+        self._failed, self._confirmed_s = None, asked_s
+
+    async def _probe_custody(self) -> None:
+        """Again with a row that has changed meanwhile: a puncture destroys the version that was read before it."""
+        refusal: RocadeError | None = None
+        for _ in range(TRIES):
+            before = self._probe
+            try:
+                async with store.connected(await self._pool()) as connection:
+                    self._probe = (await store.read_buckets(connection, (0,)))[0]
+            except Unavailable:
+                if self._probe is None:
+                    raise
+            if refusal is not None and self._probe == before:
+                raise refusal
+            bucket, generation, version, wrapped = self._probe
+            try:
+                place = bucket_aad(bucket, generation)
+                await self._of_custody(partial(self.custody.unwrap, version, wrapped, place))
+            except RocadeError as error:
+                refusal = error
+            else:
+                return
+        assert refusal is not None
+        raise refusal
+
+    async def _of_custody[T](self, work: Callable[[], T]) -> T:
+        """Custody's answer, in a thread of its own. Raises: also Unavailable `custody.down` when it takes too long."""
+        try:
+            answer = asyncio.get_running_loop().run_in_executor(self._custodian, work)
+            return await asyncio.wait_for(answer, PATIENCE_S)
+        except TimeoutError:
+            raise Unavailable("custody.down", "key custody has not answered in time; ask again") from None
+
+    def _note(self, action: str, outcome: str = "done", reason: str = "") -> None:
+        (_log.warning if reason else _log.info)("%s %s", action, reason)
+        if self._audit is not None:
+            self._audit.note(AuditEntry(self._clock.now_us(), "keyring", action, "custody", outcome, reason))
