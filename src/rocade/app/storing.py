@@ -68,8 +68,10 @@ def leased_key(configuration: Configuration, on_end: Callable[[], object]) -> by
 
 
 async def _lease_end(keyring: Keyring) -> None:
-    while keyring.lease_left_s > 0:
+    while True:
         await asyncio.sleep(CHECK_S)
+        if keyring.lease_left_s <= 0:
+            return
 
 
 def _end() -> None:
