@@ -17,7 +17,7 @@ import msgspec
 
 from rocade.core.errors import Misconfigured
 
-ROLES = ("store", "gateway", "worker", "api", "exchange", "relay", "charging", "all")
+ROLES = ("store", "gateway", "worker", "api", "exchange", "relay", "charging", "sharing", "all")
 
 
 class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,11 +135,31 @@ class Custody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long keys in memory go on when custody does not answer."""
 
 
+class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where `rocade backup` writes to; folders are relative to DIR, buckets are URLs. docs/backup.md."""
+
+    to: str = ""
+    keys_to: str = ""
+    """The keys part, apart from the rest. Named here, each puncture of the keys renews it by itself."""
+    keep_days: float = 0.0
+    """Backups older than that go when a new one is whole; 0 = none goes."""
+    keep_keys_days: float = 7.0
+
+
 class Charging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Charge control; `processes` 0 = goals are kept and planned, nobody follows them."""
 
     processes: int = 0
     """Charging processes of `--role all`; they share the vehicles."""
+
+
+class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Feeds to third parties; `processes` 0 = by server-sent events and Parquet, nothing is sent by webhook."""
+
+    processes: int = 0
+    """Sharing processes of `--role all`; they share the feeds."""
+    keep_hours: float = 24.0
+    """How long records wait for who does not fetch them."""
 
 
 class Ocpp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -190,8 +210,10 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: Log = Log()
     worker: Worker = Worker()
     custody: Custody = Custody()
+    backup: Backup = Backup()
     charging: Charging = Charging()
     ocpp: Ocpp = Ocpp()
+    sharing: Sharing = Sharing()
     retention: tuple[RetentionRule, ...] = (RetentionRule(),)
 
     @property
@@ -286,8 +308,10 @@ def render(configuration: Configuration) -> str:
         "log",
         "worker",
         "custody",
+        "backup",
         "charging",
         "ocpp",
+        "sharing",
     ):
         lines.append(f"\n[{name}]")
         section, defaults = getattr(configuration, name), getattr(Configuration("r", "t"), name)
