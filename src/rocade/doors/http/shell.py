@@ -42,7 +42,7 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 FRAMED_BY = "rocade.framed_by"
 """In a request's scope: origins whose pages may show the answer in a frame, "" = any. Set by what is made to be embedded."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_COOKIELESS = frozenset({"/openid/token"})
+_COOKIELESS = frozenset({"/openid/token", "/proofs/cosignatures"})
 """Where programs of others post, which prove themselves by what they send and never by a cookie."""
 BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0)
 

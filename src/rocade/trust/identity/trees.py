@@ -46,13 +46,15 @@ def roots_of(old_size: int, old_root: bytes, size: int, path: bytes) -> tuple[by
     """
     if not 1 <= old_size <= size:
         raise _refused("a tree cannot have grown to fewer leaves")
+    if old_size == size:
+        if path:
+            raise _refused("nothing lies between a tree and itself")
+        return old_root, old_root
     hashes = [path[at : at + HASH_BYTES] for at in range(0, len(path), HASH_BYTES)]
+    if not hashes or len(hashes[-1]) != HASH_BYTES:
+        raise _refused("the path is shorter than the tree is high")
     if old_size & (old_size - 1) == 0:
         hashes.insert(0, old_root)
-    if not hashes or len(hashes[-1]) != HASH_BYTES or (old_size == size and path):
-        raise _refused("the path has not the length that both sizes ask for")
-    if old_size == size:
-        return old_root, old_root
     place, last = old_size - 1, size - 1
     while place & 1:
         place, last = place >> 1, last >> 1

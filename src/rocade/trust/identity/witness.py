@@ -68,6 +68,8 @@ class Witness:
         public = self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         if not (directory / "witness.pem").exists():
             write_atomically(directory / "witness.pem", public)
+        for name, record in (("seen", b"\n"), ("leaves", b"")):
+            _cut(directory / name, record)
 
     async def look(self, fetch: Fetch) -> bytes:
         """Take the newest head and return what to publish: the cosignature. The same head again is signed again.
@@ -145,11 +147,13 @@ class Witness:
         kept = path.read_bytes() if path.exists() else b""
         found = bytearray()
         for number in range((head.size + TILE - 1) // TILE):
-            tile = await fetch(f"/proofs/tile/0/{number}")
-            found += tile[: (head.size - number * TILE) * HASH_BYTES]
-        for at in range(0, min(len(kept), len(found)), HASH_BYTES):
-            if kept[at : at + HASH_BYTES] != found[at : at + HASH_BYTES]:
-                raise self._changed(at // HASH_BYTES)
+            low = number * TILE * HASH_BYTES
+            tile = (await fetch(f"/proofs/tile/0/{number}"))[: head.size * HASH_BYTES - low]
+            for at in range(0, len(tile), HASH_BYTES):
+                was = kept[low + at : low + at + HASH_BYTES]
+                if was and was != tile[at : at + HASH_BYTES]:
+                    raise self._changed((low + at) // HASH_BYTES)
+            found += tile
         leaves = [bytes(found[at : at + HASH_BYTES]) for at in range(0, len(found), HASH_BYTES)]
         if len(leaves) != head.size or root_of_all(leaves).hex() != head.root:
             self._note("witness.head.forked", "leaf hashes do not have the head's root", msgspec.Raw(b"null"))
@@ -165,6 +169,13 @@ class Witness:
     def _note(self, code: str, message: str, head: msgspec.Raw) -> None:
         line = msgspec.json.encode(Refusal(self._clock.now_us(), code, message, head))
         _append(self._directory / "refused", line + b"\n")
+
+
+def _cut(path: Path, end: bytes) -> None:
+    """Take away what a crash left of a record: nothing that was not synced was ever signed."""
+    if path.exists():
+        size = path.stat().st_size
+        os.truncate(path, path.read_bytes().rfind(end) + 1 if end else size - size % HASH_BYTES)
 
 
 def _append(path: Path, content: bytes) -> None:

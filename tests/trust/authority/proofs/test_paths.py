@@ -1,0 +1,103 @@
+"""Proofs made from kept nodes are those of RFC 6962, whatever the size of the log; an independent implementation says so."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pymerkle
+import pytest
+import sqlalchemy
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from tests.trust.authority.proofs.conftest import Publisher, entry
+
+from rocade.core.errors import Corrupt, Refused
+from rocade.fabric.database import Database
+from rocade.fabric.database.connection import make_engine
+from rocade.trust.authority.nodes import Nodes
+from rocade.trust.identity import proof, trees
+
+
+async def mirror(database: Database) -> pymerkle.InmemoryTree:
+    """pymerkle's tree of the same entries."""
+    tree = pymerkle.InmemoryTree(algorithm="sha256")
+    for row in await database.pool.fetch("SELECT body FROM audit_entry ORDER BY position"):
+        tree.append_entry(row["body"])
+    return tree
+
+
+async def check(database: Database, tree: pymerkle.InmemoryTree, size: int, positions: list[int]) -> None:
+    """Paths to these entries, and from the trees that end with them, under the first `size` entries."""
+    async with database.pool.acquire() as connection:
+        for position in positions:
+            nodes = await Nodes.load(connection, size, position)
+            leaf, path = nodes.leaf(position), nodes.path(position)
+            theirs = [one for one in tree.prove_inclusion(position + 1, size).path if one != leaf]
+            assert sorted(theirs) == sorted(path[at : at + 32] for at in range(0, len(path), 32))
+            assert trees.root_of(leaf, position, size, path) == tree.get_root(size)
+            old = position + 1
+            roots = trees.roots_of(old, tree.get_root(old), size, nodes.extension(old))
+            assert roots == (tree.get_root(old), tree.get_root(size))
+
+
+async def test_paths_are_those_of_pymerkle_at_every_edge_of_a_group(published: Publisher) -> None:
+    await published.write([entry(number) for number in range(1_030)])
+    tree = await mirror(published.database)
+    for size in (1, 2, 255, 256, 257, 300, 511, 512, 513, 1_023, 1_024, 1_030):
+        positions = sorted({0, 1, size // 3, size // 2, 254, 255, 256, 257, 511, 512, size - 2, size - 1})
+        await check(published.database, tree, size, [at for at in positions if 0 <= at < size])
+
+
+async def test_paths_reach_over_groups_of_groups_in_a_log_that_was_there_before_nodes_were_kept_too(
+    published: Publisher, database_url: str
+) -> None:
+    """Beyond 65,536 entries, written in pieces that end anywhere; then the same nodes made at the first start of this version."""
+    for begin, end in ((0, 100), (100, 65_000), (65_000, 65_700), (65_700, 66_000)):
+        await published.write([entry(number) for number in range(begin, end)])
+    database = published.database
+    tree = await mirror(database)
+    for size in (65_536, 65_537, 66_000):
+        await check(database, tree, size, [0, 256, 40_000, 65_279, 65_535, size - 1])
+    kept = await database.pool.fetch("SELECT * FROM audit_node ORDER BY level, number")
+    assert len(kept) == 66_000 // 256 + 1
+    await database.pool.execute("DELETE FROM audit_node WHERE level = 1 AND number = 255")
+    with pytest.raises(Corrupt, match=r"audit\.nodes"):
+        await published.proofs.entry(40_000)
+    for table in ("audit_node", "audit_cosignature"):
+        await database.pool.execute(f"DROP TABLE {table}")
+    await migrate_again(database_url)
+    assert await database.pool.fetch("SELECT * FROM audit_node ORDER BY level, number") == kept
+    assert proof.verify(await published.proofs.entry(40_000), published.root)
+
+
+async def migrate_again(url: str) -> None:
+    def upgrade(connection: sqlalchemy.Connection) -> None:
+        with Operations.context(MigrationContext.configure(connection)):
+            import_module("rocade.trust.authority.migrations.0006_proofs").upgrade()
+
+    engine = make_engine(url, 1)
+    async with engine.begin() as connection:
+        await connection.run_sync(upgrade)
+    await engine.dispose()
+
+
+async def test_what_is_not_under_a_signed_head_is_not_proven(published: Publisher) -> None:
+    for asked in (published.proofs.head(), published.proofs.entry(0), published.proofs.tile(0, 0)):
+        with pytest.raises(Refused):
+            await asked
+    await published.write([entry(number) for number in range(5)])
+    for code, asked in (
+        ("audit.entry.unknown", published.proofs.entry(5)),
+        ("audit.entry.unknown", published.proofs.entry(-1)),
+        ("audit.entry.unknown", published.proofs.inclusion(5, 5)),
+        ("audit.head.unknown", published.proofs.inclusion(0, 4)),
+        ("audit.head.unknown", published.proofs.consistency(0)),
+        ("audit.head.unknown", published.proofs.consistency(6)),
+        ("audit.tile.unknown", published.proofs.tile(0, 1)),
+        ("audit.tile.unknown", published.proofs.tile(1, 0)),
+        ("audit.tile.unknown", published.proofs.tile(9, 0)),
+        ("audit.tile.unknown", published.proofs.tile(-1, -1)),
+    ):
+        with pytest.raises(Refused) as caught:
+            await asked
+        assert caught.value.code == code
