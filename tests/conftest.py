@@ -50,6 +50,7 @@ PACKAGES = (
     "rocade.services.exchange",
     "rocade.services.charging.stations",
     "rocade.services.charging",
+    "rocade.services.sharing",
 )
 """Every package that owns tables; one without migrations is passed over."""
 

@@ -143,6 +143,7 @@ class _Demo:
                 http=settings.Http(api_host=loopback),
                 exchange=settings.Exchange(host=loopback, processes=1),
                 charging=settings.Charging(processes=1),
+                sharing=settings.Sharing(processes=1),
             )
             initialise.create(self.directory, "demo", "rocade.local", template=template)
         configuration = settings.load(self.directory)

@@ -92,6 +92,13 @@ async def _run_charging(configuration: Configuration) -> None:
         pass
 
 
+async def _run_sharing(configuration: Configuration) -> None:
+    from rocade.app import sharing
+
+    async with sharing.sharing(configuration) as part, _played("sharing", part):
+        pass
+
+
 _ROLES = {
     "gateway": _run_gateway,
     "worker": _run_worker,
@@ -99,6 +106,7 @@ _ROLES = {
     "exchange": _run_exchange,
     "relay": _run_relay,
     "charging": _run_charging,
+    "sharing": _run_sharing,
 }
 
 

@@ -55,6 +55,7 @@ MIGRATED = (
     "rocade.services.exchange",
     "rocade.services.charging.stations",
     "rocade.services.charging",
+    "rocade.services.sharing",
 )
 """Every package that owns tables, in the order of the house."""
 
@@ -65,6 +66,7 @@ def roles_of(configuration: Configuration) -> tuple[str, ...]:
         "exchange": configuration.exchange.processes,
         "relay": configuration.relay.port,
         "charging": configuration.charging.processes,
+        "sharing": configuration.sharing.processes,
     }
     return ("store", "worker", "gateway", "api", *(role for role, wanted in more.items() if wanted))
 
@@ -230,6 +232,7 @@ class Supervisor:
                 "api": configuration.http.processes,
                 "exchange": configuration.exchange.processes,
                 "charging": configuration.charging.processes,
+                "sharing": configuration.sharing.processes,
             }.get(role, 1)
             self.processes += [
                 RoleProcess(configuration, role, number, self.database_url, self._program) for number in range(count)
@@ -314,7 +317,7 @@ class Supervisor:
             self._control_path.unlink(missing_ok=True)
         set_ballast(self.configuration, is_full=False)
         end_s = time.monotonic() + DRAIN_S
-        for roles in (("gateway", "api", "exchange", "relay", "charging"), ("worker",), ("store",)):
+        for roles in (("gateway", "api", "exchange", "relay", "charging", "sharing"), ("worker",), ("store",)):
             limit_s = max(end_s - time.monotonic(), 1.0)
             await asyncio.gather(*(process.stop(limit_s) for process in self.processes if process.role in roles))
         self._is_ended.set()

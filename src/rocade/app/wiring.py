@@ -31,6 +31,7 @@ from rocade.fabric.log import Log
 from rocade.fabric.log.guard import GuardedLog
 from rocade.fabric.log.postgres import PostgresLog
 from rocade.fabric.log.segments import Retention
+from rocade.services.sharing import Outbox
 from rocade.services.telemetry import Ledger, condensing, retention
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.sessions import GatewaySessions
@@ -214,6 +215,11 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
             await denied.close()
 
 
+def outbox_of(parts: Common) -> contextlib.AbstractAsyncContextManager[Outbox]:
+    """What vehicles under a contract send, waiting for their third parties."""
+    return Outbox.open(parts.database, parts.keyring, parts.clock)
+
+
 @contextlib.asynccontextmanager
 async def worker(configuration: Configuration) -> AsyncIterator[Part]:
     """Log -> decode -> history and twin; also the keeper of retention."""
@@ -223,7 +229,7 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
     from rocade.services.telemetry.model import GROUP, STREAM
     from rocade.services.telemetry.worker import Settings, Worker
 
-    async with common(configuration, 6) as parts, open_log(parts) as log:
+    async with common(configuration, 6) as parts, open_log(parts) as log, outbox_of(parts) as outbox:
         history = connect(configuration.effective_history_url)
         await store.ensure(history)
         if tracing.wanted():
@@ -247,7 +253,7 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
             audit=parts.audit,
             clock=parts.clock,
             settings=Settings(cycle_s=configuration.worker.cycle_ms / 1000),
-            hooks=(proof.hook,),
+            hooks=(proof.hook, outbox.hook),
         )
         stop = asyncio.Event()
 

@@ -110,6 +110,8 @@ FOLLOW_EXCHANGE = _region("known", "exchange.follow")
 """One's own messages, receipts and price changes, as a stream or by long poll."""
 KEEP_WEBHOOKS = _region("known", "webhooks.keep")
 """The addresses one's own news is sent to."""
+FOLLOW_SHARING = _region("known", "sharing.follow")
+"""Opens the door only: a third party's own contracts with owners, what they give it, and where it is sent."""
 
 # Operators with any duty -----------------------------------------------------------------------------------------
 
@@ -129,6 +131,10 @@ READ_DEPOTS = _region("operators", "charging.depots")
 """Depots with their boards: cars by brand and model, their charge and when they leave."""
 READ_STATIONS = _region("operators", "stations.read")
 """Charging stations, what they said and drew, what each accepts; never whose vehicle hung there."""
+READ_CROSSINGS = _region("operators", "crossing.read")
+"""What left for other regions or would, line by line, and what came."""
+READ_SHARING = _region("operators", "sharing.read")
+"""How many contracts there are with whom for what, and the terms; never whose."""
 READ_DEALERS = _region("operators", "dealers.read")
 """The network of dealers as a whole: providers, exceptions, joining, moving over."""
 
@@ -204,6 +210,10 @@ ENROL_SITES = _region("security", "dealers.enrol", needs_touch=True)
 READ_APPLICATIONS = _region("security", "applications.read")
 CHANGE_APPLICATIONS = _region("security", "applications.change", needs_touch=True)
 """Which web applications people may open with the passkey they have here."""
+PIN_REGION = _region("security", "crossing.pin", needs_touch=True)
+"""Whose root is believed when a packet of another region is offered."""
+SET_SHARING_TERMS = _region("security", "sharing.terms", needs_touch=True)
+"""What is asked of third parties, and which signals are kept back as trade secrets."""
 READ_CONFLICTS = _region("security", "ownership.read")
 """Which vehicles two people claim, and who they are."""
 
@@ -216,6 +226,12 @@ DRAFT_PRICES = _region("release", "prices.draft")
 """Handing a price file in and reading what it would do; nothing is released by it."""
 TURN_EPOCH = _region("release", "prices.epoch", needs_touch=True)
 """A new key for a list's files from its next release on."""
+DRAFT_CROSSING = _region("release", "crossing.draft")
+"""Making what would leave for another region, and putting it away; nothing crosses by it."""
+RELEASE_CROSSING = _region("release", "crossing.release", needs_touch=True)
+"""Letting exactly what was seen cross; never by who drafted it."""
+CARRY_CROSSING = _region("release", "crossing.carry")
+ACCEPT_CROSSING = _region("release", "crossing.accept", needs_touch=True)
 
 # Looking at a vehicle --------------------------------------------------------------------------------------------
 
@@ -253,10 +269,15 @@ READ_COMMANDS = _vehicle("command", "commands.read", ANY_CONTROL)
 
 READ_LOOKS = _vehicle("mine", "looks.read")
 READ_GRANTS = _vehicle("mine", "grants.read")
+READ_CONTRACTS = _vehicle("mine", "contracts.read")
+"""With whom one's vehicle's data are shared, and the log of it."""
 PLAN_ERASURE = _vehicle("mine", "erasure.plan")
 ERASE = _vehicle("mine", "erase", needs_touch=True)
 GRANT = _vehicle("own", "grant")
 WITHDRAW = _vehicle("own", "withdraw")
+SHARE = _vehicle("own", "share")
+"""Naming a third party that gets one's vehicle's data as they come."""
+END_SHARING = _vehicle("own", "share.end")
 INVITE = _vehicle("own", "guests.invite")
 END_GUEST = _vehicle("own", "guests.end")
 TRANSFER = _vehicle("own", "transfer", needs_touch=True)
