@@ -16,6 +16,7 @@ from rocade.app.chaos import SupervisorChaos
 from rocade.app.commanding import Commanding
 from rocade.app.configuration import Configuration
 from rocade.app.dealing import Dealing
+from rocade.app.sharing import Shared
 from rocade.app.trading import Trading
 from rocade.console.application import Services, create_app, forgetting
 from rocade.console.my import Mine
@@ -64,6 +65,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     ledger, twins = Ledger(parts.database), TwinStore(parts.database)
     handover = Handover(parts.database, history, registry, twins, ledger, parts.audit, parts.clock)
     consents = Consents(parts.database, parts.audit, parts.clock, parts.random, renew=handover.renew)
+    feeds = await Shared.open(parts, consents, rights, looks)
     handover.renamed = consents.renamed
     gate = Gate(configuration.region, rights)
     access = Access(
@@ -121,6 +123,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         *battery_modules(charge_control, batteries),
         stations.module(parts),
         charging.module(charge_control),
+        feeds.module(history),
         charging_pages.module(parts, mine, charge_control, commanding.commands, batteries),
     ]
     handover.forgetting = forgetting(modules)
@@ -194,6 +197,8 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     part.spawn(server.keep(lambda: renew_server(region, configuration.server, parts.clock)), "roll")
     part.spawn(enrolment.keep(), "roll-enrolment")
     part.spawn(trading.run(), "trading")
+    for work, name in feeds.work():
+        part.spawn(work, name)
     await listeners.started()
     try:
         yield part
@@ -207,6 +212,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         await commanding.close()
         await dealing.close()
         await machines.close()
+        await feeds.close()
         await looks.close()
         await rights.close()
         await history.close()
