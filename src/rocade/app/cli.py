@@ -15,7 +15,9 @@ import click
 from rocade import __version__
 from rocade.app import configuration as settings
 from rocade.app.commands import (
+    backup,
     charging,
+    crossing,
     data,
     dealer,
     dealers,
@@ -94,6 +96,7 @@ for command in (
     *data.COMMANDS,
     *vehicle_command.COMMANDS,
     *keys.COMMANDS,
+    *backup.COMMANDS,
     *machines.COMMANDS,
     *people.COMMANDS,
     *interconnection.COMMANDS,
@@ -106,6 +109,7 @@ for command in (
     *charging.COMMANDS,
     *stations.COMMANDS,
     *grid.COMMANDS,
+    *crossing.COMMANDS,
     *why.COMMANDS,
 ):
     main.add_command(command)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from rocade.app import charging, charging_pages, explaining, proving, stations, tracing, wiring
+from rocade.app import charging, charging_pages, crossing, explaining, proving, stations, tracing, wiring
 from rocade.app.batteries import batteries_of
 from rocade.app.batteries import modules as battery_modules
 from rocade.app.chaos import SupervisorChaos
@@ -124,6 +124,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         stations.module(parts),
         charging.module(charge_control),
         feeds.module(history),
+        await crossing.module(parts, history, registry, ledger, rights, issuers, authority),
         charging_pages.module(parts, mine, charge_control, commanding.commands, batteries),
     ]
     handover.forgetting = forgetting(modules)

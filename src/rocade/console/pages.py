@@ -64,6 +64,7 @@ MORE: tuple[Link, ...] = (
     ("quarantine", "/quarantine", acts.READ_QUARANTINE),
     ("recovery", "/recovery", acts.FIND_PERSON),
     ("certificates", "/certificates", acts.READ_CERTIFICATES),
+    ("crossings", "/crossings", acts.READ_CROSSINGS),
     ("audit", "/audit", acts.READ_AUDIT),
     ("api", "/docs", acts.READ_STATUS),
 )

@@ -49,6 +49,8 @@ class ServiceSigner:
         self.uri = ""
         self.key_id = b""
         """Of the key that signs now."""
+        self.chain = b""
+        """Its certificate with the issuer's, PEM."""
 
     @classmethod
     async def open(
@@ -102,7 +104,7 @@ class ServiceSigner:
         name = key_id(key.public_key())
         await self._publish(name, chain, to_us(leaf.not_valid_after_utc))
         self.uri = load_identity(self._directory).uri
-        self._key, self._stamp, self.key_id = key, stamp, name
+        self._key, self._stamp, self.key_id, self.chain = key, stamp, name, chain
         return True
 
     async def keep(self, every_s: float = RENEW_S) -> None:

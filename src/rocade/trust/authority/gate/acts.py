@@ -113,6 +113,9 @@ KEEP_WEBHOOKS = _region("known", "webhooks.keep")
 FOLLOW_SHARING = _region("known", "sharing.follow")
 """Opens the door only: a third party's own contracts with owners, what they give it, and where it is sent."""
 
+FOLLOW_ERASURE = _region("known", "erasures.follow")
+"""Opens the door only: how far an erasure is and its certificate are for who ordered it and the security duty."""
+
 # Operators with any duty -----------------------------------------------------------------------------------------
 
 WATCH_FLEET = _region("operators", "fleet.watch")
@@ -198,6 +201,8 @@ SET_DUTIES = _region("security", "people.duties", needs_touch=True)
 LINK_PERSON = _region("security", "people.link", needs_touch=True)
 """A one-time sign-in link for somebody who has no passkey yet."""
 END_PERSON = _region("security", "people.end", needs_touch=True)
+ERASE_PERSON = _region("security", "people.erase", needs_touch=True)
+"""Forgetting somebody who asked for it otherwise than by his own account."""
 SETTLE_CONFLICT = _region("security", "ownership.settle", needs_touch=True)
 """Two people claim one vehicle. Support may hand out a code for it, but whose it is another duty decides."""
 
@@ -317,6 +322,8 @@ ACCEPT_INVITATION = _account("self", "invitation.accept")
 ADD_PASSKEY = _account("self", "passkey.add")
 """Not a touch by itself: the first passkey comes by a link. The second one asks for the first (`people`)."""
 DROP_PASSKEY = _account("self", "passkey.drop", needs_touch=True)
+ERASE_ACCOUNT = _account("self", "erase", needs_touch=True)
+"""Being forgotten: name, passkeys, sessions, consents, and the data of the vehicles he owns or owned."""
 TOUCH = _account("self", "touch")
 SIGN_OUT = _account("self", "sign_out")
 OPEN_APPLICATION = _account("self", "application.open")
