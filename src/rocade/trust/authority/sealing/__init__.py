@@ -7,6 +7,7 @@ What it protects and what not: docs/sealing.md. Decision: docs/decisions/0054-se
 
 from rocade.trust.authority.sealing.custody import FileCustody, RegionCustody
 from rocade.trust.authority.sealing.keyring import Keyring
+from rocade.trust.authority.sealing.keys import Keys, keyring_of
 from rocade.trust.authority.sealing.model import REGION, Group, Name, Punctured
 from rocade.trust.authority.sealing.seals import aad, blind, is_sealed, open_sealed, seal
 
@@ -15,12 +16,14 @@ __all__ = [
     "FileCustody",
     "Group",
     "Keyring",
+    "Keys",
     "Name",
     "Punctured",
     "RegionCustody",
     "aad",
     "blind",
     "is_sealed",
+    "keyring_of",
     "open_sealed",
     "seal",
 ]

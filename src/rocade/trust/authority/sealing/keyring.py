@@ -32,6 +32,7 @@ from rocade.fabric.database.following import follow
 from rocade.trust.authority.sealing import puncturing, store
 from rocade.trust.authority.sealing.custody import RegionCustody
 from rocade.trust.authority.sealing.model import REGION, Name, Punctured, bucket_of
+from rocade.trust.authority.sealing.seals import cipher
 from rocade.trust.authority.sealing.wrapping import bucket_aad, new_key, unwrap_key, wrap_key
 
 LEASE_S = 60.0
@@ -276,12 +277,14 @@ class Keyring:
 
     def _drop(self, owners: Iterable[int]) -> None:
         self._epoch += 1
+        cipher.cache_clear()
         lost = set(owners)
         for name in [name for name in self._keys if name[0] in lost]:
             del self._keys[name]
 
     def _forget(self) -> None:
         self._epoch += 1
+        cipher.cache_clear()
         self._keys.clear()
         self._buckets.clear()
 

@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from rocade.core.errors import Unavailable
 from rocade.trust.authority.sealing import store
 from rocade.trust.authority.sealing.custody import RegionCustody, unknown_version
 from rocade.trust.authority.sealing.model import BUCKETS, REGION, Group, Punctured, bucket_of
@@ -27,6 +28,11 @@ from rocade.trust.authority.sealing.wrapping import bucket_aad, new_key, unwrap_
 
 type Keep = Callable[[], Awaitable[object]]
 """Copies the key tables to where they are kept apart from the rest."""
+
+AT_ONCE = 64
+"""Buckets whose rows are in memory at a time."""
+PATIENCE_S = 120.0
+"""For another process's puncture."""
 
 
 async def prepare(pool: asyncpg.Pool, custody: RegionCustody, now_us: int) -> None:
@@ -56,39 +62,50 @@ async def puncture(
     """`everything`: all buckets get new keys, whether an owner in them was destroyed or not. `keep` is awaited between 2 and
     3, to copy the new tables to where they are kept apart: from 3 on a lost machine could not be helped by an older copy.
 
-    Cost: one transaction over the touched buckets, during which no new key can be made.
+    Cost: one transaction over the touched buckets, during which no key can be made or destroyed.
     """
-    async with store.connected(pool) as connection:
-        async with connection.transaction():
-            await store.lock_alone(connection)
-            before = await store.read_version(connection)
-            gone = await store.gone_before(connection)
-            after = await asyncio.to_thread(_next_version, custody, before)
-            touched = set(range(BUCKETS)) if everything else {bucket_of(owner) for owner in gone}
-            rows = await store.read_buckets(connection, range(BUCKETS))
-            plain = await asyncio.to_thread(_unwrap_buckets, custody, rows)
-            fresh = {}
-            for bucket in sorted(touched):
-                fresh[bucket] = await _renew(connection, bucket, plain[bucket])
-            keys = {
-                bucket: (generation + (bucket in fresh), fresh.get(bucket, plain[bucket]))
-                for bucket, generation, _, _ in rows
-            }
-            await store.write_buckets(connection, await asyncio.to_thread(_wrap_buckets, custody, after, keys))
-            await store.mark_gone(connection, gone, after)
-    await _end(pool, custody, after, keep)
-    return Punctured(before, after, len(touched))
+    async with store.connected(pool) as connection, store.puncturing(connection, PATIENCE_S) as is_ours:
+        if not is_ours:
+            raise Unavailable("custody.busy", "another process changes the region key; try again")
+        done, gone = await _change(connection, custody, everything=everything)
+        await _end(connection, custody, done.version_after, keep, gone)
+    return done
 
 
 async def finish(pool: asyncpg.Pool, custody: RegionCustody, keep: Keep | None = None) -> bool:
     """End a puncture that was killed between its commit and its end. Returns whether there was one."""
-    async with store.connected(pool) as connection:
+    async with store.connected(pool) as connection, store.puncturing(connection, 0.0) as is_ours:
         version = await store.read_version(connection)
-    held = await asyncio.to_thread(custody.versions)
-    if version not in held or held[0] == version:
-        return False
-    await _end(pool, custody, version, keep)
-    return True
+        gone = await store.gone_before(connection, version)
+        held = await asyncio.to_thread(custody.versions)
+        if not is_ours or version not in held or (held[0] == version and not gone):
+            return False
+        await _end(connection, custody, version, keep, gone)
+        return True
+
+
+async def _change(
+    connection: asyncpg.Connection, custody: RegionCustody, *, everything: bool
+) -> tuple[Punctured, list[int]]:
+    """Steps 1 and 2; with the owners whose keys were taken."""
+    async with connection.transaction():
+        await store.lock_alone(connection)
+        before = await store.read_version(connection)
+        gone = await store.gone_before(connection)
+        after = await asyncio.to_thread(_next_version, custody, before)
+        touched = set(range(BUCKETS)) if everything else {bucket_of(owner) for owner in gone}
+        rows = await store.read_buckets(connection, range(BUCKETS))
+        plain = await asyncio.to_thread(_unwrap_buckets, custody, rows)
+        fresh = {bucket: new_key() for bucket in touched}
+        for first in range(0, BUCKETS, AT_ONCE):
+            await _renew(connection, [one for one in range(first, first + AT_ONCE) if one in touched], plain, fresh)
+        keys = {
+            bucket: (generation + (bucket in fresh), fresh.get(bucket, plain[bucket]))
+            for bucket, generation, _, _ in rows
+        }
+        await store.write_buckets(connection, await asyncio.to_thread(_wrap_buckets, custody, after, keys))
+        await store.mark_gone(connection, gone, after)
+    return Punctured(before, after, len(touched)), gone
 
 
 async def rewrap(pool: asyncpg.Pool, old: RegionCustody, new: RegionCustody) -> int:
@@ -105,22 +122,29 @@ async def rewrap(pool: asyncpg.Pool, old: RegionCustody, new: RegionCustody) -> 
         return version
 
 
-async def _renew(connection: asyncpg.Connection, bucket: int, old: bytes) -> bytes:
-    """A new key for one bucket, its rows wrapped anew."""
-    key = new_key()
-    before, after = AESGCM(old), AESGCM(key)
-    await store.rewrap_keys(
-        connection,
-        [
-            (owner, group, wrap_key(after, owner, group, bucket, unwrap_key(before, owner, group, bucket, wrapped)))
-            for owner, group, wrapped in await store.keys_of_bucket(connection, bucket)
-        ],
-    )
-    return key
+async def _renew(
+    connection: asyncpg.Connection, buckets: list[int], old: dict[int, bytes], new: dict[int, bytes]
+) -> None:
+    """Wrap the rows of these buckets anew."""
+    if not buckets:
+        return
+    before = {bucket: AESGCM(old[bucket]) for bucket in buckets}
+    after = {bucket: AESGCM(new[bucket]) for bucket in buckets}
+    rows = await store.keys_of_buckets(connection, buckets)
+
+    def wrap() -> list[tuple[int, int, bytes]]:
+        return [
+            (owner, group, wrap_key(after[at], owner, group, at, unwrap_key(before[at], owner, group, at, wrapped)))
+            for owner, group, at, wrapped in rows
+        ]
+
+    await store.rewrap_keys(connection, await asyncio.to_thread(wrap))
 
 
-async def _end(pool: asyncpg.Pool, custody: RegionCustody, version: int, keep: Keep | None) -> None:
-    """Steps 3 and 4, for any number of processes at once and any number of times."""
+async def _end(
+    connection: asyncpg.Connection, custody: RegionCustody, version: int, keep: Keep | None, gone: list[int]
+) -> None:
+    """Steps 3 and 4; may be done again."""
 
     def destroy_older() -> None:
         held = custody.versions()
@@ -133,8 +157,7 @@ async def _end(pool: asyncpg.Pool, custody: RegionCustody, version: int, keep: K
     if keep is not None:
         await keep()
     await asyncio.to_thread(destroy_older)
-    async with store.connected(pool) as connection:
-        await store.close_gone(connection, version)
+    await store.close_gone(connection, gone)
 
 
 def _next_version(custody: RegionCustody, before: int) -> int:

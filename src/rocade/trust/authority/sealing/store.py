@@ -6,7 +6,9 @@ and one that destroys it, whoever comes first. Numbers of `seal_gone` commit in 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 import asyncpg
@@ -19,7 +21,9 @@ CHANNEL = "rocade_seal"
 _KEYS_LOCK = 0x7365616C_6B657973
 """Shared while keys are made, exclusive while buckets change."""
 _GONE_LOCK = 0x7365616C_676F6E65
+_PUNCTURE_LOCK = 0x7365616C_70756E63
 PATIENCE_MS = 10_000
+FEW = 500
 
 
 @contextlib.asynccontextmanager
@@ -37,12 +41,31 @@ async def lock_shared(connection: asyncpg.Connection) -> None:
 
 
 async def lock_alone(connection: asyncpg.Connection) -> None:
-    """Raises: Unavailable `custody.busy` when makers of keys do not let go."""
+    """No keys are made or destroyed until the transaction ends. In this order: who destroys may still make other keys.
+
+    Raises: Unavailable `custody.busy` when others do not let go.
+    """
     await connection.execute(f"SET LOCAL lock_timeout = {PATIENCE_MS}")
     try:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _GONE_LOCK)
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _KEYS_LOCK)
     except asyncpg.LockNotAvailableError as error:
         raise Unavailable("custody.busy", "keys are being made or changed by another process; try again") from error
+
+
+@contextlib.asynccontextmanager
+async def puncturing(connection: asyncpg.Connection, patience_s: float) -> AsyncIterator[bool]:
+    """One puncture at a time, from its beginning to its end; whether it is ours. A process that dies lets go."""
+    end_s = time.monotonic() + patience_s
+    while not (is_ours := await connection.fetchval("SELECT pg_try_advisory_lock($1)", _PUNCTURE_LOCK)):
+        if time.monotonic() >= end_s:
+            break
+        await asyncio.sleep(0.1)
+    try:
+        yield bool(is_ours)
+    finally:
+        if is_ours and not connection.is_closed():
+            await connection.fetchval("SELECT pg_advisory_unlock($1)", _PUNCTURE_LOCK)
 
 
 async def has_buckets(connection: asyncpg.Connection) -> bool:
@@ -96,17 +119,25 @@ async def add_keys(
     return {(owner, group) for owner, group in added}
 
 
-async def keys_of_bucket(connection: asyncpg.Connection, bucket: int) -> list[tuple[int, int, bytes]]:
+async def keys_of_buckets(connection: asyncpg.Connection, buckets: Sequence[int]) -> list[tuple[int, int, int, bytes]]:
+    """(owner, group, bucket, wrapped)."""
     rows = await connection.fetch(
-        "SELECT owner, grp, wrapped FROM seal_key WHERE bucket = $1 AND wrapped IS NOT NULL ORDER BY owner, grp"
-        " FOR UPDATE", bucket,
-    )  # fmt: skip
+        "SELECT owner, grp, bucket, wrapped FROM seal_key WHERE bucket = ANY($1::smallint[]) AND wrapped IS NOT NULL",
+        list(buckets),
+    )
     return [tuple(row) for row in rows]
 
 
 async def rewrap_keys(connection: asyncpg.Connection, rows: Sequence[tuple[int, int, bytes]]) -> None:
-    """(owner, group, wrapped)."""
-    await connection.executemany("UPDATE seal_key SET wrapped = $3 WHERE owner = $1 AND grp = $2", rows)
+    """(owner, group, wrapped). A few are found one by one, for a plan made while the table was small would read all of it."""
+    if len(rows) <= FEW:
+        await connection.executemany("UPDATE seal_key SET wrapped = $3 WHERE owner = $1 AND grp = $2", rows)
+        return
+    await connection.execute(
+        "UPDATE seal_key k SET wrapped = n.wrapped FROM unnest($1::bigint[], $2::smallint[], $3::bytea[])"
+        " AS n(owner, grp, wrapped) WHERE k.owner = n.owner AND k.grp = n.grp",
+        *map(list, zip(*rows, strict=True)),
+    )
 
 
 async def destroy(connection: asyncpg.Connection, owners: Sequence[int], now_us: int) -> None:
@@ -138,21 +169,20 @@ async def gone_after(connection: asyncpg.Connection, number: int) -> list[tuple[
     return [tuple(row) for row in rows]
 
 
-async def gone_before(connection: asyncpg.Connection) -> list[int]:
-    """Owners whose keys a copy of the tables from before would still give."""
-    rows = await connection.fetch("SELECT owner FROM seal_gone WHERE NOT is_punctured ORDER BY number")
+async def gone_before(connection: asyncpg.Connection, version: int | None = None) -> list[int]:
+    """Owners whose keys an older copy of the tables would still give; `version`: of those, whom a puncture up to it has taken."""
+    rows = await connection.fetch(
+        "SELECT owner FROM seal_gone WHERE NOT is_punctured AND ($1::integer IS NULL OR version <= $1) ORDER BY number",
+        version,
+    )
     return [owner for (owner,) in rows]
 
 
 async def mark_gone(connection: asyncpg.Connection, owners: Sequence[int], version: int) -> None:
     """These were taken by the puncture that makes this version."""
-    await connection.execute(
-        "UPDATE seal_gone SET version = $2 WHERE owner = ANY($1::bigint[]) AND NOT is_punctured", list(owners), version
-    )
+    await connection.execute("UPDATE seal_gone SET version = $2 WHERE owner = ANY($1::bigint[])", list(owners), version)
 
 
-async def close_gone(connection: asyncpg.Connection, version: int) -> None:
-    """The versions before this one are destroyed."""
-    await connection.execute(
-        "UPDATE seal_gone SET is_punctured = true WHERE version <= $1 AND NOT is_punctured", version
-    )
+async def close_gone(connection: asyncpg.Connection, owners: Sequence[int]) -> None:
+    """What came before their puncture is destroyed."""
+    await connection.execute("UPDATE seal_gone SET is_punctured = true WHERE owner = ANY($1::bigint[])", list(owners))
