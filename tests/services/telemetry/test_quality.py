@@ -183,6 +183,13 @@ def test_the_twin_keeps_the_newest_value_and_since_when_it_is_the_same(sender: S
     assert row.speed_kmh == 2.0
 
 
+def test_of_batches_that_overlap_in_one_block_the_twin_keeps_what_ended_last(sender: Sender) -> None:
+    """A vehicle's clock was set back: what began last did not end last."""
+    (row,) = sender.send(sender.batch({SPEED: [1.0, 2.0, 3.0]}), sender.batch({SPEED: [9.0]}, 1)).twins
+    value = values_of(row.reported)[SPEED]
+    assert (value.value, value.time_us) == (3.0, T0_US + 2_000_000)
+
+
 def test_a_void_position_does_not_reach_the_map(sender: Sender) -> None:
     (row,) = sender.send(sender.batch({LATITUDE: [33.5, 0.0], LONGITUDE: [-6.8, -6.8]})).twins
     assert (row.latitude, row.longitude) == (None, None)

@@ -280,6 +280,9 @@ class _Series:
         self._changed_us[order] = changed_us[order[np.maximum.accumulate(source)]]
         self.prior.changed_us[after] = self._changed_us[before]
         self._newest = order[~np.append(same[1:], False)]
+        if (self._last_us[before] > self._last_us[after]).any():  # a clock was set back
+            order = np.lexsort((self._last_us, place))
+            self._newest = order[np.append(place[order[1:]] != place[order[:-1]], True)]
 
     def update(self, decoded: Decoded, texts: Ints, doubts: Doubts) -> None:
         """Write the newest value of each series into its slot, unless the slot has a newer one."""
