@@ -36,9 +36,16 @@ async def hang_keyring(
     configuration: Configuration, database: Database, clock: Clock, audit: Audit | None = None
 ) -> Keyring:
     """The keyring of this process, which `database` carries too; whoever asks closes it."""
-    keyring = await Keyring.open(
-        database, custody_of(configuration), clock, lease_s=configuration.custody.lease_s, audit=audit
-    )
+    from rocade.app.backup import keeping  # its rooms are needed where a puncture is, and there alone
+
+    keyring: Keyring | None = None
+
+    def held() -> bytes | None:
+        return keyring.held(*keeping.OWN) if keyring is not None else None
+
+    custody, lease_s = custody_of(configuration), configuration.custody.lease_s
+    keep = keeping.keep_after_puncture(configuration, database.url, custody, clock, held)
+    keyring = await Keyring.open(database, custody, clock, lease_s=lease_s, keep=keep, audit=audit)
     database.keyring = keyring
     return keyring
 

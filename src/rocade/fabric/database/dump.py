@@ -60,9 +60,11 @@ class Cut:
         self._url = url
         self._connection = connection
         self._snapshot = snapshot
+        self.tables: tuple[Rows, ...] = ()
+        """Those wanted, of all that hold rows themselves."""
 
     @classmethod
-    async def open(cls, url: str) -> Self:
+    async def open(cls, url: str, wanted: Callable[[Rows], bool] = lambda _: True) -> Self:
         """Raises: Unavailable `database.down`; `database.dump` when somebody else holds a table for too long."""
         try:
             connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
@@ -72,8 +74,9 @@ class Cut:
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             cut = cls(url, connection, await connection.fetchval("SELECT pg_export_snapshot()"))
             await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
-            if tables := await cut.tables():
-                names = ", ".join(table.quoted for table in tables)
+            cut.tables = tuple(filter(wanted, await cut._tables()))
+            if cut.tables:
+                names = ", ".join(table.quoted for table in cut.tables)
                 await connection.execute(f"LOCK TABLE ONLY {names} IN ACCESS SHARE MODE")
             await connection.execute("SET LOCAL lock_timeout = 0")
         except (*DOWN, asyncpg.PostgresError) as error:
@@ -83,10 +86,13 @@ class Cut:
             raise Unavailable("database.dump", f"the tables cannot be held for a copy: {error}; try again") from error
         return cut
 
-    async def tables(self) -> list[Rows]:
-        """All tables that hold rows themselves."""
+    async def _tables(self) -> list[Rows]:
         found = await self._connection.fetch(_TABLES)
         return [Rows(row["schema"], row["name"], tuple(row["columns"]), row["size_bytes"]) for row in found]
+
+    async def highest(self, table: str, column: str) -> int:
+        """The highest value of a whole number; 0 of an empty table."""
+        return int(await self._connection.fetchval(f"SELECT coalesce(max({_quote(column)}), 0) FROM {_quote(table)}"))
 
     async def sequences(self) -> dict[str, int]:
         """Last values. Read them after the rows: a sequence waits for nobody's snapshot."""
@@ -133,6 +139,16 @@ class Filling:
         """Raises: Refused `database.filled`."""
         if found := await self._connection.fetch(_TABLES):
             raise Refused("database.filled", f"the database holds {len(found)} tables; give the copy an empty one")
+
+    async def clear(self) -> None:
+        """Remove everything: what an attempt before has left. Only of a database that was empty when this copy began."""
+        names = await self._connection.fetch(
+            "SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'"
+        )
+        async with self._connection.transaction():
+            for (name,) in names:
+                await self._connection.execute(f"DROP SCHEMA {_quote(name)} CASCADE")
+            await self._connection.execute("CREATE SCHEMA public")
 
     async def schema(self, sql: bytes) -> None:
         """Run what `Cut.schema` gave, all of it or nothing. Raises: Unavailable `database.dump`."""
