@@ -266,7 +266,7 @@ async def rotate(connection: Any, contract: str, at_us: int) -> int | None:
 
 async def resume(connection: Any, contract: str) -> bool:
     done = await connection.execute(
-        "UPDATE sharing_webhook SET paused_us = 0, attempt = 0, due_us = 0 WHERE contract = $1", contract
+        "UPDATE sharing_webhook SET paused_us = 0, due_us = 0 WHERE contract = $1", contract
     )
     return bool(done == "UPDATE 1")
 

@@ -1,0 +1,173 @@
+"""Feeds by webhook: in order, signed, at least once; a receiver that is slow, away or elsewhere delays nobody but itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from standardwebhooks import Webhook as Standard
+from tests.services.sharing.conftest import LATITUDE, OWNER, PARTY, PATIENCE_S, SOC, SPEED, Stand, until
+
+from rocade.core.errors import Refused
+from rocade.services.sharing import tidy
+
+DAY_US = 24 * 3_600_000_000
+
+
+async def test_a_record_reaches_the_receiver_signed_with_every_sample_and_its_quality(stand: Stand) -> None:
+    ref = await stand.vehicle()
+    contract = await stand.contract(ref, "driving")
+    secret = await stand.hook(contract)
+    stand.deliver()
+    await stand.send(ref)
+    await until(lambda: stand.receiver.got)
+    _, headers, body = stand.receiver.got[0]
+    Standard(secret).verify(body, headers)
+    assert headers["webhook-id"].startswith(contract.id + ".")
+    (data,) = stand.receiver.taken()
+    (speed,) = data["series"]
+    assert (speed["signal"], speed["value"], speed["quality"]) == ("Vehicle.Speed", [50, 51, 52], [4, 0, 0])
+    assert (speed["data_class"], speed["origin"], speed["unit"]) == ("driving", "raw", "km/h")
+    assert str(ref) not in body.decode(), "a contract's id stands for the vehicle"
+
+
+async def test_records_come_in_order_over_one_connection_and_each_once(stand: Stand) -> None:
+    ref = await stand.vehicle()
+    contract = await stand.contract(ref)
+    await stand.hook(contract)
+    for value in range(120):  # more than a page waits already
+        await stand.send(ref, {SPEED: [float(value)]})
+    stand.deliver()
+    await until(lambda: len(stand.receiver.got) == 120)
+    assert [one["series"][0]["value"][0] for one in stand.receiver.taken()] == list(range(120))
+    assert stand.receiver.connections == 1
+
+
+@pytest.mark.parametrize("status", [500, 302, 404])
+async def test_what_a_receiver_refuses_waits_and_comes_when_it_takes_it_again(stand: Stand, status: int) -> None:
+    ref = await stand.vehicle()
+    contract = await stand.contract(ref)
+    await stand.hook(contract)
+    stand.receiver.status = status
+    delivery = stand.deliver()
+    await stand.send(ref)
+    await until(lambda: delivery.counters.failed)
+    assert stand.receiver.got == []
+    stand.receiver.status = 204
+    await stand.hooks.resume(PARTY, contract.id, "spiffe://acme")
+    await until(lambda: len(stand.receiver.got) == 1)
+    await stand.lines.flush()
+    kinds = [one.kind for one in await stand.sharing.log(contract.id)]
+    assert sorted(kinds) == ["accepted", "failing", "offered", "resumed", "sent"]
+    assert [one.reason for one in stand.audit.of("sharing.webhook")] == ["webhooks.answer"]
+
+
+async def test_receivers_that_do_not_answer_delay_no_other(stand: Stand) -> None:
+    slow = [await stand.vehicle() for _ in range(8)]
+    for number, ref in enumerate(slow):
+        stand.receiver.delay_s[f"/slow{number}"] = 3_600.0
+        await stand.hook(await stand.contract(ref), f"/slow{number}")
+    ref = await stand.vehicle()
+    await stand.hook(await stand.contract(ref), "/quick")
+    stand.deliver()
+    for one in slow:
+        await stand.send(one)
+    await stand.send(ref)
+    await until(lambda: stand.receiver.taken("/quick"))
+    assert [path for path, _, _ in stand.receiver.got] == ["/quick"]
+
+
+async def test_after_a_day_of_500_records_expire_and_both_sides_are_told(stand: Stand) -> None:
+    ref = await stand.vehicle()
+    contract = await stand.contract(ref)
+    await stand.hook(contract)
+    stand.receiver.status = 500
+    delivery = stand.deliver()
+    for _ in range(3):
+        await stand.send(ref)
+    await until(lambda: delivery.counters.failed)
+    await tidy(stand.sharing, stand.audit)
+    assert await stand.waiting() == 3, "nothing goes before its time"
+    stand.clock.more_us = DAY_US + 60_000_000
+    await stand.send(ref, {SPEED: [7.0]})
+    await tidy(stand.sharing, stand.audit)
+    assert await stand.waiting() == 1
+    lines = {one.kind: one for one in await stand.sharing.log(contract.id)}
+    assert (lines["expired"].records, lines["expired"].samples) == (3, 18)
+    assert [one.facts for one in stand.audit.of("sharing.expired")] == [{"records": 3, "samples": 18}]
+    stand.receiver.status = 204
+    await stand.hooks.resume(PARTY, contract.id, "spiffe://acme")
+    await until(lambda: stand.receiver.taken())
+    assert stand.receiver.taken(kind="sharing.expired")[0]["records"] == 3
+    assert [one["series"][0]["value"] for one in stand.receiver.taken()] == [[7]]
+
+
+async def test_gone_pauses_a_feed_until_it_is_resumed(stand: Stand) -> None:
+    ref = await stand.vehicle()
+    contract = await stand.contract(ref)
+    await stand.hook(contract)
+    stand.receiver.status = 410
+    stand.deliver()
+    await stand.send(ref)
+    async with asyncio.timeout(PATIENCE_S):
+        while not (await stand.hooks.of(contract.id)).paused_us:
+            await asyncio.sleep(0.02)
+    stand.receiver.status = 204
+    await stand.hooks.resume(PARTY, contract.id, "spiffe://acme")
+    await until(lambda: stand.receiver.taken())
+
+
+async def test_a_contract_that_ends_in_the_middle_of_a_feed_sends_nothing_more_and_says_so(stand: Stand) -> None:
+    ref = await stand.vehicle()
+    contract = await stand.contract(ref)
+    await stand.hook(contract)
+    stand.receiver.status = 500
+    delivery = stand.deliver()
+    await stand.send(ref)
+    await until(lambda: delivery.counters.failed)
+    await stand.sharing.withdraw(ref, OWNER, contract.id)
+    await stand.table.refresh()
+    stand.receiver.status = 204
+    await stand.database.pool.execute("UPDATE sharing_webhook SET due_us = 0")
+    await until(lambda: stand.receiver.got)
+    assert stand.receiver.taken(kind="sharing.ended") == [{"contract": contract.id, "why": "withdrawn"}]
+    assert stand.receiver.taken() == []
+    await tidy(stand.sharing, stand.audit)
+    assert await stand.waiting() == 0
+    assert [one.facts["why"] for one in stand.audit.of("sharing.end")] == ["withdrawn"]
+
+
+async def test_a_second_process_takes_over_and_nothing_is_missing(stand: Stand) -> None:
+    ref = await stand.vehicle()
+    await stand.hook(await stand.contract(ref))
+    stand.deliver()
+    stand.deliver()
+    for value in range(20):
+        await stand.send(ref, {SPEED: [float(value)]})
+    await until(lambda: len({one["number"] for one in stand.receiver.taken()}) == 20)
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("http://localhost/x", "webhooks.address.malformed"),
+        ("https://10.0.0.1/x", "webhooks.address.private"),
+        ("https://no-such-name.invalid/x", "webhooks.address.unknown"),
+    ],
+)
+async def test_addresses_that_may_not_be_written_to_are_refused(stand: Stand, url: str, code: str) -> None:
+    contract = await stand.contract(await stand.vehicle())
+    with pytest.raises(Refused) as refused:
+        await stand.hooks.put(PARTY, contract.id, url, "spiffe://acme")
+    assert refused.value.code == code
+
+
+async def test_only_classes_that_are_shared_leave(stand: Stand) -> None:
+    ref = await stand.vehicle()
+    await stand.hook(await stand.contract(ref, "location"))
+    stand.deliver()
+    await stand.send(ref, {SPEED: [1.0], SOC: [2.0]})
+    await stand.send(ref, {SPEED: [1.0], LATITUDE: [48.8]})
+    await until(lambda: stand.receiver.got)
+    (data,) = stand.receiver.taken()
+    assert [one["signal"] for one in data["series"]] == ["Vehicle.CurrentLocation.Latitude"]
