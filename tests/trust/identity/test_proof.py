@@ -25,7 +25,7 @@ from rocade.core.identifiers import Identity
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.trust.authority.heads import HEAD_TYPE, KEY_TYPE, Head
 from rocade.trust.authority.region import create_region, issue_directory
-from rocade.trust.identity import directory, envelope, proof, trees
+from rocade.trust.identity import directory, envelope, proof, proof_files, trees
 from rocade.trust.identity.keys import new_key
 
 ROOT_TYPE = "application/vnd.rocade.receipt-root+json"
@@ -181,21 +181,21 @@ def test_an_audit_entry_is_proven() -> None:
     head = envelope.seal(HEAD_TYPE, msgspec.json.encode(Head(13, top.hex(), NOW)), key)
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     statement = envelope.seal(KEY_TYPE, public, root)
-    file = proof.inclusion_proof("audit entry", contents[5], 5, trees.path_of(leaves, 5), head, statements=[statement])
+    file = proof_files.inclusion_proof("audit entry", contents[5], 5, trees.path_of(leaves, 5), head, statements=[statement])
     for trusted in (root, key):
         said = proof.verify(file, trusted.public_key())
         assert "number 5 of the 13" in said[0]
         assert "trust.revoke" in said[1]
     for changed in (
-        proof.inclusion_proof("audit entry", contents[6], 5, trees.path_of(leaves, 5), head, statements=[statement]),
-        proof.inclusion_proof("audit entry", contents[5], 6, trees.path_of(leaves, 5), head, statements=[statement]),
-        proof.inclusion_proof("audit entry", contents[5], 5, trees.path_of(leaves, 6), head, statements=[statement]),
+        proof_files.inclusion_proof("audit entry", contents[6], 5, trees.path_of(leaves, 5), head, statements=[statement]),
+        proof_files.inclusion_proof("audit entry", contents[5], 6, trees.path_of(leaves, 5), head, statements=[statement]),
+        proof_files.inclusion_proof("audit entry", contents[5], 5, trees.path_of(leaves, 6), head, statements=[statement]),
     ):
         with pytest.raises(Refused) as caught:
             proof.verify(changed, root.public_key())
         assert caught.value.code == "proof.path"
     with pytest.raises(Refused, match="signer"):  # a tree head is no receipt root
-        proof.verify(proof.inclusion_proof("receipt", contents[5], 5, b"", head), key.public_key())
+        proof.verify(proof_files.inclusion_proof("receipt", contents[5], 5, b"", head), key.public_key())
 
 
 def test_a_receipt_is_proven_by_the_certificate_of_its_signer(tmp_path: Path) -> None:
@@ -210,20 +210,20 @@ def test_a_receipt_is_proven_by_the_certificate_of_its_signer(tmp_path: Path) ->
     payload = {"hub": "eu", "commit": 1, "size": 1, "root": sha256(b"\x00" + receipt).hexdigest(), "at_us": at_us}
     head = envelope.seal(ROOT_TYPE, msgspec.json.encode(payload), key)
     chain = leaf.public_bytes(Encoding.PEM).decode()
-    file = proof.inclusion_proof("receipt", receipt, 0, b"", head, chains=[chain], issuers=issuers)
+    file = proof_files.inclusion_proof("receipt", receipt, 0, b"", head, chains=[chain], issuers=issuers)
     assert "m-1" in proof.verify(file, root)[1]
     assert proof.verify(file, leaf)  # the signer's own certificate does as well
     with pytest.raises(Refused, match="signer"):
         proof.verify(file, new_key().public_key())
     late = envelope.seal(ROOT_TYPE, msgspec.json.encode(payload | {"at_us": at_us + 10**17}), key)
     with pytest.raises(Refused, match="in force"):
-        proof.verify(proof.inclusion_proof("receipt", receipt, 0, b"", late, chains=[chain], issuers=issuers), root)
+        proof.verify(proof_files.inclusion_proof("receipt", receipt, 0, b"", late, chains=[chain], issuers=issuers), root)
     issue_directory(region, tmp_path / "other", Identity("example.test", "eu", "service", "telemetry"))
     stranger = directory.load_key(tmp_path / "other")
     chain = directory.load_leaf(tmp_path / "other").public_bytes(Encoding.PEM).decode()
     head = envelope.seal(ROOT_TYPE, msgspec.json.encode(payload), stranger)
     with pytest.raises(Refused) as caught:
-        proof.verify(proof.inclusion_proof("receipt", receipt, 0, b"", head, chains=[chain], issuers=issuers), root)
+        proof.verify(proof_files.inclusion_proof("receipt", receipt, 0, b"", head, chains=[chain], issuers=issuers), root)
     assert caught.value.code == "proof.signer"
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from rocade.services.exchange.service import Exchange
 from rocade.trust.identity.envelope import Envelope
-from rocade.trust.identity.proof import inclusion_proof
+from rocade.trust.identity.proof_files import inclusion_proof
 from rocade.wire.exchange import Tree
 
 

@@ -25,7 +25,7 @@ from rocade.trust.authority import store
 from rocade.trust.authority.heads import Head, load_public_key, read_head
 from rocade.trust.authority.merkle import GROUP, GROUP_BITS, leaf_hash
 from rocade.trust.authority.nodes import Nodes
-from rocade.trust.identity import proof
+from rocade.trust.identity import proof, proof_files
 
 
 class SignedHead(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ class Proofs:
             nodes = await Nodes.load(connection, head.head.size, position)
             body = await store.read_body(connection, position) or b""
         path = nodes.path(position)
-        made = proof.inclusion_proof(
+        made = proof_files.inclusion_proof(
             what, body, position, path, head.signed, statements=[self.statement], cosignatures=head.cosignatures
         )
         proof.verify(made, self._root)
@@ -101,7 +101,7 @@ class Proofs:
                 raise Refused("audit.head.unknown", "a log cannot have grown to fewer entries than it had")
             nodes = await Nodes.load(connection, newer.head.size, old - 1)
         path, stated = nodes.extension(old), [self.statement]
-        made = proof.consistency_proof(
+        made = proof_files.consistency_proof(
             older.signed, newer.signed, path, statements=stated, cosignatures=newer.cosignatures
         )
         proof.verify(made, self._root)

@@ -18,7 +18,6 @@ import struct
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Literal
 
 import msgspec
 from cryptography import x509
@@ -28,72 +27,29 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key, lo
 from rocade.core.errors import Misconfigured, Refused
 from rocade.core.money import amount
 from rocade.core.ports import AuditEntry
-from rocade.core.prices import WITHDRAWN, Change, leaf_of, price_at
+from rocade.core.prices import WITHDRAWN, leaf_of, price_at
 from rocade.trust.identity import signers
 from rocade.trust.identity.envelope import Envelope, unseal
 from rocade.trust.identity.issuers import IssuerTable
 from rocade.trust.identity.keys import PublicKey, key_id
+from rocade.trust.identity.proof_files import (
+    CONSISTENCY_PROOF,
+    FORK_PROOF,
+    INCLUSION_PROOF,
+    PRICE_PROOF,
+    GrowthProof,
+    InclusionProof,
+    PriceProof,
+)
 from rocade.trust.identity.tree_heads import COSIGNATURE_TYPE, HEAD_TYPE, Cosignature, Head, is_ahead
 from rocade.trust.identity.trees import root_of, roots_of
 
-PRICE_PROOF = "rocade.price-proof"
-INCLUSION_PROOF = "rocade.inclusion-proof"
-CONSISTENCY_PROOF = "rocade.consistency-proof"
-FORK_PROOF = "rocade.fork-proof"
 PRICE_HEAD_TYPE = "application/vnd.rocade.price-head+json"
 SIGNER_TYPES = ("application/vnd.rocade.price-key", "application/vnd.rocade.audit-key")
 """Statements of the region's root about a key that signs heads."""
 PRICE_WIDTH = 64
 type Trust = PublicKey | x509.Certificate
-type What = Literal["receipt", "audit entry", "erasure"]
 MAX_BYTES = 4 << 20
-
-
-class PriceProof(msgspec.Struct, frozen=True, rename={"list_id": "list"}):
-    """A price proven. `path` is, bottom first, the other children of each node above the part; bytes stand in base64."""
-
-    type: str
-    list_id: str
-    ref: str
-    at_us: int
-    known_seq: int
-    price_minor: int | None
-    currency: str
-    index: int
-    changes: tuple[Change, ...]
-    path: bytes
-    head: msgspec.Raw
-    signers: tuple[msgspec.Raw, ...] = ()
-    """Statements of the root about the keys of signers."""
-
-
-class InclusionProof(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Content proven to be leaf `position` of an RFC 6962 tree, whose head says its size and root."""
-
-    type: str
-    what: What
-    content: bytes
-    position: int
-    path: bytes
-    head: msgspec.Raw
-    signers: tuple[msgspec.Raw, ...] = ()
-    chains: tuple[str, ...] = ()
-    """PEM chains of signers."""
-    issuers: msgspec.Raw = msgspec.Raw(b"null")
-    """The root-signed issuer table that the chains are checked with."""
-    cosignatures: tuple[msgspec.Raw, ...] = ()
-    """What witnesses signed of the head."""
-
-
-class GrowthProof(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Two signed heads of one log: that the newer holds all of the older (`path` of RFC 6962), or that it cannot (a fork)."""
-
-    type: str
-    old: msgspec.Raw
-    new: msgspec.Raw
-    path: bytes = b""
-    signers: tuple[msgspec.Raw, ...] = ()
-    cosignatures: tuple[msgspec.Raw, ...] = ()
 
 
 class _PriceHead(msgspec.Struct, rename={"list_id": "list"}):
@@ -153,7 +109,9 @@ def verify(
 
 def open_tree_head(head: bytes, statements: Sequence[bytes], trust: Trust) -> Head:
     """A tree head that the trusted key signed, or one it vouches for by these statements. Raises: Refused `proof.signer`."""
-    payload, _ = _open_head(msgspec.Raw(head), HEAD_TYPE, _stated(_raw(statements), trust), trust)
+    payload, _ = _open_head(
+        msgspec.Raw(head), HEAD_TYPE, _stated([msgspec.Raw(one) for one in statements], trust), trust
+    )
     try:
         return msgspec.json.decode(payload, type=Head)
     except msgspec.MsgspecError:
@@ -175,45 +133,9 @@ def read_trust(pem: bytes) -> Trust:
     return key
 
 
-def inclusion_proof(
-    what: What,
-    content: bytes,
-    position: int,
-    path: bytes,
-    head: bytes,
-    *,
-    statements: Sequence[bytes] = (),
-    chains: Sequence[str] = (),
-    issuers: bytes = b"null",
-    cosignatures: Sequence[bytes] = (),
-) -> bytes:
-    """A proof file. `path`: the hashes beside the way to the root, bottom first, one after the other; `head`: signed envelope.
-
-    Who vouches for the signer comes along: `statements` of the root, or its certificate `chains` with the `issuers` table.
-    """
-    vouched = _raw(statements), tuple(chains), msgspec.Raw(issuers), _raw(cosignatures)
-    return _file(InclusionProof(INCLUSION_PROOF, what, content, position, path, msgspec.Raw(head), *vouched))
-
-
-def consistency_proof(
-    old: bytes, new: bytes, path: bytes, *, statements: Sequence[bytes] = (), cosignatures: Sequence[bytes] = ()
-) -> bytes:
-    """A proof file: the log of the signed head `new` holds all of the log of the signed head `old`, at the same places."""
-    heads = msgspec.Raw(old), msgspec.Raw(new)
-    return _file(GrowthProof(CONSISTENCY_PROOF, *heads, path, _raw(statements), _raw(cosignatures)))
-
-
-def fork_proof(one: bytes, other: bytes, *, statements: Sequence[bytes] = ()) -> bytes:
-    """A proof file against who keeps the log: two signed heads over equally many entries that differ."""
-    return _file(GrowthProof(FORK_PROOF, msgspec.Raw(one), msgspec.Raw(other), signers=_raw(statements)))
-
-
-def _raw(parts: Sequence[bytes]) -> tuple[msgspec.Raw, ...]:
-    return tuple(msgspec.Raw(part) for part in parts)
-
-
-def _file(proof: msgspec.Struct) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(proof), indent=1)
+def read_key(pem: bytes) -> PublicKey:
+    """A witness's public key. Raises: Misconfigured `proof.key`."""
+    return _key_of(read_trust(pem))
 
 
 def _verify_price(proof: PriceProof, against: Against) -> list[str]:

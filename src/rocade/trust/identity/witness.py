@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rocade.core.errors import Corrupt, Refused
 from rocade.core.ports import Clock
-from rocade.trust.identity import envelope, proof
+from rocade.trust.identity import envelope, proof, proof_files
 from rocade.trust.identity.keys import create_private, read_private, write_atomically
 from rocade.trust.identity.tree_heads import COSIGNATURE_TYPE, Cosignature, Head, is_ahead
 from rocade.trust.identity.trees import HASH_BYTES, root_of_all
@@ -86,9 +86,10 @@ class Witness:
             head = proof.open_tree_head(signed, [bytes(one) for one in published.signers], self._root)
             await self._check(fetch, published, head)
         except Refused as refusal:
-            code = "witness.head.signer" if refusal.code == "proof.signer" else refusal.code
-            self._note(code, refusal.message, published.head)
-            raise Refused(code, refusal.message) from None
+            is_foreign = refusal.code == "proof.signer"
+            refused = Refused("witness.head.signer", refusal.message) if is_foreign else refusal
+            self._note(refused.code, refused.message, published.head)
+            raise refused from None
         if signed != self.last_signed:
             _append(self._directory / "seen", signed + b"\n")
         seen = Cosignature(head.size, head.root, self._clock.now_us())
@@ -121,13 +122,13 @@ class Witness:
         if head.size < last.size:
             raise Refused("witness.head.shrunk", f"the log had {last.size} entries and shows {head.size} now")
         if head.size == last.size:
-            evidence = proof.fork_proof(signed, bytes(published.head), statements=statements)
+            evidence = proof_files.fork_proof(signed, bytes(published.head), statements=statements)
             write_atomically(self._directory / f"fork-{head.size}.json", evidence)
             raise Refused("witness.head.forked", f"two signed heads of {head.size} entries differ; the proof is kept")
         try:
             answer = await fetch(f"/proofs/consistency?from={last.size}&to={head.size}")
-            path = msgspec.json.decode(answer, type=proof.GrowthProof).path
-            grown = proof.consistency_proof(signed, bytes(published.head), path, statements=statements)
+            path = msgspec.json.decode(answer, type=proof_files.GrowthProof).path
+            grown = proof_files.consistency_proof(signed, bytes(published.head), path, statements=statements)
             proof.verify(grown, self._root)
         except (Refused, msgspec.MsgspecError):
             raise Refused(

@@ -15,7 +15,7 @@ from rocade.agents.dealer.prices.state import State
 from rocade.agents.dealer.prices.store import ListRow, Tables, failing
 from rocade.core.errors import Corrupt, Refused
 from rocade.core.prices import WITHDRAWN, Change, Description, Entry, leaf_of
-from rocade.trust.identity.proof import PRICE_PROOF, PriceProof
+from rocade.trust.identity.proof_files import PRICE_PROOF, PriceProof
 from rocade.wire.prices import Head
 
 _MAX_SUCCESSORS = 1000
