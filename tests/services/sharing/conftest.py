@@ -118,8 +118,7 @@ class Stand:
 
     async def offer(self, ref: int, *classes: str, **more: object) -> Contract:
         given = {"signals": (), "ways": ("sse", "webhook", "parquet"), **more}
-        made = await self.sharing.share(ref, OWNER, PARTY, "insurance", mask(classes or ("driving",)), **given)
-        return made
+        return await self.sharing.share(ref, OWNER, PARTY, "insurance", mask(classes or ("driving",)), **given)
 
     async def contract(self, ref: int, *classes: str, **more: object) -> Contract:
         """Agreed, taken up and known to this process."""

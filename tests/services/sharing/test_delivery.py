@@ -97,7 +97,7 @@ async def test_after_a_day_of_500_records_expire_and_both_sides_are_told(stand: 
     assert [one.facts for one in stand.audit.of("sharing.expired")] == [{"records": 3, "samples": 18}]
     stand.receiver.status = 204
     await stand.hooks.resume(PARTY, contract.id, "spiffe://acme")
-    await until(lambda: stand.receiver.taken())
+    await until(stand.receiver.taken)
     assert stand.receiver.taken(kind="sharing.expired")[0]["records"] == 3
     assert [one["series"][0]["value"] for one in stand.receiver.taken()] == [[7]]
 
@@ -114,7 +114,7 @@ async def test_gone_pauses_a_feed_until_it_is_resumed(stand: Stand) -> None:
             await asyncio.sleep(0.02)
     stand.receiver.status = 204
     await stand.hooks.resume(PARTY, contract.id, "spiffe://acme")
-    await until(lambda: stand.receiver.taken())
+    await until(stand.receiver.taken)
 
 
 async def test_a_contract_that_ends_in_the_middle_of_a_feed_sends_nothing_more_and_says_so(stand: Stand) -> None:
