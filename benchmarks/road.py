@@ -40,6 +40,7 @@ from minutes import REAL, drives, minute_bodies, real_bodies, small_bodies
 from rocade.app import configuration as settings
 from rocade.app import initialise
 from rocade.app.client import ApiClient
+from rocade.app.custodies import custody_of
 from rocade.app.supervisor import Supervisor
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres
@@ -48,6 +49,7 @@ from rocade.fabric.status import StatusBoard
 from rocade.services.telemetry.footprint import footprint, points_by_vehicle
 from rocade.services.vehicles import Registry
 from rocade.trust.authority import Region
+from rocade.trust.authority.sealing import Keyring
 from rocade.wire.batch import Template
 
 SEED = 20_261_121
@@ -173,6 +175,7 @@ class World:
         write_vehicles(Region(self.configuration.trust, clock, random), self.directory / "fleet", self.ids)
         await self.supervisor.start()
         self.database = await Database.connect(self.supervisor.database_url, max_connections=4)
+        self.database.keyring = Keyring(self.database, custody_of(self.configuration), SystemClock())
         self.history = connect(self.configuration.effective_history_url)
         registry = Registry(self.database, random, clock)
         for vehicle in self.ids:

@@ -20,6 +20,7 @@ from tests.ports import free_port
 
 from rocade.app import configuration as settings
 from rocade.app import initialise
+from rocade.app.custodies import custody_of
 from rocade.app.supervisor import PROGRAM, Supervisor
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database
@@ -29,6 +30,7 @@ from rocade.services.telemetry.footprint import points_by_vehicle
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Region
+from rocade.trust.authority.sealing import Keyring
 from rocade.trust.identity import tls
 from rocade.wire import mqtt as wire
 from rocade.wire.batch import Batch, Clock, Column, pack
@@ -64,6 +66,7 @@ class RunningRegion:
     async def start(self, roles: tuple[str, ...] = ("store", "worker", "gateway")) -> Self:
         await self.supervisor.start(roles)
         self.database = await Database.connect(self.supervisor.database_url, max_connections=4)
+        self.database.keyring = Keyring(self.database, custody_of(self.configuration), SystemClock())
         self.history: History = connect(self.configuration.effective_history_url)
         self.ledger = Ledger(self.database)
         return self

@@ -24,6 +24,8 @@ from rocade.fabric.log.postgres import PostgresLog
 from rocade.services.telemetry import store
 from rocade.services.telemetry.chunks import TABLE, samples_of
 from rocade.services.telemetry.model import BATCH, STREAM
+from rocade.services.telemetry.sealing import RoadSeals
+from rocade.trust.authority.sealing import Keys, keyring_of
 from rocade.wire.batch import Batch, Clock, Column, pack
 
 SCRIPT = Path(__file__).with_name("worker_process.py")
@@ -62,8 +64,9 @@ async def history(store_url: str) -> AsyncIterator[History]:
 class Load:
     """Appends batches; every sample's value is unique, so that loss and repetition both show."""
 
-    def __init__(self, log: PostgresLog, seed: int) -> None:
-        self._log, self._chance = log, random.Random(seed)
+    def __init__(self, log: PostgresLog, keys: Keys, seed: int) -> None:
+        self._log, self._seals = log, RoadSeals(keys)
+        self._chance = random.Random(seed)
         self.acknowledged: set[float] = set()
         self._numbers = dict.fromkeys((VehicleRef(self._chance.getrandbits(62) + 1) for _ in range(VEHICLES)), 0)
 
@@ -77,19 +80,21 @@ class Load:
             body = pack(Batch(ref, number, int(times[-1]), [Clock(times)], [Column(70_001, 0, some)]))
             records += [Record(partition_of(ref), ref, BATCH, T0_US, body)] * self._chance.choice((1, 1, 1, 2))
             values += some.tolist()
-        await self._log.append(STREAM, records)
+        await self._log.append(STREAM, await self._seals.sealed(records))
         self.acknowledged.update(values)
 
 
-async def run(database: Database, history: History, url: str, store_url: str, kills: int, seed: int) -> None:
+async def run(
+    database: Database, history: History, url: str, store_url: str, kills: int, seed: int, custody: Path
+) -> None:
     log = PostgresLog(database)
-    load, chance = Load(log, seed), random.Random(seed)
+    load, chance = Load(log, keyring_of(database), seed), random.Random(seed)
     await database.pool.execute("DELETE FROM telemetry_sequence")
     done = Counter[str]()
     order = [PLACES[turn % len(PLACES)] for turn in range(kills)] + ["nowhere"]
     for place in order:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, str(SCRIPT), url, store_url, str(chance.getrandbits(32)), place
+            sys.executable, str(SCRIPT), url, store_url, str(chance.getrandbits(32)), place, str(custody)
         )
         try:
             async with asyncio.timeout(200):
@@ -121,15 +126,15 @@ async def run(database: Database, history: History, url: str, store_url: str, ki
 
 
 async def test_a_worker_killed_anywhere_loses_and_repeats_nothing(
-    database: Database, history: History, database_url: str, store_url: str
+    database: Database, history: History, database_url: str, store_url: str, tmp_path: Path
 ) -> None:
-    await run(database, history, database_url, store_url, 2, 20261122)
+    await run(database, history, database_url, store_url, 2, 20261122, tmp_path / "custody")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 async def test_a_worker_killed_a_hundred_times_loses_and_repeats_nothing(
-    database: Database, history: History, database_url: str, store_url: str
+    database: Database, history: History, database_url: str, store_url: str, tmp_path: Path
 ) -> None:
     await history.erase(TABLE.name, "signal = {s:UInt32}", {"s": 70_001})
-    await run(database, history, database_url, store_url, 100, 7)
+    await run(database, history, database_url, store_url, 100, 7, tmp_path / "custody")

@@ -1,4 +1,4 @@
-"""A worker in a process of its own that kills itself (SIGKILL) at a chosen kind of place: python worker_process.py URL STORE SEED PLACE."""
+"""A worker in a process of its own that kills itself (SIGKILL) at a chosen kind of place: python worker_process.py URL STORE SEED PLACE CUSTODY."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from rocade.core import catalogue
@@ -17,6 +18,7 @@ from rocade.fabric.log.postgres import PostgresLog
 from rocade.services.telemetry import Worker
 from rocade.services.telemetry.worker import Settings
 from rocade.services.vehicles import Registry
+from rocade.trust.authority.sealing import FileCustody, Keyring
 
 PLACES = ("after intent", "inside insert", "after insert", "before commit", "after commit", "nowhere")
 
@@ -29,7 +31,7 @@ class Silent:
         pass
 
 
-async def main(url: str, store_url: str, seed: int, place: str) -> None:
+async def main(url: str, store_url: str, seed: int, place: str, custody: str) -> None:
     chance = random.Random(seed)
     passes = chance.randint(1, 4)
 
@@ -41,6 +43,7 @@ async def main(url: str, store_url: str, seed: int, place: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     database = await Database.connect(url)
+    database.keyring = Keyring(database, FileCustody(Path(custody)), SystemClock())
     history = connect(store_url)
     clock = SystemClock()
     insert, digest_done = history.insert, Worker._digest
@@ -83,4 +86,4 @@ async def main(url: str, store_url: str, seed: int, place: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5]))

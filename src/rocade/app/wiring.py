@@ -147,6 +147,7 @@ async def gateway(configuration: Configuration) -> AsyncIterator[Part]:
         intake = TelemetryIntake(
             registry=Registry(parts.database, parts.random, parts.clock),
             records=log,
+            keys=parts.keyring,
             audit=parts.audit,
             clock=parts.clock,
             positions=Rules(catalogue.standard()).positions,

@@ -20,10 +20,14 @@ from rocade.fabric.database import Database, Leases
 from rocade.fabric.history import History, connect
 from rocade.fabric.history.store import serve
 from rocade.fabric.log.postgres import PostgresLog
-from rocade.services.telemetry import Handover, Ledger, TelemetryIntake, Worker, store
+from rocade.services.telemetry import Eraser, Handover, Ledger, TelemetryIntake, Worker, store
 from rocade.services.telemetry.worker import Settings
 from rocade.services.vehicles import Registry, Vehicle
 from rocade.services.vehicles.twin import TwinStore
+from rocade.trust.authority.erasure import Erasures
+from rocade.trust.authority.region import create_region
+from rocade.trust.authority.sealing import keyring_of
+from rocade.trust.identity.directory import load_root
 from rocade.wire.batch import Batch, Clock, Column, pack
 
 T0_US = 1_760_000_000_000_000
@@ -95,16 +99,23 @@ class Road:
 
     SPEED, LATITUDE, LONGITUDE, T0_US, CATALOGUE = SPEED, LATITUDE, LONGITUDE, T0_US, CATALOGUE
 
-    def __init__(self, database: Database, history: History) -> None:
+    def __init__(self, database: Database, history: History, directory: Path) -> None:
         self.clock, self.random, self.audit = SlidingClock(), SystemRandom(), Notes()
         self.database, self.history = database, history
         self.registry = Registry(database, self.random, self.clock)
         self.log = PostgresLog(database)
         self.ledger, self.twins = Ledger(database), TwinStore(database)
-        self.handover = Handover(database, history, self.registry, self.twins, self.ledger, self.audit, self.clock)
+        self.handover = Handover(database, self.registry, self.twins, self.ledger, self.clock)
+        create_region(directory / "trust", "eu", "rocade.test", self.clock, self.random)
+        self.erasures = Erasures(
+            database, self.audit, self.clock, self.random, directory / "erasures", directory / "trust/audit",
+            load_root(directory / "trust/trust.pem"),
+        )  # fmt: skip
+        self.eraser = Eraser(self.handover, self.erasures, database, history, self.log, self.clock)
         self.intake = TelemetryIntake(
             registry=self.registry,
             records=self.log,
+            keys=keyring_of(database),
             audit=self.audit,
             clock=self.clock,
             positions=np.array([LATITUDE, LONGITUDE], np.uint32),
@@ -129,6 +140,13 @@ class Road:
         async with self.database.pool.acquire() as connection, connection.transaction():
             await self.registry.renew_ref(connection, vehicle.ref, self.registry.draw_ref())
         return await self.registry.resolve(vehicle.id)
+
+    async def erase(self, ref: int, actor: str) -> int | None:
+        """All of it, as the API process does it one after the other; the vehicle's new reference."""
+        ordered = await self.eraser.erase(ref, actor, is_physical=True)
+        await self.eraser.work()
+        assert (await self.erasures.find(ordered.id)).done_us
+        return ordered.renewed or None
 
     async def connect(self, vehicle: Vehicle, protocol: int = 5) -> Any:
         identity = Identity("rocade.test", "eu", "vehicle", vehicle.id)
@@ -192,7 +210,7 @@ class Road:
 
 
 @pytest.fixture
-async def road(database: Database, history: History) -> AsyncIterator[Road]:
-    made = Road(database, history)
+async def road(database: Database, history: History, tmp_path: Path) -> AsyncIterator[Road]:
+    made = Road(database, history, tmp_path)
     yield made
     await made.log.close()

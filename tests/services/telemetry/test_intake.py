@@ -12,10 +12,13 @@ from rocade.core.identifiers import Identity, partition_of
 from rocade.doors.mqtt import Client, Publish
 from rocade.services.telemetry.intake import Quota
 from rocade.services.telemetry.model import BAD_BATCH, BATCH
+from rocade.services.telemetry.sealing import RoadSeals
+from rocade.trust.authority.sealing import keyring_of
 
 
 async def logged(road: Any) -> list[Any]:
-    return list((await road.log.read("telemetry", range(64), {}, 1000, 1 << 24)).records)
+    found = (await road.log.read("telemetry", range(64), {}, 1000, 1 << 24)).records
+    return list((await RoadSeals(keyring_of(road.database)).opened(found)).records)
 
 
 async def test_each_publish_gets_its_own_verdict_and_good_ones_are_in_the_log(road: Any) -> None:

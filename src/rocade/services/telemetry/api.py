@@ -157,7 +157,7 @@ async def list_quarantine(
 @get("/v1/quarantine/{number:int}", opt=does(acts.READ_QUARANTINE))
 async def show_quarantined(number: FromPath[int], ledger: LedgerDependency) -> HeldView:
     """One record: reason, size, state."""
-    held, _ = await quarantine.show(ledger, number)
+    held = await quarantine.find(ledger, number)
     return _held(held)
 
 
@@ -173,7 +173,7 @@ async def replay_quarantined(
     """Send one record down the road again, after the cause is mended."""
     await _record(request, audit, clock, "quarantine.replay", number)
     await quarantine.replay(ledger, log, number)
-    held, _ = await quarantine.show(ledger, number)
+    held = await quarantine.find(ledger, number)
     return _held(held)
 
 
@@ -184,7 +184,7 @@ async def drop_quarantined(
     """Give one record up for good; the line that it was there stays."""
     await _record(request, audit, clock, "quarantine.drop", number)
     await quarantine.drop(ledger, number)
-    held, _ = await quarantine.show(ledger, number)
+    held = await quarantine.find(ledger, number)
     return _held(held)
 
 

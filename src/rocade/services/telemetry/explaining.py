@@ -78,7 +78,7 @@ class Held:
         found = await self._ledger.held(int(rest)) if _NUMBER.fullmatch(rest) else None
         if found is None:
             return None
-        held, _ = found
+        held = found[0]
         facts = [
             Fact("quarantine.at", {"at_us": held.arrived_us, "size_bytes": held.size_bytes, "code": held.reason}, held.reason),
             Fact("quarantine.detail", {"detail": held.detail}),

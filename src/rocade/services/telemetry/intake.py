@@ -1,7 +1,7 @@
 """Intake: what the gateway does with a tick of publishes before it may acknowledge them. Implements doors.mqtt's Intake.
 
-Flow: `admit` says which vehicle this is (lookups of a reconnecting fleet are gathered into one query) -> `accept` checks
-quota and structure of all batches of a tick in one pass -> log append -> verdicts. A bad batch is refused to an MQTT 5
+Flow: `admit` says which vehicle this is (lookups of a reconnecting fleet are gathered into one query, its keys too) -> `accept`
+checks quota and structure of all batches of a tick in one pass -> sealed -> log append -> verdicts. A bad batch is refused to an MQTT 5
 client; a 3.1.1 client cannot be told, so its batch goes through the log into quarantine and is acknowledged.
 Refuses: an unknown vehicle (`vehicles.unknown`), over quota (`quota.exceeded`), another vehicle's id inside the batch
 (`batch.vehicle`), every `batch.*` code of the structure check. Numbers are the worker's business (docs/batch.md).
@@ -23,7 +23,9 @@ from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.mqtt import Client, Publish, Verdict
 from rocade.fabric.log import Log, Record
 from rocade.services.telemetry.model import BAD_BATCH, BAD_JSON, BATCH, JSON, STREAM
+from rocade.services.telemetry.sealing import RoadSeals
 from rocade.services.vehicles import Registry, Vehicle
+from rocade.trust.authority.sealing import Keys
 from rocade.wire.batch import CODES, Familiar, check_many, json_form
 
 MQTT_5 = 5
@@ -80,18 +82,20 @@ class TelemetryIntake:
         *,
         registry: Registry,
         records: Log,
+        keys: Keys,
         audit: Audit,
         clock: Clock,
         positions: NDArray[np.uint32],
         quota: Quota | None = None,
     ) -> None:
         self._log = records
+        self._seals = RoadSeals(keys)
         self._audit = audit
         self._clock = clock
         self._positions = positions
         self._familiar = Familiar()
         self._quota = quota or Quota()
-        self._lookup = _Lookup(registry, clock)
+        self._lookup = _Lookup(registry, self._seals, clock)
         self.connected: dict[int, Context] = {}
         """Contexts by vehicle reference."""
         self.counters = Counters()
@@ -99,7 +103,7 @@ class TelemetryIntake:
     async def admit(self, client: Client) -> Context:
         """Say which vehicle this is.
 
-        Raises: Refused `vehicles.unknown`; Unavailable `database.down`.
+        Raises: Refused `vehicles.unknown`; Unavailable `database.down`, `custody.down`, `custody.refused`.
         """
         vehicle = await self._lookup.vehicle(client.identity.id)
         now_us = self._clock.now_us()
@@ -172,7 +176,10 @@ class TelemetryIntake:
                 self._place_bad(place, publish, reason, BAD_BATCH, verdicts, records)
         if records:
             try:
-                await self._log.append(STREAM, records)
+                if sealed := await self._seals.sealed(
+                    records
+                ):  # of owners who were just erased nothing is left to store
+                    await self._log.append(STREAM, sealed)
             except RocadeError:
                 self._give_back(publishes, verdicts)  # the door will hand this tick in again
                 raise
@@ -274,8 +281,9 @@ class _Lookup:
     KEEP_US = 60_000_000
     MOST = 200_000
 
-    def __init__(self, registry: Registry, clock: Clock) -> None:
+    def __init__(self, registry: Registry, seals: RoadSeals, clock: Clock) -> None:
         self._registry = registry
+        self._seals = seals
         self._clock = clock
         self._cache: dict[str, tuple[int, Vehicle]] = {}
         self._wanted: dict[str, list[asyncio.Future[Vehicle]]] = {}
@@ -301,6 +309,7 @@ class _Lookup:
                 wanted, self._wanted = self._wanted, {}
                 try:
                     found = await self._registry.resolve_many(wanted)
+                    await self._seals.ready(vehicle.ref for vehicle in found.values())
                 except RocadeError as error:
                     _answer(wanted, {}, error)
                 else:

@@ -22,7 +22,8 @@ from rocade.fabric.database.connection import DOWN
 from rocade.fabric.log import Limits
 from rocade.services.telemetry.apportioning import Renewal, Renewals
 from rocade.services.telemetry.gaps import MAX_ASKS, Numbers, Row, unpacked
-from rocade.services.telemetry.model import DROPPED, HELD, REPLAYED, Held, Quarantined, Unknown
+from rocade.services.telemetry.model import DROPPED, HELD, REPLAYED, SEALED, Held, Quarantined, Unknown
+from rocade.trust.authority.sealing.seals import OVERHEAD_BYTES
 
 _INTENT = """
     INSERT INTO telemetry_block (name, token, partitions, writers, after, upto, oldest_us)
@@ -47,10 +48,14 @@ _DUE = f"""
     SELECT ref, epoch, gaps, arrived_us, asked FROM telemetry_sequence
     WHERE ref = ANY($1::bigint[]) AND missing > 0 AND closed IS NULL AND ask_at_us <= $2 AND asked < {MAX_ASKS}"""
 _POLL_S = 0.05
-_CONDENSING = 0x726F6361_70617374
+CONDENSING, ERASING = 0x726F6361_70617374, 0x726F6361_676F6E65
+"""Advisory locks: what one process of all does at a time."""
 _CUT = 0x726F6361_00637574
 """Blocks begin under a share of this lock; a copy of database and history takes all of it."""
-_HELD_COLUMNS = "id, ref, arrived_us, kind, reason, detail, octet_length(body) AS size_bytes, state"
+_HELD_COLUMNS = (
+    f"id, ref, arrived_us, kind % {SEALED} AS kind, reason, detail,"
+    f" octet_length(body) - CASE WHEN kind >= {SEALED} AND body <> '' THEN {OVERHEAD_BYTES} ELSE 0 END AS size_bytes, state"
+)
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -82,6 +87,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._pool = database.pool
+        self.database = database
 
     async def begin(
         self, connection: Any, name: str, limits: Limits, salt: int, oldest_us: int = 0, *, is_late: bool = False
@@ -177,15 +183,15 @@ class Ledger:
         return {row["partition"]: row["rows"] for row in await self._pool.fetch("SELECT * FROM telemetry_condensed")}
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[bool]:
-        """Whether this is the only one who condenses now, of all processes."""
+    async def alone(self, lock: int = CONDENSING) -> AsyncIterator[bool]:
+        """Whether this is the only one who condenses (or erases) now, of all processes."""
         async with self._pool.acquire() as connection:
-            is_alone = bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", _CONDENSING))
+            is_alone = bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock))
             try:
                 yield is_alone
             finally:
                 if is_alone:
-                    await connection.execute("SELECT pg_advisory_unlock($1)", _CONDENSING)
+                    await connection.execute("SELECT pg_advisory_unlock($1)", lock)
 
     async def load_numbers(self, refs: Iterable[int]) -> dict[int, list[Numbers]]:
         """Numbers of these vehicles, by reference."""
@@ -205,7 +211,7 @@ class Ledger:
             await connection.execute(_NUMBERS, *map(list, zip(*rows, strict=True)))
 
     async def hold(self, connection: Any, held: Sequence[Held]) -> None:
-        """Put records into quarantine."""
+        """Put records into quarantine; their bodies sealed (`RoadSeals.sealed_held`), if they come from the road."""
         if held:
             await connection.execute(_HOLD, *([getattr(one, name) for one in held] for name in Held.__struct_fields__))
 
@@ -376,10 +382,11 @@ class Ledger:
         )  # fmt: skip
         return [Quarantined(*row) for row in rows]
 
-    async def held(self, id: int) -> tuple[Quarantined, bytes] | None:
-        """One record of the quarantine with its body."""
-        row = await self._pool.fetchrow(f"SELECT {_HELD_COLUMNS}, body FROM telemetry_quarantine WHERE id = $1", id)
-        return None if row is None else (Quarantined(*row[:-1]), row["body"])
+    async def held(self, id: int) -> tuple[Quarantined, int, bytes] | None:
+        """One record of the quarantine with kind and body as they are stored: `RoadSeals.open_held` opens it."""
+        query = f"SELECT {_HELD_COLUMNS}, kind, body FROM telemetry_quarantine WHERE id = $1"
+        row = await self._pool.fetchrow(query, id)
+        return None if row is None else (Quarantined(*row[:-2]), row[-2], row[-1])
 
     async def mark_held(self, id: int, state: str) -> bool:
         """Change HELD to REPLAYED or DROPPED; False if it was not HELD. A dropped record's body is removed."""

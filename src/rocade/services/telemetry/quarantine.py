@@ -1,6 +1,6 @@
 """Quarantine: records that could not be processed, each with its reason; nothing that was acknowledged is thrown away.
 
-`list_held`, `show`, `replay` (back into the log, after the cause is mended) and `drop` are what operators have.
+Bodies are sealed as the records were. `list_held`, `show`, `replay` (back into the log, after the cause is mended) and `drop` are what operators have.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from rocade.services.telemetry.model import (
     STREAM,
     Quarantined,
 )
+from rocade.services.telemetry.sealing import RoadSeals
+from rocade.trust.authority.sealing import keyring_of
 
 _PROPER = {BAD_BATCH: BATCH, BAD_JSON: JSON}
 
@@ -29,28 +31,32 @@ async def list_held(ledger: Ledger, ref: int | None = None, after: int = 0, limi
     return await ledger.list_held(ref, after, limit)
 
 
+async def find(ledger: Ledger, id: int) -> Quarantined:
+    """One record as lists show it. Raises: Refused `quarantine.unknown`."""
+    return (await _held(ledger, id))[0]
+
+
 async def show(ledger: Ledger, id: int) -> tuple[Quarantined, bytes]:
     """One record with its body.
 
-    Raises: Refused `quarantine.unknown`.
+    Raises: Refused `quarantine.unknown`; Corrupt `seal.broken`; Unavailable `custody.down`, `custody.refused`.
     """
-    found = await ledger.held(id)
-    if found is None:
-        raise Refused("quarantine.unknown", f"nothing in quarantine has the number {id}")
-    return found
+    held, kind, body = await _held(ledger, id)
+    return held, await _seals(ledger).open_held(held.ref, kind, held.arrived_us, body)
 
 
 async def replay(ledger: Ledger, log: Log, id: int) -> None:
     """Put a record back into the log, as it arrived then; what still fails comes back under a new number.
 
-    Raises: Refused `quarantine.unknown`, `quarantine.gone`; Unavailable `log.down`.
+    Raises: Refused `quarantine.unknown`, `quarantine.gone`; Corrupt `seal.broken`; Unavailable `log.down`, `custody.down`.
     """
     held, body = await show(ledger, id)
     if held.state != HELD:
         raise _gone(held)
     kind = _PROPER.get(held.kind, held.kind)
+    record = Record(partition_of(VehicleRef(held.ref)), held.ref, kind, held.arrived_us, body)
     # appended before it is marked: a crash in between repeats it, and the numbers drop the repeat
-    await log.append(STREAM, [Record(partition_of(VehicleRef(held.ref)), held.ref, kind, held.arrived_us, body)])
+    await log.append(STREAM, await _seals(ledger).sealed([record]))
     await ledger.mark_held(id, REPLAYED)
 
 
@@ -59,9 +65,20 @@ async def drop(ledger: Ledger, id: int) -> None:
 
     Raises: Refused `quarantine.unknown`, `quarantine.gone`.
     """
-    held, _ = await show(ledger, id)
+    held = await find(ledger, id)
     if not await ledger.mark_held(id, DROPPED):
         raise _gone(held)
+
+
+async def _held(ledger: Ledger, id: int) -> tuple[Quarantined, int, bytes]:
+    found = await ledger.held(id)
+    if found is None:
+        raise Refused("quarantine.unknown", f"nothing in quarantine has the number {id}")
+    return found
+
+
+def _seals(ledger: Ledger) -> RoadSeals:
+    return RoadSeals(keyring_of(ledger.database))
 
 
 def _gone(held: Quarantined) -> Refused:

@@ -1,7 +1,7 @@
 """The worker: takes acknowledged records from the log to history and twin, each exactly once.
 
-Flow of a block: leases -> read a slice -> intent (the slice's exact bounds, written under the leases' fence) -> `digest`
-in a thread -> chunks into history under a token made from the bounds -> one transaction: the intent goes; positions,
+Flow of a block: leases -> read a slice -> intent (the slice's exact bounds, written under the leases' fence) -> opened (the
+records are sealed) -> `digest` in a thread -> chunks into history under a token made from the bounds -> one transaction: the intent goes; positions,
 twins, numbers, quarantine and unknown signals come. While one block is stored the next one is read and digested.
 After a crash or a moved lease, whoever gets one of the partitions finishes the pending blocks first: same bounds, same
 records, same token, so history drops what it has already. Any failure throws the memory away and starts from there.
@@ -18,6 +18,7 @@ from typing import Any
 
 import asyncpg
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from rocade.core.catalogue import Catalogue
@@ -35,7 +36,9 @@ from rocade.services.telemetry.condensing import LATE_US
 from rocade.services.telemetry.decoding import Outcome, State, digest
 from rocade.services.telemetry.ledger import Intent, Ledger
 from rocade.services.telemetry.model import GROUP, JSON, STREAM, Held
+from rocade.services.telemetry.sealing import RoadSeals
 from rocade.services.vehicles import Registry, twin
+from rocade.trust.authority.sealing import Keys, keyring_of
 
 log = logging.getLogger(__name__)
 HURRIED_S = 0.02
@@ -87,6 +90,7 @@ class Worker:
         random: Random | None = None,
         settings: Settings | None = None,
         hooks: Sequence[Hook] = (),
+        keys: Keys | None = None,
     ) -> None:
         self._database = database
         self._log = records
@@ -99,6 +103,8 @@ class Worker:
         self._settings = settings or Settings()
         self._hooks = hooks
         self._ledger = Ledger(database)
+        self._keys: Keys = keys or keyring_of(database)
+        self._seals = RoadSeals(self._keys)
         self._twins = twin.TwinStore(database)
         self._catalogue = catalogue
         self._state = State(catalogue)
@@ -191,6 +197,16 @@ class Worker:
 
     async def _digest(self, records: list[Record], storing: asyncio.Task[None] | None = None) -> Outcome:
         erased = await self._ledger.erased()
+        opened = await self._seals.opened(records, erased)
+        outcome = await self._digest_opened(opened.records, erased, storing)
+        outcome.erased += opened.gone
+        outcome.held += opened.broken
+        outcome.arrived_us = np.array([record.arrived_us for record in records], np.int64)
+        return outcome
+
+    async def _digest_opened(
+        self, records: list[Record], erased: frozenset[int], storing: asyncio.Task[None] | None
+    ) -> Outcome:
         renewals = await self._ledger.renewals({record.key for record in records})
         if self._state.twins.is_worn:
             await _settled(storing)
@@ -247,16 +263,17 @@ class Worker:
     async def _store(self, intent: Intent, outcome: Outcome) -> None:
         """What goes elsewhere and history first (harmless to repeat), then everything else in one transaction."""
         if outcome.forwarded:
-            await self._log.append(STREAM, outcome.forwarded)
+            await self._log.append(STREAM, await self._seals.sealed(outcome.forwarded))
         if outcome.rows:
             await self._history.insert(TABLE.name, pa.concat_tables(outcome.rows), intent.token)
+        held = await self._seals.sealed_held(outcome.held)
         async with self._transaction() as connection:
             await self._ledger.finish(connection, intent)
             positions = {place: upto for place, (_, upto) in intent.limits.items()}
             await self._log.commit(GROUP, STREAM, positions, connection)
             await twin.upsert_many(connection, outcome.twins)
             await self._ledger.store_numbers(connection, outcome.numbers)
-            await self._ledger.hold(connection, outcome.held)
+            await self._ledger.hold(connection, held)
             await self._ledger.report_unknown(connection, outcome.unknown)
             for hook in self._hooks:
                 await hook(connection, outcome)
