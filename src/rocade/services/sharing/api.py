@@ -127,7 +127,7 @@ class NewContract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     purpose: str
     classes: list[str]
     signals: list[str] = []
-    ways: list[str] = ["sse"]
+    ways: list[str] = msgspec.field(default_factory=lambda: ["sse"])
     from_us: int | None = None
     until_us: int | None = None
 
