@@ -313,13 +313,18 @@ def render(configuration: Configuration) -> str:
         "ocpp",
         "sharing",
     ):
-        lines.append(f"\n[{name}]")
-        section, defaults = getattr(configuration, name), getattr(Configuration("r", "t"), name)
-        for field in section.__struct_fields__:
-            value, default = getattr(section, field), getattr(defaults, field)
-            text = f'"{value}"' if isinstance(value, str) else str(value).lower()
-            lines.append(f"{'' if value != default else '# '}{field} = {text}")
+        lines += ["", render_section(name, getattr(configuration, name))]
     for rule in configuration.retention:
         lines.append("\n[[retention]]")
         lines += [f"{name} = {msgspec.json.encode(getattr(rule, name)).decode()}" for name in rule.__struct_fields__]
     return "\n".join(lines) + "\n"
+
+
+def render_section(name: str, section: msgspec.Struct) -> str:
+    """One table: what differs from the defaults is active, the rest is shown."""
+    defaults, lines = type(section)(), [f"[{name}]"]
+    for field in section.__struct_fields__:
+        value, default = getattr(section, field), getattr(defaults, field)
+        text = msgspec.json.encode(value).decode() if isinstance(value, str) else str(value).lower()
+        lines.append(f"{'' if value != default else '# '}{field} = {text}")
+    return "\n".join(lines)

@@ -24,8 +24,8 @@ class DyingCustody(FileCustody):
         super().__init__(directory)
         self.step, self.wrapped = step, 0
 
-    def create(self) -> int:
-        version = super().create()
+    def create(self, after: int = 0) -> int:
+        version = super().create(after)
         if self.step == "made":
             die()
         return version

@@ -39,7 +39,7 @@ class SoftToken:
     @contextlib.contextmanager
     def made(cls, place: Path) -> Iterator[SoftToken]:
         token = cls(place)
-        (place / "tokens").mkdir()
+        (place / "tokens").mkdir(parents=True)
         (place / "softhsm2.conf").write_text(
             f"directories.tokendir = {place / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n"
         )

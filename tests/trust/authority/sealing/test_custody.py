@@ -70,6 +70,17 @@ def test_a_region_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
         custody.wrap(1, KEY, AAD)
 
 
+def test_a_folder_holds_the_key_of_one_region(tmp_path: Path) -> None:
+    ours = FileCustody(tmp_path, "eu's root")
+    wrapped = ours.wrap(ours.create(), KEY, AAD)
+    with pytest.raises(Misconfigured, match=r"custody\.foreign"):
+        FileCustody(tmp_path, "cn's root").create()
+    with pytest.raises(Misconfigured, match=r"custody\.foreign"):
+        FileCustody(tmp_path, "cn's root").versions()
+    assert {file.name for file in ours.files()} == {"region", "1.key"}
+    assert ours.unwrap(1, wrapped, AAD) == KEY
+
+
 def test_the_key_does_not_leave_its_token(token: SoftToken) -> None:
     pkcs11 = pytest.importorskip("pkcs11")
     custody = token.custody("eu")

@@ -8,10 +8,11 @@ What it protects and what not: docs/sealing.md. Decision: docs/decisions/0054-se
 from rocade.trust.authority.sealing.custody import FileCustody, RegionCustody
 from rocade.trust.authority.sealing.keyring import Keyring
 from rocade.trust.authority.sealing.keys import Keys, keyring_of
-from rocade.trust.authority.sealing.model import REGION, Group, Name, Punctured
-from rocade.trust.authority.sealing.seals import aad, blind, is_sealed, open_sealed, seal
+from rocade.trust.authority.sealing.model import REGION, Group, Name, Punctured, State
+from rocade.trust.authority.sealing.seals import OVERHEAD_BYTES, aad, blind, is_sealed, open_sealed, seal
 
 __all__ = [
+    "OVERHEAD_BYTES",
     "REGION",
     "FileCustody",
     "Group",
@@ -20,6 +21,7 @@ __all__ = [
     "Name",
     "Punctured",
     "RegionCustody",
+    "State",
     "aad",
     "blind",
     "is_sealed",

@@ -18,6 +18,7 @@ from rocade.core.errors import Corrupt, Misconfigured, Unavailable
 from rocade.trust.identity.keys import write_private
 
 NONCE_BYTES = 12
+REGION_FILE = "region"
 
 
 class RegionCustody(Protocol):
@@ -31,8 +32,8 @@ class RegionCustody(Protocol):
         """All versions that are here, ascending."""
         ...
 
-    def create(self) -> int:
-        """Make the next version and return it; the ones before stay."""
+    def create(self, after: int = 0) -> int:
+        """Make the next version, above `after`, and return it; the ones before stay."""
         ...
 
     def wrap(self, version: int, plain: bytes, aad: bytes) -> bytes: ...
@@ -51,10 +52,14 @@ class RegionCustody(Protocol):
 
 
 class FileCustody:
-    """Keys as `<version>.key`, 32 bytes, mode 0600, in a directory to be put on a mount of somebody else."""
+    """Keys as `<version>.key`, 32 bytes, mode 0600, in a directory to be put on a mount of somebody else.
 
-    def __init__(self, directory: Path) -> None:
+    `region`: whose keys they are, kept beside them; a puncture of another region must not destroy them.
+    """
+
+    def __init__(self, directory: Path, region: str = "") -> None:
         self._directory = directory
+        self._region = region
 
     def current(self) -> int:
         return max(self.versions(), default=0)
@@ -62,16 +67,22 @@ class FileCustody:
     def versions(self) -> list[int]:
         try:
             names = [file.name for file in self._directory.iterdir()]
+            if self._region and REGION_FILE in names and (self._directory / REGION_FILE).read_text() != self._region:
+                raise Misconfigured(
+                    "custody.foreign", f"{self._directory} holds the key of another region; name another"
+                )
         except FileNotFoundError:
             return []
         except OSError as error:
             raise _gone(error) from error
         return sorted(int(name[:-4]) for name in names if name.endswith(".key") and name[:-4].isdigit())
 
-    def create(self) -> int:
-        version = self.current() + 1
+    def create(self, after: int = 0) -> int:
+        version = max(self.current(), after) + 1
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._region:
+                write_private(self._directory / REGION_FILE, self._region.encode())
             write_private(self._path(version), AESGCM.generate_key(256))
         except OSError as error:
             raise _gone(error) from error
@@ -109,8 +120,9 @@ class FileCustody:
             raise _gone(error) from error
 
     def files(self) -> list[Path]:
-        """The key files, of which a copy is as good as the key: whoever backs them up keeps them apart, and for a short time."""
-        return [self._path(version) for version in self.versions()]
+        """The key files and whose they are, of which a copy is as good as the key: whoever backs them up keeps them apart, and for a short time."""
+        marks = [self._directory / REGION_FILE] if self._region else []
+        return marks + [self._path(version) for version in self.versions()]
 
     def _path(self, version: int) -> Path:
         return self._directory / f"{version}.key"

@@ -31,7 +31,7 @@ from rocade.fabric.database.connection import CONNECT_TIMEOUT_S
 from rocade.fabric.database.following import follow
 from rocade.trust.authority.sealing import puncturing, store
 from rocade.trust.authority.sealing.custody import RegionCustody
-from rocade.trust.authority.sealing.model import REGION, Name, Punctured, bucket_of
+from rocade.trust.authority.sealing.model import REGION, Name, Punctured, State, bucket_of
 from rocade.trust.authority.sealing.seals import cipher
 from rocade.trust.authority.sealing.wrapping import bucket_aad, new_key, unwrap_key, wrap_key
 
@@ -191,6 +191,20 @@ class Keyring:
         finally:
             self._buckets.clear()
             self._probe = None
+
+    async def state(self) -> State:
+        """How it stands, without asking custody for more than whether it answers.
+
+        Raises: Unavailable `database.down`.
+        """
+        try:
+            await self._ask()
+            versions, trouble = await self._of_custody(self.custody.versions), ""
+        except RocadeError as error:
+            versions, trouble = [], error.code
+        async with store.connected(await self._pool()) as connection:
+            keys, gone, open_gone = await store.count(connection)
+            return State(await store.read_version(connection), tuple(versions), trouble, keys, gone, open_gone)
 
     async def _fetch(self, names: Iterable[Name]) -> tuple[dict[Name, bytes], set[Name]]:
         """What there is, and which of the names were destroyed."""

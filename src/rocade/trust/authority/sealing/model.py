@@ -42,5 +42,20 @@ class Punctured(msgspec.Struct, frozen=True):
     """Buckets that got a new key because an owner in them was destroyed."""
 
 
+class State(msgspec.Struct, frozen=True):
+    """How the keys of a region stand."""
+
+    version: int
+    """Of the region key the tables are wrapped with."""
+    held: tuple[int, ...]
+    """Versions in custody."""
+    trouble: str
+    """Why custody cannot be used; empty = it answers and opens these tables."""
+    keys: int
+    destroyed: int
+    unpunctured: int
+    """Destroyed owners whose keys an older copy of the tables still gives, until the next puncture."""
+
+
 def bucket_of(owner: int) -> int:
     return owner % BUCKETS

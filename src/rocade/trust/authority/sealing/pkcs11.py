@@ -49,11 +49,11 @@ class Pkcs11Custody:
     def files(self) -> list[Path]:
         return []
 
-    def create(self) -> int:
+    def create(self, after: int = 0) -> int:
         def create() -> int:
             from pkcs11 import Attribute, KeyType, MechanismFlag
 
-            version = max(self._keys, default=0) + 1
+            version = max(after, *self._keys, 0) + 1
             assert self._session is not None
             self._keys[version] = self._session.generate_key(
                 KeyType.AES,

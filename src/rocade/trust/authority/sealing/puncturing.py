@@ -109,14 +109,19 @@ async def _change(
 
 
 async def rewrap(pool: asyncpg.Pool, old: RegionCustody, new: RegionCustody) -> int:
-    """Wrap the bucket keys of these tables by a new key of another custody, and return its version. The old custody is left
-    as it is: destroying its key, when nothing else hangs on it, is the caller's last step.
+    """Wrap the bucket keys of these tables by a new key of another custody, and return its version; done already, as after a
+    kill, it changes nothing. The old custody is left as it is: destroying its key, when nothing else hangs on it, is the
+    caller's last step.
     """
     async with store.connected(pool) as connection, connection.transaction():
         await store.lock_alone(connection)
         rows = await store.read_buckets(connection, range(BUCKETS))
+        before = await store.read_version(connection)
+        if before in await asyncio.to_thread(new.versions):
+            await asyncio.to_thread(_unwrap_buckets, new, rows[:1])
+            return before
         plain = await asyncio.to_thread(_unwrap_buckets, old, rows)
-        version = await asyncio.to_thread(new.create)
+        version = await asyncio.to_thread(new.create, before)
         keys = {bucket: (generation, plain[bucket]) for bucket, generation, _, _ in rows}
         await store.write_buckets(connection, await asyncio.to_thread(_wrap_buckets, new, version, keys))
         return version

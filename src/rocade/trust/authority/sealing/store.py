@@ -186,3 +186,12 @@ async def mark_gone(connection: asyncpg.Connection, owners: Sequence[int], versi
 async def close_gone(connection: asyncpg.Connection, owners: Sequence[int]) -> None:
     """What came before their puncture is destroyed."""
     await connection.execute("UPDATE seal_gone SET is_punctured = true WHERE owner = ANY($1::bigint[])", list(owners))
+
+
+async def count(connection: asyncpg.Connection) -> tuple[int, int, int]:
+    """Data keys, destroyed owners, and those of them that an older copy of the tables still gives."""
+    row = await connection.fetchrow(
+        "SELECT (SELECT count(*) FROM seal_key WHERE wrapped IS NOT NULL), count(*), count(*) FILTER (WHERE NOT is_punctured)"
+        " FROM seal_gone"
+    )
+    return (row[0], row[1], row[2])

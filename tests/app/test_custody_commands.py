@@ -1,0 +1,127 @@
+"""The region key by the command line: how it stands, a new one, into another custody and back to work."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from tests.app.stand import rocade
+from tests.trust.authority.sealing.soft_token import LABEL, PIN, SoftToken
+
+from rocade.app import configuration as settings
+from rocade.app import custody_move, initialise
+from rocade.app.configuration import Configuration, Custody
+from rocade.app.custodies import custody_of, open_keyring
+from rocade.app.local import Hand
+from rocade.core.errors import Misconfigured, Refused, Unavailable
+from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.fabric.database import Database
+from rocade.trust.authority.sealing import Group
+
+NAME = (7_001, int(Group.ROAD))
+
+
+class Notes:
+    def __init__(self) -> None:
+        self.actions: list[str] = []
+
+    def note(self, entry: AuditEntry) -> None:
+        self.actions.append(entry.action)
+
+    async def record(self, entry: AuditEntry) -> None:
+        self.note(entry)
+
+
+@pytest.fixture
+def region(tmp_path: Path) -> Configuration:
+    initialise.create(tmp_path / "eu", "eu", "test.rocade")
+    return settings.load(tmp_path / "eu")
+
+
+async def key(region: Configuration, database: Database) -> bytes:
+    """What a process started now has."""
+    async with open_keyring(region, database, SystemClock()) as keyring:
+        return (await keyring.ensure([NAME]))[NAME]
+
+
+async def move(region: Configuration, database: Database, to: Custody, *, destroys_old: bool = True) -> Configuration:
+    """And the configuration as it is read afterwards."""
+    async with open_keyring(region, database, SystemClock()) as keyring:
+        notes = Notes()
+        hand = Hand(region, database, notes, SystemClock(), SystemRandom(), keyring)  # type: ignore[arg-type]  # notes are enough
+        await custody_move.move(hand, to, destroys_old=destroys_old)
+        assert notes.actions == ["custody.moved"]
+    return settings.load(region.root)
+
+
+async def test_the_region_key_goes_to_another_party_and_back(
+    region: Configuration, database: Database, tmp_path: Path
+) -> None:
+    made = await key(region, database)
+    old = custody_of(region)
+    assert old.versions() == [1]
+    elsewhere = Custody(directory=str(tmp_path / "trustee"), lease_s=30.0)
+    moved = await move(region, database, elsewhere)
+    assert moved.custody == elsewhere
+    assert (old.versions(), custody_of(moved).versions()) == ([], [2])
+    assert await key(moved, database) == made
+    with pytest.raises(Unavailable, match=r"custody\.down"):
+        await key(region, database)
+    with SoftToken.made(tmp_path / "token") as token:
+        held = Custody(kind="pkcs11", library=token.library, token=LABEL, pin_file=str(token.pin_file))
+        third = await move(moved, database, held)
+        assert third.custody == held
+        assert await key(third, database) == made
+        async with open_keyring(third, database, SystemClock()) as keyring:
+            await keyring.puncture()
+            state = await keyring.state()
+        assert (state.version, state.held, state.trouble) == (4, (4,), "")
+        assert await key(third, database) == made
+    assert PIN not in (region.root / "rocade.toml").read_text()
+
+
+async def test_a_move_that_was_killed_is_done_again(region: Configuration, database: Database, tmp_path: Path) -> None:
+    made = await key(region, database)
+    elsewhere = Custody(directory=str(tmp_path / "trustee"))
+    before = (region.root / "rocade.toml").read_text()
+    await move(region, database, elsewhere, destroys_old=False)
+    (region.root / "rocade.toml").write_text(before)  # killed before it was written
+    moved = await move(region, database, elsewhere)
+    assert await key(moved, database) == made
+    assert (custody_of(region).versions(), custody_of(moved).versions()) == ([], [2])
+
+
+async def test_moves_that_cannot_be_are_refused(region: Configuration, database: Database, tmp_path: Path) -> None:
+    await key(region, database)
+    with pytest.raises(Refused, match=r"custody\.same"):
+        await move(region, database, Custody(directory=str(region.root / "custody")))
+    with pytest.raises(Misconfigured, match=r"custody\.kind"):
+        await move(region, database, Custody(kind="clay tablet"))
+    initialise.create(tmp_path / "cn", "cn", "test.rocade")
+    with pytest.raises(Misconfigured, match=r"custody\.foreign"):
+        await move(region, database, Custody(directory=str(tmp_path / "cn" / "custody")))
+    region.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (region.socket_directory / "supervisor.pid").write_text(str(os.getpid()))
+    with pytest.raises(Refused, match=r"custody\.running"):
+        await move(region, database, Custody(directory=str(tmp_path / "trustee")))
+    assert not (tmp_path / "trustee").exists()
+
+
+@pytest.mark.slow
+def test_status_rotation_and_move_by_the_command_line(tmp_path: Path) -> None:
+    place, here = tmp_path / "eu", {"ROCADE_CONFIG": str(tmp_path / "eu")}
+    rocade("init", place, "--region", "eu")
+    assert "region key 1 in files" in rocade("custody", "status", environment=here)
+    assert "region key 2; 1 is destroyed; 0 buckets" in rocade("custody", "rotate", environment=here)
+    assert "1024 buckets" in rocade("custody", "rotate", "--all", environment=here)
+    said = rocade(
+        "custody", "move", "--directory", str(tmp_path / "trustee"), "--destroy-old", "--yes", environment=here
+    )
+    assert f"region key 4 in files in {tmp_path / 'trustee'}" in said
+    state = json.loads(rocade("custody", "status", "--json", environment=here))
+    assert (state["version"], state["held"], state["trouble"]) == (4, [4], "")
+    (tmp_path / "trustee").rename(tmp_path / "gone")
+    assert "custody.down" in rocade("custody", "status", environment=here, code=1)
+    rocade("custody", "move", environment=here, code=2)
