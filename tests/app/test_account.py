@@ -46,7 +46,7 @@ async def test_a_planted_loss_is_counted_and_lag_is_not(monkeypatch: pytest.Monk
         account.take(ledger_of(region))
         await asyncio.sleep(1.1)
         assert await account.compare(region.history, log) == 0
-        await store.erase_vehicle(region.history, region.refs[cars[1].vehicle_id])
+        await store.erase_vehicles(region.history, [region.refs[cars[1].vehicle_id]])
 
         async def is_told() -> bool:
             return await account.compare(region.history, log) == cars[1].acknowledged_points > 0

@@ -30,6 +30,7 @@ from rocade.services.vehicles.twin import FLOAT, SLOT, Row, TwinStore, pack, ups
 from rocade.trust.authority.gate import Gate, Principal
 from rocade.trust.authority.machines import Clients
 from rocade.trust.authority.people import People, Site
+from rocade.trust.authority.sealing import keyring_of
 
 BATTERY, FUEL = "Vehicle.Powertrain.TractionBattery.", "Vehicle.Powertrain.FuelSystem."
 CARS: dict[str, tuple[tuple[str, str, str, str, str], dict[str, float]]] = {
@@ -123,7 +124,7 @@ class Household:
     async def _erase(self, ref: int, _actor: str) -> None:
         async with self.database.pool.acquire() as connection, connection.transaction():
             await self.twins.erase(connection, ref)
-        await store.erase_vehicle(self.history, ref)
+        await store.erase_vehicles(self.history, [ref])
 
     async def _furnish(self) -> None:
         """Léa owns everything but the scooter, which is the fleet's; Max and Ida own nothing yet."""
@@ -160,7 +161,7 @@ class Household:
         slots.sort(order="signal")
         row = Row(self.ref(name), now_us, 0, north, east, SPEEDS[name], pack(slots, ()))
         async with self.database.pool.acquire() as connection, connection.transaction():
-            await upsert_many(connection, [row])
+            await upsert_many(connection, [row], keyring_of(self.database))
 
     async def drive(self, name: str, hours_ago: float = 3.0, minutes: int = 24) -> None:
         """A drive as this vehicle reports one: the bicycle has positions alone, the others speed and what they use."""

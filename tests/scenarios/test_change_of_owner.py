@@ -72,7 +72,7 @@ async def test_a_car_that_is_sold_while_it_sends(are_workers_asleep: bool) -> No
         old = (await registry.add(car.vehicle_id, "car", "renault", "Twizy", "electric", "eu")).ref
         region.cars[car.vehicle_id], region.refs[car.vehicle_id] = car, old
         audit = AuditLog(database, region.configuration.trust / "audit", clock)
-        handover = Handover(database, region.history, registry, TwinStore(database), ledger, audit, clock)
+        handover = Handover(database, registry, TwinStore(database), ledger, clock)
         consents = Consents(database, audit, clock, random, renew=handover.renew)
         table = await ConsentTable.open(database, clock)
         await consents.own(old, ANA)

@@ -27,6 +27,7 @@ from rocade.services.charging import Charging, Engines, HistoryMeters, api, expl
 from rocade.services.charging.acting import Commands, Meters, Stations
 from rocade.services.charging.at_stations import AtStations
 from rocade.services.charging.replanning import Replanner
+from rocade.services.telemetry import follow_erased, hide_erased
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.commands import Capabilities
 from rocade.services.vehicles.twin import TwinStore
@@ -90,6 +91,7 @@ async def charging(configuration: Configuration) -> AsyncIterator[wiring.Part]:
         open_door(parts) as at_door,
     ):
         history = connect(configuration.effective_history_url)
+        await hide_erased(parts.database, history)
         meters = HistoryMeters(history, catalogue.standard())
         owner = f"{socket.gethostname()}:{os.getpid()}:{parts.random.bits(32):08x}"
         leases = Leases(parts.database, LEASES, LEASES, owner)
@@ -102,6 +104,7 @@ async def charging(configuration: Configuration) -> AsyncIterator[wiring.Part]:
 
         part = wiring.Part(parts.database, parts.clock, status)
         running = part.spawn(replanner.run(stop), "replanner")
+        part.spawn(follow_erased(parts.database, history), "hidden")
         for work, name in (*at_door.work, *batteries.followers(parts, history, charge_control, at_door.stations)):
             part.spawn(work, name)
         try:

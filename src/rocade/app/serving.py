@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from rocade.app import charging, charging_pages, crossing, explaining, proving, stations, tracing, wiring
+from rocade.app import charging, charging_pages, crossing, erasing, explaining, proving, stations, tracing, wiring
 from rocade.app.batteries import batteries_of
 from rocade.app.batteries import modules as battery_modules
 from rocade.app.chaos import SupervisorChaos
@@ -30,7 +30,7 @@ from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
 from rocade.services.battery.explaining import Answers as BatteryAnswers
 from rocade.services.consent import PURPOSES, Consents, ConsentTable, Looks
-from rocade.services.telemetry import Handover, Ledger
+from rocade.services.telemetry import Handover, Ledger, follow_erased, hide_erased
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority, DenySet, Region, renew_server
@@ -63,10 +63,13 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     rights = await ConsentTable.open(parts.database, parts.clock)
     looks = Looks(parts.database, parts.audit, parts.clock)
     ledger, twins = Ledger(parts.database), TwinStore(parts.database)
-    handover = Handover(parts.database, history, registry, twins, ledger, parts.audit, parts.clock)
+    handover = Handover(parts.database, registry, twins, ledger, parts.clock)
     consents = Consents(parts.database, parts.audit, parts.clock, parts.random, renew=handover.renew)
     feeds = await Shared.open(parts, consents, rights, looks)
-    handover.renamed = consents.renamed
+    handover.renamed, handover.orphaned = consents.renamed, consents.orphaned
+    erasures = erasing.erasures_of(configuration, parts.database, parts.audit, parts.clock, parts.random)
+    eraser = erasing.eraser_of(erasures, handover, consents, parts.database, history, records, parts.clock)
+    await hide_erased(parts.database, history)
     gate = Gate(configuration.region, rights)
     access = Access(
         lambda leaf, _at_us: is_known(leaf),
@@ -86,7 +89,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         return bool((await history.query("SELECT 1")).num_rows)
 
     async def erase(ref: int, actor: str) -> None:
-        await handover.erase(ref, actor)
+        await eraser.erase(ref, actor)
 
     clients = Clients(parts.database, parts.audit, parts.clock, PURPOSES)
     streets = Path(configuration.http.pmtiles) if configuration.http.pmtiles else None
@@ -145,6 +148,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
             openid=_openid(configuration, site),
             ledger=ledger,
             consents=consents,
+            eraser=eraser,
             rights=rights,
             looks=looks,
             tokens=machines,
@@ -198,6 +202,8 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     part.spawn(server.keep(lambda: renew_server(region, configuration.server, parts.clock)), "roll")
     part.spawn(enrolment.keep(), "roll-enrolment")
     part.spawn(trading.run(), "trading")
+    part.spawn(eraser.run(), "erasing")
+    part.spawn(follow_erased(parts.database, history), "hidden")
     for work, name in feeds.work():
         part.spawn(work, name)
     await listeners.started()

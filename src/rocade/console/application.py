@@ -31,7 +31,7 @@ from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
 from rocade.services.consent import Consents, Looks
 from rocade.services.consent import api as consent_api
-from rocade.services.telemetry import Forget, Handover, Ledger, history_api
+from rocade.services.telemetry import Eraser, Forget, Ledger, erasing_api, history_api
 from rocade.services.telemetry import api as telemetry_api
 from rocade.services.vehicles import Registry, enrolment
 from rocade.services.vehicles import api as vehicles_api
@@ -89,6 +89,7 @@ class Services:
     looks: Looks | None = None
     people: People | None = None
     openid: openid.Provider | None = None
+    eraser: Eraser | None = None
     mine: my.Mine | None = None
     desk: operator.Desk | None = None
     modules: Sequence[Module] = ()
@@ -115,6 +116,7 @@ def create_app(services: Services) -> Litestar:
         *(consent_api.HANDLERS if services.consents else ()),
         *telemetry_api.HANDLERS,
         *history_api.HANDLERS,
+        *(erasing_api.HANDLERS if services.eraser else ()),
         pages.router(
             [
                 *pages.HANDLERS,
@@ -145,7 +147,7 @@ def create_app(services: Services) -> Litestar:
         "log": services.log,
         "database": services.database,
         "history": services.history,
-        "handover": handover_of(services),
+        "eraser": services.eraser,
         "town": services.town,
         "pmtiles": services.pmtiles,
         "chaos": services.chaos,
@@ -165,15 +167,6 @@ def create_app(services: Services) -> Litestar:
     for module in services.modules:
         dependencies |= module.dependencies
     return build(handlers, dependencies, services.access, version=_version(), answer_error=pages.answer_problem)
-
-
-def handover_of(services: Services) -> Handover:
-    """What gives vehicles new references."""
-    names = ("database", "history", "registry", "twins", "ledger", "audit", "clock")
-    has = {name: getattr(services, name) for name in names}
-    made = Handover(**has, renamed=services.consents.renamed if services.consents else None)
-    made.forgetting = forgetting(services.modules)
-    return made
 
 
 def forgetting(modules: Sequence[Module]) -> list[Forget]:

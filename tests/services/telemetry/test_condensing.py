@@ -153,7 +153,7 @@ async def test_a_late_block_and_an_erasure_stop_a_condensing_under_way_and_nothi
     async def erase() -> None:
         async with database.pool.acquire() as connection, connection.transaction():
             await ledger.erase(connection, 1001, 1)
-        await store.erase_vehicle(history, 1001)
+        await store.erase_vehicles(history, [1001])
 
     counted = store.samples_of_table
 

@@ -225,7 +225,7 @@ async def test_a_former_owner_erases_his_time_and_the_new_owners_stays(road: Any
     await asyncio.sleep(0.05)
     await road.publish(context, live(road, 3, 2.0))
     await road.drain()
-    assert await road.handover.erase(vehicle.ref, "person:a1") is None
+    assert await road.erase(vehicle.ref, "person:a1") is None
     await road.publish(context, kept_in_the_car, live(road, 4, 4.0))
     async with asyncio.timeout(30):
         while await speeds(road, renewed) != [2.0, 4.0]:
@@ -253,7 +253,7 @@ async def test_after_an_owners_erasure_late_data_of_the_former_owner_still_go_pa
         renamed.append((ref, renewed))
 
     road.handover.renamed = follow
-    third = await road.handover.erase(second, "person:b2")
+    third = await road.erase(second, "person:b2")
     assert renamed == [(second, third)]
     await road.intake.follow(frozenset([second]))
     await road.publish(context, late, live(road, 4, 4.0))

@@ -127,7 +127,7 @@ async def test_an_erased_vehicle_is_in_no_query_and_no_export_and_others_stay(hi
     for who in (vehicle, other):
         await put(history, who, 1, START_US, [1.0, 2.0])
         await put(history, who, 1, START_US, [3.0], arrived_us=START_US + 9 * DAY_US)
-    await store.erase_vehicle(history, vehicle)
+    await store.erase_vehicles(history, [vehicle])
     parts = store.samples(history, [vehicle, other], [1], START_US, START_US + HOUR_US)
     text = b"".join([piece async for piece in export.export(parts, "csv", {vehicle: "GONE", other: "HERE"})]).decode()
     assert text.count("HERE") == 3

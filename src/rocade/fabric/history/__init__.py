@@ -65,6 +65,12 @@ class History(Protocol):
         """
         ...
 
+    async def holding(
+        self, table: str, condition: str, parameters: Mapping[str, Any], by: str
+    ) -> dict[int, tuple[int, int]]:
+        """Rows that meet a condition, hidden ones too, by the value of an integer expression: how many, in how many parts."""
+        ...
+
     def hide(self, table: str, condition: str) -> None:
         """From now on no question asked by this client sees rows of `table` but those that meet the condition ('' = all)."""
         ...

@@ -115,8 +115,7 @@ class Client:
         self, table: str, condition: str, parameters: Mapping[str, Any], progress: Progress | None = None
     ) -> Erased:
         name = self._stored(table)
-        holding = await self._holding(table, condition, parameters)
-        rows, before = (sum(counts) for counts in zip(*holding.values(), strict=True)) if holding else (0, 0)
+        rows, before = (await self.holding(table, condition, parameters, "0")).get(0, (0, 0))
         if rows:
             statement = f"ALTER TABLE {ddl.quote_name(name)}{ddl.on_cluster(self._cluster)} DELETE WHERE {condition}"
             rewriting = asyncio.ensure_future(self._command(statement, parameters, {"mutations_sync": 2}))
@@ -126,8 +125,8 @@ class Client:
                     progress(before - min(before, await self._unwritten(name)), before)
             await rewriting
         await self._wait_until_gone(name)
-        left = await self._holding(table, condition, parameters)
-        return Erased(rows, before, sum(parts for _, parts in left.values()))
+        _, left = (await self.holding(table, condition, parameters, "0")).get(0, (0, 0))
+        return Erased(rows, before, left)
 
     async def _unwritten(self, table: str) -> int:
         """Parts that an erasure under way has not looked at yet."""
@@ -139,15 +138,16 @@ class Client:
         )
         return int(found.column("n")[0].as_py())
 
-    async def _holding(self, table: str, condition: str, parameters: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-        """Partitions with such rows: how many rows, in how many parts. Asked of the primary index, hidden rows counted."""
+    async def holding(
+        self, table: str, condition: str, parameters: Mapping[str, Any], by: str
+    ) -> dict[int, tuple[int, int]]:
         found = await self._ask(
-            "SELECT _partition_id AS id, toInt64(count()) AS n, toInt64(uniqExact(_part)) AS parts"
-            f" FROM {ddl.quote_name(table)} WHERE {condition} GROUP BY id ORDER BY id",
+            f"SELECT toInt64({by}) AS of, toInt64(count()) AS n, toInt64(uniqExact(_part)) AS parts"
+            f" FROM {ddl.quote_name(table)} WHERE {condition} GROUP BY of ORDER BY of",
             parameters,
             {},
         )
-        return {row["id"]: (row["n"], row["parts"]) for row in found.to_pylist()}
+        return {row["of"]: (row["n"], row["parts"]) for row in found.to_pylist()}
 
     def _stored(self, table: str) -> str:
         """The table that holds the parts."""

@@ -222,6 +222,17 @@ class Owners(Acts):
                 return await self._change_owner(connection, ref, owner, found.claimant, actor, now_us)
         raise self.note_refusal(actor, "consent.settle", "conflict", errors.conflict_unknown())
 
+    async def orphaned(self, connection: Any, ref: int) -> None:
+        """After an erasure of a former owner's time: the reference is nobody's any more, in this transaction."""
+        await store.orphan(connection, ref)
+        await store.note_change(connection, [ref], self.clock.now_us())
+
+    async def forget_person(self, connection: Any, person: str) -> dict[str, int]:
+        """Whatever names a person goes, in this transaction; how many rows of what."""
+        counts, refs = await store.forget_person(connection, person)
+        await store.note_change(connection, refs, self.clock.now_us())
+        return counts
+
     async def renamed(self, connection: Any, ref: int, renewed: int) -> None:
         """After an erasure: the same owner, consents and looks under the vehicle's new reference, in this transaction."""
         await store.rename(connection, ref, renewed)

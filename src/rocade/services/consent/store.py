@@ -272,10 +272,34 @@ async def rename(connection: asyncpg.Connection, ref: int, renewed: int) -> None
         await connection.execute(f"UPDATE consent_{table} SET ref = $2 WHERE ref = $1", ref, renewed)
 
 
+async def orphan(connection: Any, ref: int) -> None:
+    """After an erasure: what hung on a former owner's reference goes, nobody may ask for it any more."""
+    for table in ("owner", "grant", "guest", "claim", "conflict", "look"):
+        await connection.execute(f"DELETE FROM consent_{table} WHERE ref = $1", ref)
+
+
+async def forget_person(connection: Any, person: str) -> tuple[dict[str, int], list[int]]:
+    """Everything that names a person goes: how many rows of what, and the references whose rights change by it."""
+    counts, refs = dict[str, int](), set[int]()
+    for name, table, columns in (
+        ("grants", "grant", ("owner", "recipient")),
+        ("guests", "guest", ("owner", "person")),
+        ("claims", "claim", ("giver", "used_by")),
+        ("conflicts", "conflict", ("holder", "claimant")),
+        ("looks", "look", ("actor", "recipient")),
+        ("owners", "owner", ("person",)),
+    ):
+        named = " OR ".join(f"{column} = $1" for column in columns)
+        rows = await connection.fetch(f"DELETE FROM consent_{table} WHERE {named} RETURNING ref", person)
+        counts[name] = len(rows)
+        refs |= {ref for (ref,) in rows}
+    return counts, sorted(refs)
+
+
 async def count_grants(connection: Any, now_us: int) -> list[tuple[str, str, int, int]]:
-    """(purpose, recipient, classes, vehicles) of the consents in force; persons are counted as one recipient, `person`."""
+    """(purpose, recipient, classes, vehicles) of the consents in force; persons are counted as one recipient, `person`, contracts as one, `feed`."""
     rows = await connection.fetch(
-        "SELECT purpose, CASE WHEN recipient LIKE 'person:%' THEN 'person' ELSE recipient END AS recipient, classes,"
+        "SELECT purpose, CASE WHEN recipient LIKE 'person:%' THEN 'person' WHEN recipient LIKE 'feed:%' THEN 'feed' ELSE recipient END AS recipient, classes,"
         " count(DISTINCT ref) AS vehicles FROM consent_grant WHERE from_us <= $1 AND least(until_us, ended_us) > $1"
         " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
         now_us,

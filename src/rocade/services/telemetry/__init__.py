@@ -6,7 +6,9 @@ reads history for services that stand on telemetry.
 """
 
 from rocade.services.telemetry import quarantine, store
+from rocade.services.telemetry.erasing import Eraser, Place
 from rocade.services.telemetry.handover import Forget, Handover
+from rocade.services.telemetry.hiding import follow_erased, hide_erased
 from rocade.services.telemetry.intake import Quota, TelemetryIntake
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.telemetry.quality import Rules
@@ -16,14 +18,18 @@ from rocade.services.telemetry.worker import Worker
 
 __all__ = [
     "Asker",
+    "Eraser",
     "Forget",
     "Handover",
     "Ledger",
+    "Place",
     "Quota",
     "Rules",
     "Series",
     "TelemetryIntake",
     "Worker",
+    "follow_erased",
+    "hide_erased",
     "quarantine",
     "series_of",
     "store",

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from rocade.core.errors import Corrupt, Refused
+from rocade.core.errors import Corrupt, Refused, Unavailable
 from rocade.fabric.history import History
 from rocade.services.telemetry import chunks, joining, store
 from rocade.services.telemetry.chunks import DAY_US, HOUR_US
@@ -40,6 +40,9 @@ DENSE = {
 }
 """What is compressed once and kept for years is compressed harder: a tenth of what joining costs."""
 TURN_SAMPLES = 4_000_000
+
+
+DISCARD_TRIES, DISCARD_S = 300, 1.0
 
 
 class Condensed(msgspec.Struct, frozen=True):
@@ -111,6 +114,21 @@ async def _finish_move(history: History, ledger: Ledger) -> None:
     await history.put_in_place(chunks.TABLE.name, partition, STAGED)
     await ledger.moved_past(partition, await store.rows_of(history, partition))
     await history.discard(STAGED)
+
+
+async def discard_staged(history: History, ledger: Ledger) -> None:
+    """Remove the rows a broken-off condensing left beside the table; one under way gives up by itself, having been told.
+
+    Raises: Unavailable `telemetry.past.moving`.
+    """
+    for _ in range(DISCARD_TRIES):
+        async with ledger.alone() as is_alone:
+            if is_alone:
+                await _finish_move(history, ledger)
+                await history.discard(STAGED)
+                return
+        await asyncio.sleep(DISCARD_S)
+    raise Unavailable("telemetry.past.moving", "past days are being condensed; again in a moment")
 
 
 def _kept(rows: pa.Table, erased: frozenset[int]) -> pa.Table:

@@ -2,10 +2,11 @@
 
 Both give the vehicle a reference that nobody has, which goes on counting where the old one stood and which its open
 connection follows within two seconds. `renew` is a change of owner, decided inside the caller's transaction (`services.
-consent` is handed this method): commands of the time before end, what was measured from then on belongs to the new reference (`apportioning`). `erase` waits
-for what is under way, removes twin, numbers, quarantine, what other services made of the data (`forgetting`) and history,
-and changes the reference last, so that it can be repeated, whatever broke it off; owner, consents and looks follow. A former
-owner's reference names no vehicle: its data are removed and that is all. Sources: docs/decisions/0014-erasure-and-retention.md, docs/decisions/0033-consent.md.
+consent` is handed this method): commands of the time before end, what was measured from then on belongs to the new reference (`apportioning`). `forget` waits
+for what is under way, removes twin, numbers, quarantine and what other services made of the data (`forgetting`), gives the
+vehicle its new reference and destroys the keys of the old one, so that it can be repeated, whatever broke it off; owner,
+consents and looks follow. A former owner's reference names no vehicle: it is nobody's from then on. History, log and
+archive are the business of `erasing`. Sources: docs/decisions/0014-erasure-and-retention.md, 0033-consent.md, 0057-erasure.md.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from rocade.core.identifiers import VehicleRef
-from rocade.core.ports import Audit, AuditEntry, Clock
+from rocade.core.ports import Clock
 from rocade.fabric.database import Database
-from rocade.fabric.history import History
-from rocade.services.telemetry import store
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.vehicles import Registry, commands
 from rocade.services.vehicles.twin import TwinStore
+from rocade.trust.authority.sealing import Group, Keyring
 
 type Renamed = Callable[[Any, int, int], Awaitable[None]]
 """`await renamed(connection, ref, renewed)`: what else hangs on a reference follows it (`Consents.renamed`)."""
+type Orphaned = Callable[[Any, int], Awaitable[None]]
+"""`await orphaned(connection, ref)`: a former owner's reference is nobody's any more (`Consents.orphaned`)."""
+type Last = Callable[[Any, int], Awaitable[None]]
+"""`await last(connection, keys)`: the caller's part of the transaction, with how many keys were destroyed."""
 type Forget = Callable[[Any, int], Awaitable[None]]
 """`await forget(connection, ref)`: a service on telemetry removes what it made of a reference's data, in this transaction."""
 
@@ -32,17 +36,16 @@ class Handover:
     """Both ways to a new reference, over the engines of one region."""
 
     def __init__(
-        self, database: Database, history: History, registry: Registry, twins: TwinStore, ledger: Ledger, audit: Audit,
-        clock: Clock, renamed: Renamed | None = None,
+        self, database: Database, registry: Registry, twins: TwinStore, ledger: Ledger, clock: Clock,
+        renamed: Renamed | None = None, orphaned: Orphaned | None = None,
     ) -> None:  # fmt: skip
         self._database = database
-        self._history = history
         self._registry = registry
         self._twins = twins
         self._ledger = ledger
-        self._audit = audit
         self._clock = clock
         self.renamed = renamed
+        self.orphaned = orphaned
         self.forgetting: Sequence[Forget] = ()
 
     async def renew(self, connection: Any, ref: int, at_us: int) -> int:
@@ -56,33 +59,44 @@ class Handover:
         await commands.recall(connection, ref, self._clock.now_us())
         return renewed
 
-    async def erase(self, ref: int, actor: str) -> int | None:
-        """Remove every value of a reference for good, recorded before it is done; the vehicle's new reference, if it has one.
+    async def is_present(self, ref: int) -> bool:
+        """Whether this reference names a vehicle now."""
+        return VehicleRef(ref) in await self._registry.by_refs([VehicleRef(ref)])
 
-        Records still on their way under it are not stored any more. Raises: Unavailable `telemetry.blocks.pending`.
+    def draw(self) -> int:
+        """A reference nobody has."""
+        return self._registry.draw_ref()
+
+    async def forget(self, ref: int, renewed: int, at_us: int, last: Last, *, waits: bool = True) -> None:
+        """Remove what PostgreSQL holds of a reference and destroy its keys; a vehicle named by it goes on as `renewed`.
+
+        Records still on their way under it are not stored any more. `last` ends the transaction that does it; `waits`
+        False: nobody takes in records now (a region being restored). Raises: Unavailable `telemetry.blocks.pending`.
         """
-        now_us = self._clock.now_us()
-        await self._audit.record(AuditEntry(now_us, actor, "telemetry.erase", f"vehicle:{ref}"))
-        is_present = VehicleRef(ref) in await self._registry.by_refs([VehicleRef(ref)])
-        renewed = self._registry.draw_ref() if is_present else None
-        await self._forget(ref, renewed, now_us, is_last=False)
-        await self._ledger.settled()
-        await self._forget(ref, renewed, now_us, is_last=True)  # a block that was under way may have written again
-        await store.erase_vehicle(self._history, ref)
-        if renewed is not None:
-            async with self._database.pool.acquire() as connection, connection.transaction():
-                await self._registry.renew_ref(connection, VehicleRef(ref), renewed)
+        async with self._database.pool.acquire() as connection, connection.transaction():
+            await self._remove(connection, ref, renewed, at_us)
+        if waits:
+            await self._ledger.settled()
+        keyring = self._database.keyring
+        assert isinstance(keyring, Keyring), "a region that holds data has its keyring"
+        keys = len(await keyring.fetch((ref, group) for group in Group))
+        is_present = renewed and await self.is_present(ref)
+        async with self._database.pool.acquire() as connection, connection.transaction():
+            await self._remove(connection, ref, renewed, at_us)  # a block that was under way may have written again
+            await self._twins.erase(connection, ref)
+            for forget in self.forgetting:
+                await forget(connection, ref)
+            if is_present:
+                await self._registry.renew_ref(connection, VehicleRef(ref), VehicleRef(renewed))
                 await self._ledger.rename(connection, ref, renewed)
                 if self.renamed is not None:
                     await self.renamed(connection, ref, renewed)
-        return renewed
+            elif self.orphaned is not None:
+                await self.orphaned(connection, ref)
+            await keyring.destroy(connection, [ref])
+            await last(connection, keys)
 
-    async def _forget(self, ref: int, renewed: int | None, now_us: int, *, is_last: bool) -> None:
-        async with self._database.pool.acquire() as connection, connection.transaction():
-            if renewed is not None:
-                await self._ledger.hand_over(connection, ref, renewed)
-            await self._ledger.erase(connection, ref, now_us)
-            if is_last:
-                await self._twins.erase(connection, ref)
-                for forget in self.forgetting:
-                    await forget(connection, ref)
+    async def _remove(self, connection: Any, ref: int, renewed: int, at_us: int) -> None:
+        if renewed:
+            await self._ledger.hand_over(connection, ref, renewed)
+        await self._ledger.erase(connection, ref, at_us)

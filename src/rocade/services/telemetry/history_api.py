@@ -1,7 +1,7 @@
-"""HTTP API of the history: ranges, downsampled ranges, many vehicles at once, fleet aggregates, erasure.
+"""HTTP API of the history: ranges, downsampled ranges, many vehicles at once, fleet aggregates.
 
 Answers are streams in the format asked for (CSV, JSON, Arrow, Parquet). Every read of a vehicle's history is audited with
-who asked; erasing is recorded before it is done. Instants are ISO 8601 (UTC unless they say otherwise) or microseconds.
+who asked. Instants are ISO 8601 (UTC unless they say otherwise) or microseconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from litestar import delete, get
+from litestar import get
 from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, Operation
 from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
@@ -30,8 +30,6 @@ from rocade.doors.http import AnyRequest, caller_of, does, hidden_from, note_loo
 from rocade.fabric.history import History
 from rocade.services.telemetry import export, store
 from rocade.services.telemetry.chunks import DAY_US, HOUR_US, Samples
-from rocade.services.telemetry.footprint import points_by_vehicle
-from rocade.services.telemetry.handover import Handover
 from rocade.services.telemetry.resampling import Buckets, Resampler
 from rocade.services.telemetry.trips import ROLES, Trip, trips_of
 from rocade.services.vehicles import Registry
@@ -364,32 +362,4 @@ async def _groups(registry: Registry, by: str) -> tuple[dict[int, int], list[str
             return members, list(numbers)
 
 
-class ErasureView(msgspec.Struct, frozen=True):
-    """`points`: values stored, doubtful ones too; `is_done` False = this was only the plan."""
-
-    ref: str
-    points: int
-    is_done: bool
-
-
-@delete("/v1/vehicles/{ref:int}/data", opt=does(acts.ERASE), status_code=200)
-async def erase(
-    request: AnyRequest,
-    ref: FromPath[int],
-    history: HistoryDependency,
-    registry: RegistryDependency,
-    handover: NamedDependency[SkipValidation[Handover]],
-    dry_run: FromQuery[bool] = False,
-) -> ErasureView:
-    """Remove a vehicle's readable data from twin, numbers, quarantine and history for good; it gets a new reference.
-
-    A former owner removes those of his time. Recorded in the audit log before it is done.
-    """
-    await known(request, registry, ref)
-    points = (await points_by_vehicle(history, [ref])).get(ref, 0)
-    if not dry_run:
-        await handover.erase(ref, caller_of(request).id)
-    return ErasureView(str(ref), points, is_done=not dry_run)
-
-
-HANDLERS = [read_history, read_many, read_trips, read_fleet, erase]
+HANDLERS = [read_history, read_many, read_trips, read_fleet]

@@ -36,7 +36,8 @@ class Applied(msgspec.Struct, frozen=True):
     """What one run removed."""
 
     days_dropped: int
-    rows_erased: bool
+    rows_erased: int
+    parts_rewritten: int
 
 
 async def apply(history: History, rules: Sequence[Rule], now_us: int) -> Applied:
@@ -46,7 +47,8 @@ async def apply(history: History, rules: Sequence[Rule], now_us: int) -> Applied
     if all(rule.counted_from == "arrival" for rule in ordered):
         dropped = await store.drop_arrival_days(history, now_us - max(rule.keep_us for rule in ordered))
     condition, parameters = _expired(ordered, now_us)
-    return Applied(dropped, await store.erase_where(history, condition, parameters))
+    erased = await store.erase_where(history, condition, parameters)
+    return Applied(dropped, erased.rows, erased.parts_before)
 
 
 def _ordered(rules: Sequence[Rule]) -> list[Rule]:

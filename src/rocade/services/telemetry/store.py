@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from rocade.core.errors import Refused
-from rocade.fabric.history import History
+from rocade.fabric.history import Erased, History, Progress
 from rocade.services.telemetry import chunks
 from rocade.services.telemetry.chunks import HOUR_US, REAL, Chunks, Ints, Samples
 
@@ -26,6 +26,7 @@ type Part = tuple[int, int, Samples]
 _NAME = chunks.TABLE.name
 _COLUMNS = "vehicle, signal, t0_us, step_us, exponent, first, d8, h8, d32, f, s, dt, q"
 _SAMPLES = "length(d8) + length(d32) + length(f) + length(s)"
+_OF = "vehicle IN {vehicles:Array(UInt64)}"
 _WHERE = (
     "vehicle IN {vehicles:Array(UInt64)} AND signal IN {signals:Array(UInt32)} "
     "AND t0_us >= {first:Int64} AND t0_us < {until:Int64}"
@@ -164,17 +165,24 @@ async def signals_of(history: History, vehicle: int, from_us: int, until_us: int
     return [int(signal) for signal in table.column(0).to_pylist()]
 
 
-async def erase_vehicle(history: History, vehicle: int) -> None:
-    """Remove every value of a vehicle from the disk; returns when no file holds them."""
-    await history.erase(_NAME, "vehicle = {vehicle:UInt64}", {"vehicle": vehicle})
+async def erase_vehicles(history: History, vehicles: Sequence[int], progress: Progress | None = None) -> Erased:
+    """Remove every value of these vehicles from the disk; returns when no file holds them."""
+    return await history.erase(_NAME, _OF, {"vehicles": list(vehicles)}, progress)
 
 
-async def erase_where(history: History, condition: str, parameters: Mapping[str, object]) -> bool:
+async def held_of(history: History, vehicles: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Rows the files hold of each of these vehicles, readable or hidden, and in how many parts."""
+    return await history.holding(_NAME, _OF, {"vehicles": list(vehicles)}, "vehicle")
+
+
+def hide(history: History, vehicles: Sequence[int]) -> None:
+    """From now on no question to this client finds values of these vehicles; those of before are found again."""
+    history.hide(_NAME, f"vehicle NOT IN ({', '.join(str(int(one)) for one in vehicles)})" if vehicles else "")
+
+
+async def erase_where(history: History, condition: str, parameters: Mapping[str, object]) -> Erased:
     """Remove the rows that meet a condition on the columns of TABLE, if there are any (used by retention)."""
-    found = await history.query(f"SELECT 1 FROM {_NAME} WHERE {condition} LIMIT 1", parameters)
-    if found.num_rows:
-        await history.erase(_NAME, condition, parameters)
-    return bool(found.num_rows)
+    return await history.erase(_NAME, condition, parameters)
 
 
 async def drop_arrival_days(history: History, before_us: int) -> int:

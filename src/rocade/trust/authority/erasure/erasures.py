@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 
@@ -21,7 +22,7 @@ from rocade.core.ports import Audit, AuditEntry, Clock, Random
 from rocade.fabric.database import Database
 from rocade.trust.authority.book import AuditBook
 from rocade.trust.authority.erasure import store
-from rocade.trust.authority.erasure.ledger import LedgerFiles
+from rocade.trust.authority.erasure.ledger import Entry, LedgerFiles
 from rocade.trust.authority.erasure.store import CLEARED, FORGOTTEN, ORDERED, Erasure
 from rocade.trust.authority.proving import prove_entry
 
@@ -52,18 +53,20 @@ class Erasures:
         self.ledger = LedgerFiles(ledger_directory, audit_directory, clock)
 
     async def order(
-        self, kind: str, ref: int, renewed: int, actor: str, *, is_physical: bool, id: str = "", at_us: int = 0
+        self, subject: str, ref: int, renewed: int, actor: str, *, is_physical: bool, again: Entry | None = None
     ) -> Erasure:
         """Write an erasure down before anything of it is done; the one that is open for the same subject if there is one.
 
-        `id` and `at_us` are given when an erasure of the ledger is done again in a restored region.
+        `subject` is `vehicle:<ref>` or a person's id; `again`: the ledger's entry, when it is done once more in a restored region.
         Raises: Unavailable `audit.down`, `erasure.ledger.full`.
         """
-        subject, at_us = f"{kind}:{ref}", at_us or self._clock.now_us()
-        await self._audit.record(AuditEntry(self._clock.now_us(), actor, ORDER[kind], subject))
-        id = id or f"{self._random.bits(63):016x}"
+        now_us = self._clock.now_us()
+        await self._audit.record(AuditEntry(now_us, actor, ORDER[_kind(subject)], subject))
+        id, at_us = (again.erasure, again.at_us) if again else (f"{self._random.bits(63):016x}", now_us)
         wanted = Erasure(id, subject, ref, renewed, actor, at_us, is_physical)
         async with self._database.pool.acquire() as connection, connection.transaction():
+            if again:
+                await store.drop(connection, id, subject)
             ordered = await store.add(connection, wanted)
         await self.wrote(ordered)
         return ordered
@@ -72,7 +75,7 @@ class Erasures:
         """The ledger holds the order; done first by whoever takes an erasure up."""
         await asyncio.to_thread(self.ledger.append, "ordered", erasure.id, erasure.subject, erasure.renewed)
 
-    async def reached(self, erasure: Erasure, step: str, connection: object = None) -> None:
+    async def reached(self, erasure: Erasure, step: str, connection: Any = None) -> None:
         """A step is done; inside the caller's transaction if a connection is given."""
         if connection is not None:
             await store.step(connection, erasure.id, step)
@@ -86,20 +89,25 @@ class Erasures:
         async with self._database.pool.acquire() as connection:
             await store.step(connection, erasure.id, erasure.step, progress)
 
-    async def counted(self, erasure: Erasure, **facts: int | str) -> None:
-        async with self._database.pool.acquire() as connection, connection.transaction():
+    async def counted(self, erasure: Erasure, connection: Any = None, **facts: int | str) -> None:
+        """Note what was counted; the first count of a name stays, as a repetition finds less."""
+        if connection is not None:
             await store.count(connection, erasure.id, facts)
+            return
+        async with self._database.pool.acquire() as own, own.transaction():
+            await store.count(own, erasure.id, facts)
 
     async def finish(self, erasure: Erasure) -> None:
         """Everything is gone: certify it."""
-        kind = erasure.subject.partition(":")[0]
         facts = dict((await self.find(erasure.id)).facts)
         line = await asyncio.to_thread(self.ledger.append, "done", erasure.id, erasure.subject, erasure.renewed, facts)
         said: Mapping[str, str | int | float] = {
             "erasure": erasure.id, "ledger": line.number, "ordered_us": erasure.ordered_us, **facts,
         }  # fmt: skip
         now_us = self._clock.now_us()
-        await self._audit.record(AuditEntry(now_us, erasure.actor, DONE[kind], erasure.subject, facts=dict(said)))
+        await self._audit.record(
+            AuditEntry(now_us, erasure.actor, DONE[_kind(erasure.subject)], erasure.subject, facts=dict(said))
+        )
         async with self._database.pool.acquire() as connection, connection.transaction():
             await store.finish(connection, erasure.id, now_us)
             await store.notify(connection)
@@ -120,11 +128,10 @@ class Erasures:
         if not erasure.done_us:
             raise Unavailable("erasure.certificate.early", "this erasure is not complete yet; ask again in a moment")
         book = AuditBook(self._database, self._directory, self._root)
-        kind = erasure.subject.partition(":")[0]
-        position = await book.find({DONE[kind]}, erasure.subject, erasure.done_us)
+        position = await book.find({DONE[_kind(erasure.subject)]}, erasure.subject, erasure.done_us)
         try:
             if position is not None:
-                return await prove_entry(self._database, self._directory, self._root, position)
+                return await prove_entry(self._database, self._directory, self._root, position, what="erasure")
         except Refused as error:
             if error.code != "audit.entry.unknown":
                 raise
@@ -139,6 +146,10 @@ class Erasures:
             for table in tables:
                 await store.vacuum(connection, table)
         return len(tables)
+
+
+def _kind(subject: str) -> str:
+    return subject.partition(":")[0]
 
 
 __all__ = ["CLEARED", "FORGOTTEN", "ORDERED", "Erasure", "Erasures"]

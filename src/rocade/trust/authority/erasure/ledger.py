@@ -63,6 +63,16 @@ class ErasureLedger(msgspec.Struct, frozen=True):
 
     entries: tuple[Entry, ...]
     until_us: int
+    hashes: tuple[str, ...]
+    """Of the line after so many entries; '' of none: by number and hash a copy knows the ledger it was made beside."""
+
+    @property
+    def newest(self) -> tuple[int, str]:
+        return len(self.entries), self.hashes[-1]
+
+    def holds(self, number: int, hash: str) -> bool:
+        """Whether this ledger goes on from the one whose newest entry this was."""
+        return number < len(self.hashes) and self.hashes[number] == hash
 
 
 def read_ledger(directory: Path, root: x509.Certificate) -> ErasureLedger:
@@ -90,7 +100,7 @@ def read_ledger(directory: Path, root: x509.Certificate) -> ErasureLedger:
     if head.entries > len(entries) or hashes[head.entries] != head.last:
         raise _broken("the head speaks of entries that are not there; the ledger was cut off or exchanged")
     newest_us = entries[-1].at_us if len(entries) > head.entries else 0
-    return ErasureLedger(tuple(entries), max(head.at_us, newest_us))
+    return ErasureLedger(tuple(entries), max(head.at_us, newest_us), tuple(hashes))
 
 
 def entries_after(ledger: ErasureLedger, after_us: int) -> list[Entry]:

@@ -48,6 +48,11 @@ async def add(connection: Any, erasure: Erasure) -> Erasure:
     return _erasure(row)
 
 
+async def drop(connection: Any, id: str, subject: str) -> None:
+    """Forget what is known of an erasure, and of one open for the same subject: it is done once more from its beginning."""
+    await connection.execute("DELETE FROM erasure WHERE id = $1 OR (subject = $2 AND done_us = 0)", id, subject)
+
+
 async def notify(connection: Any) -> None:
     await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
 

@@ -369,3 +369,24 @@ async def account_holder(connection: asyncpg.Connection, issuer: str, subject: s
 
 async def drop_accounts(connection: asyncpg.Connection, person: int) -> None:
     await connection.execute("DELETE FROM person_account WHERE person = $1", person)
+
+
+async def forget_person(connection: asyncpg.Connection, id: int, now_us: int) -> dict[str, int]:
+    """Everything of a person goes but the reference, which the audit log speaks of; how many rows of what."""
+    counts = dict[str, int]()
+    gone = (
+        ("touches", "person_touch WHERE session IN (SELECT number FROM person_session WHERE person = $1)"),
+        ("challenges", "person_challenge WHERE person = $1"),
+        ("links", "person_link WHERE person = $1"),
+        ("sessions", "person_session WHERE person = $1"),
+        ("passkeys", "passkey WHERE person = $1"),
+        ("duties", "person_duty WHERE person = $1"),
+        ("accounts", "person_account WHERE person = $1"),
+    )
+    for name, rows in gone:
+        counts[name] = int((await connection.execute(f"DELETE FROM {rows}", id)).split()[-1])
+    await connection.execute(
+        "UPDATE person SET name = '', organisation = '', language = '', ended_us = COALESCE(ended_us, $2) WHERE id = $1",
+        id, now_us,
+    )  # fmt: skip
+    return counts
