@@ -24,6 +24,7 @@ from pathlib import Path
 import dealers
 
 PARTS = {
+    "keys": "proof_keys",
     "seal": "proof_seal",
     "erase": "proof_erase",
     "audit": "proof_audit",
