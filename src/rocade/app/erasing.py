@@ -1,24 +1,31 @@
 """Erasure over a whole region: every place that holds something of a vehicle or of a person, in one object.
 
-`eraser_of` is for the API process, which orders and carries out; `erase_again` is for a region that was just restored and
-serves nobody yet. The ledger of erasures stands in `<region>/erasures`, which no backup holds (docs/erasure.md).
+`region_erasing` is for the API process, which orders and carries out, and, by `erase_again`, for a region that was just
+restored and serves nobody yet. The ledger of erasures stands in `<region>/erasures`, which no backup holds (docs/erasure.md).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from rocade.app import wiring
 from rocade.app.configuration import Configuration
 from rocade.core.ports import Audit, Clock, Random
 from rocade.fabric.database import Database
-from rocade.fabric.history import History
+from rocade.fabric.history import History, connect
 from rocade.fabric.log import Log
+from rocade.services.battery import store as battery
+from rocade.services.charging import grid
+from rocade.services.charging import store as charging
+from rocade.services.charging.stations import store as stations
 from rocade.services.consent import Consents
-from rocade.services.telemetry import Eraser, Handover, Place
-from rocade.trust.authority.erasure import Entry, Erasures, LedgerFiles
+from rocade.services.sharing import store as sharing
+from rocade.services.telemetry import Eraser, Forget, Handover, Ledger, Place, store
+from rocade.services.vehicles import Registry, commands
+from rocade.services.vehicles.twin import TwinStore
+from rocade.trust.authority.erasure import Entry, Erasures
 from rocade.trust.authority.people import store as people
 from rocade.trust.authority.people.model import person_id
 from rocade.trust.identity.directory import load_root
@@ -26,27 +33,32 @@ from rocade.trust.identity.directory import load_root
 FOLDER = "erasures"
 
 
-def ledger_of(configuration: Configuration, clock: Clock) -> LedgerFiles:
-    """The ledger of this region, for who writes in it."""
-    return LedgerFiles(configuration.root / FOLDER, configuration.trust / "audit", clock)
+@dataclass
+class RegionErasing:
+    """The eraser with what it stands on, for who needs those too."""
+
+    eraser: Eraser
+    handover: Handover
+    consents: Consents
 
 
 def erasures_of(
     configuration: Configuration, database: Database, audit: Audit, clock: Clock, random: Random
 ) -> Erasures:
-    root = load_root(configuration.trust / "trust.pem")
-    audit_directory = configuration.trust / "audit"
-    return Erasures(database, audit, clock, random, configuration.root / FOLDER, audit_directory, root)
+    """Every erasure of this region, and its ledger."""
+    root, signing = load_root(configuration.trust / "trust.pem"), configuration.trust / "audit"
+    return Erasures(database, audit, clock, random, configuration.root / FOLDER, signing, root)
 
 
-def eraser_of(
-    erasures: Erasures, handover: Handover, consents: Consents, database: Database, history: History, log: Log,
-    clock: Clock, places: Sequence[Place] = (),
-) -> Eraser:  # fmt: skip
-    """Vehicles and people of this region, with their consents."""
+def region_erasing(parts: wiring.Common, history: History, log: Log, places: Sequence[Place] = ()) -> RegionErasing:
+    """Vehicles and people of this region, with their consents; `handover.forgetting` is the caller's to set."""
+    registry = Registry(parts.database, parts.random, parts.clock)
+    handover = Handover(parts.database, registry, TwinStore(parts.database), Ledger(parts.database), parts.clock)
+    consents = Consents(parts.database, parts.audit, parts.clock, parts.random, renew=handover.renew)
+    handover.renamed, handover.orphaned = consents.renamed, consents.orphaned
 
     async def forget_person(connection: Any, number: int) -> dict[str, int]:
-        counts = await people.forget_person(connection, number, clock.now_us())
+        counts = await people.forget_person(connection, number, parts.clock.now_us())
         return counts | await consents.forget_person(connection, person_id(number))
 
     async def let_go(person: str) -> list[int]:
@@ -56,24 +68,41 @@ def eraser_of(
                 await consents.give_back(one.ref, person)
         return [one.ref for one in owned]
 
-    return Eraser(handover, erasures, database, history, log, clock, places, forget_person, let_go)
+    erasures = erasures_of(parts.configuration, parts.database, parts.audit, parts.clock, parts.random)
+    eraser = Eraser(handover, erasures, parts.database, history, log, parts.clock, places, forget_person, let_go)
+    return RegionErasing(eraser, handover, consents)
 
 
-async def erase_again(eraser: Eraser, entries: Iterable[Entry]) -> int:
-    """Do the ledger's erasures once more in a restored region; how many. Repeatable; raises what the first failure raises."""
+async def erase_again(parts: wiring.Common, entries: Iterable[Entry]) -> int:
+    """Do the ledger's erasures once more in a restored region that serves nobody; how many. Database and history must run.
+
+    Repeatable. Raises: what the first one that fails raises.
+    """
+    history = connect(parts.configuration.effective_history_url)
+    await store.ensure(history)
     done = 0
-    for entry in entries:
-        await eraser.erase_again(entry)
-        done += 1
+    async with wiring.open_log(parts) as log:
+        made = region_erasing(parts, history, log)
+        made.handover.forgetting = FORGETTING
+        try:
+            for entry in entries:
+                await made.eraser.erase_again(entry)
+                done += 1
+        finally:
+            await history.close()
     return done
 
 
-@asynccontextmanager
-async def erasing(eraser: Eraser) -> AsyncIterator[None]:
-    """Within this, erasures are carried out in this process."""
-    running = asyncio.create_task(eraser.run(), name="erasing")
-    try:
-        yield
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+async def _forget_waiting(connection: Any, ref: int) -> None:
+    await sharing.drop_waiting(connection, [ref])
+
+
+FORGETTING: Sequence[Forget] = (
+    charging.forget,
+    grid.forget,
+    stations.forget_vehicle,
+    battery.forget,
+    commands.erase,
+    _forget_waiting,
+)
+"""What services made of a vehicle's data, where none of them runs; in the API process their modules say it (`Module.forget`)."""

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from rocade.app import charging, charging_pages, crossing, erasing, explaining, proving, stations, tracing, wiring
+from rocade.app import charging, charging_pages, crossing, explaining, proving, stations, tracing, wiring
 from rocade.app.batteries import batteries_of
 from rocade.app.batteries import modules as battery_modules
 from rocade.app.chaos import SupervisorChaos
 from rocade.app.commanding import Commanding
 from rocade.app.configuration import Configuration
 from rocade.app.dealing import Dealing
+from rocade.app.erasing import region_erasing
 from rocade.app.sharing import Shared
 from rocade.app.trading import Trading
 from rocade.console.application import Services, create_app, forgetting
@@ -29,8 +30,8 @@ from rocade.fabric.history import connect
 from rocade.fabric.log import Log
 from rocade.fabric.status import StatusBoard
 from rocade.services.battery.explaining import Answers as BatteryAnswers
-from rocade.services.consent import PURPOSES, Consents, ConsentTable, Looks
-from rocade.services.telemetry import Handover, Ledger, follow_erased, hide_erased
+from rocade.services.consent import PURPOSES, ConsentTable, Looks
+from rocade.services.telemetry import Ledger, follow_erased, hide_erased
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Authority, DenySet, Region, renew_server
@@ -63,13 +64,10 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     rights = await ConsentTable.open(parts.database, parts.clock)
     looks = Looks(parts.database, parts.audit, parts.clock)
     ledger, twins = Ledger(parts.database), TwinStore(parts.database)
-    handover = Handover(parts.database, registry, twins, ledger, parts.clock)
-    consents = Consents(parts.database, parts.audit, parts.clock, parts.random, renew=handover.renew)
-    feeds = await Shared.open(parts, consents, rights, looks)
-    handover.renamed, handover.orphaned = consents.renamed, consents.orphaned
-    erasures = erasing.erasures_of(configuration, parts.database, parts.audit, parts.clock, parts.random)
-    eraser = erasing.eraser_of(erasures, handover, consents, parts.database, history, records, parts.clock)
+    erasing = region_erasing(parts, history, records)
+    consents, eraser = erasing.consents, erasing.eraser
     await hide_erased(parts.database, history)
+    feeds = await Shared.open(parts, consents, rights, looks)
     gate = Gate(configuration.region, rights)
     access = Access(
         lambda leaf, _at_us: is_known(leaf),
@@ -130,7 +128,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         await crossing.module(parts, history, registry, ledger, rights, issuers, authority),
         charging_pages.module(parts, mine, charge_control, commanding.commands, batteries),
     ]
-    handover.forgetting = forgetting(modules)
+    erasing.handover.forgetting = forgetting(modules)
     app = create_app(
         Services(
             access=access,

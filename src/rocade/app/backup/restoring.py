@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from rocade.app import configuration as settings
+from rocade.app import wiring
 from rocade.app.backup import keeping, trees
 from rocade.app.backup.checking import Asked, Checked, check, check_chunks
 from rocade.app.backup.chunks import Sealer, pieces
@@ -32,9 +33,10 @@ from rocade.app.backup.place import Place, open_place
 from rocade.app.backup.progress import Progress
 from rocade.app.configuration import Configuration
 from rocade.app.custodies import open_keyring
+from rocade.app.erasing import erase_again
 from rocade.app.supervisor import MIGRATED
 from rocade.core.errors import Corrupt, RocadeError, Unavailable
-from rocade.core.ports import AuditEntry, Clock, SystemClock
+from rocade.core.ports import AuditEntry, Clock, SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.fabric.database.dump import Filling
 from rocade.trust.authority import AuditLog
@@ -221,14 +223,13 @@ class _Filler:
         self._progress.begin("erasures")
         await asyncio.to_thread(self._put_ledger)
         erased = 0
-        if self._checked.erasures:
-            from rocade.app.erasing import erase_again
-
-            async with history_of(configuration, keyring):
-                erased = await erase_again(configuration, self._checked.erasures, keyring)
-        self._progress.begin("audit")
         audit = AuditLog(database, configuration.trust / "audit", self._clock)
         try:
+            if self._checked.erasures:
+                parts = wiring.Common(configuration, self._clock, SystemRandom(), database, audit, keyring)
+                async with history_of(configuration, keyring):
+                    erased = await erase_again(parts, self._checked.erasures)
+            self._progress.begin("audit")
             for entry in _written_down(self._asked):
                 await audit.record(entry)
             facts: dict[str, str | int | float] = {
