@@ -26,8 +26,11 @@ ENGINE, SEALED = "chdb", "sealed"
 _TABLES = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree' ORDER BY name"
 
 
+_HELD = "SELECT toInt64(countIf(rows > 0)) AS parts FROM system.parts WHERE active AND database = currentDatabase()"
+
+
 class Frozen:
-    """The parts of all tables as they were at one instant."""
+    """The parts of all tables as they were at one instant. `name`: an identifier; the engine writes other names otherwise."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self._directory = directory
@@ -39,6 +42,9 @@ class Frozen:
         tables = (await history.query(_TABLES)).column(0).to_pylist()
         for table in tables:
             await history.freeze(table, self._name)
+        is_held = any((self._directory / disk / "shadow" / self._name).exists() for disk in (ENGINE, SEALED))
+        if not is_held and (await history.query(_HELD)).column(0)[0].as_py():
+            raise Unavailable("backup.frozen", "the history's parts could not be held still in its directory; try again")
         return len(tables)
 
     def sources(self) -> list[Source]:

@@ -100,7 +100,7 @@ class _Making:
         await asyncio.to_thread(ledger.beat)
         await self._files("audit", _audit_sources(hand), squeeze=True)  # before the rows: it may lag them, never lead
         at_us = hand.clock.now_us()
-        frozen = Frozen(self._root / "history", f"backup-{draft.number}")
+        frozen = Frozen(self._root / "history", f"backup_{draft.number}")
         async with history_of(hand.configuration, hand.keyring) as history:
             try:
                 cut, held_back_ms = await self._cut(history, frozen)
