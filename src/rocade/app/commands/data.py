@@ -1,4 +1,4 @@
-"""Commands that read or erase data: each is one call of the HTTP API."""
+"""Commands that read data: each is one call of the HTTP API."""
 
 from __future__ import annotations
 
@@ -121,25 +121,6 @@ def history(
         sys.stdout.buffer.flush()
 
 
-@click.command(epilog=example("erase VF1AAAAAAAA000001 --dry-run --config ./eu", "erase VF1AAAAAAAA000001 --yes"))
-@click.argument("vin")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Say what would go, remove nothing.")
-@config_option
-@click.pass_obj
-def erase(load: Load, vin: str, config: Path | None, *, yes: bool, dry_run: bool) -> None:
-    """Remove VIN's readable data from twin and history, for good."""
-    with ApiClient(load(config)) as api:
-        ref = _ref(api, vin)
-        plan = api.delete(f"/v1/vehicles/{ref}/data", dry_run="true")
-        click.echo(f"{plan['points']:,} stored points and the twin of this vehicle", err=True)
-        if dry_run:
-            return
-        if not yes:
-            click.confirm("Erase them? This cannot be undone", abort=True, err=True)
-        click.echo(_json(api.delete(f"/v1/vehicles/{ref}/data")))
-
-
 @click.group()
 def audit() -> None:
     """The tamper-evident audit log."""
@@ -215,4 +196,4 @@ def _json(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
-COMMANDS = (vehicles, twin, history, erase, audit, quarantine)
+COMMANDS = (vehicles, twin, history, audit, quarantine)
