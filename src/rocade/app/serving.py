@@ -18,6 +18,7 @@ from rocade.app.configuration import Configuration
 from rocade.app.dealing import Dealing
 from rocade.app.erasing import region_erasing
 from rocade.app.sharing import Shared
+from rocade.app.taking import whole_of
 from rocade.app.trading import Trading
 from rocade.console.application import Services, create_app, forgetting
 from rocade.console.my import Mine
@@ -125,6 +126,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         stations.module(parts),
         charging.module(charge_control),
         feeds.module(history),
+        feeds.pages(mine, whole_of(mine, feeds.sharing, charge_control, batteries)),
         await crossing.module(parts, history, registry, ledger, rights, issuers, authority),
         charging_pages.module(parts, mine, charge_control, commanding.commands, batteries),
     ]

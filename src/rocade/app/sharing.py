@@ -15,6 +15,9 @@ import msgspec
 from rocade.app import wiring
 from rocade.app.configuration import Configuration
 from rocade.console.application import Module
+from rocade.console.my import Mine
+from rocade.console.sharing import ShareDesk
+from rocade.console.sharing import module as pages_of
 from rocade.core import catalogue
 from rocade.core.identifiers import Identity
 from rocade.doors.webhooks import Poster
@@ -35,6 +38,7 @@ from rocade.services.sharing import (
     keep_house,
 )
 from rocade.services.sharing.streams import Streams
+from rocade.services.sharing.whole import Whole
 
 LEASES = "sharing"
 
@@ -71,6 +75,11 @@ class Shared:
             "hooks": hooks,
         }
         return Module(api.HANDLERS, dependencies, self.sharing.forget)
+
+    def pages(self, mine: Mine, whole: Whole) -> Module:
+        """The pages of the API process."""
+        processes = self.parts.configuration.sharing.processes
+        return pages_of(ShareDesk(sharing=self.sharing, mine=mine, whole=whole, has_webhooks=processes > 0))
 
     @property
     def keep_us(self) -> int:

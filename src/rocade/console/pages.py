@@ -65,6 +65,7 @@ MORE: tuple[Link, ...] = (
     ("recovery", "/recovery", acts.FIND_PERSON),
     ("certificates", "/certificates", acts.READ_CERTIFICATES),
     ("crossings", "/crossings", acts.READ_CROSSINGS),
+    ("sharing", "/sharing", acts.READ_SHARING),
     ("audit", "/audit", acts.READ_AUDIT),
     ("api", "/docs", acts.READ_STATUS),
 )

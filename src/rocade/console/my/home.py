@@ -99,6 +99,8 @@ async def _menu(request: AnyRequest, mine: Mine, ref: int, car: Car) -> list[tup
     if car.relation == "owner":
         grants, guests = await mine.consents.grants(ref, True), await mine.consents.guests(ref, True)
         menu.insert(-1, ("sharing", _counted(texts, "my_menu.sharing", len(grants))))
+        if "/my/{ref:int}/feeds" in {route.path for route in request.app.routes}:
+            menu.insert(-1, ("feeds", texts["my_menu.feeds_text"]))
         menu.append(("drivers", _counted(texts, "my_menu.drivers", len(guests))))
     menu.append(("download", texts["my_menu.download_text"]))
     if car.relation == "owner":

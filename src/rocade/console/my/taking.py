@@ -47,6 +47,7 @@ async def show_download(request: AnyRequest, ref: FromPath[int], mine: MineDepen
     return show(
         request, "my/download.html", {"ref": str(ref)}, mine, car=car, ref=ref, mask=mask,
         classes=class_choices(request, mask), first=day_text(first_us), last=day_text(last_us),
+        has_whole="/my/{ref:int}/download/all" in {route.path for route in request.app.routes},
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 from litestar import Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, SkipValidation
+from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 from litestar.response import Stream
 
 from rocade.core import data_classes
@@ -138,13 +138,6 @@ class Narrowed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     classes: list[str]
     signals: list[str] | None = None
     until_us: int | None = None
-
-
-class NewTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    party: str = ""
-    compensation: str = ""
-    withheld: list[str] = []
-    reason: str = ""
 
 
 class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -332,10 +325,17 @@ async def overview(sharing: SharingDependency) -> OverviewView:
 
 
 @post("/v1/sharing/terms", opt=does(acts.SET_SHARING_TERMS))
-async def set_terms(request: AnyRequest, data: JSONBody[NewTerms], sharing: SharingDependency) -> TermsView:
-    """New terms for a third party, or for anybody; contracts made before keep theirs."""
-    withheld = _ids(data.withheld, sharing.catalogue)
-    made = await sharing.set_terms(data.party, data.compensation, withheld, data.reason, caller_of(request).id)
+async def set_terms(
+    request: AnyRequest,
+    sharing: SharingDependency,
+    party: FromQuery[str] = "",
+    compensation: FromQuery[str] = "",
+    withheld: FromQuery[list[str] | None] = None,
+    reason: FromQuery[str] = "",
+) -> TermsView:
+    """New terms for a third party, or for anybody; contracts made before keep theirs. In the address: the touch is bound to it."""
+    ids = _ids(withheld or (), sharing.catalogue)
+    made = await sharing.set_terms(party, compensation, ids, reason, caller_of(request).id)
     return terms_view(made, sharing.catalogue)
 
 
