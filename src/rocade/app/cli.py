@@ -35,6 +35,7 @@ from rocade.app.commands import (
     region,
     road,
     sandbox,
+    sharing,
     stations,
     why,
 )
@@ -114,6 +115,7 @@ for command in (
     *stations.COMMANDS,
     *grid.COMMANDS,
     *crossing.COMMANDS,
+    *sharing.COMMANDS,
     *why.COMMANDS,
 ):
     main.add_command(command)

@@ -160,6 +160,10 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sharing processes of `--role all`; they share the feeds."""
     keep_hours: float = 24.0
     """How long records wait for who does not fetch them."""
+    networks: tuple[str, ...] = ()
+    """Networks that are not public and that webhooks may reach all the same, such as "10.20.0.0/16"."""
+    roots: str = ""
+    """A file of further root certificates that receivers may have theirs from, relative to DIR."""
 
 
 class Ocpp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
