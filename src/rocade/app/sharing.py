@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+import ssl
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any, Self
 
 import msgspec
@@ -19,8 +21,10 @@ from rocade.console.my import Mine
 from rocade.console.sharing import ShareDesk
 from rocade.console.sharing import module as pages_of
 from rocade.core import catalogue
+from rocade.core.errors import Misconfigured
 from rocade.core.identifiers import Identity
 from rocade.doors.webhooks import Poster
+from rocade.doors.webhooks.posting import is_public
 from rocade.fabric.database import Leases
 from rocade.fabric.history import History
 from rocade.services.consent import Consents, ConsentTable, Looks
@@ -66,7 +70,8 @@ class Shared:
     def module(self, history: History) -> Module:
         """The API's part."""
         settings = self.parts.configuration.sharing
-        hooks = Hooks(self.sharing, self.secrets, self.parts.audit, is_on=settings.processes > 0)
+        is_on, poster = settings.processes > 0, poster_of(self.parts.configuration)
+        hooks = Hooks(self.sharing, self.secrets, self.parts.audit, is_on=is_on, poster=poster)
         dependencies = {
             "sharing": self.sharing,
             "feeding": self.feeding,
@@ -99,8 +104,26 @@ class Shared:
         await self.book.close()
 
 
+def poster_of(configuration: Configuration) -> Poster:
+    """What posts: to public addresses, and to the networks that the configuration names.
+
+    Raises: Misconfigured `sharing.networks`, `sharing.roots`.
+    """
+    settings, context = configuration.sharing, ssl.create_default_context()
+    try:
+        networks = [ip_network(one) for one in settings.networks]
+    except ValueError as error:
+        raise Misconfigured("sharing.networks", f"[sharing] networks: {error}") from error
+    try:
+        if settings.roots:
+            context.load_verify_locations(configuration.root / settings.roots)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured("sharing.roots", f"[sharing] roots cannot be read: {error}") from error
+    return Poster(context, lambda address: is_public(address) or any(address in one for one in networks))
+
+
 @contextlib.asynccontextmanager
-async def sharing(configuration: Configuration, poster_of: Callable[[], Poster] = Poster) -> AsyncIterator[wiring.Part]:
+async def sharing(configuration: Configuration) -> AsyncIterator[wiring.Part]:
     """The sharing role: feeds by webhook."""
     async with wiring.common(configuration, 8) as parts:
         table = await ConsentTable.open(parts.database, parts.clock)
@@ -111,7 +134,7 @@ async def sharing(configuration: Configuration, poster_of: Callable[[], Poster] 
         place = Identity(configuration.trust_domain, configuration.region, "service", "sharing")
         delivery = Delivery(
             shared.feeding, shared.bell, shared.lines, Leases(parts.database, LEASES, LEASES, owner), shared.secrets,
-            place, parts.audit, parts.clock, parts.random, poster_of(),
+            place, parts.audit, parts.clock, parts.random, poster_of(configuration),
         )  # fmt: skip
         part = wiring.Part(parts.database, parts.clock, lambda: msgspec.structs.asdict(delivery.counters))
         stop = asyncio.Event()
