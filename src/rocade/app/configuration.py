@@ -329,6 +329,6 @@ def render_section(name: str, section: msgspec.Struct) -> str:
     defaults, lines = type(section)(), [f"[{name}]"]
     for field in section.__struct_fields__:
         value, default = getattr(section, field), getattr(defaults, field)
-        text = msgspec.json.encode(value).decode() if isinstance(value, str) else str(value).lower()
+        text = msgspec.json.encode(value).decode() if isinstance(value, str | tuple) else str(value).lower()
         lines.append(f"{'' if value != default else '# '}{field} = {text}")
     return "\n".join(lines)
