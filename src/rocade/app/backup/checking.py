@@ -3,7 +3,7 @@
 In this order: the keys part is whole and of one region -> the backup is whole and of that same region -> the keys are not older
 than it -> the ledger of erasures is this region's, is newer than the backup and goes on where it knew it -> there is room.
 Refuses: `backup.missing`, `backup.unfinished`, `backup.foreign`, `backup.keys.older`, `backup.keys.held`,
-`backup.ledger.older`, Unavailable `backup.full`, Misconfigured `backup.into`; what keys part, manifest and ledger refuse.
+`backup.ledger.older`, `backup.ledger.other`, Unavailable `backup.full`, Misconfigured `backup.into`; what keys part, manifest and ledger refuse.
 """
 
 from __future__ import annotations
@@ -119,6 +119,13 @@ def _unfinished(name: str) -> Refused:
 
 def _newer_ledger(directory: Path, root: x509.Certificate, manifest: Manifest) -> ErasureLedger:
     ledger = read_ledger(directory, root)
+    if len(ledger.entries) >= manifest.ledger_entries and not ledger.holds(
+        manifest.ledger_entries, manifest.ledger_hash
+    ):
+        raise Refused(
+            "backup.ledger.other",
+            "this ledger of erasures does not go on from the one the backup knew: it is another region's, or a fork of it",
+        )
     if ledger.until_us <= manifest.at_us or len(ledger.entries) < manifest.ledger_entries:
         raise Refused(
             "backup.ledger.older",

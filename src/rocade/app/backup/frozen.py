@@ -44,7 +44,9 @@ class Frozen:
             await history.freeze(table, self._name)
         is_held = any((self._directory / disk / "shadow" / self._name).exists() for disk in (ENGINE, SEALED))
         if not is_held and (await history.query(_HELD)).column(0)[0].as_py():
-            raise Unavailable("backup.frozen", "the history's parts could not be held still in its directory; try again")
+            raise Unavailable(
+                "backup.frozen", "the history's parts could not be held still in its directory; try again"
+            )
         return len(tables)
 
     def sources(self) -> list[Source]:

@@ -105,7 +105,7 @@ class _Making:
             try:
                 cut, held_back_ms = await self._cut(history, frozen)
                 try:
-                    known = len(read_ledger(self._root / "erasures", load_root(trust / "trust.pem")).entries)
+                    entries, last = read_ledger(self._root / "erasures", load_root(trust / "trust.pem")).newest
                     await asyncio.to_thread(ledger.beat)
                     sequences = await self._database(cut)
                 finally:
@@ -126,7 +126,8 @@ class _Making:
             at_us,
             hand.clock.now_us(),
             __version__,
-            known,
+            entries,
+            last,
             sequences,
             tuple(self._items),
         )

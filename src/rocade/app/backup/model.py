@@ -67,7 +67,8 @@ class Manifest(msgspec.Struct, frozen=True):
     finished_us: int
     version: str
     ledger_entries: int
-    """How long the ledger of erasures was at `at_us`."""
+    ledger_hash: str
+    """How long the ledger of erasures was when this was made, and the hash of its last line: a later one goes on there."""
     sequences: dict[str, int]
     items: tuple[Item, ...]
 

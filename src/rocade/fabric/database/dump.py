@@ -28,6 +28,8 @@ from rocade.fabric.database.embedded import wheel_binaries
 type Section = Literal["pre-data", "post-data"]
 """Tables and functions; indexes, constraints and triggers."""
 LOCK_TIMEOUT_MS = 10_000
+YOUNGER = frozenset({b"SET transaction_timeout = 0;"})
+"""What pg_dump writes and servers older than it do not know."""
 
 _TABLES = """
     SELECT n.nspname AS schema, c.relname AS name, pg_table_size(c.oid) AS size_bytes,
@@ -152,6 +154,7 @@ class Filling:
 
     async def schema(self, sql: bytes) -> None:
         """Run what `Cut.schema` gave, all of it or nothing. Raises: Unavailable `database.dump`."""
+        sql = b"\n".join(line for line in sql.split(b"\n") if line not in YOUNGER)
         await _run("psql", self._url, ["-Xq", "-v", "ON_ERROR_STOP=1", "--single-transaction", "-f", "-"], sql)
 
     async def rows(self, table: Rows, source: AsyncIterable[bytes]) -> None:
