@@ -9,7 +9,7 @@ Source: ClickHouse, IO/FileEncryptionCommon, Compression/CompressionInfo.h.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import zstandard
@@ -27,6 +27,15 @@ def files(directory: Path, key: bytes) -> Iterator[tuple[Path, bytes]]:
         except FileNotFoundError:
             continue  # merged away meanwhile
         yield path, decrypted(content, key) if content.startswith(b"ENC") else content
+
+
+def holding(directory: Path, key: bytes, needles: Iterable[bytes]) -> set[bytes]:
+    """Those of the byte strings that stand in some file below, as it lies there, decrypted, or unpacked."""
+    wanted, found = set(needles), set[bytes]()
+    for _, content in files(directory, key):
+        plain = b"".join(blocks(content))
+        found |= {needle for needle in wanted - found if needle in content or needle in plain}
+    return found
 
 
 def decrypted(content: bytes, key: bytes) -> bytes:
