@@ -36,6 +36,7 @@ PIECES = {
     "/my/live", "/my/live/{ref}", "/my/{ref}/data/board", "/my/{ref}/download/file", "/my/{ref}/drivers/board",
     "/my/{ref}/erase/count", "/my/{ref}/looks/list", "/my/{ref}/ride", "/my/{ref}/sharing/board", "/my/{ref}/trips/list",
     "/my/{ref}/values", "/people/{person}/ask", "/vehicles/{ref}/papers", "/vehicles/{ref}/audit",
+    "/verify/file",
 }  # fmt: skip
 """GET routes that are no pages: pieces that htmx swaps into one, and redirections."""
 
@@ -60,6 +61,7 @@ def addresses(city: City) -> dict[str, list[tuple[str, str]]]:
         "/signin": [("", "/signin")],
         "/signin/link/{secret}": [("", "/signin/link/not-a-link")],
         "/account": [("Léa", "/account"), ("Ada", "/account")],
+        "/verify": [("", "/verify")],
         "/why": [("Ada", "/why")],
         "/why/{id}": [("Ada", "/why/gate.denied"), ("", "/why/access.missing")],
         "/my": [("Léa", "/my"), ("Max", "/my")],

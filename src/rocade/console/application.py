@@ -13,7 +13,7 @@ from litestar import Litestar
 from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 
-from rocade.console import live, my, operator, pages
+from rocade.console import live, my, operator, pages, verifying
 from rocade.console import signin as signin_pages
 from rocade.console import why as why_pages
 from rocade.console.chaos import Chaos
@@ -121,6 +121,7 @@ def create_app(services: Services) -> Litestar:
             [
                 *pages.HANDLERS,
                 *why_pages.HANDLERS,
+                *verifying.HANDLERS,
                 *operator.handlers(desk),
                 *(signin_pages.HANDLERS if services.people else ()),
             ]
