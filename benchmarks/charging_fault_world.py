@@ -41,6 +41,7 @@ from rocade.services.vehicles.commands import (
 from rocade.services.vehicles.commands.keeping import pass_time
 from rocade.services.vehicles.twin import BOOLEAN, FLOAT, SLOT, TEXT, Row, pack, upsert_many
 from rocade.trust.authority.region import create_region, issue_directory
+from rocade.trust.authority.sealing import keyring_of
 from rocade.trust.authority.signing import ServiceSigner
 from rocade.trust.identity.envelope import payload_of
 from rocade.wire.commands import SERVICE, read_command, read_down
@@ -310,7 +311,7 @@ class World(Surroundings):
         rows = [Row(car.ref, self.clock.at_us, 0, None, None, None, _twin(car)) for car in changed]
         self.verifier.watching.update(car.ref for car in changed)
         async with self.database.pool.acquire() as connection, connection.transaction():
-            await upsert_many(connection, rows)
+            await upsert_many(connection, rows, keyring_of(self.database))
             await self.verifier.hook(connection, Block(rows))
         for car in changed:
             car.machine.is_new = False

@@ -41,6 +41,7 @@ from rocade.services.charging.replanning import Replanner
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.commands import Capabilities, Moment, Order, Page, Standing
 from rocade.services.vehicles.twin import BOOLEAN, FLOAT, SLOT, Row, TwinStore, pack, upsert_many
+from rocade.trust.authority.sealing import keyring_of
 
 GOAL_MS = 1_000.0
 HOUR_US = 3_600_000_000
@@ -138,7 +139,9 @@ class Hub:
         slots[1] = (at_us, 1, at_us, _CABLE, BOOLEAN, 0, 0, 0)
         slots[2] = (at_us, 0, at_us, _CHARGING, BOOLEAN, 0, 0, 0)
         async with self.database.pool.acquire() as connection, connection.transaction():
-            await upsert_many(connection, [Row(ref, at_us, 0, None, None, None, pack(slots, ()))])
+            await upsert_many(
+                connection, [Row(ref, at_us, 0, None, None, None, pack(slots, ()))], keyring_of(self.database)
+            )
 
     async def told(self, refs: Sequence[int], since_s: float) -> float:
         """Seconds from an instant until each of them was told something."""

@@ -27,6 +27,7 @@ from rocade.core.ports import AuditEntry
 from rocade.services.vehicles.twin import Row, pack, upsert_many
 from rocade.trust.authority import AuditLog, store
 from rocade.trust.authority.people import People, Site
+from rocade.trust.authority.sealing import keyring_of
 
 VEHICLES, ENTRIES = 10_000, 20_000
 GOAL_MS = 150.0
@@ -52,7 +53,7 @@ async def furnish(household: Household) -> list[int]:
         for at in range(0, len(refs), 1_000):
             rows = [Row(ref, now_us, 0, 48.1, 2.3, 50.0, body) for ref in refs[at : at + 1_000]]
             async with connection.transaction():
-                await upsert_many(connection, rows)
+                await upsert_many(connection, rows, keyring_of(database))
         names = [*(f"BENCH-{at:06d}" for at in range(len(household.refs))), *(car[1] for car in cars)]
         papers = [
             store.CertificateRow(

@@ -27,6 +27,7 @@ from rocade.services.consent import FOREVER_US, PURPOSES
 from rocade.services.vehicles.twin import SLOT, Row, pack, upsert_many
 from rocade.trust.authority import AuditLog, Region
 from rocade.trust.authority.machines import Clients
+from rocade.trust.authority.sealing import keyring_of
 
 CLOCK, RANDOM = SystemClock(), SystemRandom()
 SEEN = mask(["location", "driving", "energy", "condition"])
@@ -56,7 +57,7 @@ class Household:
         now_us = CLOCK.now_us()
         rows = [Row(ref, now_us, 0, 48.1, 2.3, 50.0, pack(slots_at(now_us), ())) for ref in refs]
         async with self.database.pool.acquire() as connection, connection.transaction():
-            await upsert_many(connection, rows)
+            await upsert_many(connection, rows, keyring_of(self.database))
 
 
 def slots_at(now_us: int) -> np.ndarray[tuple[int], np.dtype[np.void]]:

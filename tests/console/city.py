@@ -16,18 +16,31 @@ from household import Household
 from playwright.sync_api import Page
 
 from rocade.console import Services
+from rocade.console.application import Module
+from rocade.console.operator import crossing as crossing_pages
+from rocade.console.pages import router
 from rocade.core import catalogue
 from rocade.core.data_classes import mask
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.core.ports import AuditEntry
 from rocade.core.signals import Quality
+from rocade.services.crossing import SIGNER, Crossing
+from rocade.services.crossing.topics import Sources
 from rocade.services.telemetry import Ledger
 from rocade.services.telemetry.model import BAD_BATCH, Held
 from rocade.services.vehicles.twin import FLOAT, SLOT, Row, pack, upsert_many
 from rocade.trust.authority import AuditLog, Authority, Region, create_region
 from rocade.trust.authority import store as authority_store
 from rocade.trust.authority.book import AuditBook
+from rocade.trust.authority.sealing import keyring_of
+from rocade.trust.authority.signing import ServiceSigner
+from rocade.trust.identity.directory import LiveIssuers
+
+
+async def _nobody(*_: object) -> None:
+    """Whom a signer tells of its key."""
+
 
 MINUTE_US, DAY_US = 60_000_000, 86_400_000_000
 FLEET = (("renault", "Twizy"), ("peugeot", "e-208"), ("citroen", "ë-C4"), ("hyundai", "Kona"), ("opel", "Corsa"))
@@ -42,8 +55,9 @@ class City(Household):
     def _services(self) -> Services:
         built = super()._services()
         return replace(
-            built, consents=self.consents, looks=self.looks, authority=self.authority, book=self.book, desk=None
-        )
+            built, consents=self.consents, looks=self.looks, authority=self.authority, book=self.book, desk=None,
+            modules=[Module([router(crossing_pages.HANDLERS)], {"crossing": self.crossing})],
+        )  # fmt: skip
 
     async def _furnish(self) -> None:
         await super()._furnish()
@@ -66,6 +80,21 @@ class City(Household):
         await self._make_papers()
         await self._make_quarantine()
         await self._make_consents()
+        await self._make_crossings()
+
+    async def _make_crossings(self) -> None:
+        """One export drafted by somebody else than Ada, one of her own."""
+        signer = await ServiceSigner.open(self._directory / SIGNER, SIGNER, _nobody, self.clock, self.authority)
+        sources = Sources(self.history, self.registry, self.ledger, self.table, catalogue.standard())
+        issuers = LiveIssuers(self._directory / "trust")
+        self.crossing = Crossing(
+            self.database, sources, signer, lambda: issuers.table.sealed, "eu", self.log, self.clock
+        )
+        now_us = self.clock.now_us()
+        for name in ("Ben", "Ada"):
+            await self.crossing.draft(
+                "fleet.models", "cn", now_us - 4 * DAY_US, now_us, (), "yearly report", self.persons[name]
+            )
 
     def sign_in(self, page: Page, name: str) -> None:
         """By a passkey, as far as the session says: so that acts which need a touch are offered."""
@@ -99,7 +128,7 @@ class City(Household):
             speed = 23.5 if state == "moving" else 0.0
             rows.append(Row(int(car.ref), seen_us, 0, north, east, speed, pack(slots, ()), int(slots["quality"][1])))
         async with self.database.pool.acquire() as connection, connection.transaction():
-            await upsert_many(connection, rows)
+            await upsert_many(connection, rows, keyring_of(self.database))
 
     async def _make_papers(self) -> None:
         now_us = self.clock.now_us()

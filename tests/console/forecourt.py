@@ -38,6 +38,7 @@ from rocade.services.charging import ledger as charging_ledger
 from rocade.services.vehicles.commands import Capabilities, Commands, Deliverer, Reports, Standing, Verifier, add_signer
 from rocade.services.vehicles.twin import BOOLEAN, FLOAT, SLOT, Row, pack, upsert_many
 from rocade.services.vehicles.watching import TwinWatch
+from rocade.trust.authority.sealing import keyring_of
 from rocade.trust.authority.signing import ServiceSigner
 from rocade.wire.commands import IS_CHARGING, IS_LOCKED, SERVICE, Report, encode_report
 
@@ -156,7 +157,7 @@ class Forecourt(City):
             slots[place] = (now_us, bits, now_us, catalogue.standard().by_name(SAYS[key]).id, form, 0, 0, 0)
         row = Row(self.ref(name), now_us, 0, None, None, None, pack(slots, ()))
         async with self.database.pool.acquire() as connection, connection.transaction():
-            await upsert_many(connection, [row])
+            await upsert_many(connection, [row], keyring_of(self.database))
             await self.verifier.hook(connection, _Block([row]))
 
     async def deliver(self, *names: str) -> None:

@@ -46,6 +46,7 @@ from rocade.trust.authority.gate import Act
 from rocade.trust.authority.machines.model import thumbprint
 from rocade.trust.authority.people import store as people_store
 from rocade.trust.authority.region import Region, create_region, issue_directory
+from rocade.trust.authority.sealing import keyring_of
 from rocade.trust.identity import tls
 
 CLOCK, RANDOM = SystemClock(), SystemRandom()
@@ -228,7 +229,9 @@ class Crossroads:
         slots["form"] = TWIN_FLOAT
         slots.sort(order="signal")
         async with self.services.database.pool.acquire() as connection, connection.transaction():
-            await upsert_many(connection, [Row(ref, now_us, 0, 48.5, 1.5, 41.25, pack(slots, ()))])
+            await upsert_many(
+                connection, [Row(ref, now_us, 0, 48.5, 1.5, 41.25, pack(slots, ()))], keyring_of(self.services.database)
+            )
         history = connect(self._history_url)
         await store.ensure(history)
         for name, value in said.items():

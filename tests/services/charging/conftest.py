@@ -19,6 +19,7 @@ from rocade.services.charging.metering import Power
 from rocade.services.vehicles import Registry, Vehicle
 from rocade.services.vehicles.commands import Capabilities, Moment, Order, Page, Standing
 from rocade.services.vehicles.twin import BOOLEAN, FLOAT, SLOT, Row, TwinStore, pack, upsert_many
+from rocade.trust.authority.sealing import keyring_of
 
 CATALOGUE = catalogue.standard()
 BATTERY = "Vehicle.Powertrain.TractionBattery."
@@ -147,7 +148,7 @@ class Stand:
         at_us = at_us or self.clock.now_us()
         row = Row(ref, at_us, 0, None, None, None, packed(at_us, since_us or at_us, values))
         async with self.database.pool.acquire() as connection, connection.transaction():
-            await upsert_many(connection, [row])
+            await upsert_many(connection, [row], keyring_of(self.database))
 
     async def prices(self, *values: float, id: str = "day-ahead", kind: Any = "price", start_us: int = TODAY_US) -> str:
         """An hour each, from now."""

@@ -11,6 +11,7 @@ from rocade.core.errors import Refused, Unavailable
 from rocade.core.identifiers import VehicleRef
 from rocade.fabric.database import Database
 from rocade.services.vehicles import Registry, Vehicle, Wanted, twin
+from rocade.trust.authority.sealing import keyring_of
 
 VIN = "VF3ABCDEFGG123456"
 
@@ -204,7 +205,7 @@ async def fleet(database: Database) -> Registry:
             twin.Row(first.ref, clock.us, 0, 48.0, 2.0, 31.0, empty),
             twin.Row(second.ref, clock.us - 301_000_000, 0, 48.0, 2.0, 0.0, empty, 4),
         ]
-        await twin.upsert_many(connection, rows)
+        await twin.upsert_many(connection, rows, keyring_of(database))
     return registry
 
 

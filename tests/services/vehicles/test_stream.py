@@ -29,6 +29,7 @@ from rocade.services.vehicles.twin import SLOT, Row, TwinStore, pack, upsert_man
 from rocade.trust.authority.gate import Gate
 from rocade.trust.authority.gate.acts import READ_TWIN
 from rocade.trust.authority.machines import Clients, Place, Tokens
+from rocade.trust.authority.sealing import keyring_of
 from rocade.trust.identity.directory import load_leaf
 
 REF, OWNER = 77, "person:00000000000000aa"
@@ -92,7 +93,7 @@ class Road:
         )
         row = Row(REF, now_us, 0, 48.1, 2.3, 50.0, pack(slots, ()))
         async with self._database.pool.acquire() as connection:
-            await upsert_many(connection, [row])
+            await upsert_many(connection, [row], keyring_of(self._database))
 
 
 @get("/ticking/{ref:int}", opt=does(READ_TWIN))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rocade.core.errors import Corrupt
 from rocade.fabric.database import Database
 from rocade.services.vehicles import twin
+from rocade.trust.authority.sealing import keyring_of
 
 
 def row_of(values: dict[int, int], ref: int = 1) -> twin.Row:
@@ -86,7 +87,7 @@ async def test_two_thousand_five_hundred_vehicles_are_written_in_one_statement(d
     for _ in range(3):
         begun_s = time.perf_counter()
         async with database.pool.acquire() as connection, connection.transaction():
-            await twin.upsert_many(connection, rows)
+            await twin.upsert_many(connection, rows, keyring_of(database))
         taken_s = time.perf_counter() - begun_s
     print(f"2,500 twins: {taken_s * 1000:.0f} ms")
     store = twin.TwinStore(database)
@@ -101,7 +102,7 @@ async def test_what_is_desired_stays_when_values_are_reported(database: Database
     await store.desire(5, {1: 80.0})
     await store.desire(5, {2: "eco"})
     async with database.pool.acquire() as connection:
-        await twin.upsert_many(connection, [row_of({1: 70}, 5)])
+        await twin.upsert_many(connection, [row_of({1: 70}, 5)], keyring_of(database))
     found = await store.latest(5)
     assert found is not None
     assert found.desired == {1: 80.0, 2: "eco"}

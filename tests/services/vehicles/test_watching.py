@@ -12,12 +12,13 @@ import pytest
 from rocade.fabric.database import Database
 from rocade.services.vehicles import twin
 from rocade.services.vehicles.watching import LOOK_S, TwinWatch
+from rocade.trust.authority.sealing import keyring_of
 
 
 async def write(database: Database, *refs: int) -> None:
     rows = [twin.Row(ref, 1, 0, None, None, None, twin.pack(np.zeros(0, twin.SLOT), ())) for ref in refs]
     async with database.pool.acquire() as connection, connection.transaction():
-        await twin.upsert_many(connection, rows)
+        await twin.upsert_many(connection, rows, keyring_of(database))
 
 
 async def test_only_who_waits_for_this_vehicle_is_woken(database: Database) -> None:

@@ -372,16 +372,7 @@ def _twin_rows(state: State, seen: Mapping[int, tuple[int, int]]) -> list[twin.R
         for signal in (rules.latitude, rules.longitude, rules.speed)
     )
     return [
-        twin.Row(
-            ref,
-            arrived_us,
-            sent_at_us - arrived_us,
-            lat if lon is not None else None,
-            lon if lat is not None else None,
-            kmh,
-            twins.row(ref),
-            flags,
-        )
+        twin.Row(ref, arrived_us, sent_at_us - arrived_us, *twins.seen_at(ref, lat, lon, kmh), twins.row(ref), flags)
         for (ref, (arrived_us, sent_at_us)), lat, lon, kmh, flags in zip(
             seen.items(), latitude, longitude, speed, twins.doubts(list(seen)), strict=True
         )

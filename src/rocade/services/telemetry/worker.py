@@ -253,7 +253,7 @@ class Worker:
             rows = await self._twins.packed(self._database.pool, refs)
             for ref in refs:
                 state.sequences.load(ref, numbers.get(ref, ()))
-                state.twins.load(ref, rows.get(ref))
+                state.twins.load(ref, *rows.get(ref, (None,)))
         named = {VehicleRef(record.key) for record in records if record.kind == JSON} - state.brands.keys()
         if named:
             now = {ref: VehicleRef(renewals.now(ref)) for ref in named}
@@ -266,12 +266,12 @@ class Worker:
             await self._log.append(STREAM, await self._seals.sealed(outcome.forwarded))
         if outcome.rows:
             await self._history.insert(TABLE.name, pa.concat_tables(outcome.rows), intent.token)
-        held = await self._seals.sealed_held(outcome.held)
+        held, twins = await self._seals.sealed_held(outcome.held), await twin.seal_many(self._keys, outcome.twins)
         async with self._transaction() as connection:
             await self._ledger.finish(connection, intent)
             positions = {place: upto for place, (_, upto) in intent.limits.items()}
             await self._log.commit(GROUP, STREAM, positions, connection)
-            await twin.upsert_many(connection, outcome.twins)
+            await twin.upsert_sealed(connection, twins)
             await self._ledger.store_numbers(connection, outcome.numbers)
             await self._ledger.hold(connection, held)
             await self._ledger.report_unknown(connection, outcome.unknown)

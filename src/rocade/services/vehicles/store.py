@@ -28,7 +28,7 @@ vehicle_table = sa.Table(
     ),
     *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("added_us", "changed_us")),
 )
-_twin_columns = {"ref": sa.BigInteger, "arrived_us": sa.BigInteger, "speed_kmh": sa.Double, "doubts": sa.SmallInteger}
+_twin_columns = {"ref": sa.BigInteger, "arrived_us": sa.BigInteger, "moves": sa.Boolean, "doubts": sa.SmallInteger}
 twin_table = sa.table("twin", *(sa.column(name, kind) for name, kind in _twin_columns.items()))
 """What a list filters by; `twin` reads and writes it."""
 MOVING_KMH = 1.0
@@ -102,7 +102,7 @@ def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     searched = [of.brand, of.model, sa.cast(of.ref, sa.Text), *([of.id] if wanted.is_id_searched else [])]
     text = sa.func.concat_ws(" ", *searched)
     found += [text.icontains(word, autoescape=True) for word in wanted.words]
-    seen_us, moves = sa.func.coalesce(twin_table.c.arrived_us, 0), twin_table.c.speed_kmh > MOVING_KMH
+    seen_us, moves = sa.func.coalesce(twin_table.c.arrived_us, 0), twin_table.c.moves
     is_fresh = seen_us >= wanted.fresh_from_us
     states: dict[str, sa.ColumnElement[bool]] = {
         "": sa.true(),

@@ -28,6 +28,7 @@ from rocade.services.vehicles.commands import (
 )
 from rocade.services.vehicles.twin import BOOLEAN, INTEGER, SLOT, Row, pack, upsert_many
 from rocade.trust.authority.region import Region, create_region, issue_directory
+from rocade.trust.authority.sealing import keyring_of
 from rocade.trust.authority.signing import ServiceSigner
 from rocade.trust.identity.directory import LiveIssuers
 from rocade.trust.identity.signers import read_signers, unseal
@@ -145,7 +146,7 @@ class Hub:
         row = Row(int(vehicle.ref), at_us, 0, None, None, None, slots)
         hook = (verifier or self.verifier).hook
         async with self.database.pool.acquire() as connection, connection.transaction():
-            await upsert_many(connection, [row])
+            await upsert_many(connection, [row], keyring_of(self.database))
             await hook(connection, Block([row]))
 
 

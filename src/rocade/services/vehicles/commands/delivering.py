@@ -26,6 +26,7 @@ from rocade.services.vehicles.commands import ledger, store
 from rocade.services.vehicles.commands.capability import Capabilities
 from rocade.services.vehicles.commands.model import resend_after_us
 from rocade.services.vehicles.commands.waking import WakeBudget
+from rocade.trust.authority.sealing import keyring_of
 from rocade.wire.commands import encode_down
 
 HOLD_US = 5_000_000
@@ -182,7 +183,7 @@ class Deliverer:
     async def _deliver_some(self, refs: Sequence[int], fresh: Sequence[int]) -> bool:
         """One claim; whether there may be more."""
         pool, now_us = self._database.pool, self._clock.now_us()
-        claimed = await ledger.claim(pool, refs, fresh, now_us, HOLD_US, MOST)
+        claimed = await ledger.claim(pool, keyring_of(self._database), refs, fresh, now_us, HOLD_US, MOST)
         if not claimed:
             return False
         due = await self._affordable(claimed, now_us)
@@ -224,7 +225,9 @@ class Deliverer:
         """Without those that would wake a sleeping vehicle once too often; one that went down before may still be done: it only
         does not go again.
         """
-        spent = await self._budget.spent(self._database.pool, {one.ref for one in due}, now_us)
+        spent = await self._budget.spent(
+            self._database.pool, keyring_of(self._database), {one.ref for one in due}, now_us
+        )
         tired = sorted(one.id for one in due if one.ref in spent and not one.sends)
         if tired:
             self.counters.over_budget += len(tired)

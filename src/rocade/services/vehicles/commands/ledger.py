@@ -5,13 +5,16 @@ Whoever locks several commands locks them in order of id, as `store` does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from rocade.services.vehicles import twin
+from rocade.services.vehicles.commands import sealing
 from rocade.services.vehicles.commands.model import ACCEPTED, APPLIED, EXPIRED, REJECTED, SENT, VERIFIED
 from rocade.services.vehicles.commands.store import CHANGED_CHANNEL, notify
+from rocade.trust.authority.sealing import Keys
 
 SILENT = "command.silent"
 _HELD = "WITH held AS (SELECT id FROM command WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE)"
@@ -37,7 +40,7 @@ class Due(msgspec.Struct, frozen=True, gc=False):
 
 
 async def claim(
-    connection: Any, refs: Sequence[int], fresh: Sequence[int], now_us: int, hold_us: int, limit: int
+    connection: Any, keys: Keys, refs: Sequence[int], fresh: Sequence[int], now_us: int, hold_us: int, limit: int
 ) -> list[Due]:
     """Take what is to be sent to these vehicles now; nobody else gets it for `hold_us`. To `fresh` ones, who have just come,
     everything goes again that they have not said to have.
@@ -50,7 +53,8 @@ async def claim(
         " FROM due WHERE c.id = due.id RETURNING c.id, c.ref, c.version, c.brand, c.sealed, c.key_id, c.sends",
         refs, fresh, now_us, ACCEPTED, hold_us, limit,
     )  # fmt: skip
-    return sorted((Due(*row) for row in rows), key=lambda one: (one.ref, one.version))
+    due = [Due(*(row[name] for name in Due.__struct_fields__)) for row in await sealing.opened(keys, rows)]
+    return sorted((one for one in due if one.sealed), key=lambda one: (one.ref, one.version))
 
 
 async def mark_sent(connection: Any, ids: Sequence[bytes], due_us: Sequence[int], at_us: int) -> None:
@@ -134,9 +138,16 @@ class Took(msgspec.Struct, frozen=True, gc=False):
 
 
 async def take_reports(
-    connection: Any, said: Sequence[Said], now_us: int
+    connection: Any, keys: Keys, said: Sequence[Said], now_us: int
 ) -> tuple[list[Took], list[Applied], set[bytes]]:
     """Move commands by what their vehicles say: (moved, to be proven, all that are known)."""
+    held = await keys.ensure({(one.ref, sealing.COMMAND) for one in said if one.result})
+    results = [
+        sealing.seal_part(held, one.ref, one.id, sealing.RESULT, one.result)
+        if (one.ref, sealing.COMMAND) in held
+        else b""
+        for one in said
+    ]
     rows = await connection.fetch(
         "WITH said AS (SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::text[], $5::bytea[],"
         " $6::bool[], $7::bool[], $8::bool[], $9::bigint[])"
@@ -159,36 +170,36 @@ async def take_reports(
         " FROM judged j WHERE c.id = j.id"
         " RETURNING c.id, c.ref, c.act, c.state, c.code, j.moves, c.parameters, c.vehicle_us",
         [one.id for one in said], [one.ref for one in said], [one.state for one in said], [one.code for one in said],
-        [one.result for one in said], [one.accepted for one in said], [one.waking for one in said],
+        results, [one.accepted for one in said], [one.waking for one in said],
         [one.applied for one in said], [one.vehicle_us for one in said],
         now_us, APPLIED, EXPIRED, VERIFIED, REJECTED, OWN_ENDS,
     )  # fmt: skip
     moved = [Took(*tuple(row)[:5]) for row in rows if row["moves"]]
-    applied = [
-        Applied(row["id"], row["ref"], row["act"], row["parameters"], row["vehicle_us"])
-        for row in rows if row["state"] == APPLIED
-    ]  # fmt: skip
+    applied = [_applied(row) for row in await sealing.opened(keys, (row for row in rows if row["state"] == APPLIED))]
     return moved, applied, {row["id"] for row in rows}
 
 
-async def read_twins(connection: Any, refs: Sequence[int]) -> dict[int, bytes]:
-    """Packed twins as committed at this moment."""
-    rows = await connection.fetch("SELECT ref, reported FROM twin WHERE ref = ANY($1::bigint[])", refs)
-    return {row["ref"]: row["reported"] for row in rows}
+async def read_twins(connection: Any, keys: Keys, refs: Sequence[int]) -> dict[int, bytes]:
+    """Packed twins as committed at this moment, of those that can be read."""
+    return {ref: values for ref, (values, _) in (await twin.packed(connection, keys, refs, is_patient=True)).items()}
 
 
-async def hold_open(connection: Any, refs: Sequence[int]) -> tuple[list[Applied], set[int]]:
+async def hold_open(connection: Any, keys: Keys, refs: Sequence[int]) -> tuple[list[Applied], set[int]]:
     """Lock what is open of these vehicles: what waits for its proof, and which of the vehicles have anything open at all."""
     rows = await connection.fetch(
         "SELECT id, ref, act, parameters, vehicle_us, state FROM command WHERE ref = ANY($1::bigint[])"
         " AND state < 6 AND doubt < 2 ORDER BY id FOR NO KEY UPDATE",
         refs,
     )  # fmt: skip
-    applied = [Applied(*tuple(row)[:5]) for row in rows if row["state"] == APPLIED]
+    applied = [_applied(row) for row in await sealing.opened(keys, (row for row in rows if row["state"] == APPLIED))]
     return applied, {row["ref"] for row in rows}
 
 
-async def read_applied(connection: Any, written_from_us: int) -> list[Applied]:
+def _applied(row: Mapping[str, Any]) -> Applied:
+    return Applied(*(row[name] for name in Applied.__struct_fields__))
+
+
+async def read_applied(connection: Any, keys: Keys, written_from_us: int) -> list[Applied]:
     """Lock what waits for its proof, of vehicles whose twin was written since an instant (database clock)."""
     rows = await connection.fetch(
         "SELECT c.id, c.ref, c.act, c.parameters, c.vehicle_us FROM command c JOIN twin t ON t.ref = c.ref"
@@ -196,7 +207,7 @@ async def read_applied(connection: Any, written_from_us: int) -> list[Applied]:
         " FOR NO KEY UPDATE OF c SKIP LOCKED",
         written_from_us,
     )
-    return [Applied(*row) for row in rows]
+    return [_applied(row) for row in await sealing.opened(keys, rows)]
 
 
 async def read_time(connection: Any) -> int:

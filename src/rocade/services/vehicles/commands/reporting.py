@@ -21,6 +21,7 @@ from rocade.fabric.database.connection import DOWN
 from rocade.services.vehicles.commands import ledger, store
 from rocade.services.vehicles.commands.model import ACCEPTED, APPLIED, REJECTED, STATES, WAKING
 from rocade.services.vehicles.commands.verifying import Rules, prove
+from rocade.trust.authority.sealing import keyring_of
 from rocade.wire.commands import Report, read_report
 
 MOST_RESULT_BYTES = 4096
@@ -78,12 +79,12 @@ class Reports:
         return verdicts
 
     async def _take(self, said: Sequence[ledger.Said]) -> None:
-        now_us = self._clock.now_us()
+        now_us, keys = self._clock.now_us(), keyring_of(self._database)
         async with self._database.pool.acquire() as connection, connection.transaction():
-            moved, applied, known = await ledger.take_reports(connection, said, now_us)
+            moved, applied, known = await ledger.take_reports(connection, keys, said, now_us)
             proven: list[ledger.Applied] = []
             if applied:
-                twins = await ledger.read_twins(connection, [one.ref for one in applied])
+                twins = await ledger.read_twins(connection, keys, [one.ref for one in applied])
                 proven = await prove(connection, self._rules, applied, twins, now_us)
             await store.notify(connection, store.CHANGED_CHANNEL, {one.ref for one in moved})
         counters = self.counters

@@ -39,6 +39,7 @@ from rocade.services.vehicles.commands.model import (
 from rocade.services.vehicles.commands.waking import WakeBudget
 from rocade.services.vehicles.model import Vehicle
 from rocade.services.vehicles.service import Registry
+from rocade.trust.authority.sealing import Keys, keyring_of
 from rocade.trust.identity import envelope
 from rocade.wire import commands as wire
 
@@ -102,6 +103,10 @@ class Commands:
         self._waiting: list[tuple[Order, asyncio.Future[Standing]]] = []
         self._worker: asyncio.Task[None] | None = None
         self.capabilities = capabilities
+
+    @property
+    def _keys(self) -> Keys:
+        return keyring_of(self._database)
 
     # --- ordering -----------------------------------------------------------------------------------------------------
 
@@ -195,7 +200,7 @@ class Commands:
     async def _over_budget(self, ready: Mapping[int, _Ready], now_us: int) -> dict[int, Refused]:
         """Orders that would wake a sleeping vehicle once too often."""
         refs = {one.order.ref for one in ready.values()}
-        spent = await self._budget.spent(self._database.pool, refs, now_us)
+        spent = await self._budget.spent(self._database.pool, self._keys, refs, now_us)
         return {
             place: errors.asleep(spent[one.order.ref], self._budget.most)
             for place, one in ready.items()
@@ -224,9 +229,9 @@ class Commands:
         made = [self._sign(one, versions[one.order.ref, one.act.lane], now_us) for _, one in fresh]
         await self._audit_orders(made, now_us)
         await store.supersede(connection, refs, lanes, [one.id for one in made], now_us)
-        await store.add(connection, made)
+        await store.add(connection, self._keys, made)
         await store.notify(connection, store.QUEUED_CHANNEL, refs)
-        written = await store.read(connection, [one.id for one in made]) if len(made) == 1 else {}
+        written = await store.read(connection, self._keys, [one.id for one in made]) if len(made) == 1 else {}
         for (place, ready), new in zip(fresh, made, strict=True):
             answers[place] = written.get(new.id) or store.standing_of(new, ready.parameters)
         return answers
@@ -237,7 +242,7 @@ class Commands:
         if not keyed:
             return {}
         actors, keys = [one.order.by for _, one in keyed], [one.order.key for _, one in keyed]
-        known = await store.read_keys(connection, actors, keys)
+        known = await store.read_keys(connection, self._keys, actors, keys)
         answers: dict[int, Standing | Refused] = {}
         for place, one in keyed:
             if found := known.get((one.order.by, one.order.key)):
@@ -289,7 +294,7 @@ class Commands:
         """How a command stands. Raises: Refused `command.unknown`."""
         if not _ID.fullmatch(id):
             raise errors.unknown()
-        found = await store.read(self._database.pool, [bytes.fromhex(id)])
+        found = await store.read(self._database.pool, self._keys, [bytes.fromhex(id)])
         if not found:
             raise errors.unknown()
         return found[bytes.fromhex(id)]
@@ -298,13 +303,15 @@ class Commands:
         """Commands of a vehicle, the newest first. Raises: Refused `command.cursor`."""
         before_us, before_id = _place(cursor)
         limit = max(1, min(limit, PAGE_LIMIT))
-        found = await store.read_of(self._database.pool, ref, before_us, before_id, limit + 1, is_open=False)
+        found = await store.read_of(
+            self._database.pool, self._keys, ref, before_us, before_id, limit + 1, is_open=False
+        )
         last = found[limit - 1] if len(found) > limit else None
         return Page(found[:limit], f"{last.created_us:x}.{last.id}" if last else None)
 
     async def open_of(self, ref: int) -> list[Standing]:
         """What may still happen to a vehicle by itself, the newest first: at most one a lane."""
-        return await store.read_of(self._database.pool, ref, *_place(None), PAGE_LIMIT, is_open=True)
+        return await store.read_of(self._database.pool, self._keys, ref, *_place(None), PAGE_LIMIT, is_open=True)
 
     async def able(self, ref: int) -> Mapping[str, str]:
         """What a vehicle can be told to do: each act with yes, no or unknown. Raises: Refused `vehicles.unknown`."""
@@ -348,14 +355,14 @@ class Commands:
         """Sign anew what waits for vehicles and outlives the key it was signed with; how many. It stays the same command."""
         await self._signer.refresh()
         key_id, now_us = self._signer.key_id, self._clock.now_us()
-        ageing = await store.read_ageing(self._database.pool, key_id, now_us + KEY_LEFT_US)
-        sealed = []
-        for _, envelope_ in ageing:
+        ageing = await store.read_ageing(self._database.pool, self._keys, key_id, now_us + KEY_LEFT_US)
+        signed = []
+        for id, ref, envelope_ in ageing:
             command = msgspec.structs.replace(wire.read_command(envelope.payload_of(envelope_)), issued_us=now_us)
-            sealed.append(self._signer.seal(wire.COMMAND_TYPE, wire.encode(command)))
-        if sealed:
-            await store.seal_again(self._database.pool, [id for id, _ in ageing], sealed, key_id)
-        return len(sealed)
+            signed.append((id, ref, self._signer.seal(wire.COMMAND_TYPE, wire.encode(command))))
+        if signed:
+            await store.seal_again(self._database.pool, self._keys, signed, key_id)
+        return len(signed)
 
     async def keep_signed(self, every_s: float = SIGN_AGAIN_S) -> None:
         """Sign again what needs it, for ever; a failure is tried again."""

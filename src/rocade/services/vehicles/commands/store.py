@@ -1,17 +1,20 @@
 """SQL of commands. Whoever locks several commands locks them in order of id, so that no two wait crosswise.
 
 Two channels tell other processes: `command_queued` names vehicles for which something is to be sent, `command_changed` those of
-which a command changed; a payload is references in hexadecimal, or `*` for "look at everything".
+which a command changed; a payload is references in hexadecimal, or `*` for "look at everything". What commands say is sealed on the way in and opened on
+the way out (`sealing`), with the keys the caller hands in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
 import msgspec
 
+from rocade.services.vehicles import twin
+from rocade.services.vehicles.commands import sealing
 from rocade.services.vehicles.commands.model import (
     ACCEPTED,
     CLOSED,
@@ -22,6 +25,7 @@ from rocade.services.vehicles.commands.model import (
     Moment,
     Standing,
 )
+from rocade.trust.authority.sealing import Keys
 
 QUEUED_CHANNEL, CHANGED_CHANNEL = "command_queued", "command_changed"
 
@@ -34,6 +38,9 @@ _STANDING = (
     "id, ref, act, parameters, lane, version, actor, purpose, state, code, not_before_us, expires_us, changed_us, result, newer,"
     " doubt, sends, created_us, queued_us, sent_us, accepted_us, waking_us, applied_us, verified_us, ended_us"
 )
+
+
+_STANDING_COLUMNS = _STANDING.replace(" ", "").split(",")
 
 
 class New(msgspec.Struct, frozen=True):
@@ -97,8 +104,17 @@ async def supersede(
     )  # fmt: skip
 
 
-async def add(connection: asyncpg.Connection, commands: Sequence[New]) -> None:
+async def add(connection: asyncpg.Connection, keys: Keys, commands: Sequence[New]) -> None:
     """Raises: asyncpg.UniqueViolationError where a key was used at the same moment."""
+    held = await sealing.keys_for(keys, {one.ref for one in commands})
+    commands = [
+        msgspec.structs.replace(
+            one,
+            parameters=sealing.seal_part(held, one.ref, one.id, sealing.PARAMETERS, one.parameters),
+            sealed=sealing.seal_part(held, one.ref, one.id, sealing.ENVELOPE, one.sealed),
+        )
+        for one in commands
+    ]
     if len(commands) > FEW:
         columns = New.__struct_fields__
         await connection.copy_records_to_table(
@@ -144,11 +160,11 @@ def standing_of(new: New, parameters: dict[str, Any]) -> Standing:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _standing(row: Any) -> Standing:
+def _standing(row: Mapping[str, Any]) -> Standing:
     (
         id, ref, act, parameters, lane, version, actor, purpose, state, code, not_before_us, expires_us, changed_us, result,
         newer, doubt, sends, created_us, *instants,
-    ) = row  # fmt: skip
+    ) = (row[name] for name in _STANDING_COLUMNS)  # fmt: skip
     *reached, ended_us = instants
     life = [Moment("created", created_us)]
     life += [Moment(name, at_us) for name, at_us in zip(STATES[QUEUED:], reached, strict=False) if at_us]
@@ -161,25 +177,26 @@ def _standing(row: Any) -> Standing:
     )  # fmt: skip
 
 
-async def read(connection: Any, ids: Sequence[bytes]) -> dict[bytes, Standing]:
+async def read(connection: Any, keys: Keys, ids: Sequence[bytes]) -> dict[bytes, Standing]:
     rows = await connection.fetch(f"SELECT {_STANDING} FROM command WHERE id = ANY($1::bytea[])", ids)
-    return {row["id"]: _standing(row) for row in rows}
+    return {row["id"]: _standing(row) for row in await sealing.opened(keys, rows)}
 
 
 async def read_keys(
-    connection: Any, actors: Sequence[str], keys: Sequence[str]
+    connection: Any, keys: Keys, actors: Sequence[str], names: Sequence[str]
 ) -> dict[tuple[str, str], tuple[Standing, bytes]]:
     """What was ordered under these keys, with the parameters as they were written."""
     rows = await connection.fetch(
         f"SELECT {_STANDING}, key FROM command JOIN unnest($1::text[], $2::text[]) AS k (actor, key)"
         " USING (actor, key) WHERE key <> ''",
-        actors, keys,
+        actors, names,
     )  # fmt: skip
-    return {(row["actor"], row["key"]): (_standing(tuple(row)[:-1]), row["parameters"]) for row in rows}
+    found = await sealing.opened(keys, rows)
+    return {(row["actor"], row["key"]): (_standing(row), row["parameters"]) for row in found}
 
 
 async def read_of(
-    connection: Any, ref: int, before_us: int, before_id: bytes, limit: int, *, is_open: bool
+    connection: Any, keys: Keys, ref: int, before_us: int, before_id: bytes, limit: int, *, is_open: bool
 ) -> list[Standing]:
     """Commands of a vehicle, the newest first, from before a place."""
     more = " AND state < 6 AND doubt < 1" if is_open else ""
@@ -188,7 +205,7 @@ async def read_of(
         " ORDER BY created_us DESC, id DESC LIMIT $4",
         ref, before_us, before_id, limit,
     )  # fmt: skip
-    return [_standing(row) for row in rows]
+    return [_standing(row) for row in await sealing.opened(keys, rows)]
 
 
 class Wakes(msgspec.Struct, frozen=True):
@@ -199,14 +216,18 @@ class Wakes(msgspec.Struct, frozen=True):
     reported: bytes
 
 
-async def read_wakes(connection: Any, refs: Sequence[int], from_us: int, most: int) -> dict[int, Wakes]:
+async def read_wakes(connection: Any, keys: Keys, refs: Sequence[int], from_us: int, most: int) -> dict[int, Wakes]:
     """Those of these vehicles that were woken at least `most` times since an instant."""
     rows = await connection.fetch(
-        "SELECT w.ref, w.woken, t.arrived_us, t.reported FROM (SELECT ref, array_agg(waking_us) AS woken FROM command"
+        "SELECT w.ref, w.woken, t.arrived_us FROM (SELECT ref, array_agg(waking_us) AS woken FROM command"
         " WHERE ref = ANY($1::bigint[]) AND waking_us > $2 GROUP BY ref HAVING count(*) >= $3) w LEFT JOIN twin t USING (ref)",
         refs, from_us, most,
     )  # fmt: skip
-    return {row["ref"]: Wakes(row["woken"], row["arrived_us"] or 0, row["reported"] or b"") for row in rows}
+    twins = await twin.packed(connection, keys, [row["ref"] for row in rows], is_patient=True) if rows else {}
+    return {
+        row["ref"]: Wakes(row["woken"], row["arrived_us"] or 0, twins[row["ref"]][0] if row["ref"] in twins else b"")
+        for row in rows
+    }
 
 
 # --- signers ----------------------------------------------------------------------------------------------------------
@@ -223,18 +244,21 @@ async def read_chain(connection: Any, key_id: bytes) -> bytes | None:
     return chain
 
 
-async def read_ageing(connection: Any, key_id: bytes, before_us: int) -> list[tuple[bytes, bytes]]:
-    """(id, envelope) of what no vehicle has yet and may not get before the key that signed it ends."""
+async def read_ageing(connection: Any, keys: Keys, key_id: bytes, before_us: int) -> list[tuple[bytes, int, bytes]]:
+    """(id, vehicle, envelope) of what no vehicle has yet and may not get before the key that signed it ends."""
     rows = await connection.fetch(
-        "SELECT c.id, c.sealed FROM command_signer s JOIN command c ON c.key_id = s.key_id AND c.expires_us > s.not_after_us"
+        "SELECT c.id, c.ref, c.sealed FROM command_signer s JOIN command c ON c.key_id = s.key_id AND c.expires_us > s.not_after_us"
         " WHERE s.key_id <> $1 AND s.not_after_us < $2 AND c.state < $3 LIMIT 1000",
         key_id, before_us, ACCEPTED,
     )  # fmt: skip
-    return [(row["id"], row["sealed"]) for row in rows]
+    return [(row["id"], row["ref"], row["sealed"]) for row in await sealing.opened(keys, rows) if row["sealed"]]
 
 
-async def seal_again(connection: Any, ids: Sequence[bytes], sealed: Sequence[bytes], key_id: bytes) -> None:
-    """What these are sent as from now on."""
+async def seal_again(connection: Any, keys: Keys, signed: Sequence[tuple[bytes, int, bytes]], key_id: bytes) -> None:
+    """(id, vehicle, envelope): what these are sent as from now on."""
+    held = await sealing.keys_for(keys, {ref for _, ref, _ in signed})
+    ids = [id for id, _, _ in signed]
+    sealed = [sealing.seal_part(held, ref, id, sealing.ENVELOPE, one) for id, ref, one in signed]
     await connection.execute(
         "WITH old AS (SELECT c.id, u.sealed FROM unnest($1::bytea[], $2::bytea[]) AS u (id, sealed)"
         " JOIN command c ON c.id = u.id WHERE c.state < $4 ORDER BY c.id FOR UPDATE OF c)"

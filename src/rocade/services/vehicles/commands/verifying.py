@@ -25,6 +25,7 @@ from rocade.fabric.database.connection import DOWN
 from rocade.fabric.database.following import listen
 from rocade.services.vehicles import twin
 from rocade.services.vehicles.commands import ledger, store
+from rocade.trust.authority.sealing import keyring_of
 from rocade.wire.commands import Condition, proof
 
 LOOK_S = 2.0
@@ -106,7 +107,7 @@ class Verifier:
         reported = {row.ref: row.reported for row in block.twins if row.ref in self.watching}
         if not reported:
             return
-        applied, still_open = await ledger.hold_open(connection, list(reported))
+        applied, still_open = await ledger.hold_open(connection, keyring_of(self._database), list(reported))
         self.watching -= reported.keys() - still_open
         proven = await prove(connection, self._rules, applied, reported, self._clock.now_us())
         self.verified += len(proven)
@@ -136,11 +137,11 @@ class Verifier:
 
     async def look(self) -> None:
         """Prove whatever waits from twins written since the last look; then know anew which vehicles have something open."""
-        self._heard_meanwhile = set()
+        self._heard_meanwhile, keys = set(), keyring_of(self._database)
         async with self._database.pool.acquire() as connection:
             async with connection.transaction():
-                waiting = await ledger.read_applied(connection, self._looked_us - LOOK_US)
-                reported = await ledger.read_twins(connection, [one.ref for one in waiting])
+                waiting = await ledger.read_applied(connection, keys, self._looked_us - LOOK_US)
+                reported = await ledger.read_twins(connection, keys, [one.ref for one in waiting])
                 proven = await prove(connection, self._rules, waiting, reported, self._clock.now_us())
             self._looked_us = await ledger.read_time(connection)
             if self._looks_left <= 0:

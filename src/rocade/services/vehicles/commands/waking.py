@@ -14,6 +14,7 @@ import msgspec
 from rocade.core.catalogue import standard
 from rocade.services.vehicles import twin
 from rocade.services.vehicles.commands import store
+from rocade.trust.authority.sealing import Keys
 
 DAY_US = 86_400_000_000
 
@@ -24,10 +25,10 @@ class WakeBudget(msgspec.Struct, frozen=True):
     most: int = 6
     awake_us: int = 120_000_000
 
-    async def spent(self, connection: Any, refs: Iterable[int], now_us: int) -> dict[int, int]:
+    async def spent(self, connection: Any, keys: Keys, refs: Iterable[int], now_us: int) -> dict[int, int]:
         """Of these vehicles those that sleep and have been woken as often as they may be, with how often."""
         found = {}
-        for ref, wakes in (await store.read_wakes(connection, list(refs), now_us - DAY_US, self.most)).items():
+        for ref, wakes in (await store.read_wakes(connection, keys, list(refs), now_us - DAY_US, self.most)).items():
             if wakes.arrived_us >= now_us - self.awake_us:
                 continue
             parked_us = parked_since_us(wakes.reported)
