@@ -13,6 +13,7 @@ import pytest
 import toytown
 from cryptography import x509
 from household import Household
+from keyed import named
 from playwright.sync_api import Page
 
 from rocade.console import Services
@@ -146,7 +147,7 @@ class City(Household):
             rows = [paper(0xABC1, f"vehicle/{late}", 52, 8), paper(0xABC2, "partner/assur-nord", 6, 1),
                     paper(0xABC3, "dealer/garage-ronville", 9, -2), paper(0xABC4, "partner/voltaire-charge", 1, 6),
                     paper(0xABC5, "service/metrics", 3, 4)]  # fmt: skip
-            await authority_store.add_certificates(connection, rows)
+            await authority_store.add_certificates(connection, await named(self.database, rows))
             await authority_store.add_revocations(connection, [(0xABC5, now_us + DAY_US)], "key", now_us)
         await self.authority.claim(Identity("rocade.test", "eu", "dealer", "garage-du-port"), self.persons["Ada"])
         ref = int(self.cars["fleet-0"].ref)

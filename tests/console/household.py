@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import toytown
+from keyed import keyed
 from playwright.sync_api import Page
 
 from rocade.console import Services, create_app
 from rocade.console.my import Mine
 from rocade.core import catalogue
-from rocade.core.identifiers import Identity
+from rocade.core.identifiers import Identity, VehicleRef
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.http import Access, Listeners, loopback_sockets
 from rocade.fabric.database import Database
@@ -79,7 +80,7 @@ class Household:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.database = database = await Database.connect(self._database_url)
+        self.database = database = keyed(await Database.connect(self._database_url))
         self.history, self.twins = connect(self._history_url), TwinStore(database)
         self.registry, self.ledger = Registry(database, self.random, self.clock), Ledger(database)
         self.people = People(database, self.notes, self.clock, self.random, Site.at(self.address), "eu")
@@ -118,7 +119,7 @@ class Household:
 
     async def _renew(self, connection: Any, ref: int, _at_us: int) -> int:
         renewed = self.registry.draw_ref()
-        await connection.execute("UPDATE vehicle SET ref = $2 WHERE ref = $1", ref, renewed)
+        await self.registry.renew_ref(connection, VehicleRef(ref), renewed)
         return int(renewed)
 
     async def _erase(self, ref: int, _actor: str) -> None:

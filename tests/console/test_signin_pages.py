@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keyed import DerivedKeys, keyed
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Route, expect
 from playwright.sync_api import Page as BrowserPage
 from toytown import Notes, Proven, Served, Toys, Unowned, leave, services, sockets
@@ -28,7 +29,7 @@ class House:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._database = self.do(Database.connect(url))
+        self._database = keyed(self.do(Database.connect(url)))
         self.audit = Notes()
         bound = sockets(0)
         site = Site.at(f"http://localhost:{bound[0].getsockname()[1]}")
@@ -53,6 +54,8 @@ class House:
 
 class Lazy:
     """A database whose pool is opened by the loop that serves, at its first use."""
+
+    keyring = DerivedKeys()
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -32,6 +32,7 @@ from rocade.services.vehicles.twin import TwinStore
 from rocade.trust.authority import Region
 from rocade.trust.authority.sealing import Keyring
 from rocade.trust.identity import tls
+from rocade.trust.identity.directory import load_leaf
 from rocade.wire import mqtt as wire
 from rocade.wire.batch import Batch, Clock, Column, pack
 
@@ -95,6 +96,11 @@ class RunningRegion:
             self.authority.credential(self.authority.identity("vehicle", vehicle_id), life_us=life_us).write(folder)
         return tls.client_context(folder)
 
+    def _certificates(self, vehicle_id: str) -> list[str]:
+        """How the audit log names the certificates that this car was given."""
+        folders = (self.directory / "cars").glob(f"{vehicle_id}-*")
+        return [f'"certificate:{load_leaf(folder).serial_number:x}"' for folder in folders]
+
     def process(self, role: str, number: int = 0) -> int:
         """The pid of a running role."""
         pid = [process for process in self.supervisor.processes if process.role == role][number].pid
@@ -111,12 +117,12 @@ class RunningRegion:
         return [one.reason for one in await self.ledger.list_held(self.refs[vehicle_id])]
 
     async def is_audited(self, vehicle_id: str, code: str) -> bool:
-        """Whether the audit log has a refusal of this vehicle with this code."""
+        """Whether the audit log has a refusal of this vehicle with this code: named by reference or by certificate."""
         return bool(
             await self.database.pool.fetchval(
-                "SELECT count(*) FROM audit_entry WHERE position(convert_to($1, 'UTF8') in body) > 0"
-                " AND position(convert_to($2, 'UTF8') in body) > 0",
-                f"vehicle/{vehicle_id}", f'"{code}"',
+                "SELECT count(*) FROM audit_entry WHERE EXISTS (SELECT FROM unnest($1::text[]) AS n(name)"
+                " WHERE position(convert_to(name, 'UTF8') in body) > 0) AND position(convert_to($2, 'UTF8') in body) > 0",
+                [f'"vehicle:{self.refs[vehicle_id]}"', *self._certificates(vehicle_id)], f'"{code}"',
             )
         )  # fmt: skip
 

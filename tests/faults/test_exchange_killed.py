@@ -16,6 +16,7 @@ from tests.faults.region import eventually, free_port
 from rocade.agents.link import Link
 from rocade.app import configuration as settings
 from rocade.app import initialise
+from rocade.app.custodies import hang_keyring
 from rocade.app.supervisor import MIGRATED, Supervisor
 from rocade.core.errors import RocadeError
 from rocade.core.ports import SystemClock, SystemRandom
@@ -115,6 +116,7 @@ async def storm(directory: Path, kills: int, processes: int) -> None:
     try:
         migrate(url, MIGRATED)
         database = await Database.connect(url, max_connections=3)
+        keyring = await hang_keyring(configuration, database, SystemClock())
         places = await prepared(directory, database, configuration)
         await supervisor.start(("exchange",))
         senders, ended = [Sender(place, configuration.exchange.port) for place in places], asyncio.Event()
@@ -153,6 +155,7 @@ async def storm(directory: Path, kills: int, processes: int) -> None:
             return commits <= noted
 
         await eventually(all_noted, 90)
+        await keyring.close()
         await database.close()
     finally:
         await supervisor.stop()

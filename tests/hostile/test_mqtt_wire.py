@@ -90,4 +90,5 @@ async def test_the_certificate_of_another_vehicle_opens_no_topic_of_this_one(doo
     thief.send(wire.Subscribe(1, (wire.Subscription(f"rocade/v1/{VIN}/down/#", 1),)))
     assert (await thief.receive()).reasons == (Reason.NOT_AUTHORIZED,)
     assert door.intake.stored == []
-    assert {entry.actor for entry in door.audit.entries} == {f"spiffe://test.rocade/eu/vehicle/{OTHER_VIN}"}
+    [actor] = {entry.actor for entry in door.audit.entries}
+    assert actor.startswith("certificate:"), "its URI holds its number"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from rocade.app.configuration import Configuration
 from rocade.app.custodies import open_keyring
+from rocade.app.sealing import seal_older_rows
 from rocade.app.supervisor import MIGRATED
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import AuditEntry, Clock, Random, SystemClock, SystemRandom
@@ -74,6 +75,7 @@ async def _hand(configuration: Configuration) -> AsyncIterator[Hand]:
         url = await asyncio.to_thread(postgres.start)
     try:
         await asyncio.to_thread(migrate, url, MIGRATED)
+        await seal_older_rows(configuration, url)
         clock, random = SystemClock(), SystemRandom()
         database = await Database.connect(url, max_connections=2)
         audit = AuditLog(database, configuration.trust / "audit", clock)

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from rocade.app.configuration import Configuration
+from rocade.app.sealing import seal_older_rows
 from rocade.core.errors import Misconfigured, Refused, RocadeError, Unavailable
 from rocade.fabric.database import EmbeddedPostgres, migrate
 
@@ -224,6 +225,7 @@ class Supervisor:
             self.database_url = await asyncio.to_thread(self._postgres.start)
             self._database_watch = asyncio.create_task(self._keep_database(self._postgres))
         await asyncio.to_thread(migrate, self.database_url, MIGRATED)
+        await seal_older_rows(configuration, self.database_url)
         for role in roles:
             if role == "store" and not configuration.owns_store:
                 continue

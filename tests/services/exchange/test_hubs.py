@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from keyed import keyed
 from tests.services.exchange.hub import Dealer, Hub, eventually, running
 
 from rocade.agents.link import Link
@@ -31,7 +32,7 @@ async def a_second_hub(tmp_path: Path, database_url: str, postgres_url: str, tem
     name = "other_" + database_url.rpartition("/")[2].partition("?")[0]
     admin = await asyncpg.connect(postgres_url)
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    database = await Database.connect(postgres_url.replace("@/rocade?", f"@/{name}?"))
+    database = keyed(await Database.connect(postgres_url.replace("@/rocade?", f"@/{name}?")))
     try:
         async with running(tmp_path / "ca", database, "ca") as hub:
             await hub.rules(Rule(to="local/desk"))

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from keyed import DerivedKeys
 
 from rocade.core.errors import Refused, Unavailable
 from rocade.core.identifiers import VehicleRef
@@ -171,6 +172,7 @@ async def test_a_database_that_is_away_is_unavailable() -> None:
     from rocade.fabric.database.connection import make_engine
 
     class Away:
+        keyring = DerivedKeys()
         engine = make_engine("postgresql://nobody@127.0.0.1:1/none")
 
     registry = Registry(Away(), SeededRandom(1), FixedClock())  # type: ignore[arg-type]  # only the engine is used
@@ -182,6 +184,9 @@ SEARCHES = [
     (Wanted(words=("E-2",)), {"VF3ABCDEFGG123456"}),
     (Wanted(words=("renault", "wi")), {"VF1ABCDEFGG000002"}),
     (Wanted(words=("123456",)), {"VF3ABCDEFGG123456"}),
+    (Wanted(words=("vf3abcdefgg123456",)), {"VF3ABCDEFGG123456"}),
+    (Wanted(words=("456",)), set()),
+    (Wanted(words=("VF3ABC",)), set()),
     (Wanted(words=("123456",), is_id_searched=False), set()),
     (Wanted(words=("%",)), set()),
     (Wanted({"brand": "renault"}, state="silent"), {"VF1ABCDEFGG000002"}),

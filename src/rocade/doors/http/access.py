@@ -137,7 +137,7 @@ class Access:
             proof = self._verify(der, now_us)
             if len(self._proofs) >= _CACHED_CERTIFICATES:
                 self._proofs.pop(next(iter(self._proofs)))
-            known = self._proofs[der] = proof, of_certificate(proof.identity), thumbprint(der)
+            known = self._proofs[der] = proof, of_certificate(proof.identity, proof.serial), thumbprint(der)
         proof, principal, thumb = known
         if now_us >= proof.not_after_us:
             raise Refused("trust.certificate.expired", "the client certificate has expired; renew it")

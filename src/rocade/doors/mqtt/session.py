@@ -376,7 +376,7 @@ class Session:
         self._house.spawn(self._house.intake.leave(self._context))
 
     def _note(self, action: str, code: str) -> None:
-        self._house.refusals.note(action, code, self.verified.identity.uri, "door:mqtt", peer=self.link.peer)
+        self._house.refusals.note(action, code, self.verified.reference, "door:mqtt", peer=self.link.peer)
 
 
 def _reason_of(error: Refused) -> int:

@@ -41,7 +41,7 @@ class Registry:
     """The vehicles of one region's database."""
 
     def __init__(self, database: Database, random: Random, clock: Clock) -> None:
-        self._store = store.VehicleStore(database.engine)
+        self._store = store.VehicleStore(database)
         self._random = random
         self._clock = clock
 

@@ -1,4 +1,8 @@
-"""The table `vehicle`: one row a vehicle, found by reference or by id."""
+"""The table `vehicle`: one row a vehicle, found by reference or by id. The id is sealed and found by blind indexes.
+
+Who asks by id knows it: nothing is opened then. Readers by reference or of lists open the ids of all rows at once, with
+one query for the keys that are not in the cache. Words find an id by its ending, from four characters on.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,24 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from rocade.core.errors import Unavailable
+from rocade.core.errors import Corrupt, Unavailable
 from rocade.core.identifiers import VehicleRef
+from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
 from rocade.services.vehicles.model import Vehicle, Wanted
+from rocade.trust.authority.sealing import Group
+from rocade.trust.authority.sealing.columns import SHORTEST_ENDING, Column, Columns, Index
+from rocade.trust.authority.sealing.older import Older
 
+ID = Column("vehicle.id", Group.IDENTITY)
+ROWS = 2_000
 metadata = sa.MetaData()
 vehicle_table = sa.Table(
     "vehicle",
     metadata,
     sa.Column("ref", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("id", sa.Text),
+    *(sa.Column(name, sa.LargeBinary) for name in ("id_sealed", "id_blind", "id_endings")),
     *(
         sa.Column(name, sa.Text, nullable=False)
         for name in ("kind", "brand", "model", "powertrain", "region", "hardware")
@@ -32,22 +43,31 @@ _twin_columns = {"ref": sa.BigInteger, "arrived_us": sa.BigInteger, "moves": sa.
 twin_table = sa.table("twin", *(sa.column(name, kind) for name, kind in _twin_columns.items()))
 """What a list filters by; `twin` reads and writes it."""
 MOVING_KMH = 1.0
-_columns = [vehicle_table.c[name] for name in Vehicle.__struct_fields__]
+_columns = [vehicle_table.c["id_sealed" if name == "id" else name] for name in Vehicle.__struct_fields__]
 
 
 class VehicleStore:
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._engine = database.engine
+        self._sealing = Columns(database)
 
     async def insert(self, vehicle: Vehicle) -> bool:
         """Return False if the id is taken."""
-        values = {name: getattr(vehicle, name) for name in Vehicle.__struct_fields__}
-        statement = insert(vehicle_table).values(values).on_conflict_do_nothing(index_elements=["id"])
+        clear = {name: getattr(vehicle, name) for name in Vehicle.__struct_fields__ if name != "id"}
+        values = clear | sealed_id(await self._sealing.index(), vehicle.id)
+        [values["id_sealed"]] = await self._sealing.seal_text(ID, [(vehicle.ref, 0, vehicle.id)])
+        statement = insert(vehicle_table).values(values).on_conflict_do_nothing(index_elements=["id_blind"])
         async with _transaction(self._engine) as connection:
             return (await connection.execute(statement.returning(vehicle_table.c.ref))).first() is not None
 
     async def by_ids(self, ids: Sequence[str]) -> list[Vehicle]:
-        return await self._select(vehicle_table.c.id == sa.any_(sa.bindparam("ids", list(ids), ARRAY(sa.Text))))
+        """Cost: one query; no id is opened."""
+        index = await self._sealing.index()
+        known = {index.exact(ID.name, id): id for id in ids}
+        condition = vehicle_table.c.id_blind == sa.any_(sa.bindparam("ids", list(known), ARRAY(sa.LargeBinary)))
+        async with _transaction(self._engine) as connection:
+            rows = list(await connection.execute(sa.select(vehicle_table.c.id_blind, *_columns).where(condition)))
+        return [Vehicle(row[1], known[row[0]], *row[3:]) for row in rows]
 
     async def by_refs(self, refs: Sequence[VehicleRef]) -> list[Vehicle]:
         return await self._select(
@@ -55,10 +75,12 @@ class VehicleStore:
         )
 
     async def after(self, ref: int, limit: int, wanted: Wanted) -> list[Vehicle]:
-        return await self._select(sa.and_(vehicle_table.c.ref > ref, *_conditions(wanted)), limit)
+        conditions = await self._conditions(wanted)
+        return await self._select(sa.and_(vehicle_table.c.ref > ref, *conditions), limit)
 
     async def count(self, wanted: Wanted) -> int:
-        statement = sa.select(sa.func.count()).select_from(_joined).where(*_conditions(wanted))
+        conditions = await self._conditions(wanted)
+        statement = sa.select(sa.func.count()).select_from(_joined).where(*conditions)
         async with _transaction(self._engine) as connection:
             return int((await connection.execute(statement)).scalar_one())
 
@@ -71,37 +93,58 @@ class VehicleStore:
 
     async def update(self, id: str, values: Mapping[str, str | int]) -> Vehicle | None:
         """Return the row as stored, None if there is none."""
-        statement = sa.update(vehicle_table).where(vehicle_table.c.id == id).values(values).returning(*_columns)
+        blind = (await self._sealing.index()).exact(ID.name, id)
+        statement = sa.update(vehicle_table).where(vehicle_table.c.id_blind == blind).values(values)
         async with _transaction(self._engine) as connection:
-            row = (await connection.execute(statement)).first()
-        return None if row is None else Vehicle(*row)
+            row = (await connection.execute(statement.returning(*_columns))).first()
+        return None if row is None else Vehicle(row[0], id, *row[2:])
 
-    @staticmethod
-    async def renew(connection: Any, ref: int, renewed: int, at_us: int) -> bool:
-        """Change a reference inside the caller's transaction (asyncpg); False if nobody has the old one."""
-        done = await connection.execute(
-            "UPDATE vehicle SET ref = $2, changed_us = $3 WHERE ref = $1", ref, renewed, at_us
+    async def renew(self, connection: Any, ref: int, renewed: int, at_us: int) -> bool:
+        """Change a reference inside the caller's transaction (asyncpg), its id sealed anew; False if nobody has the old one."""
+        found = await connection.fetchrow("SELECT id_sealed FROM vehicle WHERE ref = $1 FOR UPDATE", ref)
+        if found is None:
+            return False
+        [id] = await self._sealing.open(ID, [(ref, 0, found["id_sealed"])])
+        if id is None:
+            raise Corrupt("vehicles.lost", "the key that this vehicle's number was sealed with is gone")
+        [sealed] = await self._sealing.seal(ID, [(renewed, 0, id)])
+        await connection.execute(
+            "UPDATE vehicle SET ref = $2, changed_us = $3, id_sealed = $4 WHERE ref = $1", ref, renewed, at_us, sealed
         )
-        return bool(done == "UPDATE 1")
+        return True
 
     async def _select(self, condition: sa.ColumnElement[Any], limit: int | None = None) -> list[Vehicle]:
         statement = (
             sa.select(*_columns).select_from(_joined).where(condition).order_by(vehicle_table.c.ref).limit(limit)
         )
         async with _transaction(self._engine) as connection:
-            return [Vehicle(*row) for row in await connection.execute(statement)]
+            rows = list(await connection.execute(statement))
+        ids = await self._sealing.open_text(ID, [(row[0], 0, row[1]) for row in rows])
+        return [Vehicle(row[0], id, *row[2:]) for row, id in zip(rows, ids, strict=True)]
+
+    async def _conditions(self, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+        is_id_searched = wanted.is_id_searched and wanted.words
+        return _conditions(wanted, await self._sealing.index() if is_id_searched else None)
+
+
+def sealed_id(index: Index, id: str) -> dict[str, Any]:
+    """What an id is found by."""
+    return {"id_blind": index.exact(ID.name, id), "id_endings": index.endings(ID.name, id)}
 
 
 _joined = vehicle_table.outerjoin(twin_table, twin_table.c.ref == vehicle_table.c.ref)
 
 
-def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
-    """What the rows must be; words are looked for in number, brand, model and reference."""
+def _conditions(wanted: Wanted, index: Index | None) -> list[sa.ColumnElement[bool]]:
+    """What the rows must be; words are looked for in brand, model and reference, and at the end of the number."""
     of = vehicle_table.c
     found: list[sa.ColumnElement[bool]] = [of[name] == value for name, value in wanted.filters.items()]
-    searched = [of.brand, of.model, sa.cast(of.ref, sa.Text), *([of.id] if wanted.is_id_searched else [])]
-    text = sa.func.concat_ws(" ", *searched)
-    found += [text.icontains(word, autoescape=True) for word in wanted.words]
+    text = sa.func.concat_ws(" ", of.brand, of.model, sa.cast(of.ref, sa.Text))
+    for word in wanted.words:
+        holds = text.icontains(word, autoescape=True)
+        if index is not None and len(word) >= SHORTEST_ENDING:
+            holds |= sa.func.pg_catalog.position(of.id_endings, index.ending(ID.name, word)) > 0
+        found.append(holds)
     seen_us, moves = sa.func.coalesce(twin_table.c.arrived_us, 0), twin_table.c.moves
     is_fresh = seen_us >= wanted.fresh_from_us
     states: dict[str, sa.ColumnElement[bool]] = {
@@ -133,3 +176,22 @@ async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 def _down(error: Exception) -> Unavailable:
     return Unavailable("database.down", f"PostgreSQL does not answer: {type(error).__name__}; nothing was changed")
+
+
+async def _seal_older_ids(connection: Any, columns: Columns) -> int:
+    rows = await connection.fetch("SELECT ref, id FROM vehicle WHERE id IS NOT NULL")
+    index = await columns.index()
+    for at in range(0, len(rows), ROWS):
+        part = [(row["ref"], 0, row["id"]) for row in rows[at : at + ROWS]]
+        sealed = await columns.seal_text(ID, part)
+        await connection.executemany(
+            "UPDATE vehicle SET id = NULL, id_sealed = $2, id_blind = $3, id_endings = $4 WHERE ref = $1",
+            [
+                (ref, body, index.exact(ID.name, id), index.endings(ID.name, id))
+                for (ref, _, id), body in zip(part, sealed, strict=True)
+            ],
+        )
+    return len(rows)
+
+
+OLDER = (Older(ID.name, ("vehicle",), _seal_older_ids),)

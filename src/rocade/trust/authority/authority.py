@@ -6,7 +6,7 @@ codes (the same code twice is decided by a row lock), too many failures from one
 one identity, renewal by a birth certificate, a second birth certificate.
 
 Claim codes carry 125 random bits, so a plain SHA-256 at rest cannot be searched backwards. In the audit log a vehicle is
-named by its certificate's serial, because its URI holds the VIN. Decision: docs/decisions/0018-enrolment.md.
+named by its certificate's serial, because its URI holds the VIN; in the tables by a blind index (`naming`). Decision: docs/decisions/0018-enrolment.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from rocade.core.ports import Audit, AuditEntry, Clock, Random
 from rocade.fabric.database import Database
 from rocade.trust.authority import store
 from rocade.trust.authority.attempts import Attempts
+from rocade.trust.authority.naming import Kept, Names
 from rocade.trust.authority.region import DAY_US, Issued, Region
+from rocade.trust.authority.sealing.columns import Columns
 from rocade.trust.identity.certificates import Verified, reference
 from rocade.trust.identity.directory import Credential
 from rocade.trust.identity.issuers import Purpose
@@ -51,6 +53,7 @@ class Authority:
         self._clock = clock
         self._random = random
         self._attempts = Attempts(clock)
+        self._names = Names(Columns(database))
 
     async def claim(self, identity: Identity, actor: str, life_us: int = CLAIM_LIFE_US) -> str:
         """Make a one-time code that enrols `identity`; it ends earlier unused ones. Only its hash is kept."""
@@ -58,9 +61,11 @@ class Authority:
         code = self._new_code()
         now_us = self._clock.now_us()
         digest = _hash(code)
+        [kept] = await self._names.keep([identity.uri])
         async with self._database.pool.acquire() as connection, connection.transaction():
-            await store.lock_identity(connection, identity.uri)
-            await store.add_claim(connection, digest, identity.uri, now_us, now_us + life_us)
+            await store.lock_identity(connection, kept.identity)
+            row = (digest, kept.identity, kept.sealed)
+            await store.add_claims(connection, [row], now_us, now_us + life_us)
             await self._record("trust.claim", actor, _claim_reference(digest), kind=identity.kind)
         return code
 
@@ -70,10 +75,11 @@ class Authority:
         """`claim` for many at once: all get their code, or none. Cost: one transaction, one audit entry each."""
         codes = {self.region.identity(one.kind, one.id): self._new_code() for one in sorted(identities)}
         now_us = self._clock.now_us()
-        rows = [(_hash(code), one.uri) for one, code in codes.items()]
+        names = await self._names.keep(one.uri for one in codes)
+        rows = [(_hash(code), name.identity, name.sealed) for code, name in zip(codes.values(), names, strict=True)]
         async with self._database.pool.acquire() as connection, connection.transaction():
-            for _, uri in rows:
-                await store.lock_identity(connection, uri)
+            for name in sorted(row[1] for row in rows):
+                await store.lock_identity(connection, name)
             await store.add_claims(connection, rows, now_us, now_us + life_us)
             kinds = [one.kind for one in codes]
             told = zip(rows, kinds, strict=True)
@@ -96,13 +102,13 @@ class Authority:
         digest = _hash(code)
         async with self._database.pool.acquire() as connection, connection.transaction():
             claim = await store.lock_claim(connection, digest)
-            identity = self._claimed(claim, key_id(key), peer)
-            await store.lock_identity(connection, identity.uri)
+            identity = await self._claimed(claim, key_id(key), peer)
+            await store.lock_identity(connection, await self._names.find(identity.uri))
             issued = await self._issue(connection, key, identity, "operational", peer, "trust.enrol", None)
             await store.use_claim(connection, digest, issued.serial, self._clock.now_us())
         return issued
 
-    def _claimed(self, claim: store.Claim | None, key: bytes, peer: str) -> Identity:
+    async def _claimed(self, claim: store.Claim | None, key: bytes, peer: str) -> Identity:
         """The identity a code stands for; the same key may ask again for a while, its answer may have been lost."""
         now_us = self._clock.now_us()
         if claim is None:
@@ -114,7 +120,8 @@ class Authority:
                 raise Refused("trust.claim.used", "this claim code was used already; ask for a new one")
         elif now_us >= claim.expires_us:
             raise Refused("trust.claim.expired", "this claim code has expired; ask for a new one")
-        return Identity.parse(claim.identity)
+        [uri] = await self._names.tell([(claim.identity, claim.identity_sealed)])
+        return Identity.parse(uri)
 
     async def renew(self, verified: Verified, request: bytes, peer: str) -> Issued:
         """A new certificate for the identity of the one shown over TLS. The old one lives on to its own end.
@@ -143,11 +150,12 @@ class Authority:
         """Issue for the identity that a certificate has proven."""
         key = read_csr(request)
         now_us = self._clock.now_us()
+        name = await self._names.find(shown.identity.uri)
         async with self._database.pool.acquire() as connection, connection.transaction():
-            await store.lock_identity(connection, shown.identity.uri)
+            await store.lock_identity(connection, name)
             if await store.is_revoked(connection, shown.serial):
                 raise Refused("trust.renewal.revoked", "the certificate shown was revoked; ask for a new claim code")
-            live = await store.live_certificates(connection, shown.identity.uri, now_us)
+            live = await store.live_certificates(connection, name, now_us)
             if purpose == "birth":
                 if any(other == "birth" for _, other, _ in live):
                     raise Refused("trust.birth.exists", "this vehicle has its birth certificate already")
@@ -163,7 +171,8 @@ class Authority:
     ) -> Issued:  # fmt: skip
         """Sign, store and record one certificate inside the caller's transaction."""
         issued = self.region.issue(key, identity, purpose=purpose)
-        row = _row(issued, identity, purpose, key, self._clock.now_us(), shown.serial if shown else None)
+        [name] = await self._names.keep([identity.uri])
+        row = _row(issued, name, purpose, key, self._clock.now_us(), shown.serial if shown else None)
         await store.add_certificates(connection, [row])
         actor = shown.reference if shown else f"peer:{peer}"
         subject = reference(identity, issued.serial)
@@ -174,10 +183,11 @@ class Authority:
         """Make keys and certificates here, for parties of this machine, tests and fleets in bulk; all audited."""
         now_us = self._clock.now_us()
         rows, credentials = [], []
-        for identity in identities:
+        names = await self._names.keep(identity.uri for identity in identities)
+        for identity, name in zip(identities, names, strict=True):
             key = new_key()
             issued = self.region.issue(key.public_key(), identity)
-            rows.append(_row(issued, identity, "operational", key.public_key(), now_us, None))
+            rows.append(_row(issued, name, "operational", key.public_key(), now_us, None))
             credentials.append(self.region.packed(key, issued))
         async with self._database.pool.acquire() as connection, connection.transaction():
             await store.add_certificates(connection, rows)
@@ -191,11 +201,11 @@ class Authority:
         Returns the serials. Doors close its connections within moments (`DenySet`).
         Raises: Refused `trust.revocation.unknown` if there was neither certificate nor code.
         """
-        now_us = self._clock.now_us()
+        now_us, name = self._clock.now_us(), await self._names.find(identity.uri)
         async with self._database.pool.acquire() as connection, connection.transaction():
-            await store.lock_identity(connection, identity.uri)
-            live = await store.live_certificates(connection, identity.uri, now_us)
-            dropped = await store.drop_claims(connection, identity.uri)
+            await store.lock_identity(connection, name)
+            live = await store.live_certificates(connection, name, now_us)
+            dropped = await store.drop_claims(connection, name)
             if not live and not dropped:
                 raise Refused("trust.revocation.unknown", "this party has no certificate and no claim code here")
             ends = [(serial, end) for serial, _, end in live]
@@ -229,9 +239,10 @@ def _claim_reference(digest: bytes) -> str:
 
 
 def _row(
-    issued: Issued, identity: Identity, purpose: Purpose, key: PublicKey, now_us: int, replaces: int | None
+    issued: Issued, name: Kept, purpose: Purpose, key: PublicKey, now_us: int, replaces: int | None
 ) -> store.CertificateRow:
     return store.CertificateRow(
-        issued.serial, identity.uri, purpose, issued.issuer_key_id, key_id(key), issued.not_before_us,
+        issued.serial, name.identity, purpose, issued.issuer_key_id, key_id(key), issued.not_before_us,
         issued.not_after_us, now_us, replaces, point_of(key),
+        name.sealed, name.endings,
     )  # fmt: skip

@@ -222,6 +222,9 @@ class CertificateRow(msgspec.Struct, frozen=True):
     replaces: int | None = None
     public_key: bytes = b""
     """Compressed point; empty for certificates from before it was kept."""
+    identity_sealed: bytes | None = None
+    identity_endings: bytes | None = None
+    """Of vehicles; `identity` then holds a blind index (`naming`)."""
 
 
 def _octets(serial: int) -> bytes:
@@ -232,11 +235,11 @@ async def add_certificates(connection: asyncpg.Connection, rows: Sequence[Certif
     records = [
         (_octets(row.serial), row.identity, row.purpose, row.issuer_key_id, row.key_id, row.not_before_us,
          row.not_after_us, row.issued_us, _octets(row.replaces) if row.replaces is not None else None,
-         row.public_key or None)
+         row.public_key or None, row.identity_sealed, row.identity_endings)
         for row in rows
     ]  # fmt: skip
     columns = ("serial", "identity", "purpose", "issuer_key_id", "key_id", "not_before_us", "not_after_us", "issued_us",
-               "replaces", "public_key")  # fmt: skip
+               "replaces", "public_key", "identity_sealed", "identity_endings")  # fmt: skip
     await connection.copy_records_to_table("certificate", records=records, columns=columns)
 
 
@@ -369,28 +372,17 @@ async def read_claim(connection: asyncpg.Connection, first: bytes) -> ClaimRow |
     return ClaimRow(**{**row, "serial": int.from_bytes(row["serial"]) if row["serial"] else None})
 
 
-async def add_claim(
-    connection: asyncpg.Connection, code_hash: bytes, identity: str, now_us: int, expires_us: int
-) -> None:
-    """A new code ends earlier unused ones of the same identity."""
-    await connection.execute("DELETE FROM claim_code WHERE identity = $1 AND used_us IS NULL", identity)
-    await connection.execute(
-        "INSERT INTO claim_code (code_hash, identity, made_us, expires_us) VALUES ($1, $2, $3, $4)",
-        code_hash, identity, now_us, expires_us,
-    )  # fmt: skip
-
-
 async def add_claims(
-    connection: asyncpg.Connection, rows: Sequence[tuple[bytes, str]], now_us: int, expires_us: int
+    connection: asyncpg.Connection, rows: Sequence[tuple[bytes, str, bytes | None]], now_us: int, expires_us: int
 ) -> None:
-    """New codes (hash, identity), each of which ends earlier unused ones of its identity."""
+    """New codes (hash, identity, the same sealed), each of which ends earlier unused ones of its identity."""
     await connection.execute(
-        "DELETE FROM claim_code WHERE identity = ANY($1) AND used_us IS NULL", [uri for _, uri in rows]
+        "DELETE FROM claim_code WHERE identity = ANY($1) AND used_us IS NULL", [identity for _, identity, _ in rows]
     )
     await connection.copy_records_to_table(
         "claim_code",
-        records=[(digest, uri, now_us, expires_us) for digest, uri in rows],
-        columns=["code_hash", "identity", "made_us", "expires_us"],
+        records=[(*row, now_us, expires_us) for row in rows],
+        columns=["code_hash", "identity", "identity_sealed", "made_us", "expires_us"],
     )
 
 
@@ -408,6 +400,7 @@ class Claim(msgspec.Struct, frozen=True):
     """A claim code; once used, `key_id` is that of the certificate it gave, None if that was revoked."""
 
     identity: str
+    identity_sealed: bytes | None
     expires_us: int
     used_us: int | None
     key_id: bytes | None
@@ -416,7 +409,7 @@ class Claim(msgspec.Struct, frozen=True):
 async def lock_claim(connection: asyncpg.Connection, code_hash: bytes) -> Claim | None:
     """The code with this hash, its row locked until the transaction ends."""
     row = await connection.fetchrow(
-        "SELECT identity, expires_us, used_us, (SELECT key_id FROM certificate c WHERE c.serial = k.serial"
+        "SELECT identity, identity_sealed, expires_us, used_us, (SELECT key_id FROM certificate c WHERE c.serial = k.serial"
         " AND NOT EXISTS (SELECT 1 FROM revocation r WHERE r.serial = c.serial))"
         " FROM claim_code k WHERE code_hash = $1 FOR UPDATE",
         code_hash,
@@ -437,3 +430,31 @@ async def is_claimed_since(connection: asyncpg.Connection, serial: int, since_us
             "SELECT 1 FROM claim_code WHERE serial = $1 AND used_us >= $2", _octets(serial), since_us
         )
     )
+
+
+async def unsealed_certificates(connection: asyncpg.Connection) -> list[tuple[bytes, str]]:
+    """(serial, identity) of vehicles' certificates from before numbers were sealed."""
+    rows = await connection.fetch(
+        "SELECT serial, identity FROM certificate WHERE identity_sealed IS NULL AND split_part(identity, '/', 5) = 'vehicle'"
+    )
+    return [tuple(row) for row in rows]
+
+
+async def seal_certificates(connection: asyncpg.Connection, rows: Sequence[tuple[bytes, str, bytes, bytes]]) -> None:
+    """(serial, identity, sealed, endings)."""
+    await connection.executemany(
+        "UPDATE certificate SET identity = $2, identity_sealed = $3, identity_endings = $4 WHERE serial = $1", rows
+    )
+
+
+async def unsealed_claims(connection: asyncpg.Connection) -> list[tuple[bytes, str]]:
+    """(hash, identity) of vehicles' claim codes from before numbers were sealed."""
+    rows = await connection.fetch(
+        "SELECT code_hash, identity FROM claim_code WHERE identity_sealed IS NULL AND split_part(identity, '/', 5) = 'vehicle'"
+    )
+    return [tuple(row) for row in rows]
+
+
+async def seal_claims(connection: asyncpg.Connection, rows: Sequence[tuple[bytes, str, bytes]]) -> None:
+    """(hash, identity, sealed)."""
+    await connection.executemany("UPDATE claim_code SET identity = $2, identity_sealed = $3 WHERE code_hash = $1", rows)

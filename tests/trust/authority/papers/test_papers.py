@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from keyed import named
 
 from rocade.core.errors import Refused
 from rocade.fabric.database import Database
@@ -46,9 +47,10 @@ async def papers(database: Database) -> Papers:
             certificate(9, "vehicle/LOSTNEW", 50, 10),
             certificate(10, "vehicle/LOSTNEW", 1, 59),
         ]
-        await store.add_certificates(connection, rows)
+        await store.add_certificates(connection, await named(database, rows))
         await store.add_revocations(connection, [(7, NOW_US + DAY_US), (10, NOW_US + DAY_US)], "stolen", NOW_US)
-        await store.add_claim(connection, b"a" * 32, "spiffe://rocade.test/eu/dealer/d-1", NOW_US, NOW_US + DAY_US)
+        code = (b"a" * 32, "spiffe://rocade.test/eu/dealer/d-1", None)
+        await store.add_claims(connection, [code], NOW_US, NOW_US + DAY_US)
     return Papers(database, StillClock())
 
 
@@ -57,7 +59,9 @@ ASKED = [
     ({"state": "ended"}, ["gone"]),
     ({"state": "revoked"}, ["REVOKED", "LOSTNEW"]),
     ({"state": "live"}, ["FRESH", "RENEWED", "BORN"]),
-    ({"state": "live", "find": "newe"}, ["RENEWED"]),
+    ({"state": "live", "find": "newed"}, ["RENEWED"]),
+    ({"state": "live", "find": "newe"}, []),
+    ({"state": "ended", "find": "on"}, ["gone"]),
     ({"state": "ended", "kind": "vehicle"}, []),
     ({"state": "ended", "kind": "partner"}, ["gone"]),
 ]

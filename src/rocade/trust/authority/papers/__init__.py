@@ -15,8 +15,10 @@ from rocade.core.errors import Refused
 from rocade.core.identifiers import KINDS
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
+from rocade.trust.authority.naming import Names
 from rocade.trust.authority.papers import store
 from rocade.trust.authority.papers.store import Asked, Code, Count, Paper
+from rocade.trust.authority.sealing.columns import Columns
 
 STATES = ("late", "ended", "live", "revoked")
 DAY_US = 86_400_000_000
@@ -42,22 +44,26 @@ class Papers:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._names = Names(Columns(database))
         self._counts: list[Count] = []
         self._counted_us = 0
 
     async def certificates(
         self, state: str = "late", kind: str = "", find: str = "", cursor: str = "", limit: int = 50
     ) -> PapersPage:
-        """Certificates in this state, those that end first first; `find`: a part of the party's id.
+        """Certificates in this state, those that end first first.
+
+        `find`: a part of the party's id; of a vehicle's its last four characters or more.
 
         Raises: Refused `trust.papers.asked`.
         """
         if state not in STATES or (kind and kind not in KINDS):
             raise Refused("trust.papers.asked", f"state is one of {', '.join(STATES)}; kind one of {', '.join(KINDS)}")
         limit, now_us = max(1, min(limit, PAGE_LIMIT)), self._clock.now_us()
-        asked = Asked(state, kind, find, now_us, now_us - ENDED_KEPT_US, *_position(cursor), limit + 1)
+        ending = await self._names.ending(find)
+        asked = Asked(state, kind, find, ending, now_us, now_us - ENDED_KEPT_US, *_position(cursor), limit + 1)
         async with self._database.pool.acquire() as connection:
-            found = await store.papers(connection, asked)
+            found = await self._told(await store.papers(connection, asked))
         last = found[limit - 1] if len(found) > limit else None
         return PapersPage(found[:limit], f"{last.not_after_us}-{last.serial:x}" if last else None)
 
@@ -79,17 +85,25 @@ class Papers:
             found = await store.of_serial(connection, serial, self._clock.now_us())
         if found is None:
             raise Refused("trust.papers.unknown", "no certificate with this serial number was issued here")
-        return found
+        return (await self._told([found]))[0]
 
     async def of(self, identity: str) -> list[Paper]:
         """All certificates of one party, newest first; ended and revoked ones too."""
+        name = await self._names.find(identity)
         async with self._database.pool.acquire() as connection:
-            return await store.of_identity(connection, identity, self._clock.now_us())
+            found = await store.of_identity(connection, name, self._clock.now_us())
+        return await self._told(found)
 
     async def codes(self, limit: int = 50) -> list[Code]:
         """Claim codes that were made, newest first: waiting, used, or ended unused."""
         async with self._database.pool.acquire() as connection:
-            return await store.codes(connection, limit)
+            found = await store.codes(connection, limit)
+        return await self._told(found)
+
+    async def _told[T: (Paper, Code)](self, found: Sequence[tuple[T, bytes | None]]) -> list[T]:
+        """With the parties' real names."""
+        uris = await self._names.tell([(one.identity, sealed) for one, sealed in found])
+        return [msgspec.structs.replace(one, identity=uri) for (one, _), uri in zip(found, uris, strict=True)]
 
 
 def _position(cursor: str) -> tuple[int, int]:

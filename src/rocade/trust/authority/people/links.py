@@ -32,7 +32,7 @@ class Links:
         parts, number, secret = self._parts, person_number(person), self._parts.secret()
         async with store.transaction(parts.database) as connection:
             now_us = parts.clock.now_us()
-            require(await store.read_person(connection, number, now_us, lock=True))
+            require(await store.read_person(connection, parts.columns, number, now_us, lock=True))
             until_us = now_us + int(lifetime_s * SECOND_US)
             await store.end_links(connection, number, now_us)
             await store.add_link(connection, hash_of(secret), number, reason, now_us, until_us)
@@ -51,7 +51,7 @@ class Links:
             if link is None or link.used_us is not None or now_us >= link.until_us:
                 self._failures.count(peer)
                 return None
-            return await store.read_person(connection, link.person, now_us)
+            return await store.read_person(connection, self._parts.columns, link.person, now_us)
 
     async def redeem(self, secret: str, peer: str) -> tuple[str, Person]:
         """Use a link: the secret of a new session, and whose it is.
@@ -64,7 +64,7 @@ class Links:
             async with store.transaction(parts.database) as connection:
                 now_us = parts.clock.now_us()
                 link = _usable(await store.read_link(connection, hash_of(secret), lock=True), now_us)
-                person = require(await store.read_person(connection, link.person, now_us))
+                person = require(await store.read_person(connection, parts.columns, link.person, now_us))
                 await store.use_link(connection, hash_of(secret), now_us)
                 opened = await self._sessions.open(connection, person, "link")
                 await parts.record(person.id, "people.link.redeem", person.id, reason=link.reason)

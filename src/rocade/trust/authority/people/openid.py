@@ -127,12 +127,12 @@ class Accounts:
         parts = self._parts
         try:
             async with store.transaction(parts.database) as connection:
-                holder = await store.account_holder(connection, issuer, subject)
+                holder = await store.account_holder(connection, parts.columns, issuer, subject)
                 if holder is None:
                     raise Refused(
                         "people.openid.unknown", "this account is not connected; sign in and connect it first"
                     )
-                person = require(await store.read_person(connection, holder, parts.clock.now_us()))
+                person = require(await store.read_person(connection, parts.columns, holder, parts.clock.now_us()))
                 secret = await self._sessions.open(connection, person, OPENID)
                 await parts.record(person.id, "people.sign_in", "openid")
         except Refused as refusal:
@@ -147,8 +147,8 @@ class Accounts:
         """
         parts, number = self._parts, person_number(session.person.id)
         async with store.transaction(parts.database) as connection:
-            is_new = await store.add_account(connection, issuer, subject, number, parts.clock.now_us())
-            if not is_new and await store.account_holder(connection, issuer, subject) != number:
+            is_new = await store.add_account(connection, parts.columns, issuer, subject, number, parts.clock.now_us())
+            if not is_new and await store.account_holder(connection, parts.columns, issuer, subject) != number:
                 parts.note(session.person.id, "people.openid.connect", "openid", "people.openid.taken")
                 raise Refused("people.openid.taken", "this account belongs to another person here")
             await parts.record(session.person.id, "people.openid.connect", "openid")

@@ -12,6 +12,7 @@ from rocade.core.errors import Refused
 from rocade.core.ports import Audit, AuditEntry, Clock, Random
 from rocade.fabric.database import Database
 from rocade.trust.authority.people.model import Site
+from rocade.trust.authority.sealing.columns import Columns
 
 SECRET_BYTES = 32
 
@@ -26,6 +27,11 @@ class Parts:
     random: Random
     site: Site
     region: str = ""
+
+    @property
+    def columns(self) -> Columns:
+        """Who seals names."""
+        return Columns(self.database)
 
     def secret(self) -> str:
         """256 random bits as text; only `hash_of` it is ever stored."""

@@ -33,7 +33,7 @@ class Passkeys:
     async def list(self, person: str) -> list[Passkey]:
         """A person's passkeys, oldest first."""
         async with store.transaction(self._parts.database) as connection:
-            return await store.read_passkeys(connection, person_number(person))
+            return await store.read_passkeys(connection, self._parts.columns, person_number(person))
 
     # --- sign in
 
@@ -61,11 +61,13 @@ class Passkeys:
             answer = ceremonies.parse_sign_in(credential)
             await self._challenges.take(answer.challenge, SIGN_IN, browser)
             async with store.transaction(self._parts.database) as connection:
-                passkey = await store.lock_passkey(connection, answer.credential.raw_id)
+                passkey = await store.lock_passkey(connection, self._parts.columns, answer.credential.raw_id)
                 now_us = self._parts.clock.now_us()
                 sign_count = self.proven(answer, passkey)
                 assert passkey is not None
-                person = require(await store.read_person(connection, person_number(passkey.person), now_us))
+                person = require(
+                    await store.read_person(connection, self._parts.columns, person_number(passkey.person), now_us)
+                )
                 await store.use_passkey(connection, passkey.number, sign_count, now_us)
                 secret = await self._sessions.open(connection, person, "passkey", passkey.number)
                 await self._parts.record(person.id, "people.sign_in", f"passkey:{passkey.number:x}")
@@ -123,13 +125,13 @@ class Passkeys:
             proven = ceremonies.verify_registration(parts.site, answer)
             async with store.transaction(parts.database) as connection:
                 now_us = parts.clock.now_us()
-                person = require(await store.read_person(connection, number, now_us, lock=True))
-                self._check_may_register(session, len(await store.read_passkeys(connection, number)))
+                person = require(await store.read_person(connection, parts.columns, number, now_us, lock=True))
+                self._check_may_register(session, len(await store.read_passkeys(connection, parts.columns, number)))
                 passkey = Passkey(
                     parts.number(), proven.credential_id, person.id, proven.public_key, proven.sign_count, name.strip(),
                     proven.is_synced, now_us, now_us, None,
                 )  # fmt: skip
-                if not await store.add_passkey(connection, passkey):
+                if not await store.add_passkey(connection, parts.columns, passkey):
                     raise Refused("people.passkey.exists", "this passkey is registered already")
                 if not await store.end_sessions(connection, number, now_us, number=session.number):
                     raise Refused("people.session.missing", "you were signed out meanwhile; sign in first")
@@ -150,7 +152,9 @@ class Passkeys:
         """Raises: Refused `people.passkey.unknown`, `people.invalid`."""
         check_name(name)
         async with store.transaction(self._parts.database) as connection:
-            if not await store.rename_passkey(connection, person_number(session.person.id), number, name.strip()):
+            if not await store.rename_passkey(
+                connection, self._parts.columns, person_number(session.person.id), number, name.strip()
+            ):
                 raise Refused("people.passkey.unknown", "there is no such passkey of yours")
 
     async def remove(self, session: Session, number: int) -> None:
@@ -161,8 +165,8 @@ class Passkeys:
         person, parts = person_number(session.person.id), self._parts
         async with store.transaction(parts.database) as connection:
             now_us = parts.clock.now_us()
-            await store.read_person(connection, person, now_us, lock=True)
-            known = {one.number for one in await store.read_passkeys(connection, person)}
+            await store.read_person(connection, parts.columns, person, now_us, lock=True)
+            known = {one.number for one in await store.read_passkeys(connection, parts.columns, person)}
             if number not in known:
                 raise Refused("people.passkey.unknown", "there is no such passkey of yours")
             if len(known) == 1:

@@ -113,7 +113,7 @@ class People:
             check_duty(one.duty, one.scope, one.until_us, now_us)
         person = Person(person_id(parts.number()), name.strip(), organisation, language, now_us, None, held)
         async with store.transaction(parts.database) as connection:
-            await store.add_person(connection, person)
+            await store.add_person(connection, parts.columns, person)
             for one in held:
                 await store.add_duty(connection, person_number(person.id), one, now_us)
             await parts.record(actor, "people.add", person.id, duties=" ".join(one.duty for one in held))
@@ -122,7 +122,9 @@ class People:
     async def by_id(self, person: str) -> Person:
         """Raises: Refused `people.unknown`."""
         async with store.transaction(self._parts.database) as connection:
-            found = await store.read_person(connection, person_number(person), self._parts.clock.now_us())
+            found = await store.read_person(
+                connection, self._parts.columns, person_number(person), self._parts.clock.now_us()
+            )
         if found is None:
             raise Refused("people.unknown", "there is no such person")
         return found
@@ -130,13 +132,17 @@ class People:
     async def find(self, name: str, limit: int = 20) -> list[Person]:
         """People who have access and whose name contains these letters, small or capital."""
         async with store.transaction(self._parts.database) as connection:
-            return await store.find_people(connection, name.strip(), limit, self._parts.clock.now_us())
+            return await store.find_people(
+                connection, self._parts.columns, name.strip(), limit, self._parts.clock.now_us()
+            )
 
     async def list(self, after: str = "", limit: int = 100) -> list[Person]:
         """People in the order of their random numbers, beyond `after`."""
         number = person_number(after) if after else 0
         async with store.transaction(self._parts.database) as connection:
-            return await store.read_people(connection, number, max(1, min(limit, 1000)), self._parts.clock.now_us())
+            return await store.read_people(
+                connection, self._parts.columns, number, max(1, min(limit, 1000)), self._parts.clock.now_us()
+            )
 
     async def end(self, person: str, actor: str = LOCAL) -> None:
         """End a person's access for good: passkeys, sessions, links and duties; the name is forgotten.
@@ -148,7 +154,7 @@ class People:
         parts, number = self._parts, person_number(person)
         async with store.transaction(parts.database) as connection:
             now_us = parts.clock.now_us()
-            require(await store.read_person(connection, number, now_us, lock=True))
+            require(await store.read_person(connection, parts.columns, number, now_us, lock=True))
             await store.end_passkeys(connection, number, now_us)
             await store.end_sessions(connection, number, now_us)
             await store.end_links(connection, number, now_us)
@@ -168,7 +174,7 @@ class People:
             _check_other(by, person)
             async with store.transaction(parts.database) as connection:
                 now_us = parts.clock.now_us()
-                lost = require(await store.read_person(connection, number, now_us, lock=True))
+                lost = require(await store.read_person(connection, parts.columns, number, now_us, lock=True))
                 _check_duty(by, *_desk_duties(lost))
                 passkeys = await store.end_passkeys(connection, number, now_us)
                 sessions = await store.end_sessions(connection, number, now_us)
@@ -208,7 +214,7 @@ class People:
             lent = Duty(parts.number(), duty, scope, by.id, until_us)
             facts: dict[str, str | int] = {"duty": duty, "scope": scope, "until_us": until_us, "number": lent.number}
             async with store.transaction(parts.database) as connection:
-                require(await store.read_person(connection, number, now_us, lock=True))
+                require(await store.read_person(connection, parts.columns, number, now_us, lock=True))
                 await store.add_duty(connection, number, lent, now_us)
                 await parts.record(by.id, "people.duty.lend", person, **facts)
         self.sessions.forget()

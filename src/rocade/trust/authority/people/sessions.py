@@ -78,7 +78,7 @@ class Sessions:
         self._asked = dict(list(in_use.items())[-REMEMBERED:])
         wanted = list(self._asked)
         async with store.transaction(parts.database) as connection:
-            found = await store.read_sessions(connection, wanted, now_us, parts.region)
+            found = await store.read_sessions(connection, parts.columns, wanted, now_us, parts.region)
             await store.use_sessions(connection, [one.number for one in found.values()], now_us, now_us - USED_EVERY_US)
         if changes == self._changes:
             self._known = {digest: (began_s, found.get(digest)) for digest in wanted}
@@ -102,7 +102,9 @@ class Sessions:
     async def list(self, person: str) -> list[dict[str, Any]]:
         """A person's sessions in force: number, means, opened_us, used_us, passkey."""
         async with store.transaction(self._parts.database) as connection:
-            return await store.list_sessions(connection, person_number(person), self._parts.clock.now_us())
+            return await store.list_sessions(
+                connection, self._parts.columns, person_number(person), self._parts.clock.now_us()
+            )
 
     async def _end(self, actor: Session, person: str, action: str, *, number: int | None = None) -> int:
         async with store.transaction(self._parts.database) as connection:

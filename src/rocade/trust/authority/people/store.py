@@ -1,4 +1,8 @@
-"""SQL of people: persons, duties, passkeys, sessions, one-time links, challenges, touches."""
+"""SQL of people: persons, duties, passkeys, sessions, one-time links, challenges, touches.
+
+Names of people and of their passkeys are sealed with a key of the person; people are found by the first letters of the words
+of their names. An account at an external provider is kept as a blind index alone.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,14 @@ from rocade.trust.authority.people.model import (
     person_id,
     person_number,
 )
+from rocade.trust.authority.sealing import Group
+from rocade.trust.authority.sealing.columns import Column, Columns, begins
 
+NAME = Column("person.name", Group.PERSON)
+PASSKEY_NAME = Column("passkey.name", Group.PERSON)
+ACCOUNT = "person_account.subject"
+LOOKED_THROUGH = 500
+"""Names opened at once when one is searched."""
 KEPT_US = 10 * MINUTE_US
 """Ended challenges and touches are kept this long, so that a second use is told from an invention."""
 REMEMBERED_US = 30 * DAY_US
@@ -33,8 +44,8 @@ _DUTIES = (
     " d.number) FROM person_duty d WHERE d.person = p.id AND d.ended_us IS NULL AND (d.until_us IS NULL OR d.until_us > $1)),"
     " '[]') AS duties"
 )
-_PERSON = f"p.id, p.name, p.organisation, p.language, p.added_us, p.ended_us, {_DUTIES}"
-_PASSKEY = "number, credential_id, person, public_key, sign_count, name, is_synced, added_us, used_us, ended_us"
+_PERSON = f"p.id, p.name_sealed, p.organisation, p.language, p.added_us, p.ended_us, {_DUTIES}"
+_PASSKEY = "number, credential_id, person, public_key, sign_count, name_sealed, is_synced, added_us, used_us, ended_us"
 _decode_duties = msgspec.json.Decoder(tuple[Duty, ...]).decode
 
 
@@ -54,50 +65,86 @@ async def transaction(database: Database) -> AsyncIterator[asyncpg.Connection]:
 # --- persons and duties ---------------------------------------------------------------------------------------------
 
 
-def _person(row: Any) -> Person:
-    return Person(
-        person_id(row["id"]), row["name"], row["organisation"], row["language"], row["added_us"], row["ended_us"],
-        _decode_duties(row["duties"]),
-    )  # fmt: skip
+async def _people(columns: Columns, rows: Sequence[Any]) -> list[Person]:
+    """Cost: one query for the keys that are not in memory."""
+    sealed = [(row["id"], 0, row["name_sealed"]) for row in rows if row["name_sealed"] is not None]
+    names = dict(zip((id for id, _, _ in sealed), await columns.open_text(NAME, sealed), strict=True))
+    return [
+        Person(
+            person_id(row["id"]), names.get(row["id"], ""), row["organisation"], row["language"], row["added_us"],
+            row["ended_us"], _decode_duties(row["duties"]),
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
-async def add_person(connection: asyncpg.Connection, person: Person) -> None:
+async def sealed_name(columns: Columns, id: int, name: str) -> tuple[bytes, bytes]:
+    """A name sealed, and the marks it is found by."""
+    [sealed] = await columns.seal_text(NAME, [(id, 0, name)])
+    return sealed, (await columns.index()).beginnings(NAME.name, name)
+
+
+async def add_person(connection: asyncpg.Connection, columns: Columns, person: Person) -> None:
+    number = person_number(person.id)
     await connection.execute(
-        "INSERT INTO person (id, name, organisation, language, added_us) VALUES ($1, $2, $3, $4, $5)",
-        person_number(person.id), person.name, person.organisation, person.language, person.added_us,
+        "INSERT INTO person (id, organisation, language, added_us, name_sealed, name_marks) VALUES ($1, $2, $3, $4, $5, $6)",
+        number, person.organisation, person.language, person.added_us,
+        *await sealed_name(columns, number, person.name),
     )  # fmt: skip
 
 
-async def read_person(connection: asyncpg.Connection, id: int, now_us: int, *, lock: bool = False) -> Person | None:
+async def read_person(
+    connection: asyncpg.Connection, columns: Columns, id: int, now_us: int, *, lock: bool = False
+) -> Person | None:
     row = await connection.fetchrow(
         f"SELECT {_PERSON} FROM person p WHERE p.id = $2 {'FOR UPDATE' if lock else ''}", now_us, id
     )
-    return _person(row) if row else None
+    return (await _people(columns, [row]))[0] if row else None
 
 
-async def read_people(connection: asyncpg.Connection, after: int, limit: int, now_us: int) -> list[Person]:
+async def read_people(
+    connection: asyncpg.Connection, columns: Columns, after: int, limit: int, now_us: int
+) -> list[Person]:
     rows = await connection.fetch(
         f"SELECT {_PERSON} FROM person p WHERE p.id > $2 ORDER BY p.id LIMIT $3", now_us, after, limit
     )
-    return [_person(row) for row in rows]
+    return await _people(columns, rows)
 
 
-async def find_people(connection: asyncpg.Connection, name: str, limit: int, now_us: int) -> list[Person]:
-    rows = await connection.fetch(
-        f"SELECT {_PERSON} FROM person p WHERE p.ended_us IS NULL AND strpos(lower(p.name), lower($2)) > 0"
-        " ORDER BY p.name, p.id LIMIT $3",
-        now_us, name, limit,
+async def find_people(
+    connection: asyncpg.Connection, columns: Columns, name: str, limit: int, now_us: int
+) -> list[Person]:
+    """Those whose name has words that begin like these, in the order of their names; as many as `limit`.
+
+    Cost: opens the names that share the marks of the words' first letters, a few in a hundred of all.
+    """
+    marks = (await columns.index()).beginning(NAME.name, name)
+    found: list[Person] = []
+    after, rows = -1, [None] * LOOKED_THROUGH
+    while marks and len(rows) == LOOKED_THROUGH and len(found) < limit:
+        rows = await connection.fetch(
+            f"SELECT {_PERSON} FROM person p WHERE p.ended_us IS NULL AND p.id > $2"
+            " AND (SELECT bool_and(position(mark in p.name_marks) > 0) FROM unnest($3::bytea[]) mark)"
+            " ORDER BY p.id LIMIT $4",
+            now_us, after, marks, LOOKED_THROUGH,
+        )  # fmt: skip
+        found += [one for one in await _people(columns, rows) if begins(one.name, name)]
+        after = rows[-1]["id"] if rows else after
+    return sorted(found, key=lambda one: (one.name.casefold(), one.id))[:limit]
+
+
+async def rename_person(connection: asyncpg.Connection, columns: Columns, id: int, name: str, language: str) -> None:
+    await connection.execute(
+        "UPDATE person SET language = $2, name_sealed = $3, name_marks = $4 WHERE id = $1",
+        id, language, *await sealed_name(columns, id, name),
     )  # fmt: skip
-    return [_person(row) for row in rows]
-
-
-async def rename_person(connection: asyncpg.Connection, id: int, name: str, language: str) -> None:
-    await connection.execute("UPDATE person SET name = $2, language = $3 WHERE id = $1", id, name, language)
 
 
 async def end_person(connection: asyncpg.Connection, id: int, now_us: int) -> None:
     """The name goes; the reference stays, the audit log speaks of it."""
-    await connection.execute("UPDATE person SET ended_us = $2, name = '' WHERE id = $1", id, now_us)
+    await connection.execute(
+        "UPDATE person SET ended_us = $2, name_sealed = NULL, name_marks = NULL WHERE id = $1", id, now_us
+    )
     await connection.execute("UPDATE person_duty SET ended_us = $2 WHERE person = $1 AND ended_us IS NULL", id, now_us)
     await connection.execute("DELETE FROM person_account WHERE person = $1", id)
 
@@ -122,34 +169,43 @@ async def end_duty(connection: asyncpg.Connection, person: int, number: int, now
 # --- passkeys -------------------------------------------------------------------------------------------------------
 
 
-def _passkey(row: Any) -> Passkey:
-    values = dict(row)
-    return Passkey(**{**values, "person": person_id(values["person"])})
+async def _passkeys(columns: Columns, rows: Sequence[Any]) -> list[Passkey]:
+    sealed = [(row["person"], row["number"], row["name_sealed"]) for row in rows]
+    names = await columns.open_text(PASSKEY_NAME, sealed)
+    return [
+        Passkey(
+            row["number"], row["credential_id"], person_id(row["person"]), row["public_key"], row["sign_count"], name,
+            row["is_synced"], row["added_us"], row["used_us"], row["ended_us"],
+        )
+        for row, name in zip(rows, names, strict=True)
+    ]  # fmt: skip
 
 
-async def add_passkey(connection: asyncpg.Connection, passkey: Passkey) -> bool:
+async def add_passkey(connection: asyncpg.Connection, columns: Columns, passkey: Passkey) -> bool:
     """False if the credential is known already."""
+    person = person_number(passkey.person)
+    [name] = await columns.seal_text(PASSKEY_NAME, [(person, passkey.number, passkey.name)])
     done = await connection.execute(
         f"INSERT INTO passkey ({_PASSKEY}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL) ON CONFLICT DO NOTHING",
-        passkey.number, passkey.credential_id, person_number(passkey.person), passkey.public_key, passkey.sign_count,
-        passkey.name, passkey.is_synced, passkey.added_us, passkey.used_us,
+        passkey.number, passkey.credential_id, person, passkey.public_key, passkey.sign_count, name, passkey.is_synced,
+        passkey.added_us, passkey.used_us,
     )  # fmt: skip
     return bool(done.endswith(" 1"))
 
 
-async def lock_passkey(connection: asyncpg.Connection, credential_id: bytes) -> Passkey | None:
+async def lock_passkey(connection: asyncpg.Connection, columns: Columns, credential_id: bytes) -> Passkey | None:
     row = await connection.fetchrow(
         f"SELECT {_PASSKEY} FROM passkey WHERE credential_id = $1 FOR UPDATE", credential_id
     )
-    return _passkey(row) if row else None
+    return (await _passkeys(columns, [row]))[0] if row else None
 
 
-async def read_passkeys(connection: asyncpg.Connection, person: int) -> list[Passkey]:
+async def read_passkeys(connection: asyncpg.Connection, columns: Columns, person: int) -> list[Passkey]:
     """Those that have not ended, oldest first."""
     rows = await connection.fetch(
         f"SELECT {_PASSKEY} FROM passkey WHERE person = $1 AND ended_us IS NULL ORDER BY added_us, number", person
     )
-    return [_passkey(row) for row in rows]
+    return await _passkeys(columns, rows)
 
 
 async def use_passkey(connection: asyncpg.Connection, number: int, sign_count: int, now_us: int) -> None:
@@ -158,10 +214,12 @@ async def use_passkey(connection: asyncpg.Connection, number: int, sign_count: i
     )
 
 
-async def rename_passkey(connection: asyncpg.Connection, person: int, number: int, name: str) -> bool:
+async def rename_passkey(connection: asyncpg.Connection, columns: Columns, person: int, number: int, name: str) -> bool:
+    [sealed] = await columns.seal_text(PASSKEY_NAME, [(person, number, name)])
     done = await connection.execute(
-        "UPDATE passkey SET name = $3 WHERE person = $1 AND number = $2 AND ended_us IS NULL", person, number, name
-    )
+        "UPDATE passkey SET name_sealed = $3 WHERE person = $1 AND number = $2 AND ended_us IS NULL",
+        person, number, sealed,
+    )  # fmt: skip
     return bool(done.endswith(" 1"))
 
 
@@ -193,7 +251,7 @@ async def add_session(
 
 
 async def read_sessions(
-    connection: asyncpg.Connection, hashes: Sequence[bytes], now_us: int, region: str
+    connection: asyncpg.Connection, columns: Columns, hashes: Sequence[bytes], now_us: int, region: str
 ) -> dict[bytes, Session]:
     """Those of the hashes that stand for a session in force."""
     rows = await connection.fetch(
@@ -205,9 +263,9 @@ async def read_sessions(
     )  # fmt: skip
     return {
         row["secret_hash"]: Session(
-            row["number"], _person(row), row["means"], row["opened_us"], row["until_us"], row["passkeys"], region
+            row["number"], person, row["means"], row["opened_us"], row["until_us"], row["passkeys"], region
         )
-        for row in rows
+        for row, person in zip(rows, await _people(columns, rows), strict=True)
     }
 
 
@@ -219,14 +277,19 @@ async def use_sessions(connection: asyncpg.Connection, numbers: Sequence[int], n
     )  # fmt: skip
 
 
-async def list_sessions(connection: asyncpg.Connection, person: int, now_us: int) -> list[dict[str, Any]]:
+async def list_sessions(
+    connection: asyncpg.Connection, columns: Columns, person: int, now_us: int
+) -> list[dict[str, Any]]:
     rows = await connection.fetch(
-        "SELECT s.number, s.means, s.opened_us, s.used_us, COALESCE(k.name, '') AS passkey"
+        "SELECT s.number, s.means, s.opened_us, s.used_us, k.number AS key, k.name_sealed"
         " FROM person_session s LEFT JOIN passkey k ON k.number = s.passkey"
         " WHERE s.person = $1 AND s.ended_us IS NULL AND s.until_us > $2 AND s.used_us + s.idle_us > $2 ORDER BY s.opened_us",
         person, now_us,
     )  # fmt: skip
-    return [dict(row) for row in rows]
+    sealed = {row["key"]: (person, row["key"], row["name_sealed"]) for row in rows if row["key"] is not None}
+    names = dict(zip(sealed, await columns.open_text(PASSKEY_NAME, list(sealed.values())), strict=True))
+    told = ("number", "means", "opened_us", "used_us")
+    return [{**{name: row[name] for name in told}, "passkey": names.get(row["key"], "")} for row in rows]
 
 
 async def end_sessions(
@@ -349,20 +412,27 @@ async def use_touch(connection: asyncpg.Connection, secret_hash: bytes, now_us: 
 # --- accounts at external providers ---------------------------------------------------------------------------------
 
 
-async def add_account(connection: asyncpg.Connection, issuer: str, subject: str, person: int, now_us: int) -> bool:
+async def account_mark(columns: Columns, issuer: str, subject: str) -> str:
+    """What is kept of an account at an external provider."""
+    return (await columns.index()).exact(ACCOUNT, f"{issuer} {subject}").hex()
+
+
+async def add_account(
+    connection: asyncpg.Connection, columns: Columns, issuer: str, subject: str, person: int, now_us: int
+) -> bool:
     """False if the account belongs to somebody already."""
     done = await connection.execute(
         "INSERT INTO person_account (issuer, subject, person, added_us) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-        issuer, subject, person, now_us,
+        issuer, await account_mark(columns, issuer, subject), person, now_us,
     )  # fmt: skip
     return bool(done.endswith(" 1"))
 
 
-async def account_holder(connection: asyncpg.Connection, issuer: str, subject: str) -> int | None:
+async def account_holder(connection: asyncpg.Connection, columns: Columns, issuer: str, subject: str) -> int | None:
     person: int | None = await connection.fetchval(
         "SELECT a.person FROM person_account a JOIN person p ON p.id = a.person"
         " WHERE a.issuer = $1 AND a.subject = $2 AND p.ended_us IS NULL",
-        issuer, subject,
+        issuer, await account_mark(columns, issuer, subject),
     )  # fmt: skip
     return person
 
@@ -386,7 +456,7 @@ async def forget_person(connection: asyncpg.Connection, id: int, now_us: int) ->
     for name, rows in gone:
         counts[name] = int((await connection.execute(f"DELETE FROM {rows}", id)).split()[-1])
     await connection.execute(
-        "UPDATE person SET name = '', organisation = '', language = '', ended_us = COALESCE(ended_us, $2) WHERE id = $1",
+        "UPDATE person SET name_sealed = NULL, name_marks = NULL, organisation = '', language = '', ended_us = COALESCE(ended_us, $2) WHERE id = $1",
         id, now_us,
     )  # fmt: skip
     return counts

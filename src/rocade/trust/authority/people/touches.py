@@ -53,7 +53,7 @@ class Touches:
             detail = await self._challenges.take(answer.challenge, TOUCH, browser, person_number(person))
             act, subject = msgspec.msgpack.decode(detail, type=tuple[str, str])
             async with store.transaction(parts.database) as connection:
-                passkey = await store.lock_passkey(connection, answer.credential.raw_id)
+                passkey = await store.lock_passkey(connection, parts.columns, answer.credential.raw_id)
                 now_us = parts.clock.now_us()
                 if passkey is not None and passkey.person != person:
                     raise Refused("people.passkey.signature", "this passkey was made for somebody else")

@@ -1,0 +1,32 @@
+"""Seals rows of an older region once, after its migrations and before any of its roles runs."""
+
+from __future__ import annotations
+
+import logging
+
+from rocade.app.configuration import Configuration
+from rocade.app.custodies import open_keyring
+from rocade.core.ports import SystemClock
+from rocade.fabric.database import Database
+from rocade.services.vehicles import store as vehicles
+from rocade.trust.authority import naming
+from rocade.trust.authority.people import older as people
+from rocade.trust.authority.sealing.older import seal_older
+
+OLDER = (*naming.OLDER, *people.OLDER, *vehicles.OLDER)
+_log = logging.getLogger("rocade.app")
+
+
+async def seal_older_rows(configuration: Configuration, url: str) -> None:
+    """Cost: one question, but for the first start after an update.
+
+    Raises: Unavailable `custody.*`, `database.down`.
+    """
+    database = await Database.connect(url, max_connections=2)
+    try:
+        async with open_keyring(configuration, database, SystemClock()):
+            count = await seal_older(database, OLDER)
+    finally:
+        await database.close()
+    if count:
+        _log.warning("%d rows from before their columns were sealed are sealed now", count)

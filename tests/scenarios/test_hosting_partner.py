@@ -1,0 +1,224 @@
+"""The hosting partner: with root on database, log, blobs and configuration, but without key custody, nobody finds a vehicle
+number, a name or a position.
+
+A whole region runs. Two cars with numbers are enrolled and drive, one of them sends nonsense that is quarantined; people with
+names get links, passkeys with names, a calendar with a doctor's appointment; stations get labelled tags. Then every byte under
+the region's folder, but for custody and people's own key files, and every value of every table is searched for all of
+it in every form it could stand in. The same search finds each form where it is planted, and finds them all when the seal
+is taken out of the program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from tests.app.stand import Region
+from tests.scenarios.disk_search import Search, forms_of_text, forms_of_track
+from tests.trust.authority.people.authenticator import Authenticator
+
+from rocade.fabric.database import EmbeddedPostgres
+from rocade.trust.identity.tls import client_context
+
+VINS = ("VF1HSTNX0A9731846", "VR3HSTNAX5T284159")
+NAMES = ("Ottilie Quarrington", "Bartholomäus Zwickelstorf", "欧阳泽宇")
+WORDS = (*VINS, "731846", "284159", *NAMES, "Ottilie", "Quarrington", "Bartholom", "Zwickelstorf", "Quarringtons Telefon",
+         "Praxis Weidenfeller", "Hollerbuschgasse 17", "Karte Zwickelstorf")  # fmt: skip
+TRACK = [(47.1839127 + at * 0.0131071, 9.4317259 + at * 0.0057193) for at in range(24)]
+CALENDAR = """BEGIN:VCALENDAR
+VERSION:2.0
+BEGIN:VEVENT
+UID:1
+DTSTART:{at}
+SUMMARY:Praxis Weidenfeller
+LOCATION:Hollerbuschgasse 17
+END:VEVENT
+END:VCALENDAR
+"""
+MAPPING = """
+[time]
+columns = ["time"]
+[[column]]
+name = "speed"
+signal = "Vehicle.Speed"
+[[column]]
+name = "charge"
+signal = "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed"
+[[column]]
+name = "lat"
+signal = "Vehicle.CurrentLocation.Latitude"
+[[column]]
+name = "lon"
+signal = "Vehicle.CurrentLocation.Longitude"
+"""
+FORMS = {f"{word}: {name}": form for word in WORDS for name, form in forms_of_text(word).items()} | {
+    f"position {name}": form for name, form in forms_of_track(TRACK).items()
+}
+
+
+def drive(region: Region, folder: Path, vin: str) -> None:
+    """Enrol a car and let it send its way; short batches stand in the log as they are, long ones compressed."""
+    identity = region.enrol(vin, folder / vin, "--brand", "renault", "--model", "Zoe")
+    begin = datetime.now(UTC) - timedelta(seconds=len(TRACK))
+    lines = ["time,speed,charge,lat,lon"]
+    for at, (latitude, longitude) in enumerate(TRACK):
+        time = (begin + timedelta(seconds=at)).isoformat()
+        lines.append(f"{time},{40 + at % 7},{60 - at / 100:.2f},{latitude:.7f},{longitude:.7f}")
+    (folder / f"{vin}.csv").write_text("\n".join(lines) + "\n")
+    (folder / "car.toml").write_text(MAPPING)
+    region.rocade("replay", folder / f"{vin}.csv", "--identity", identity, "--mapping", folder / "car.toml")
+
+
+def person(region: Region, name: str, passkey: str) -> None:
+    """Somebody comes by a one-time link, registers a passkey under a name of his own, and signs in with it."""
+    address = f"http://localhost:{region.configuration.http.pages_port}"
+    _, link = region.rocade("person", "add", name).split()
+    held = Authenticator(address, name.encode())
+    with httpx.Client(base_url=address, headers={"origin": address}, trust_env=False, timeout=60) as browser:
+        secret = link.rpartition("/")[2]
+        _done(browser.post("/v1/signin/link", json={"secret": secret}))
+        options = _done(browser.post("/v1/account/passkeys/options", json={})).json()
+        _done(browser.post("/v1/account/passkeys", json={"credential": held.create(options), "name": passkey}))
+        options = _done(browser.post("/v1/signin/options", json={})).json()
+        _done(browser.post("/v1/signin", json={"credential": held.get(options)}))
+
+
+def _done(answer: httpx.Response) -> httpx.Response:
+    assert answer.is_success, answer.text
+    return answer
+
+
+def live(region: Region, folder: Path) -> None:
+    """What a region sees of its people and cars in a day."""
+    for vin in VINS:
+        drive(region, folder, vin)
+    for name in NAMES:
+        person(region, name, f"{name.split()[-1]}s Telefon")
+    region.settled()
+    configuration = region.configuration
+    address, tls = f"https://localhost:{configuration.http.api_port}", client_context(configuration.operator)
+    with httpx.Client(base_url=address, verify=tls, trust_env=False, timeout=60) as api:
+        ref = _done(api.get(f"/v1/vehicles/by-id/{VINS[0]}")).json()["ref"]
+        assert _done(api.get("/v1/vehicles", params={"id": VINS[1]})).json()["items"][0]["id"] == VINS[1]
+        twin = _done(api.get(f"/v1/vehicles/{ref}/twin")).json()
+        assert f"{TRACK[-1][0]:.5f}"[:-1] in str(twin), "the last position arrived"
+        soon = datetime.now(UTC) + timedelta(hours=9)
+        departure = {"kind": "calendar", "zone": "UTC", "calendar": CALENDAR.format(at=f"{soon:%Y%m%dT%H%M%SZ}")}
+        goal = {"target_percent": 80, "departure": departure}
+        _done(api.put(f"/v1/vehicles/{ref}/charging", json=goal))
+        _done(api.post("/v1/station-tags", json={"tag": "04A1B2C3D4", "label": "Karte Zwickelstorf"}))
+        found = _done(api.get("/v1/people/found", params={"name": "quarri"})).json()
+        assert [one["name"] for one in found] == [NAMES[0]]
+        late = _done(api.get("/v1/certificates", params={"state": "live", "find": VINS[0][-6:]})).json()
+        assert {one["id"] for one in late["items"]} == {VINS[0]}
+    region.rocade("revoke", "--kind", "vehicle", "--id", VINS[1], "--reason", "sold")
+
+
+async def tables(url: str) -> dict[str, bytes]:
+    """Every value of every table as its owner reads it: values that PostgreSQL keeps compressed too."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("CHECKPOINT")
+        names = [
+            row[0] for row in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        ]
+        kept = {name: await _copy(connection, name, "binary") for name in names}
+        return {**kept, "pg_stats": await _copy(connection, "pg_stats", "text")}
+    finally:
+        await connection.close()
+
+
+async def _copy(connection: asyncpg.Connection, name: str, form: str) -> bytes:
+    parts: list[bytes] = []
+
+    async def take(data: bytes) -> None:
+        parts.append(data)
+
+    await connection.copy_from_query(f'SELECT * FROM "{name}"', output=take, format=form)
+    return b"".join(parts)
+
+
+def found_in(region: Region, folder: Path) -> dict[str, set[str]]:
+    """Where on disk and in which table something was found."""
+    search = Search(FORMS)
+    with region.serving():
+        live(region, folder)
+        url = EmbeddedPostgres.url_of_running(region.directory / "postgres")
+        assert url is not None
+        kept = asyncio.run(tables(url))
+    found = {f"table {name}": hits for name, body in kept.items() if (hits := search.bytes(body))}
+    own = [region.directory / "custody", region.directory / "operator"]
+    found |= search.folder(region.directory, own)
+    if hits := search.bytes((folder / "serve.log").read_bytes()):
+        found["serve.log"] = hits
+    assert search.searched_bytes > 50 << 20, "the database's files were not searched"
+    return found
+
+
+def told(found: dict[str, set[str]]) -> str:
+    return "\n".join(f"{place}: {len(hits)}, as {sorted(hits)[:3]}" for place, hits in found.items())
+
+
+@contextmanager
+def without_seals(folder: Path) -> Iterator[None]:
+    """Programs started inside seal with nothing: what sealing keeps from the disk lies on it."""
+    (folder / "sitecustomize.py").write_text(
+        "from rocade.trust.authority.sealing import seals\n"
+        "seals.seal = lambda key, plain, aad: seals.FORMAT + bytes(28) + plain\n"
+        "seals.open_sealed = lambda key, sealed, aad: bytes(sealed[29:])\n"
+        "import rocade.trust.authority.sealing as sealing\n"
+        "sealing.seal, sealing.open_sealed = seals.seal, seals.open_sealed\n"
+    )
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = f"{folder}:{before}"
+    try:
+        yield
+    finally:
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.mark.timeout(300)
+def test_who_has_every_disk_but_not_the_keys_finds_no_number_no_name_and_no_position(tmp_path: Path) -> None:
+    region = Region(tmp_path / "eu")
+    region.init()
+    found = found_in(region, tmp_path)
+    assert not found, told(found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_same_search_finds_them_all_when_nothing_is_sealed(tmp_path: Path) -> None:
+    with without_seals(tmp_path):
+        region = Region(tmp_path / "eu")
+        region.init()
+        found = found_in(region, tmp_path)
+    everything = " ".join(hit for hits in found.values() for hit in hits)
+    missing = [word for word in (*VINS, *NAMES, "Praxis Weidenfeller", "Karte Zwickelstorf") if word not in everything]
+    assert not missing, told(found)
+    assert "position " in everything, told(found)
+
+
+def test_every_form_is_found_where_it_is_planted(tmp_path: Path) -> None:
+    search = Search(FORMS)
+    noise = os.urandom(1 << 20)
+    assert not search.bytes(noise), "a form occurs by chance"
+    for at, (name, form) in enumerate(FORMS.items()):
+        place = (at * 7919) % 4000
+        assert name in search.bytes(noise[:place] + form + noise[place:4096]), name
+
+
+def test_what_is_compressed_is_found_and_names_of_files_too(tmp_path: Path) -> None:
+    import zstandard
+
+    (tmp_path / "heap").write_bytes(os.urandom(999) + zstandard.compress(b"{" + VINS[0].encode() * 9 + b"}") + b"rest")
+    (tmp_path / f"{VINS[1]}.log").write_bytes(b"")
+    found = Search(FORMS).folder(tmp_path)
+    assert any("compressed" in hit for hit in found["heap"])
+    assert f"{VINS[1]}: utf-8" in found[f"{VINS[1]}.log"]
