@@ -190,6 +190,9 @@ TAMPERING = {
     "emptied": (["DELETE FROM audit_entry", "UPDATE audit_tree SET size = 0, edge = ''", "DELETE FROM audit_head"],
                 "audit.truncated", 0),
     "appended behind the tree": ([FORGED_ENTRY], "audit.tree", None),
+    "a node changed": (["UPDATE audit_node SET hash = sha256('lie') WHERE level = 1"], "audit.nodes", 0),
+    "a node dropped": (["DELETE FROM audit_node"], "audit.nodes", 0),
+    "a node forged": (["INSERT INTO audit_node VALUES (1, 7, sha256('lie'))"], "audit.nodes", 7 * 256),
     "head forged": (["UPDATE audit_head SET signed = replace(convert_from(signed, 'UTF8'), 'payload\":\"', 'payload\":\"AAAA')::bytea"],
                     "audit.head", None),
 }  # fmt: skip
@@ -197,8 +200,8 @@ TAMPERING = {
 
 @pytest.mark.parametrize("name", TAMPERING)
 async def test_tampering_is_found_and_the_first_entry_is_named(name: str, database: Database, directory: Path) -> None:
-    await fill(database, directory, 20)
     statements, code, position = TAMPERING[name]
+    await fill(database, directory, 300 if code == "audit.nodes" else 20)
     for statement in statements:
         await database.pool.execute(statement)
     with pytest.raises(Corrupt) as found:

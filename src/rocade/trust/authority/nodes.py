@@ -42,19 +42,21 @@ async def add_groups(connection: asyncpg.Connection, first: int, roots: Sequence
 class Nodes:
     """What the paths of one leaf need in the tree of the first `size` entries."""
 
-    def __init__(self, size: int, hashes: dict[tuple[int, int], bytes]) -> None:
+    def __init__(self, size: int, bodies: dict[int, bytes], hashes: dict[tuple[int, int], bytes]) -> None:
         self.size = size
+        self.bodies = bodies
+        """The entries that were read, by position."""
         self._hashes = hashes
 
     @classmethod
     async def load(cls, connection: asyncpg.Connection, size: int, position: int) -> Nodes:
         """Read what `path` of this position needs, and `extension` from the tree that ends with it."""
         ranges = list(_ranges(size, position))
-        bodies = await store.read_ranges(connection, [one for one in ranges if not one[0]])
-        hashes = {(0, at): leaf_hash(body) for at, body in bodies}
+        bodies = dict(await store.read_ranges(connection, [one for one in ranges if not one[0]]))
+        hashes = {(0, at): leaf_hash(body) for at, body in bodies.items()}
         kept = await store.read_nodes(connection, [one for one in ranges if one[0]])
         hashes |= {(level, at): one for level, at, one in kept}
-        return cls(size, hashes)
+        return cls(size, bodies, hashes)
 
     def leaf(self, position: int) -> bytes:
         return self._node(0, position)

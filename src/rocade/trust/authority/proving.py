@@ -70,8 +70,7 @@ class Proofs:
         async with self._reading() as connection:
             head = await self._covering(connection, position)
             nodes = await Nodes.load(connection, head.head.size, position)
-            body = await store.read_body(connection, position) or b""
-        path = nodes.path(position)
+        path, body = nodes.path(position), nodes.bodies.get(position, b"")
         made = proof_files.inclusion_proof(
             what, body, position, path, head.signed, statements=[self.statement], cosignatures=head.cosignatures
         )

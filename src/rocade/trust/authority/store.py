@@ -98,6 +98,12 @@ async def read_nodes(
     return [tuple(row) for row in rows]
 
 
+async def read_all_nodes(connection: asyncpg.Connection) -> dict[tuple[int, int], bytes]:
+    """All kept nodes by level and number."""
+    rows = await connection.fetch("SELECT level, number, hash FROM audit_node")
+    return {(row["level"], row["number"]): row["hash"] for row in rows}
+
+
 async def read_ranges(
     connection: asyncpg.Connection, ranges: Sequence[tuple[int, int, int]]
 ) -> list[tuple[int, bytes]]:

@@ -2,8 +2,9 @@
 
 Flow: the signed heads of the database and of the file beside the key are opened with the key the root signed; two heads of
 one size must agree; then every entry is hashed in order and compared with its kept hash and with each head it
-completes. What is found is raised as Corrupt with the position: `audit.dropped`, `.reordered`, `.altered`,
-`.truncated`, or `audit.forked`, `audit.head`, `audit.key` for the signatures themselves.
+completes, and at last the nodes that proofs are made from. What is found is raised as Corrupt with the position:
+`audit.dropped`, `.reordered`, `.altered`, `.truncated`, `.nodes`, or `audit.forked`, `audit.head`, `audit.key` for the
+signatures themselves.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from rocade.fabric.database import Database
 from rocade.trust.authority import store
 from rocade.trust.authority.audit import Line
 from rocade.trust.authority.heads import Head, load_public_key, read_head, read_heads
-from rocade.trust.authority.merkle import HASH_BYTES, Frontier, leaf_hash
+from rocade.trust.authority.merkle import GROUP, HASH_BYTES, Frontier, full_root, leaf_hash
 from rocade.trust.identity.keys import PublicKey
 
 _NOT_KEPT = bytes(HASH_BYTES)
+PIECE = 1_024
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -46,18 +48,25 @@ async def verify(database: Database, directory: Path, root: x509.Certificate) ->
     async with database.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
         signed = [*await store.read_heads(connection), *apart]
         heads = await asyncio.to_thread(_open_heads, signed, key)
-        frontier = Frontier()
+        frontier, groups, piece = Frontier(), list[bytes](), list[bytes]()
         async for position, body in store.read_entries(connection):
-            _check_entry(position, body, frontier.size, kept)
-            frontier.append(leaf_hash(body))
-            _check_head(frontier, heads)
+            size, leaf = frontier.size + len(piece) + 1, leaf_hash(body)
+            _check_entry(position, body, leaf, size - 1, kept)
+            piece.append(leaf)
+            if size in heads or len(piece) == PIECE:
+                groups += frontier.extend(piece)
+                piece.clear()
+                _check_head(frontier, heads)
+        groups += frontier.extend(piece)
         tree = await store.read_tree(connection)
+        nodes = await store.read_all_nodes(connection)
     expected = max((*heads, len(kept) // HASH_BYTES, tree.size if tree else 0))
     if frontier.size < expected:
         missing = expected - frontier.size
         raise _corrupt("truncated", frontier.size, f"the log ends here, {missing} later entries are missing")
     if tree is None or tree.size != frontier.size or tree.edge != bytes(frontier):
         raise Corrupt("audit.tree", "entries were added without the tree, or the tree's row was changed")
+    _check_nodes(nodes, groups)
     return Report(frontier.size, max(heads, default=0), len(heads), frontier.root.hex())
 
 
@@ -82,12 +91,12 @@ def _open_heads(signed: list[bytes], key: PublicKey) -> dict[int, Head]:
     return dict(sorted(heads.items()))
 
 
-def _check_entry(position: int, body: bytes, expected: int, kept: bytes | mmap) -> None:
+def _check_entry(position: int, body: bytes, leaf: bytes, expected: int, kept: bytes | mmap) -> None:
     """The row at its place: its number, the number inside it, and its hash."""
     if position != expected:
         raise _corrupt("dropped", expected, "the entry is missing")
     hashed = kept[expected * HASH_BYTES : (expected + 1) * HASH_BYTES]
-    if hashed not in {b"", _NOT_KEPT} and leaf_hash(body) == hashed:
+    if leaf == hashed:
         return
     try:
         inside = msgspec.json.decode(body, type=Line).position
@@ -107,3 +116,16 @@ def _check_head(frontier: Frontier, heads: dict[int, Head]) -> None:
         raise _corrupt(
             "altered", first, f"one of the entries {first} to {head.size - 1} is not what the signed head covers"
         )
+
+
+def _check_nodes(nodes: dict[tuple[int, int], bytes], roots: list[bytes]) -> None:
+    """Kept are the roots of the full groups, and those of 256 of them, and so on; nothing else."""
+    level, expected = 1, dict[tuple[int, int], bytes]()
+    while roots:
+        expected |= {(level, number): root for number, root in enumerate(roots)}
+        whole = len(roots) // GROUP * GROUP
+        roots, level = [full_root(roots[at : at + GROUP]) for at in range(0, whole, GROUP)], level + 1
+    if nodes != expected:
+        level, number = min(key for key in nodes.keys() | expected.keys() if nodes.get(key) != expected.get(key))
+        first = number * GROUP**level
+        raise _corrupt("nodes", first, "a node kept from here on is not that of the entries, proofs over it would fail")
