@@ -127,7 +127,7 @@ def test_questions_that_make_no_sense_are_refused_with_their_code(
 
 
 async def test_erasing_asks_then_leaves_nothing_and_the_old_reference_names_nobody(
-    region: Region, drive: tuple[Path, Path]
+    region: Region, drive: tuple[Path, Path], tmp_path: Path
 ) -> None:
     car = make_car(region, drive, "VF1ERAS0000000001")
     stored = 4 * len(SENT) + 1
@@ -137,8 +137,11 @@ async def test_erasing_asks_then_leaves_nothing_and_the_old_reference_names_nobo
     region.rocade("erase", car.vin, answer="n\n", code=1, says="Erase them? This cannot be undone")
     assert len(region.rocade("history", car.vin, "--signal", SPEED).splitlines()) == 1 + len(SENT)
 
-    said = json.loads(region.rocade("erase", car.vin, "--yes"))
-    assert (said["points"], said["is_done"]) == (stored, True)
+    certificate = tmp_path / "erased.json"
+    said = json.loads(region.rocade("erase", car.vin, "--yes", "--certificate", str(certificate)))
+    assert (said["points"], said["is_done"], said["step"]) == (stored, True, "done")
+    root = region.configuration.trust / "trust.pem"
+    assert f"vehicle:{ref}" in region.rocade("verify", str(certificate), "--key", str(root))
     assert region.rocade("history", car.vin, "--signal", SPEED) == "time,value,quality\n"
     assert region.rocade("twin", car.vin).splitlines()[1:] == []
     with region.api() as api:

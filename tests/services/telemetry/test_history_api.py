@@ -16,12 +16,14 @@ import pytest
 from pyarrow import ipc, parquet
 
 from rocade.core import catalogue
+from rocade.core.errors import Refused, Unavailable
 from rocade.core.signals import Quality
 from rocade.doors.http.sessions import TOUCH
 from rocade.fabric.history import connect
 from rocade.fabric.history.process import StoreProcess
 from rocade.services.telemetry import store
 from rocade.services.telemetry.chunks import TEXT, Chunks
+from rocade.trust.authority.erasure import Erasure
 from rocade.trust.authority.gate.acts import ERASE
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "console"))
@@ -32,8 +34,36 @@ HOURS = 3
 NAMES = ("Vehicle.Speed", "Vehicle.Exterior.AirTemperature")
 
 
+NUMBER = "00000000000000aa"
+
+
+class ToyEraser:
+    """Notes what was ordered and removes it from the history; it has one erasure under way."""
+
+    def __init__(self, history: Any) -> None:
+        self.history, self.ordered = history, list[tuple[int, str, bool]]()
+        self.erasures = self
+
+    async def erase(self, ref: int, actor: str, *, is_physical: bool) -> Erasure:
+        self.ordered.append((ref, actor, is_physical))
+        await store.erase_vehicles(self.history, [ref])
+        return await self.find(NUMBER)
+
+    async def find(self, number: str) -> Erasure:
+        if number != NUMBER:
+            raise Refused("erasure.unknown", "no such erasure")
+        ref, actor, is_physical = self.ordered[-1]
+        return Erasure(NUMBER, f"vehicle:{ref}", ref, 99, actor, START_US, is_physical, "forgotten")
+
+    async def certificate(self, _number: str) -> bytes:
+        raise Unavailable("erasure.certificate.early", "not yet")
+
+    async def run(self) -> None: ...
+
+
 class Api:
     def __init__(self, address: str, token: str, toys: toytown.Toys, services: Any) -> None:
+        self.eraser = services.eraser
         self.client = httpx.Client(base_url=address, headers=toytown.signed_in(address), timeout=20)
         self.toys = toys
         self.audit = services.audit
@@ -51,7 +81,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         process.start()
         toytown.run(fill(process.url, list(toys.vehicles)))
         history = connect(process.url)
-        services, token = toytown.services(toys, tmp_path_factory.mktemp("api"), history=history)
+        services, token = toytown.services(
+            toys, tmp_path_factory.mktemp("api"), history=history, eraser=ToyEraser(history)
+        )
         with toytown.Served(services) as served:
             yield Api(served.address, token, toys, services)
         process.stop()
@@ -210,11 +242,12 @@ def test_erasing_is_planned_then_recorded_then_done(api: Api) -> None:
     assert api.client.delete(path).json()["code"] == "gate.touch"
     nobodys = api.client.delete("/v1/vehicles/99/data", headers={TOUCH: f"{ERASE.name} vehicle:99"})
     assert nobodys.json()["code"] == "vehicles.unknown"
-    done = api.client.delete(path, headers={TOUCH: touch}).json()
-    assert done["is_done"]
-    assert [step for step, *_ in api.toys.steps] == ["numbers", "settled", "numbers", "twin", "reference"]
-    erasing = next(entry for entry in api.audit.entries if entry.action == "telemetry.erase")
-    assert erasing.subject == f"vehicle:{ref}"
+    done = api.client.delete(path, params={"physical": "true"}, headers={TOUCH: f"{touch}?physical=true"}).json()
+    assert done == {"ref": str(ref), "points": HOURS * 3600, "is_done": True, "erasure": NUMBER}
+    assert api.eraser.ordered == [(ref, "person:000000000000000a", True)]
+    assert api.get(f"/v1/erasures/{NUMBER}").json()["step"] == "forgotten"
+    assert api.get(f"/v1/erasures/{NUMBER}/certificate").json()["code"] == "erasure.certificate.early"
+    assert api.get("/v1/erasures/ffff").json()["code"] == "erasure.unknown"
     assert api.client.delete(path, **planned).json()["points"] == 0
     asked = {"ref": ref, "signal": NAMES[0], "format": "csv"}
     assert api.get("/v1/history", **asked).text == "time,value,quality\n"

@@ -24,7 +24,7 @@ from rocade.trust.authority.gate import acts
 EraserDependency = NamedDependency[SkipValidation[Eraser]]
 
 
-class ErasureView(msgspec.Struct, frozen=True):
+class ErasureView(msgspec.Struct, frozen=True, omit_defaults=True):
     """`points`: values stored, doubtful ones too; `is_done` False = this was only the plan; `erasure`: ask for it by this."""
 
     ref: str
