@@ -60,6 +60,64 @@ async def test_another_process_forgets_what_was_destroyed(keyring: Keyring, data
     await other.close()
 
 
+async def test_a_key_that_is_being_destroyed_is_not_made_beside_it(
+    keyring: Keyring, database: Database, tmp_path: Path
+) -> None:
+    other = await Keyring.open(database, FileCustody(tmp_path / "custody"), SystemClock())
+    async with database.pool.acquire() as connection, connection.transaction():
+        await keyring.destroy(connection, [CAR])
+        making = asyncio.create_task(other.ensure([ROAD, (OTHER, 1)]))
+        await until(lambda: other._buckets)
+        assert not making.done()
+    assert list(await making) == [(OTHER, 1)]
+    assert await keyring.ensure([ROAD]) == {}
+    await other.close()
+
+
+async def test_a_destruction_that_is_taken_back_destroys_nothing(keyring: Keyring, database: Database) -> None:
+    made = await keyring.ensure([ROAD])
+    with pytest.raises(ZeroDivisionError):
+        async with database.pool.acquire() as connection, connection.transaction():
+            await keyring.destroy(connection, [CAR])
+            raise ZeroDivisionError
+    assert await keyring.fetch([ROAD]) == made
+
+
+async def test_making_and_destroying_at_once_leaves_no_key_of_who_was_destroyed(
+    keyring: Keyring, database: Database, tmp_path: Path
+) -> None:
+    other = await Keyring.open(database, FileCustody(tmp_path / "custody"), SystemClock())
+    owners = [*range(1, 61)]
+
+    async def make(ring: Keyring) -> None:
+        for first in range(0, 60, 5):
+            await ring.ensure([(owner, group) for owner in owners[first : first + 5] for group in (1, 2)])
+
+    async def destroy() -> None:
+        for owner in owners[::2]:
+            await erase(database, keyring, owner)
+
+    await asyncio.gather(make(keyring), make(other), destroy(), make(keyring), make(other))
+    left = await database.pool.fetch(
+        "SELECT DISTINCT owner FROM seal_key WHERE wrapped IS NOT NULL AND owner > 0 ORDER BY 1"
+    )
+    assert [row["owner"] for row in left] == owners[1::2]
+    await until(lambda: not any(other.held(owner, 1) for owner in owners[::2]))
+    assert await other.fetch([(owner, 1) for owner in owners]) == {
+        (owner, 1): keyring.held(owner, 1) for owner in owners[1::2]
+    }
+    await other.close()
+
+
+async def test_processes_that_start_at_once_make_one_region_key(database: Database, tmp_path: Path) -> None:
+    place = tmp_path / "new" / "custody"
+    rings = await asyncio.gather(*(Keyring.open(database, FileCustody(place), SystemClock()) for _ in range(5)))
+    assert FileCustody(place).versions() == [1]
+    keys = [await ring.ensure([ROAD, (0, Group.INDEX)]) for ring in rings]
+    assert all(one == keys[0] for one in keys)
+    await asyncio.gather(*(ring.close() for ring in rings))
+
+
 async def test_keys_stay_the_same_over_a_puncture(keyring: Keyring, database: Database, tmp_path: Path) -> None:
     neighbour = (CAR + 1024, int(Group.ROAD))
     made = await keyring.ensure([ROAD, neighbour, (OTHER, 1)])

@@ -112,7 +112,7 @@ async def test_after_the_lease_nothing_is_left_until_custody_answers(
     for _ in range(2):
         with pytest.raises(Unavailable, match=r"custody\.down"):
             await ring.fetch([ROAD])
-    assert not ring._keys
+    assert not len(ring._cache)
     assert not ring._buckets
     with pytest.raises(Unavailable, match=r"custody\.down"):
         await ring.ensure([TWIN])

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -30,9 +29,9 @@ from rocade.fabric.database import Database
 from rocade.fabric.database.connection import CONNECT_TIMEOUT_S
 from rocade.fabric.database.following import follow
 from rocade.trust.authority.sealing import puncturing, store
+from rocade.trust.authority.sealing.cache import KeyCache
 from rocade.trust.authority.sealing.custody import RegionCustody
 from rocade.trust.authority.sealing.model import REGION, Name, Punctured, State, bucket_of
-from rocade.trust.authority.sealing.seals import cipher
 from rocade.trust.authority.sealing.wrapping import bucket_aad, new_key, unwrap_key, wrap_key
 
 LEASE_S = 60.0
@@ -68,15 +67,12 @@ class Keyring:
         self._database = database
         self._clock = clock
         self._lease_s = lease_s
-        self._limit = limit
-        self._keys: OrderedDict[Name, bytes] = OrderedDict()
+        self._cache = KeyCache(limit)
         self._buckets: dict[int, tuple[int, AESGCM]] = {}
         self._confirmed_s = float("-inf")
         self._heard_s = float("-inf")
         self._asking = asyncio.Lock()
         self._last_gone = 0
-        self._epoch = 0
-        """Raised with each destruction heard of: keys read before it are read again."""
         self._probe: tuple[int, int, int, bytes] | None = None
         self._audit = audit
         self._failed: tuple[float, RocadeError] | None = None
@@ -150,7 +146,7 @@ class Keyring:
 
     def held(self, owner: int, group: int) -> bytes | None:
         """The key if it is in memory and the lease runs; None says: ask `fetch`, which tells why."""
-        return self._keys.get((owner, group)) if self._is_leased else None
+        return self._cache.get((owner, group)) if self._is_leased else None
 
     async def fetch(self, names: Iterable[Name]) -> dict[Name, bytes]:
         """The keys that exist; names without one (never made, or destroyed) are left out.
@@ -179,7 +175,7 @@ class Keyring:
             raise Refused("custody.owner", "the region's own keys cannot be destroyed as an owner's")
         if owners:
             await store.destroy(connection, list(owners), self._clock.now_us())
-            self._drop(owners)
+            self._cache.drop(owners)
 
     async def puncture(self, *, everything: bool = False) -> Punctured:
         """Make every older copy of the key tables useless; see puncturing.py. Safe to repeat after a failure.
@@ -212,29 +208,35 @@ class Keyring:
         found: dict[Name, bytes] = {}
         missing: list[Name] = []
         for name in dict.fromkeys(names):
-            if (key := self._keys.get(name)) is None:
+            if (key := self._cache.use(name)) is None:
                 missing.append(name)
             else:
                 found[name] = key
-                self._keys.move_to_end(name)
         if not missing:
             return found, set()
         loaded, gone = await self._load(missing)
         return found | loaded, gone
 
     async def _load(self, names: list[Name]) -> tuple[dict[Name, bytes], set[Name]]:
+        found: dict[Name, bytes] = {}
+        gone: set[Name] = set()
         for _ in range(TRIES):
-            epoch = self._epoch
+            epoch = self._cache.epoch
             async with store.connected(await self._pool()) as connection:
                 rows = await store.read_keys(connection, names)
                 stale = {row[2] for row in rows if row[4] is not None and not self._knows(row[2], row[3])}
                 await self._load_buckets(connection, stale)
             if not all(row[4] is None or self._knows(row[2], row[3]) for row in rows):
                 continue  # a puncture came between
-            keys = await asyncio.to_thread(self._unwrap, rows) if len(rows) > MANY else self._unwrap(rows)
-            if epoch == self._epoch:
-                self._remember(keys)
-                return keys, {(row[0], row[1]) for row in rows if row[4] is None}
+            ciphers = {bucket: cipher for bucket, (_, cipher) in self._buckets.items()}
+            keys = await asyncio.to_thread(_unwrap, rows, ciphers) if len(rows) > MANY else _unwrap(rows, ciphers)
+            sure = {name: key for name, key in keys.items() if not self._cache.is_doubtful(name[0], epoch)}
+            self._cache.remember(sure)
+            found |= sure
+            gone |= {(row[0], row[1]) for row in rows if row[4] is None}
+            names = [name for name in keys if name not in sure]
+            if not names:
+                return found, gone
         raise Unavailable("custody.busy", "keys change faster than they can be read; try again")
 
     async def _make(self, names: list[Name]) -> None:
@@ -242,7 +244,8 @@ class Keyring:
         async with store.connected(await self._pool()) as connection, connection.transaction():
             await store.lock_shared(connection)
             rows = await store.read_buckets(connection, {bucket_of(owner) for owner, _ in names})
-            await self._take_buckets([row for row in rows if not self._knows(row[0], row[1])])
+            while unknown := [row for row in rows if not self._knows(row[0], row[1])]:
+                await self._take_buckets(unknown)
             drawn = [
                 (owner, group, bucket, wrap_key(self._buckets[bucket][1], owner, group, bucket, new_key()))
                 for owner, group in names
@@ -275,38 +278,17 @@ class Keyring:
         if rows:
             self._buckets |= await self._of_custody(unwrap)
 
-    def _unwrap(self, rows: list[tuple[int, int, int, int, bytes]]) -> dict[Name, bytes]:
-        return {
-            (owner, group): unwrap_key(self._buckets[bucket][1], owner, group, bucket, wrapped)
-            for owner, group, bucket, _, wrapped in rows
-            if wrapped is not None
-        }
-
-    # --- the cache --------------------------------------------------------------------------------------------------
-
-    def _remember(self, keys: dict[Name, bytes]) -> None:
-        self._keys |= keys
-        while len(self._keys) > self._limit:
-            self._keys.popitem(last=False)
-
-    def _drop(self, owners: Iterable[int]) -> None:
-        self._epoch += 1
-        cipher.cache_clear()
-        lost = set(owners)
-        for name in [name for name in self._keys if name[0] in lost]:
-            del self._keys[name]
-
     def _forget(self) -> None:
-        self._epoch += 1
-        cipher.cache_clear()
-        self._keys.clear()
+        self._cache.forget()
         self._buckets.clear()
+
+    # --- destructions heard of ---------------------------------------------------------------------------------------
 
     async def _hear(self, connection: asyncpg.Connection) -> None:
         """Forget what was destroyed since the last reading."""
         if rows := await store.gone_after(connection, self._last_gone):
             self._last_gone = rows[-1][0]
-            self._drop(owner for _, owner in rows)
+            self._cache.drop(owner for _, owner in rows)
         self._heard_s = self._clock.monotonic_s()
 
     # --- the lease --------------------------------------------------------------------------------------------------
@@ -329,7 +311,8 @@ class Keyring:
                 return
             self._forget()
             if self._failed is not None and self._clock.monotonic_s() - self._failed[0] < RETRY_S:
-                raise self._failed[1]
+                error = self._failed[1]
+                raise type(error)(error.code, error.message)
             async with store.connected(await self._pool()) as connection:
                 await self._hear(connection)
             await self._ask()
@@ -397,3 +380,11 @@ class Keyring:
         (_log.warning if reason else _log.info)("%s %s", action, reason)
         if self._audit is not None:
             self._audit.note(AuditEntry(self._clock.now_us(), "keyring", action, "custody", outcome, reason))
+
+
+def _unwrap(rows: list[tuple[int, int, int, int, bytes]], ciphers: dict[int, AESGCM]) -> dict[Name, bytes]:
+    return {
+        (owner, group): unwrap_key(ciphers[bucket], owner, group, bucket, wrapped)
+        for owner, group, bucket, _, wrapped in rows
+        if wrapped is not None
+    }
