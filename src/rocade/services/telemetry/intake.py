@@ -47,7 +47,6 @@ class Context(msgspec.Struct, gc=False):
     vehicle_id: str
     ref: VehicleRef
     partition: int
-    uri: str
     peer: str
     connected_us: int
     messages: float
@@ -111,7 +110,6 @@ class TelemetryIntake:
             vehicle_id=vehicle.id,
             ref=vehicle.ref,
             partition=partition_of(vehicle.ref),
-            uri=client.identity.uri,
             peer=client.peer,
             connected_us=now_us,
             messages=self._quota.messages_per_s * self._quota.burst_s,
@@ -266,7 +264,7 @@ class TelemetryIntake:
             self._audit.note(
                 AuditEntry(
                     publish.arrived_us,
-                    context.uri,
+                    f"vehicle:{context.ref}",
                     "telemetry.accept",
                     f"vehicle:{context.ref}",
                     "refused",
