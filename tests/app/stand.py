@@ -45,15 +45,16 @@ STATUS_AGE_S = 2.5
 class Region:
     """One region; `with region.serving():` runs it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "eu") -> None:
         self.directory = directory
+        self.name = name
         self.process: subprocess.Popen[str] | None = None
         self.said = ""
         """What `init` printed."""
 
     def init(self) -> str:
         """Make it, with free ports on loopback; what `rocade init` printed."""
-        said = rocade("init", self.directory, "--region", "eu")
+        said = rocade("init", self.directory, "--region", self.name)
         mqtt, est, api, pages = (free_port() for _ in range(4))
         plain = settings.load(self.directory)
         changed = msgspec.structs.replace(
@@ -90,7 +91,7 @@ class Region:
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], START_S)
         line = self.process.stdout.readline() if readable else ""
-        assert line.startswith("rocade eu: mqtt"), (self.directory.parent / "serve.log").read_text()[-2000:]
+        assert line.startswith(f"rocade {self.name}: mqtt"), (self.directory.parent / "serve.log").read_text()[-2000:]
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""

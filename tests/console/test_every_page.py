@@ -37,6 +37,7 @@ PIECES = {
     "/my/{ref}/erase/count", "/my/{ref}/looks/list", "/my/{ref}/ride", "/my/{ref}/sharing/board", "/my/{ref}/trips/list",
     "/my/{ref}/values", "/people/{person}/ask", "/vehicles/{ref}/papers", "/vehicles/{ref}/audit",
     "/verify/file",
+    "/crossings/{number}/packet",
 }  # fmt: skip
 """GET routes that are no pages: pieces that htmx swaps into one, and redirections."""
 
@@ -52,6 +53,8 @@ def addresses(city: City) -> dict[str, list[tuple[str, str]]]:
         "/certificates": [("Ada", "/certificates"), ("Ada", "/certificates?paper_state=revoked")],
         "/enrolment": [("Ada", "/enrolment"), ("Ada", "/enrolment?who=party"), ("Ben", "/enrolment")],
         "/quarantine": [("Ada", "/quarantine")],
+        "/crossings": [("Ada", "/crossings")],
+        "/crossings/{number}": [("Ada", "/crossings/1")],
         "/consents": [("Ada", "/consents")],
         "/people": [("Ada", "/people")],
         "/recovery": [("Ben", "/recovery?name=a")],

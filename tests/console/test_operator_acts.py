@@ -188,3 +188,20 @@ def test_the_bar_folds_into_a_menu_on_a_phone_and_opens_by_keyboard(sign_in: Ope
     page.keyboard.press("Escape")
     expect(page.locator("nav a").first).not_to_be_visible()
     assert page.evaluate("document.activeElement.className").endswith("burger")
+
+
+def test_an_export_is_seen_and_let_go_by_somebody_else(sign_in: Open, city: City) -> None:
+    page = sign_in("Ada", "/crossings/2")
+    expect(page.locator("main")).to_contain_text("somebody else has to release it")
+    page.goto(f"{city.address}/crossings")
+    page.select_option("#f-topic", "quality.reasons")
+    page.fill("#f-to", "cn")
+    page.click("text=Make the draft")
+    page.wait_for_url("**/crossings/3")
+    page.goto(f"{city.address}/crossings/1")
+    expect(page.locator("table")).to_contain_text("renault")
+    page.click("text=Let it cross")
+    expect(page.locator("main header b")).to_have_text("released")
+    with page.expect_download() as packet:
+        page.click("text=Download the packet")
+    assert "application/vnd.rocade.crossing+json" in packet.value.path().read_text()

@@ -93,15 +93,21 @@ def show(load: Load, number: int, config: Path | None) -> None:
 
 
 @crossing.command(
-    "release", epilog=example("crossing release 7 --config ./eu", "crossing release 7 --yes --config ./eu")
+    "release",
+    epilog=example("crossing release 7 --config ./eu", "crossing release 7 --identity ./ben --yes --config ./eu"),
 )
 @click.argument("number", type=int)
 @click.option("--yes", is_flag=True, help="Do not ask after showing it.")
+@click.option(
+    "--identity",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the operator who releases, where the region's own has drafted (rocade enroll --kind operator).",
+)
 @config_option
 @click.pass_obj
-def release(load: Load, number: int, config: Path | None, *, yes: bool) -> None:
+def release(load: Load, number: int, identity: Path | None, config: Path | None, *, yes: bool) -> None:
     """Show export NUMBER and let exactly that cross; never by who drafted it."""
-    with ApiClient(load(config)) as api:
+    with ApiClient(load(config), identity=identity) as api:
         found = api.get(f"/v1/crossing/exports/{number}")
         _show(found)
         if not yes:
