@@ -105,6 +105,8 @@ class VehicleStore:
         if found is None:
             return False
         [id] = await self._sealing.open(ID, [(ref, 0, found["id_sealed"])])
+        if id is None:  # in a restored region: brought as it was sealed anew when the old reference was erased
+            [id] = await self._sealing.open(ID, [(renewed, 0, found["id_sealed"])])
         if id is None:
             raise Corrupt("vehicles.lost", "the key that this vehicle's number was sealed with is gone")
         [sealed] = await self._sealing.seal(ID, [(renewed, 0, id)])
