@@ -129,6 +129,21 @@ async def test_missing_numbers_are_asked_for_until_they_come_and_never_after(roa
     assert [state.missing for state in await road.ledger.numbers(vehicle.ref)] == [0]
 
 
+async def test_nobody_is_asked_while_workers_are_behind(road: Any) -> None:
+    """What is missing may lie in the log, acknowledged by another gateway; the vehicle may keep no copy of it."""
+    vehicle, other = await road.add_vehicle(), await road.add_vehicle()
+    context, door = await road.connect(vehicle), Door()
+    asker = Asker(intake=road.intake, ledger=road.ledger, records=road.log, sender=door, clock=Later(road.clock, 99))
+    await road.publish(context, road.speed_batch(5, [1.0]))
+    await road.drain()
+    await road.publish(
+        await road.connect(other), road.speed_batch(1, [1.0])
+    )  # arrived 99 s ago, and nobody has read it
+    assert await asker.ask_due() == 0
+    await road.drain()
+    assert await asker.ask_due() == 1
+
+
 async def test_a_vehicle_that_left_is_not_asked(road: Any) -> None:
     vehicle = await road.add_vehicle()
     context, door = await road.connect(vehicle), Door()

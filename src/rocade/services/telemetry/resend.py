@@ -1,7 +1,8 @@
 """Asks vehicles for numbers that are missing, through the door they are connected to.
 
 Flow, every few seconds: connections of erased and sold vehicles get the new reference -> gaps of connected vehicles that are due -> left out if the worker has not yet processed the
-newest publish we took from that vehicle (the missing number may be in it: an acknowledged number is never asked again)
+newest publish we took from that vehicle (the missing number may be in it: an acknowledged number is never asked again);
+nobody is asked while workers are behind (it may lie unread, taken by another gateway, and the vehicle may keep no copy)
 -> `down/resend` {"epoch": "<16 hex digits>", "ranges": [[from, to], ...]} -> ask again later, ever more rarely.
 """
 
@@ -16,7 +17,7 @@ from rocade.core.errors import RocadeError
 from rocade.core.ports import Clock
 from rocade.fabric.database.connection import DOWN
 from rocade.fabric.log import Log
-from rocade.services.telemetry.gaps import ask_again_us
+from rocade.services.telemetry.gaps import FIRST_ASK_S, ask_again_us
 from rocade.services.telemetry.intake import Sender, TelemetryIntake
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.telemetry.model import GROUP, STREAM
@@ -56,7 +57,10 @@ class Asker:
             return 0
         await self._intake.follow(await self._ledger.gone(self._intake.connected, self._clock.now_us()))
         oldest_us = (await self._log.lag(GROUP, STREAM)).oldest_arrived_us
-        due = await self._ledger.due(list(self._intake.connected), self._clock.now_us())
+        now_us = self._clock.now_us()
+        if oldest_us is not None and oldest_us < now_us - FIRST_ASK_S * 1_000_000:
+            return 0
+        due = await self._ledger.due(list(self._intake.connected), now_us)
         asks = []
         for gap in due:
             context = self._intake.connected.get(gap.ref)
