@@ -51,6 +51,11 @@ def many(limit: int) -> Refused:
     return Refused("sharing.many", f"a vehicle may have {limit} contracts at once; end one first")
 
 
+def expired() -> Refused:
+    """Why records of a feed are gone: noted and told, raised to nobody."""
+    return Refused("sharing.expired", "records were kept as long as promised and not taken; the history has them still")
+
+
 def webhooks_off() -> Refused:
     return Refused(
         "sharing.webhook.off", "this region sends no webhooks for feeds; its operator turns them on (sharing.processes)"

@@ -11,7 +11,7 @@ import logging
 
 from rocade.core.errors import RocadeError
 from rocade.core.ports import Audit, AuditEntry
-from rocade.services.sharing import store
+from rocade.services.sharing import errors, store
 from rocade.services.sharing.model import Line
 from rocade.services.sharing.service import Sharing
 
@@ -52,4 +52,4 @@ async def tidy(sharing: Sharing, audit: Audit, keep_us: int = KEEP_US) -> None:
         await store.drop_unshared(connection)
     for id, records, samples in missed:
         facts: dict[str, str | int | float] = {"records": records, "samples": samples}
-        audit.note(AuditEntry(now_us, "sharing", "sharing.expired", id, "refused", "sharing.expired", facts))
+        audit.note(AuditEntry(now_us, "sharing", "sharing.expired", id, "refused", errors.expired().code, facts))
