@@ -64,7 +64,7 @@ def concrete(road: Crossroads, route: Route, vehicle: str) -> str:
     """The route's path with everything in it named."""
     names = {
         "ref": str(road.vehicles[vehicle]), "person": road.victim() if "{person" in route.path else "", "id": "no-such-id", "act": "nothing", "secret": "guess",
-        "number": "7", "file": "en.json", "file_path": "console.css", "passkey": "00", "duty": "support",
+        "number": "7", "position": "7", "level": "0", "file": "en.json", "file_path": "console.css", "passkey": "00", "duty": "support",
         "site": road.site,
     }  # fmt: skip
     if "/by-id/" in route.path:

@@ -16,6 +16,7 @@ MAY = {
     "fabric/history/unix.py": "the store process, over its local socket",
     "fabric/log/cluster.py": "the NATS servers it started itself",
     "app/client.py": "the command line, on its own region's API",
+    "app/witnessing.py": "a witness of the command line, at the region it was told of",
     "console/vendor.py": "set-up: the browser's libraries, before anything is served",
     "sdk.py": "a dealer's or partner's own program, at the hub it was told of",
     "app/sandbox/rehearsal.py": "the sandbox, at its own hub",
