@@ -4,6 +4,7 @@
     clear/rocade.toml       configuration, and clear/trust.pem, the region's root certificate
     clear/custody/<n>.key   the region key, only if it lies inside DIR: a key held by another party is his to keep
     tables/<name>           rows of seal_*: wrapped keys, useless without the region key
+    numbers                 of vehicles that an erasure gave a new reference, sealed (store.py)
     chunks/<name>           private keys and what else stands in DIR, sealed with the region's BACKUP key
 
 Flow: one snapshot of the key tables -> private files -> manifest -> older parts go: those past their days, and at once those
@@ -24,7 +25,7 @@ import msgspec
 from cryptography import x509
 
 from rocade import __version__
-from rocade.app.backup import trees
+from rocade.app.backup import store, trees
 from rocade.app.backup.chunks import Cutter, Sealer, read_sealed
 from rocade.app.backup.model import FORMAT, KEYS_TYPE, Chunk, KeyFile, KeysManifest, origin_of, read, sign
 from rocade.app.backup.place import Place, open_place
@@ -43,6 +44,7 @@ ELSEWHERE = frozenset({"postgres", "history", "blobs", "archive", "logs", "run",
 """Engines, what is copied with the backup itself, what is of the moment, and the ledger that stays apart."""
 AUDIT = "trust/audit"
 AUDIT_KEYS = frozenset({"key.pem", "key.json"})
+NUMBERS = "numbers"
 PIECE_BYTES = 32 << 20
 
 
@@ -91,6 +93,7 @@ async def keep(
         version = await cut.highest("seal_bucket", "version")
     finally:
         await cut.close()
+    await put(NUMBERS, msgspec.msgpack.encode(await store.read_renewed(url)))
     await put("clear/rocade.toml", (configuration.root / "rocade.toml").read_bytes())
     await put("clear/trust.pem", (configuration.trust / "trust.pem").read_bytes())
     if not Path(configuration.custody.directory).is_absolute():

@@ -24,7 +24,7 @@ import msgspec
 
 from rocade.app import configuration as settings
 from rocade.app import wiring
-from rocade.app.backup import keeping, trees
+from rocade.app.backup import keeping, store, trees
 from rocade.app.backup.checking import Asked, Checked, check, check_chunks
 from rocade.app.backup.chunks import Sealer, pieces
 from rocade.app.backup.frozen import history_of
@@ -32,7 +32,7 @@ from rocade.app.backup.model import Item
 from rocade.app.backup.place import Place, open_place
 from rocade.app.backup.progress import Progress
 from rocade.app.configuration import Configuration
-from rocade.app.custodies import open_keyring
+from rocade.app.custodies import custody_of
 from rocade.app.erasing import erase_again
 from rocade.app.supervisor import MIGRATED
 from rocade.core.errors import Corrupt, RocadeError, Unavailable
@@ -40,6 +40,7 @@ from rocade.core.ports import AuditEntry, Clock, SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.fabric.database.dump import Filling
 from rocade.trust.authority import AuditLog
+from rocade.trust.authority.erasure import Entry
 from rocade.trust.authority.sealing import REGION, Group, Keyring
 from rocade.trust.authority.verification import Report, verify
 from rocade.trust.identity.directory import load_root
@@ -226,9 +227,13 @@ class _Filler:
         audit = AuditLog(database, configuration.trust / "audit", self._clock)
         try:
             if self._checked.erasures:
+                if self._asked.take_over:
+                    keyring.keep = keeping.keep_after_puncture(
+                        configuration, database.url, keyring.custody, self._clock, lambda: keyring.held(*keeping.OWN)
+                    )
                 parts = wiring.Common(configuration, self._clock, SystemRandom(), database, audit, keyring)
                 async with history_of(configuration, keyring):
-                    erased = await erase_again(parts, self._checked.erasures)
+                    erased = await erase_again(parts, await self._orders(database, keyring))
             self._progress.begin("audit")
             for entry in _written_down(self._asked):
                 await audit.record(entry)
@@ -244,6 +249,23 @@ class _Filler:
         root = load_root(configuration.trust / "trust.pem")
         report = await verify(database, configuration.trust / "audit", root)
         return Restored(self._checked, erased, report)
+
+    async def _orders(self, database: Database, keyring: Keyring) -> list[Entry]:
+        """The erasures with the reference each vehicle has in the end: those between are gone, with their keys."""
+        content = keeping.content(self._keys, self._checked.keys, keeping.NUMBERS)
+        numbers = msgspec.msgpack.decode(content, type=dict[int, bytes])
+        follows = {entry.subject: entry.renewed for entry in self._checked.erasures if entry.renewed}
+        orders = list[Entry]()
+        for entry in self._checked.erasures:
+            last = entry.renewed
+            while (following := follows.get(f"vehicle:{last}")) is not None:
+                last = following
+            if last in numbers:
+                await store.put_number(database.pool, int(entry.subject.partition(":")[2]), numbers[last])
+            elif last and not await keyring.fetch([(int(entry.subject.partition(":")[2]), int(Group.IDENTITY))]):
+                last = 0  # its number is nowhere any more: the vehicle was taken out of the register since
+            orders.append(msgspec.structs.replace(entry, renewed=last))
+        return orders
 
     def _put_ledger(self) -> None:
         """The ledger goes on in the restored region where the living one left it."""
@@ -279,10 +301,15 @@ async def _server(configuration: Configuration) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def _connected(configuration: Configuration, clock: Clock) -> AsyncIterator[tuple[Database, Keyring]]:
-    database = await Database.connect(configuration.database_url, max_connections=4)
+    """With a keyring whose punctures write no keys part: the settings' place may be that of a region which lives."""
+    database = await Database.connect(configuration.database_url, max_connections=8)
     try:
-        async with open_keyring(configuration, database, clock) as keyring:
+        lease_s = configuration.custody.lease_s
+        database.keyring = keyring = await Keyring.open(database, custody_of(configuration), clock, lease_s=lease_s)
+        try:
             yield database, keyring
+        finally:
+            await keyring.close()
     finally:
         await database.close()
 

@@ -1,0 +1,157 @@
+"""A backup of yesterday, an erasure of today, a restore: the region is back and nothing of the erased vehicle is in it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.app.backup.conftest import Place, empty_database, erase, in_region, make_place, points_of
+
+from rocade.app import backing_up, wiring
+from rocade.app import configuration as settings
+from rocade.app.backup import keeping
+from rocade.app.backup.place import Folder
+from rocade.app.backup.progress import Progress
+from rocade.core.errors import RocadeError, Unavailable
+from rocade.fabric.history import History
+from rocade.services.vehicles import Registry
+from rocade.trust.authority.sealing import Group
+from rocade.trust.authority.store import read_entries
+
+
+@pytest.fixture
+def target(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The database a region is restored into."""
+    url = empty_database(postgres_url, "restored")
+    monkeypatch.setenv("ROCADE_DATABASE_URL", url)
+    return url
+
+
+async def actions(parts: wiring.Common) -> list[str]:
+    async with parts.database.pool.acquire() as connection, connection.transaction():
+        return [body.decode() async for _, body in read_entries(connection)]
+
+
+@pytest.mark.timeout(240)
+def test_what_was_erased_since_the_backup_is_not_in_the_restored_region(
+    tmp_path: Path, postgres_url: str, template: str, target: str
+) -> None:
+    place = make_place(tmp_path, postgres_url, template, "again")
+    place.back_up()
+    gone, stays = place.refs
+    keys_before = keeping.newest(Folder(place.keys)).manifest
+    erase(place, gone)
+
+    keys = Folder(place.keys)
+    assert len({name.split("/")[0] for name in keys.names()}) == 1, (
+        "the puncture wrote a new keys part, the old one went"
+    )
+    assert keeping.newest(keys).manifest.region_key == keys_before.region_key + 1
+    told = list[int]()
+    asked = place.asked("back")
+    said = backing_up.put_back(asked, Progress(lambda done, *_: told.append(done)))
+    assert any("erasures since then: 1" in line for line in said)
+    assert told == sorted(told)
+
+    restored = settings.load(tmp_path / "back")
+    assert restored.database_url == target
+
+    async def look(parts: wiring.Common, history: History) -> None:
+        assert await points_of(history, gone) == 0
+        assert await points_of(history, stays) == 60
+        names = [(gone, int(group)) for group in Group]
+        assert await parts.keyring.fetch(names) == {}
+        registry = Registry(parts.database, parts.random, parts.clock)
+        assert await registry.by_refs([gone]) == {}
+        found = await registry.resolve("VF1CARA0000000002")
+        assert int(found.ref) == stays
+        moved = await registry.resolve("VF1CARA0000000001")
+        assert int(moved.ref) != gone
+        entries = await actions(parts)
+        assert any("backup.restored" in one for one in entries)
+        assert any("backup.begun" in one for one in entries)
+
+    in_region(restored, look)
+    rows = list((tmp_path / "back/history").rglob("data.bin"))
+    assert rows
+    assert not (tmp_path / ".back.restoring").exists()
+
+
+@pytest.mark.timeout(240)
+def test_a_restore_that_was_broken_off_goes_on(yesterday: Place, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rocade.app.backup import restoring
+
+    seen = list[str]()
+    receive = restoring.trees.receive
+
+    async def fail(*arguments: object) -> int:
+        seen.append("files")
+        if len(seen) == 3:
+            raise OSError(28, "No space left on device")
+        return await receive(*arguments)  # type: ignore[arg-type]  # handed through
+
+    monkeypatch.setattr(restoring.trees, "receive", fail)
+    asked = yesterday.asked("broken")
+    with pytest.raises(Unavailable) as refusal:
+        backing_up.put_back(asked, Progress())
+    assert refusal.value.code == "backup.full"
+    assert not asked.into.exists()
+    before = len(seen)
+    monkeypatch.setattr(restoring, "erase_again", None)  # nothing to erase: it must not be asked
+    said = backing_up.put_back(asked, Progress())
+    assert any("audit log verified" in line for line in said)
+    assert len(seen) < 2 * before + 3
+
+    async def look(parts: wiring.Common, history: History) -> None:
+        assert [await points_of(history, ref) for ref in yesterday.refs] == [60, 60]
+        entries = await actions(parts)
+        assert any("backup.restored" in one and "backup.full" in one for one in entries), (
+            "the refusal is in the audit log"
+        )
+
+    in_region(settings.load(asked.into), look)
+    shutil.rmtree(asked.into)
+
+
+def test_a_backup_that_was_broken_off_goes_on_under_its_number(
+    yesterday: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = backing_up.wanted(yesterday.configuration, str(tmp_path / "to"), None, None, None)
+    put, left = Folder.put, [12]
+
+    def fill(self: Folder, name: str, content: bytes) -> None:
+        if "/chunks/" in name:
+            left[0] -= 1
+        if left[0] < 0:
+            raise Unavailable("backup.full", "no room")
+        put(self, name, content)
+
+    monkeypatch.setattr(Folder, "put", fill)
+    with pytest.raises(Unavailable, match="no room"):
+        backing_up.back_up(yesterday.configuration, wanted, Progress())
+    (folder,) = (tmp_path / "to").iterdir()
+    assert (folder / "draft.json").exists()
+    assert not (folder / "manifest.json").exists()
+    assert any("gone on with" in line for line in backing_up.plan(yesterday.configuration, wanted))
+    with pytest.raises(RocadeError) as refusal:
+        backing_up.put_back(yesterday.asked("none", source=str(tmp_path / "to"), dry_run=True), Progress())
+    assert refusal.value.code == "backup.unfinished"
+
+    left[0] = 1_000_000
+    said = backing_up.back_up(yesterday.configuration, wanted, Progress())
+    assert [path.name for path in (tmp_path / "to").iterdir()] == [folder.name]
+    assert int(next(line for line in said if "sealed" in line).split(", ")[2].split()[0]) > 5
+    assert not (folder / "draft.json").exists()
+    backing_up.put_back(yesterday.asked("none", source=str(tmp_path / "to"), dry_run=True), Progress())
+
+
+def test_a_place_that_is_no_other_place_is_refused(yesterday: Place) -> None:
+    with pytest.raises(RocadeError) as refusal:
+        backing_up.wanted(yesterday.configuration, str(yesterday.keys), None, None, None)
+    assert refusal.value.code == "backup.apart"
+    with pytest.raises(RocadeError) as refusal:
+        bare = msgspec.structs.replace(yesterday.configuration, backup=settings.Backup())
+        backing_up.wanted(bare, "somewhere", None, None, None)
+    assert refusal.value.code == "backup.to"
