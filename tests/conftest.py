@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
+import asyncpg
 import httpx
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from rocade.core.ports import SystemClock
 from rocade.fabric.database import Database, EmbeddedPostgres, embedded, migrate
-from rocade.trust.authority.sealing import FileCustody, Keyring
+from rocade.trust.authority.sealing import FileCustody, Keyring, puncturing
 
 sys.path.insert(0, str(Path(__file__).parent / "house"))
 
@@ -72,6 +77,24 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False  # xdist would begin with the files that hold most tests
 
 
+class Scheduling(LoadFileScheduling):
+    """A file goes to one worker whole, and so do the files that share one running region."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return SHARING.get(file, file)
+
+
+SHARING = {
+    f"tests/app/test_{name}_commands.py": "tests/app" for name in ("data", "grid", "key", "person", "price", "proof")
+} | {f"tests/app/test_{name}_command.py": "tests/app" for name in ("command", "why")}
+"""Files whose tests use one region that takes longer to start than they to run."""
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
@@ -103,10 +126,26 @@ def template(postgres_url: str) -> str:
 
 
 def make_template(postgres_url: str) -> str:
-    """Make it on this server."""
+    """Make it on this server. Its bucket keys are wrapped by the region key of `make_custody`: to make them costs 60 ms."""
     execute(postgres_url, "CREATE DATABASE migrated")
-    migrate(postgres_url.replace("@/rocade?", "@/migrated?"), PACKAGES)
+    url = postgres_url.replace("@/rocade?", "@/migrated?")
+    migrate(url, PACKAGES)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, _make_keys(url, make_custody(Path(folder)))).result()
     return "migrated"
+
+
+async def _make_keys(url: str, custody: FileCustody) -> None:
+    async with asyncpg.create_pool(url, min_size=1, max_size=1) as pool:
+        await puncturing.prepare(pool, custody, SystemClock().now_us())
+
+
+def make_custody(folder: Path) -> FileCustody:
+    """Where tests keep their region key: it opens the key tables of every fresh database."""
+    folder.mkdir(exist_ok=True)
+    (folder / "1.key").write_bytes(bytes(range(32)))
+    (folder / "1.key").chmod(0o600)
+    return FileCustody(folder)
 
 
 _shelves: dict[str, Shelf] = {}
@@ -126,7 +165,7 @@ def database_url(postgres_url: str, template: str) -> Iterator[str]:
 async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]:
     """A connected Database over `database_url`, with a keyring whose region key is a file below `tmp_path`."""
     connected = await Database.connect(database_url)
-    keyring = Keyring(connected, FileCustody(tmp_path / "custody"), SystemClock())
+    keyring = Keyring(connected, make_custody(tmp_path / "custody"), SystemClock())
     connected.keyring = keyring
     yield connected
     await keyring.close()
