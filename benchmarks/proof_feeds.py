@@ -70,7 +70,7 @@ class Seen:
         key = str(data["contract"]), str(data["number"])
         self.times[key] += 1
         if self.times[key] == 1:
-            arrived_us = max(series["time_us"][-1] for series in data["series"])  # type: ignore[index, attr-defined]  # parsed JSON
+            arrived_us = max(series["time_us"][-1] for series in data["series"])  # type: ignore[attr-defined]  # parsed JSON
             self.lags_us[way].append(CLOCK.now_us() - arrived_us)
 
     def clear(self) -> None:
@@ -94,7 +94,7 @@ class Receiver:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         http = h11.Connection(h11.SERVER)
-        with contextlib.suppress(OSError, h11.ProtocolError):
+        with contextlib.suppress(OSError, h11.ProtocolError, asyncio.CancelledError):
             while await self._answer(http, reader, writer):
                 http.start_next_cycle()
         writer.close()
@@ -216,7 +216,8 @@ async def fill(world: World) -> None:
         CLOCK.now_us() - 60_000_000,
         mask(["location", "driving", "energy", "condition", "cabin", "other"]),
     )
-    owners, grants, contracts, hooks = [], [], [], []
+    owners: list[tuple[object, ...]] = []
+    grants, contracts, hooks = owners[:], owners[:], owners[:]
     for place, ref in enumerate(world.refs):
         id, person = world.contract(ref), f"person:{ref:016x}"
         way = "webhook" if place < len(world.refs) // 2 else "sse"
@@ -262,7 +263,7 @@ def _batches(places: np.ndarray[tuple[int], np.dtype[np.int64]], number: int, si
     times = now_us - np.arange(SAMPLES - 1, -1, -1) * 1_000_000
     return [
         pack(Batch(int(place) + 1, number, now_us, [Clock(times)],
-                   [Column(one, 0, np.arange(SAMPLES) * 0.5 + place % 7) for one in signals]))
+                   [Column(one, 0, (np.arange(SAMPLES) * 0.5 + place % 7).astype(np.float64)) for one in signals]))
         for place in places
     ]  # fmt: skip
 
@@ -324,8 +325,8 @@ async def measured(
     sent = await drive(world, seconds)
     expected = sent - (sent * silent) // len(world.refs)
     limit_s = time.monotonic() + 60
-    while len(world.seen.times) < expected and time.monotonic() < limit_s:
-        await asyncio.sleep(0.1)  # noqa: ASYNC110 - records are counted as they come
+    while len(world.seen.times) < expected and time.monotonic() < limit_s:  # noqa: ASYNC110 - what counts is read elsewhere
+        await asyncio.sleep(0.1)
     cpu = {name: value - before[name] for name, value in world.cpu_s().items()}
     doubled = sum(times - 1 for times in world.seen.times.values())
     lags = {way: np.array(found, np.int64) for way, found in world.seen.lags_us.items()}
