@@ -140,6 +140,7 @@ ROAD = {"A": 3, "B": 4, "C": 3, "D": 3, "E": 4, "F": 1, "G": 3, "H": 7, "I": 10,
 PEOPLE = {"A": 3, "B": 4, "C": 5, "D": 1, "E": 5, "F": 5}
 DEALERS = {"A": 5, "B": 1, "C": 1, "D": 4, "E": 1, "F": 1, "G": 1, "H": 9, "I": 1}
 CHARGING = {"A": 4, "B": 4, "C": 1, "D": 1, "E": 1, "F": 1, "G": 9, "H": 1}
+SEALED = {"A": 2, "B": 3, "C": 1, "D": 1, "E": 1, "F": 1, "G": 5, "H": 1}
 
 
 def test_promises_has_every_line_once_and_a_command_for_each() -> None:
@@ -150,7 +151,7 @@ def test_promises_has_every_line_once_and_a_command_for_each() -> None:
     ]
     lines = [
         f"{letter}{n}"
-        for counts in (ROAD, PEOPLE, DEALERS, CHARGING)
+        for counts in (ROAD, PEOPLE, DEALERS, CHARGING, SEALED)
         for letter, count in counts.items()
         for n in range(1, count + 1)
     ]
