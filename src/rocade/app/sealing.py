@@ -8,12 +8,15 @@ from rocade.app.configuration import Configuration
 from rocade.app.custodies import open_keyring
 from rocade.core.ports import SystemClock
 from rocade.fabric.database import Database
+from rocade.services.telemetry import ledger as telemetry
 from rocade.services.vehicles import store as vehicles
+from rocade.services.vehicles import twin
+from rocade.services.vehicles.commands import store as commands
 from rocade.trust.authority import naming
 from rocade.trust.authority.people import older as people
 from rocade.trust.authority.sealing.older import seal_older
 
-OLDER = (*naming.OLDER, *people.OLDER, *vehicles.OLDER)
+OLDER = (*naming.OLDER, *people.OLDER, *vehicles.OLDER, *twin.OLDER, *commands.OLDER, *telemetry.OLDER)
 _log = logging.getLogger("rocade.app")
 
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
 from rocade.core.errors import Corrupt, Unavailable
 from rocade.core.identifiers import partition_of
 from rocade.fabric.log import Record
+from rocade.services.telemetry import ledger as telemetry_ledger
 from rocade.services.telemetry import quarantine
 from rocade.services.telemetry.model import BAD_BATCH, BATCH, SEALED, STREAM, Held
 from rocade.services.telemetry.sealing import RoadSeals, open_records, seal_record
+from rocade.services.vehicles import twin
+from rocade.services.vehicles.commands import sealing as command_sealing
+from rocade.services.vehicles.commands import store as command_store
 from rocade.trust.authority.sealing import Group, Keyring, keyring_of
+from rocade.trust.authority.sealing.older import seal_older
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 ROAD = int(Group.ROAD)
@@ -153,3 +160,38 @@ async def test_without_custody_nothing_is_acknowledged_and_nothing_is_lost(road:
 
 def test_keyring_and_road_speak_the_same_words() -> None:
     assert {"held", "fetch", "ensure"} <= set(vars(Keyring))
+
+
+async def test_rows_of_an_older_region_are_sealed_at_its_first_start(road: Any) -> None:
+    ref = int((await road.add_vehicle()).ref)
+    pool = road.database.pool
+    slots = np.zeros(1, twin.SLOT)
+    slots["signal"], slots["value"], slots["time_us"] = road.SPEED, 42, 7
+    reported = twin.pack(slots, ())
+    await pool.execute(
+        "INSERT INTO twin (ref, updated_us, arrived_us, skew_us, latitude, longitude, speed_kmh, reported, desired)"
+        " VALUES ($1, 5, 6, 0, 48.5, 2.5, 42, $2, $3)", ref, reported, msgspec.msgpack.encode({1: 80.0}),
+    )  # fmt: skip
+    before = await road.twins.latest(ref)
+    async with pool.acquire() as connection:
+        await road.ledger.hold(connection, [Held(ref, 7, BAD_BATCH, "batch.malformed", "", b"as it was")])
+    await pool.execute(
+        "INSERT INTO command (id, ref, lane, version, act, parameters, actor, purpose, key, brand, not_before_us, expires_us,"
+        " sealed, key_id, created_us, state, changed_us) VALUES ($1, $2, 'climate', 1, 'climate.start', '{\"a\":1}', 'me', '',"
+        " '', 'peugeot', 0, 9, '{\"payload\":1}', '', 1, 1, 1)", bytes(16), ref,
+    )  # fmt: skip
+    steps = (*twin.OLDER, *command_store.OLDER, *telemetry_ledger.OLDER)
+    await pool.execute("DELETE FROM sealed_column")
+    assert await seal_older(road.database, steps) == 3
+    assert await seal_older(road.database, steps) == 0
+    row = await pool.fetchrow("SELECT latitude, reported, desired, place, moves FROM twin WHERE ref = $1", ref)
+    assert (row["latitude"], row["moves"], row["desired"][0], row["reported"] == reported) == (None, True, 1, False)
+    assert await road.twins.latest(ref) == before
+    assert (before.latitude, before.speed_kmh, before.desired) == (48.5, 42.0, {1: 80.0})
+    (held,) = await quarantine.list_held(road.ledger)
+    assert (await quarantine.show(road.ledger, held.id))[1] == b"as it was"
+    assert (await pool.fetchval("SELECT body FROM telemetry_quarantine"))[0] == 1
+    stored_command = await pool.fetchrow("SELECT id, ref, parameters, result, sealed FROM command")
+    assert {stored_command["parameters"][0], stored_command["sealed"][0]} == {1}
+    (opened,) = await command_sealing.opened(keyring_of(road.database), [stored_command])
+    assert (opened["parameters"], opened["result"], opened["sealed"]) == (b'{"a":1}', b"", b'{"payload":1}')

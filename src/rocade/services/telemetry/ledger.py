@@ -23,6 +23,9 @@ from rocade.fabric.log import Limits
 from rocade.services.telemetry.apportioning import Renewal, Renewals
 from rocade.services.telemetry.gaps import MAX_ASKS, Numbers, Row, unpacked
 from rocade.services.telemetry.model import DROPPED, HELD, REPLAYED, SEALED, Held, Quarantined, Unknown
+from rocade.services.telemetry.sealing import RoadSeals
+from rocade.trust.authority.sealing.columns import Columns
+from rocade.trust.authority.sealing.older import Older
 from rocade.trust.authority.sealing.seals import OVERHEAD_BYTES
 
 _INTENT = """
@@ -403,6 +406,24 @@ class Ledger:
             "SELECT reason, count(*) AS n FROM telemetry_quarantine WHERE state = 'held' GROUP BY 1"
         )
         return {row["reason"]: row["n"] for row in rows}
+
+
+async def _seal_older(connection: Any, columns: Columns) -> int:
+    """Bodies in quarantine from before there was sealing; those of erased owners go."""
+    rows = await connection.fetch(
+        "SELECT id, ref, arrived_us, kind, body FROM telemetry_quarantine WHERE kind < $1 AND body <> ''", SEALED
+    )
+    seals = RoadSeals(columns.keys)
+    for row in rows:
+        held = Held(row["ref"], row["arrived_us"], row["kind"], "", "", row["body"])
+        for one in await seals.sealed_held([held]) or [msgspec.structs.replace(held, body=b"")]:
+            await connection.execute(
+                "UPDATE telemetry_quarantine SET kind = $2, body = $3 WHERE id = $1", row["id"], one.kind, one.body
+            )
+    return len(rows)
+
+
+OLDER = (Older("telemetry_quarantine.body", ("telemetry_quarantine",), _seal_older),)
 
 
 async def _still_past(connection: Any, until_us: int) -> int | None:

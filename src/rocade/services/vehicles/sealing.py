@@ -7,7 +7,7 @@
 Each is bound to vehicle and column, the first two also to the arrival of the batch they are from, so that no older one can be
 put in their place unseen. Instants, flags, references and whether it moves stay readable: lists filter by them, and they say
 neither who nor where.
-A row without `place` was written before there was sealing; `seal_past` seals those. Decision: docs/decisions/0055-sealed-road.md.
+A row without `place` was written before there was sealing; `twin.OLDER` seals those. Decision: docs/decisions/0055-sealed-road.md.
 """
 
 from __future__ import annotations
@@ -77,8 +77,22 @@ def seal_place(key: bytes, ref: int, arrived_us: int, place: Place) -> bytes:
     return seal(key, plain, aad(ref, STREAM, _PLACE, arrived_us))
 
 
-def seal_reported(key: bytes, ref: int, arrived_us: int, packed: bytes) -> bytes:
-    return seal(key, packed, aad(ref, STREAM, _REPORTED, arrived_us))
+def seal_stored(
+    rows: Sequence[Mapping[str, Any]], keys: Mapping[Name, bytes]
+) -> tuple[list[tuple[int, bytes | None, bytes, bytes | None, bool]], list[int]]:
+    """Of stored rows in clear: (ref, place, reported, desired, moves) sealed, and references whose owner was erased."""
+    sealed: list[tuple[int, bytes | None, bytes, bytes | None, bool]] = []
+    for row in rows:
+        ref, arrived_us, desired = row["ref"], row["arrived_us"], row["desired"]
+        if (key := keys.get((ref, TWIN))) is None:
+            continue
+        if desired and desired[0] != 1:
+            desired = seal(key, desired, aad(ref, STREAM, _DESIRED, 0))
+        place = Place(row["latitude"], row["longitude"], row["speed_kmh"])
+        reported = seal(key, row["reported"], aad(ref, STREAM, _REPORTED, arrived_us))
+        moves = (place.speed_kmh or 0.0) > MOVING_KMH
+        sealed.append((ref, seal_place(key, ref, arrived_us, place), reported, desired, moves))
+    return sealed, [row["ref"] for row in rows if (row["ref"], TWIN) not in keys]
 
 
 def open_place(keys: Mapping[Name, bytes], row: Mapping[str, Any]) -> Place | None:

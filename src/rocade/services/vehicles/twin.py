@@ -35,8 +35,9 @@ from rocade.services.vehicles.packing import (
     values_of,
 )
 from rocade.services.vehicles.sealing import Place, SealedRow
-from rocade.services.vehicles.store import MOVING_KMH
 from rocade.trust.authority.sealing import Keys, Name, keyring_of
+from rocade.trust.authority.sealing.columns import Columns
+from rocade.trust.authority.sealing.older import Older
 
 __all__ = [
     "BOOLEAN",
@@ -44,6 +45,7 @@ __all__ = [
     "INTEGER",
     "MAX_SIGNALS",
     "NEVER_US",
+    "OLDER",
     "SLOT",
     "TEXT",
     "Place",
@@ -102,7 +104,6 @@ _UPSERT = """
         moves = excluded.moves, latitude = NULL, longitude = NULL, speed_kmh = NULL"""
 _COLUMNS = "ref, updated_us, arrived_us, skew_us, place, latitude, longitude, speed_kmh"
 _log = logging.getLogger(__name__)
-_IN_CLEAR = "place IS NULL AND arrived_us > 0"
 MANY = 2_000
 """So many places are opened in a thread."""
 
@@ -228,24 +229,6 @@ class TwinStore:
         """Packed rows of these vehicles, for a worker that begins to serve them."""
         return await packed(connection, self._keys, refs)
 
-    async def seal_past(self, limit: int = 500) -> int:
-        """Seal rows from before there was sealing; how many, 0 = none are left. Their old versions leave with VACUUM."""
-        rows = await self._pool.fetch(f"SELECT {_COLUMNS}, reported FROM twin WHERE {_IN_CLEAR} LIMIT $1", limit)
-        keys = await self._keys.ensure(sealing.names(row["ref"] for row in rows))
-        for row in rows:
-            ref, arrived_us = row["ref"], row["arrived_us"]
-            if (key := keys.get((ref, sealing.TWIN))) is None:
-                await self._pool.execute("DELETE FROM twin WHERE ref = $1", ref)  # its owner was erased
-                continue
-            place = Place(row["latitude"], row["longitude"], row["speed_kmh"])
-            await self._pool.execute(
-                "UPDATE twin SET place = $3, reported = $4, moves = $5, latitude = NULL, longitude = NULL, speed_kmh = NULL"
-                f" WHERE ref = $1 AND arrived_us = $2 AND {_IN_CLEAR}",
-                ref, arrived_us, sealing.seal_place(key, ref, arrived_us, place),
-                sealing.seal_reported(key, ref, arrived_us, row["reported"]), (place.speed_kmh or 0.0) > MOVING_KMH,
-            )  # fmt: skip
-        return len(rows)
-
     async def desire(self, ref: int, values: Mapping[int, float | bool | str]) -> None:
         """Lay these values over what is desired of the vehicle already."""
         keys = await self._keys.ensure(sealing.names([ref]))
@@ -272,3 +255,23 @@ def _positions(rows: Sequence[Any], keys: Mapping[Name, bytes]) -> list[Position
         for row in rows
         if (place := sealing.open_place(keys, row)) is not None
     ]
+
+
+async def _seal_older(connection: Any, columns: Columns) -> int:
+    """Rows from before there was sealing; those of erased owners go."""
+    asked = f"SELECT {_COLUMNS}, reported, desired FROM twin WHERE place IS NULL AND (arrived_us > 0 OR desired IS NOT NULL)"
+    rows = await connection.fetch(asked)
+    for at in range(0, len(rows), MANY):
+        part = rows[at : at + MANY]
+        keys = await columns.keys.ensure(sealing.names(row["ref"] for row in part))
+        sealed, gone = sealing.seal_stored(part, keys)
+        await connection.executemany(
+            "UPDATE twin SET place = $2, reported = $3, desired = $4, moves = $5, latitude = NULL, longitude = NULL,"
+            " speed_kmh = NULL WHERE ref = $1",
+            sealed,
+        )
+        await connection.execute("DELETE FROM twin WHERE ref = ANY($1::bigint[])", gone)
+    return len(rows)
+
+
+OLDER = (Older("twin.place", ("twin",), _seal_older),)

@@ -44,6 +44,15 @@ async def opened(keys: Keys, rows: Iterable[Any]) -> list[dict[str, Any]]:
     return found
 
 
+def seal_stored(keys: Mapping[Name, bytes], row: Mapping[str, Any]) -> list[bytes]:
+    """The three columns of a stored row, sealed where they are not."""
+    ref, id = row["ref"], row["id"]
+    return [
+        row[name] if _is_sealed(row[name]) else seal_part(keys, ref, id, part, row[name])
+        for name, part in _COLUMNS.items()
+    ]
+
+
 def _is_sealed(stored: bytes | None) -> bool:
     return bool(stored) and stored[:1] == b"\x01"  # type: ignore[index]  # not None, or it would be false
 

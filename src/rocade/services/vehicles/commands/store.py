@@ -26,6 +26,8 @@ from rocade.services.vehicles.commands.model import (
     Standing,
 )
 from rocade.trust.authority.sealing import Keys
+from rocade.trust.authority.sealing.columns import Columns
+from rocade.trust.authority.sealing.older import Older
 
 QUEUED_CHANNEL, CHANGED_CHANNEL = "command_queued", "command_changed"
 
@@ -228,6 +230,20 @@ async def read_wakes(connection: Any, keys: Keys, refs: Sequence[int], from_us: 
         row["ref"]: Wakes(row["woken"], row["arrived_us"] or 0, twins[row["ref"]][0] if row["ref"] in twins else b"")
         for row in rows
     }
+
+
+async def _seal_older(connection: Any, columns: Columns) -> int:
+    """Commands from before there was sealing."""
+    rows = await connection.fetch("SELECT id, ref, parameters, result, sealed FROM command")
+    for at in range(0, len(rows), 2_000):
+        part = rows[at : at + 2_000]
+        held = await sealing.keys_for(columns.keys, {row["ref"] for row in part})
+        made = [(row["id"], *sealing.seal_stored(held, row)) for row in part if (row["ref"], sealing.COMMAND) in held]
+        await connection.executemany("UPDATE command SET parameters = $2, result = $3, sealed = $4 WHERE id = $1", made)
+    return len(rows)
+
+
+OLDER = (Older("command.parameters", ("command",), _seal_older),)
 
 
 # --- signers ----------------------------------------------------------------------------------------------------------

@@ -90,6 +90,11 @@ class Columns:
         self._database = database
 
     @property
+    def keys(self) -> Keys:
+        """Of the region this database was opened for."""
+        return self._keys
+
+    @property
     def _keys(self) -> Keys:
         if self._database.keyring is None:
             raise Misconfigured("seal.unset", "this database was opened without keys: personal columns cannot be read")
