@@ -62,9 +62,14 @@ def empty_database(postgres_url: str, name: str, template: str = "template0") ->
         await server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         await server.close()
+        if template != "template0":  # keys that other tests left in it are another region's
+            made = await asyncpg.connect(url)
+            await made.execute("TRUNCATE seal_bucket, seal_key, seal_gone")
+            await made.close()
 
+    url = urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
     asyncio.run(make())
-    return urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
+    return url
 
 
 def block(refs: tuple[int, ...]) -> chunks.Chunks:
@@ -118,7 +123,7 @@ def make_place(home: Path, postgres_url: str, template: str, name: str = "eu") -
     return Place(home, configuration, in_region(configuration, fill))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def yesterday(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, template: str) -> Iterator[Place]:
     """Backed up; nothing was erased since."""
     place = make_place(tmp_path_factory.mktemp("backup"), postgres_url, template)

@@ -7,12 +7,14 @@ Refuses: Unavailable `backup.full`, `backup.place`.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from pathlib import Path
 from typing import Protocol
 
-from rocade.core.errors import Unavailable
+from rocade.core.errors import Refused, Unavailable
+from rocade.fabric.blobs import open_blobs
 from rocade.trust.identity.keys import write_private
 
 
@@ -80,48 +82,32 @@ class Folder:
 
 
 class Bucket:
-    """An object store, by the credentials its environment gives."""
+    """An object store, by the credentials its environment gives. Raises: also what `fabric.blobs` raises."""
 
     def __init__(self, url: str) -> None:
-        import obstore  # only where a bucket is named
-
-        self._obstore = obstore
-        try:
-            self._store = obstore.store.from_url(url)
-        except Exception as error:  # the library raises types of its own for each provider
-            raise Unavailable("backup.place", f"the backup's place cannot be opened: {type(error).__name__}") from error
+        self._blobs = open_blobs(url)
 
     def put(self, name: str, content: bytes) -> None:
-        try:
-            self._obstore.put(self._store, name, content)
-        except Exception as error:
-            raise self._failed(error) from error
+        asyncio.run(self._blobs.put(name, content))
 
     def get(self, name: str) -> bytes | None:
         try:
-            return bytes(self._obstore.get(self._store, name).bytes())
-        except FileNotFoundError:
+            return asyncio.run(self._blobs.get(name))
+        except Refused:
             return None
-        except Exception as error:
-            raise self._failed(error) from error
 
     def names(self, below: str = "") -> list[str]:
-        try:
-            pages = self._obstore.list(self._store, prefix=below or None)
-            return sorted(str(one["path"]) for page in pages for one in page)
-        except Exception as error:
-            raise self._failed(error) from error
+        async def found() -> list[str]:
+            return sorted([blob.name async for blob in self._blobs.list(below)])
+
+        return asyncio.run(found())
 
     def remove(self, names: list[str]) -> None:
-        try:
-            self._obstore.delete(self._store, names)
-        except FileNotFoundError:
-            return
-        except Exception as error:
-            raise self._failed(error) from error
+        async def gone() -> None:
+            for name in names:
+                await self._blobs.delete(name)
 
-    def _failed(self, error: Exception) -> Unavailable:
-        return Unavailable("backup.place", f"the backup's place does not answer: {type(error).__name__}; try again")
+        asyncio.run(gone())
 
 
 def _failed(error: OSError) -> Unavailable:
