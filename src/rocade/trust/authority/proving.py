@@ -10,6 +10,7 @@ Refuses: Refused `audit.entry.unknown` (none that a signed head covers yet), `au
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ from rocade.trust.authority.heads import Head, load_public_key, read_head
 from rocade.trust.authority.merkle import GROUP, GROUP_BITS, leaf_hash
 from rocade.trust.authority.nodes import Nodes
 from rocade.trust.identity import proof, proof_files
+
+AT_ONCE = 4
+"""Proofs in the making at one time: strangers may ask, and must not hold every connection to the database."""
 
 
 class SignedHead(msgspec.Struct, frozen=True):
@@ -51,6 +55,7 @@ class Proofs:
         self._database = database
         self._root = root
         self._key = load_public_key(directory, root)
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self.statement = (directory / "key.json").read_bytes()
         """The root's statement about the key that signs heads."""
 
@@ -129,6 +134,7 @@ class Proofs:
     async def _reading(self) -> AsyncIterator[asyncpg.Connection]:
         """One state of the log for all that a proof reads."""
         async with (
+            self._turns,
             self._database.pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
