@@ -83,9 +83,6 @@ class Handover:
         is_present = renewed and await self.is_present(ref)
         async with self._database.pool.acquire() as connection, connection.transaction():
             await self._remove(connection, ref, renewed, at_us)  # a block that was under way may have written again
-            await self._twins.erase(connection, ref)
-            for forget in self.forgetting:
-                await forget(connection, ref)
             if is_present:
                 await self._registry.renew_ref(connection, VehicleRef(ref), VehicleRef(renewed))
                 await self._ledger.rename(connection, ref, renewed)
@@ -100,3 +97,6 @@ class Handover:
         if renewed:
             await self._ledger.hand_over(connection, ref, renewed)
         await self._ledger.erase(connection, ref, at_us)
+        await self._twins.erase(connection, ref)
+        for forget in self.forgetting:
+            await forget(connection, ref)
