@@ -79,6 +79,33 @@ async def test_one_stream_carries_all_contracts_of_a_party_and_no_other(stand: S
     assert only["contract"] == mine[1].id
 
 
+async def test_two_contracts_of_one_vehicle_lose_nothing_when_their_reader_is_cut_off_between_them(
+    stand: Stand,
+) -> None:
+    ref = await stand.vehicle()
+    both = {(await stand.contract(ref)).id, (await stand.contract(ref)).id}
+    await stand.send(ref)
+    first = Reader(stand)
+    seen = {one["contract"] for one in await first.read(1)}
+    seen |= {one["contract"] for one in await Reader(stand).read(2, cursor=first.last)}
+    assert seen == both
+
+
+async def test_what_is_withdrawn_while_a_reader_is_slow_does_not_leave(stand: Stand) -> None:
+    ref = await stand.vehicle()
+    contract = await stand.contract(ref)
+    for value in range(5):
+        await stand.send(ref, {SPEED: [float(value)]})
+    frames = Reader(stand)._following.frames(0, 0)
+    first = await anext(frames)
+    assert b"event: record" in first
+    await stand.sharing.withdraw(ref, OWNER, contract.id)
+    await stand.table.refresh()
+    async with asyncio.timeout(PATIENCE_S):
+        assert b"event: ended" in await anext(frame async for frame in frames if b"event: alive" not in frame)
+    await frames.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+
 async def test_new_contracts_and_new_records_reach_an_open_stream(stand: Stand) -> None:
     reading = asyncio.create_task(Reader(stand).read(1))
     await asyncio.sleep(0)

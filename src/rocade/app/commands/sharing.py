@@ -74,6 +74,17 @@ def terms(
     click.echo(f"terms {made['version']} for {made['party'] or 'anybody'}")
 
 
+@sharing.command("stop", epilog=example("sharing stop partner:acme --config ./eu"))
+@click.argument("party")
+@config_option
+@click.pass_obj
+def stop(load: Load, party: str, config: Path | None) -> None:
+    """End every contract of a third party at once. Its certificate is revoked apart: `rocade revoke`."""
+    with ApiClient(load(config)) as api:
+        found = api.post(f"/v1/sharing/parties/{quote(party, safe='')}/stop")
+    click.echo(f"{found['contracts']} contracts ended")
+
+
 # --- a third party ----------------------------------------------------------------------------------------------------
 
 

@@ -62,7 +62,8 @@ class Grant(msgspec.Struct, frozen=True):
     made_us: int
     ended_us: int = FOREVER_US
     why_ended: str = ""
-    """withdrawn | narrowed | replaced | owner_changed; a consent that ran out has no `ended_us`."""
+    """withdrawn | narrowed | replaced | owner_changed | returned (of a feed, by its third party or the region); a consent that ran
+    out has no `ended_us`."""
     replaces: str = ""
 
     @property

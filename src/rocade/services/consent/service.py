@@ -93,6 +93,18 @@ class Consents(Owners, Drivers):
             await self.record("consent.withdraw", person, f"vehicle:{ref}", now_us, grant=id)
         return msgspec.structs.replace(ended, ended_us=now_us, why_ended="withdrawn")
 
+    async def return_feed(self, ref: int, id: str, actor: str) -> None:
+        """The consent of a contract that its third party gave back, or the region stopped, ends with it.
+
+        Raises: Refused `consent.grant.unknown`.
+        """
+        async with self.acting(actor, "consent.return", ref) as connection:
+            found, now_us = await store.grant(connection, id), self.clock.now_us()
+            if found is None or found.ref != ref or found.end_us <= now_us or not found.recipient.startswith("feed:"):
+                raise errors.grant_unknown()
+            await store.end_grant(connection, id, now_us, "returned")
+            await self.record("consent.return", actor, f"vehicle:{ref}", now_us, grant=id)
+
     async def _live_grant(self, connection: Any, ref: int, person: str, id: str, now_us: int) -> Grant:
         await self.check_owner(connection, ref, person)
         found = await store.grant(connection, id)

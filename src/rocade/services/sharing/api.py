@@ -339,7 +339,17 @@ async def set_terms(
     return terms_view(made, sharing.catalogue)
 
 
+class StoppedView(msgspec.Struct, frozen=True):
+    contracts: int
+
+
+@post("/v1/sharing/parties/{party:str}/stop", opt=does(acts.SET_SHARING_TERMS), status_code=200)
+async def stop(request: AnyRequest, party: FromPath[str], sharing: SharingDependency) -> StoppedView:
+    """End every contract of a third party at once: its keys were stolen, or it broke its word."""
+    return StoppedView(await sharing.stop(party, caller_of(request).id))
+
+
 HANDLERS = [
     list_mine, share, narrow, withdraw, read_my_log, list_theirs, read_contract, read_log, accept, decline, read_parquet,
-    read_webhook, put_webhook, rotate_secret, resume_webhook, overview, set_terms, *streams_api.HANDLERS,
+    read_webhook, put_webhook, rotate_secret, resume_webhook, overview, set_terms, stop, *streams_api.HANDLERS,
 ]  # fmt: skip

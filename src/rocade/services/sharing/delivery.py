@@ -129,7 +129,10 @@ class Delivery:
         now_us = self.clock.now_us()
         for one in await store.webhooks(self.pool):
             id = one.contract
-            if id in self._feeds or one.paused_us or one.due_us > now_us or _partition(id) not in held:
+            if id in self._feeds:
+                self._feeds[id][0].fresh = one
+                continue
+            if one.paused_us or one.due_us > now_us or _partition(id) not in held:
                 continue
             if contract := self.feeding.book.by_id.get(id) or await self.feeding.sharing.find(id):
                 feed = _Feed(self, contract, one)
@@ -195,7 +198,8 @@ class _Feed:
     def __init__(self, delivery: Delivery, contract: Contract, hook: Webhook) -> None:
         self._delivery = delivery
         self._contract = contract
-        self._hook = hook
+        self._hook = self.fresh = hook
+        """`fresh`: the row as it was read last; whether it has another address or what expired stands there."""
         self._line: Kept | None = None
         self._is_slow = hook.attempt > 0
         self.wake = asyncio.Event()
@@ -221,11 +225,8 @@ class _Feed:
 
     async def _turn(self) -> bool:
         """Tell what waits; False when this feed is over."""
-        feeding, delivery = self._delivery.feeding, self._delivery
+        feeding, fresh = self._delivery.feeding, self.fresh
         try:
-            fresh = await store.webhook(delivery.pool, self._contract.id)
-            if fresh is None or fresh.paused_us:
-                return False
             if (fresh.url, fresh.generation) != (self._hook.url, self._hook.generation):
                 self._hook = msgspec.structs.replace(fresh, cursor=self._hook.cursor)
                 await self._hang_up()
@@ -236,19 +237,19 @@ class _Feed:
             self._contract = contract
             if fresh.expired and not await self._tell_expired(fresh.expired):
                 return await self._later()
-            while True:
-                before = self._hook.cursor
-                found, after = await feeding.after([contract], before)
+            is_all = False
+            while not is_all:
+                found, after, is_all = await feeding.after([contract], self._hook.cursor)
                 for one in found:
+                    if one.body and feeding.sharing.classes_of(one.contract) != one.classes:
+                        self.wake.set()  # what is agreed is another than when it was read: read again from here
+                        return True
                     if not await self._tell(one):
                         return await self._later()
                 self._move(after)
-                if after == before:
-                    return True
-        except (
-            RocadeError,
-            *store.FAILURES,
-        ) as error:  # consents, keys or the database are away: from the same place, in a moment
+            return True
+        except (RocadeError, *store.FAILURES) as error:
+            # consents, keys or the database are away: from the same place, in a moment
             _log.warning("a feed waits: %s", getattr(error, "code", type(error).__name__))
             return await self._in_a_moment()
 
@@ -276,6 +277,7 @@ class _Feed:
             self._failed(status, code)
             return False
         await store.told_expired(self._delivery.pool, self._contract.id, records)
+        self.fresh = msgspec.structs.replace(self.fresh, expired=0)
         return True
 
     async def _tell(self, one: Sent) -> bool:
@@ -283,8 +285,6 @@ class _Feed:
         if not one.body:
             self._move(one.number)
             return True
-        if not self._delivery.feeding.sharing.classes_of(one.contract):
-            return True  # withdrawn since it was read: the next turn ends this feed
         self._delivery.feeding.note(self._delivery.actor(one.contract), one.contract)
         body = b'{"type":"sharing.record","timestamp":"%s","data":%s}' % (write_instant(one.at_us).encode(), one.body)
         status, code = await self._post(f"{one.contract.id}.{one.number}", body)

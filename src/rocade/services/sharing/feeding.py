@@ -33,9 +33,10 @@ HOUR_US = 3_600_000_000
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """One record as it goes out. `body` is '' where nothing of it may (other classes, no such signals)."""
+    """One record as it goes out while `classes` may. `body` is '' where nothing of it does (other classes, no such signals)."""
 
     contract: Contract
+    classes: int
     number: int
     at_us: int
     body: bytes
@@ -60,8 +61,10 @@ class Feeding:
         """The cursor behind everything that waits."""
         return await store.newest(self._pool)
 
-    async def after(self, contracts: Sequence[Contract], cursor: int, limit: int = PAGE) -> tuple[list[Sent], int]:
-        """Records of these running contracts behind a cursor, and the cursor behind them.
+    async def after(
+        self, contracts: Sequence[Contract], cursor: int, limit: int = PAGE
+    ) -> tuple[list[Sent], int, bool]:
+        """Records of these running contracts behind a cursor, the cursor behind them, and whether that is all that waits.
 
         Raises: Unavailable `sharing.stale`, `custody.down`, `consent.looks.full`, `database.down`.
         """
@@ -75,15 +78,15 @@ class Feeding:
                 classes = self.sharing.classes_of(contract)
                 if classes and waiting.at_us >= contract.accepted_us:
                     sent.append(self._sent(contract, classes, waiting.number, waiting.at_us, waiting.arrived_us, body))
-        return sent, found[-1].number if found else cursor
+        return sent, found[-1].number if found else cursor, len(found) < limit
 
     def _sent(self, contract: Contract, classes: int, number: int, at_us: int, arrived_us: int, body: bytes) -> Sent:
         scope = Scope(contract, self.book.terms_of(contract), self._catalogue)
-        found = list(records.series(body, scope, classes))
+        found = records.series(body, scope, classes)
         if not found:
-            return Sent(contract, number, at_us, b"", 0)
-        written = records.written(contract, number, arrived_us, found, scope.withheld(classes))
-        return Sent(contract, number, at_us, written, records.count(found))
+            return Sent(contract, classes, number, at_us, b"", 0)
+        written = records.written(contract, number, arrived_us, found, scope, classes)
+        return Sent(contract, classes, number, at_us, written, records.count(found))
 
     def note(self, actor: Principal, contract: Contract, signals: Iterable[int] = ()) -> None:
         """The owner's log of looks: something of his vehicle is about to leave. Raises: Unavailable `consent.looks.full`."""

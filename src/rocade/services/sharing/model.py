@@ -58,7 +58,8 @@ class Contract(msgspec.Struct, frozen=True):
     """0 = the third party has not taken it up yet; nothing flows before."""
     ended_us: int = FOREVER_US
     why_ended: str = ""
-    """withdrawn | expired | narrowed | owner_changed | declined (by the third party, before or after it took it up)"""
+    """withdrawn | expired | narrowed | owner_changed | declined (by the third party, before or after it took it up) | stopped (by
+    the region, which no longer trusts it)"""
 
     @property
     def state(self) -> str:

@@ -9,15 +9,12 @@ Cost: nothing for vehicles nobody shares; 0.2 ms for each that is (docs/decision
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from itertools import pairwise
 from typing import Any, Self
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from rocade.core.errors import Corrupt
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
 from rocade.services.sharing import records, store
@@ -26,6 +23,7 @@ from rocade.services.sharing.model import Waiting
 from rocade.trust.authority.sealing import Group, Keyring, aad, open_sealed, seal
 
 STREAM, SCHEMA = "sharing", 1
+_log = logging.getLogger(__name__)
 
 
 class Outbox:
@@ -52,50 +50,36 @@ class Outbox:
         shared = self._book.by_ref
         if not shared or not outcome.rows:
             return
-        found = await asyncio.to_thread(_by_vehicle, outcome.rows, list(shared))
+        found = await asyncio.to_thread(records.packed, outcome.rows, list(shared))
         if not found:
             return
         keys = await self._keyring.ensure((ref, Group.EXPORT) for ref in found)
         mine = [ref for ref in sorted(found) if (ref, Group.EXPORT) in keys]
         at_us = self._clock.now_us()
         waiting = []
-        for ref, number in zip(mine, await store.numbers(connection, len(mine)), strict=True):
-            body, arrived_us, samples = found[ref]
-            sealed = seal(keys[ref, Group.EXPORT], body, aad(ref, STREAM, SCHEMA, number))
-            waiting.append(Waiting(number, ref, at_us, arrived_us, samples, sealed))
+        numbers = await store.numbers(connection, len(mine)) if mine else []
+        for ref, number in zip(mine, numbers, strict=True):
+            one = found[ref]
+            sealed = seal(keys[ref, Group.EXPORT], one.body, aad(ref, STREAM, SCHEMA, number))
+            waiting.append(Waiting(number, ref, at_us, one.arrived_us, one.samples, sealed))
         if waiting:
             await store.put(connection, waiting)
         self.records += len(waiting)
 
 
-def _by_vehicle(tables: Iterable[pa.Table], refs: list[int]) -> dict[int, tuple[bytes, int, int]]:
-    """(packed, newest arrival, samples) of each shared vehicle that the block holds."""
-    wanted = pa.array(refs, pa.uint64())
-    kept = [table.filter(pc.is_in(table.column("vehicle"), wanted)) for table in tables]
-    rows = pa.concat_tables([table for table in kept if table.num_rows]) if any(map(len, kept)) else None
-    if rows is None:
-        return {}
-    rows = rows.combine_chunks()
-    vehicle = rows.column("vehicle").to_numpy()
-    order = np.argsort(vehicle, kind="stable")
-    edges = [0, *(np.flatnonzero(np.diff(vehicle[order])) + 1).tolist(), len(order)]
-    found = {}
-    for begin, end in pairwise(edges):
-        part = rows.take(order[begin:end])
-        arrived_us = int(part.column("arrived_us").to_numpy().max())
-        found[int(vehicle[order[begin]])] = records.packed(part), arrived_us, records.samples_in(part)
-    return found
-
-
 async def opened(keyring: Keyring, waiting: Iterable[Waiting]) -> list[tuple[Waiting, bytes]]:
-    """What waits, with its content; erased vehicles' records are left out.
+    """What waits, with its content. Erased vehicles' records are left out; one that does not open is an alarm in the log, and left
+    out too, so that it does not hold up what is behind it (the history has its values).
 
-    Raises: Unavailable `custody.down`, `custody.refused`; Corrupt `seal.broken`.
+    Raises: Unavailable `custody.down`, `custody.refused`.
     """
     held = list(waiting)
     keys = await keyring.fetch({(one.ref, Group.EXPORT) for one in held})
-    return [
-        (one, open_sealed(keys[one.ref, Group.EXPORT], one.body, aad(one.ref, STREAM, SCHEMA, one.number)))
-        for one in held
-        if (one.ref, Group.EXPORT) in keys
-    ]
+    found = []
+    for one in held:
+        if key := keys.get((one.ref, int(Group.EXPORT))):
+            try:
+                found.append((one, open_sealed(key, one.body, aad(one.ref, STREAM, SCHEMA, one.number))))
+            except Corrupt as broken:
+                _log.error("record %d of the feeds: %s", one.number, broken.code)
+    return found

@@ -69,6 +69,13 @@ class Sharing:
             )
         return msgspec.structs.replace(made, version=version)
 
+    async def stop(self, party: str, actor: str) -> int:
+        """End every contract of a third party, which the region no longer trusts; how many there were."""
+        found = await self.of_party(party, is_live_only=True)
+        for one in found:
+            await self._return(one, actor, "stopped")
+        return len(found)
+
     async def terms_for(self, party: str) -> Terms:
         return await store.terms_for(self.database.pool, party)
 
@@ -212,15 +219,14 @@ class Sharing:
         found = await self.for_party(party, id)
         if found.state == "ended":
             raise errors.ended(found.why_ended)
-        ended = await self._end(found, actor, "declined")
-        if owner := await self._consents.owner(found.ref):
-            await self._drop_grant(found, owner.person)
-        return ended
+        return await self._return(found, actor, "declined")
 
-    async def _drop_grant(self, one: Contract, person: str) -> None:
-        """The consent ends with what it was for; one that has ended already has."""
+    async def _return(self, one: Contract, actor: str, why: str) -> Contract:
+        """The contract ends, and its consent with it; one that has ended already has."""
+        ended = await self._end(one, actor, why)
         with contextlib.suppress(Refused):
-            await self._consents.withdraw(one.ref, person, (await self._grant_of(one)).id)
+            await self._consents.return_feed(one.ref, (await self._grant_of(one)).id, actor)
+        return ended
 
     # --- what is in force ---------------------------------------------------------------------------------------------
 

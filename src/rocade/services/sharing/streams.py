@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import zip_longest
 
 import msgspec
 from litestar import get
@@ -22,12 +23,13 @@ from rocade.core.errors import Unavailable
 from rocade.doors.http import AnyRequest, caller_of, does
 from rocade.doors.http.streams import event, events, woken
 from rocade.services.sharing import errors
-from rocade.services.sharing.feeding import Bell, Feeding, Lines
+from rocade.services.sharing.feeding import Bell, Feeding, Lines, Sent
 from rocade.services.sharing.model import Contract
 from rocade.services.sharing.store import FAILURES
 from rocade.trust.authority.gate import acts
 
-WAIT_S = 5.0
+WAIT_S = 20.0
+"""Below the minute after which most proxies cut a silent connection."""
 FeedingDependency = NamedDependency[SkipValidation[Feeding]]
 
 
@@ -101,11 +103,18 @@ class _Following:
                             yield frame
                         if self._only in self._told:
                             return
-                        found, number, sent = await self._turn(number)
-                        for frame in found:
-                            yield frame
-                        if not sent:
+                        before = number
+                        found, after, is_all = await self._read(number)
+                        for one, place in _places(found):
+                            if not self._may_leave(one):
+                                break  # what is agreed is another than when it was read: read again from here
+                            number = place
+                            yield event("record", one.body, cursor_of(place, one.at_us))
+                        else:
+                            number = after
+                        if number == before:
                             yield event("alive", b"{}", cursor_of(number, self._clock.now_us()))
+                        if number == before or is_all:
                             await _either(wake, closing)
                 finally:
                     stop()
@@ -134,19 +143,31 @@ class _Following:
         said = [{"contract": id, "code": errors.ended(why[id]).code, "why": why[id]} for id in why if why[id]]
         return [event("ended", msgspec.json.encode(one), cursor_of(number, now_us)) for one in said]
 
-    async def _turn(self, number: int) -> tuple[list[bytes], int, bool]:
-        """What waits now; while it may not be told (consents or keys are not known) nothing, from the same place."""
+    async def _read(self, number: int) -> tuple[list[Sent], int, bool]:
+        """What waits now, and whether that is all; while it may not be told (consents or keys are not known) nothing."""
         try:
-            found, after = await self._feeding.after(self._contracts(), number)
-            caller = caller_of(self._request)
-            frames = []
-            for one in (one for one in found if one.body):
-                self._feeding.note(caller, one.contract)
-                self._streams.lines.add(self._feeding.line("sse", one))
-                frames.append(event("record", one.body, cursor_of(one.number, one.at_us)))
+            found, after, is_all = await self._feeding.after(self._contracts(), number)
         except (Unavailable, *FAILURES):
-            return [], number, False
-        return frames, after, after != number
+            return [], number, True
+        return [one for one in found if one.body], after, is_all
+
+    def _may_leave(self, one: Sent) -> bool:
+        """Whether this is still agreed as it was when it was read; then it is noted for the owner."""
+        try:
+            if self._feeding.sharing.classes_of(one.contract) != one.classes:
+                return False
+            self._feeding.note(caller_of(self._request), one.contract)
+        except Unavailable:
+            return False
+        self._streams.lines.add(self._feeding.line("sse", one))
+        return True
+
+
+def _places(found: Sequence[Sent]) -> Iterator[tuple[Sent, int]]:
+    """Each with the number its reader has behind it: what several contracts share is behind him with the last of them."""
+    for one, following in zip_longest(found, found[1:]):
+        is_last = following is None or following.number != one.number
+        yield one, one.number if is_last else one.number - 1
 
 
 async def _either(wake: asyncio.Event, closing: asyncio.Event) -> None:
