@@ -120,6 +120,20 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lease_s: float = 6.0
 
 
+class Blobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where objects are kept; see `fabric.blobs`."""
+
+    url: str = ""
+    """Empty = the folder DIR/blobs; else file:///folder, s3://bucket/prefix, gs://, az://."""
+
+
+class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What vehicles sent, as it was sealed at the intake, kept as objects longer than the log keeps it."""
+
+    keep_days: float = 0.0
+    """0 = no archive."""
+
+
 class Custody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the region key is that everything sealed hangs on; docs/sealing.md."""
 
@@ -213,6 +227,8 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     openid: OpenId = OpenId()
     log: Log = Log()
     worker: Worker = Worker()
+    blobs: Blobs = Blobs()
+    archive: Archive = Archive()
     custody: Custody = Custody()
     backup: Backup = Backup()
     charging: Charging = Charging()
@@ -254,6 +270,10 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def issuer(self) -> str:
         """Where machines reach the API: the issuer of access tokens."""
         return f"https://{self.server_names[0]}:{self.http.api_port}"
+
+    @property
+    def blobs_url(self) -> str:
+        return self.blobs.url or (self.root / "blobs").resolve().as_uri()
 
     @property
     def effective_history_url(self) -> str:
@@ -310,6 +330,8 @@ def render(configuration: Configuration) -> str:
         "sftp",
         "openid",
         "log",
+        "blobs",
+        "archive",
         "worker",
         "custody",
         "backup",

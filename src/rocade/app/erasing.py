@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rocade.app import wiring
+from rocade.app.archiving import archive_of
 from rocade.app.configuration import Configuration
 from rocade.core.ports import Audit, Clock, Random
 from rocade.fabric.database import Database
@@ -50,7 +51,7 @@ def erasures_of(
     return Erasures(database, audit, clock, random, configuration.root / FOLDER, signing, root)
 
 
-def region_erasing(parts: wiring.Common, history: History, log: Log, places: Sequence[Place] = ()) -> RegionErasing:
+def region_erasing(parts: wiring.Common, history: History, log: Log) -> RegionErasing:
     """Vehicles and people of this region, with their consents; `handover.forgetting` is the caller's to set."""
     registry = Registry(parts.database, parts.random, parts.clock)
     handover = Handover(parts.database, registry, TwinStore(parts.database), Ledger(parts.database), parts.clock)
@@ -69,6 +70,7 @@ def region_erasing(parts: wiring.Common, history: History, log: Log, places: Seq
         return [one.ref for one in owned]
 
     erasures = erasures_of(parts.configuration, parts.database, parts.audit, parts.clock, parts.random)
+    places: Sequence[Place] = (archive_of(parts.configuration),)
     eraser = Eraser(handover, erasures, parts.database, history, log, parts.clock, places, forget_person, let_go)
     return RegionErasing(eraser, handover, consents)
 

@@ -224,6 +224,7 @@ def outbox_of(parts: Common) -> contextlib.AbstractAsyncContextManager[Outbox]:
 @contextlib.asynccontextmanager
 async def worker(configuration: Configuration) -> AsyncIterator[Part]:
     """Log -> decode -> history and twin; also the keeper of retention."""
+    from rocade.app.archiving import keep_archive
     from rocade.app.carrying import CommandProof
     from rocade.fabric.history import connect
     from rocade.services.telemetry import store
@@ -267,7 +268,7 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
         running = part.spawn(work.run(stop), "worker")
         part.spawn(proof.run(work), "commands")
         part.spawn(lag.keep(), "lag")
-        part.spawn(_trim_for_ever(log), "trim")
+        part.spawn(_trim_for_ever(log, keep_archive(parts, log)), "trim")
         part.spawn(
             _keep_past_for_ever(configuration, history, work_registry, Ledger(parts.database), parts.clock), "past"
         )
@@ -301,11 +302,14 @@ class LagWatch:
             await asyncio.sleep(1)
 
 
-async def _trim_for_ever(log: Log) -> None:
-    while True:
-        await asyncio.sleep(30)
-        with contextlib.suppress(Exception):
-            await log.trim()
+async def _trim_for_ever(log: Log, archiving: Coroutine[Any, Any, None]) -> None:
+    """What was read and archived leaves the log; an archive that is off ends at once."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(archiving, name="archive")
+        while True:
+            await asyncio.sleep(30)
+            with contextlib.suppress(Exception):
+                await log.trim()
 
 
 async def _keep_past_for_ever(

@@ -185,7 +185,11 @@ class Archiver:
 
 async def put_away(log: Log) -> None:
     """Where the archive is off: the log waits for nobody."""
-    await log.retire(GROUP, STREAM)
+    while True:
+        try:
+            return await log.retire(GROUP, STREAM)
+        except (RocadeError, *DOWN, TimeoutError):
+            await asyncio.sleep(RETRY_S)
 
 
 def _content(name: str, body: bytes) -> Content:
