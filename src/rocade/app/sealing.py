@@ -8,6 +8,11 @@ from rocade.app.configuration import Configuration
 from rocade.app.custodies import open_keyring
 from rocade.core.ports import SystemClock
 from rocade.fabric.database import Database
+from rocade.services.charging import store as charging
+from rocade.services.charging.stations import store as stations
+from rocade.services.exchange import ledger as messages
+from rocade.services.exchange import store as exchange
+from rocade.services.exchange.vouching import store as vouching
 from rocade.services.telemetry import ledger as telemetry
 from rocade.services.vehicles import store as vehicles
 from rocade.services.vehicles import twin
@@ -16,7 +21,10 @@ from rocade.trust.authority import naming
 from rocade.trust.authority.people import older as people
 from rocade.trust.authority.sealing.older import seal_older
 
-OLDER = (*naming.OLDER, *people.OLDER, *vehicles.OLDER, *twin.OLDER, *commands.OLDER, *telemetry.OLDER)
+OLDER = (
+    *naming.OLDER, *people.OLDER, *vehicles.OLDER, *twin.OLDER, *commands.OLDER, *telemetry.OLDER, *charging.OLDER,
+    *stations.OLDER, *messages.OLDER, *exchange.OLDER, *vouching.OLDER,
+)  # fmt: skip
 _log = logging.getLogger("rocade.app")
 
 

@@ -16,8 +16,9 @@ from tests.services.exchange.hub import Dealer, Hub, eventually, running
 from rocade.agents.link import Link
 from rocade.fabric.database import Database
 from rocade.services.dealers import NationalException
-from rocade.services.exchange import Rule, Wanted
+from rocade.services.exchange import Rule, Wanted, store
 from rocade.services.exchange.peers import Peer
+from rocade.trust.authority.sealing.columns import Columns
 from rocade.trust.identity import envelope
 from rocade.wire.exchange.receipts import proven, read_receipts, read_root
 
@@ -102,7 +103,10 @@ async def test_the_other_hubs_receipt_is_kept_as_evidence(hub: Hub, other: Hub) 
     await dealer.send(message)
     await desk_decides(other, "accepted")
     await dealer.receipts(message, "decided")
-    evidence = await hub.database.pool.fetchval("SELECT evidence FROM exchange_message WHERE id = $1", message.id)
+    async with hub.database.pool.acquire() as connection:
+        number = await connection.fetchval("SELECT number FROM exchange_message WHERE id = $1", message.id)
+        found = await store.read_envelope(connection, Columns(hub.database), number)
+    evidence = found[1]
     bundle = read_receipts(evidence)
     root = read_root(envelope.payload_of(bytes(bundle.root)))
     assert [one.hub for one in proven(bundle, root)] == ["spiffe://test.rocade/ca/service/exchange"]

@@ -32,6 +32,7 @@ from rocade.services.vehicles.commands import Order
 from rocade.services.vehicles.commands import Page as CommandPage
 from rocade.services.vehicles.commands import Standing as CommandStanding
 from rocade.services.vehicles.twin import TwinStore
+from rocade.trust.authority.sealing.columns import Columns
 
 CHARGED = frozenset({"electric", "plug_in_hybrid"})
 """Powertrains that are charged from a plug."""
@@ -97,6 +98,11 @@ class Engines:
     stations: Stations | None = None
     meters: Meters | None = None
 
+    @property
+    def columns(self) -> Columns:
+        """Who seals goals, cars, plans and alerts."""
+        return Columns(self.database)
+
 
 class Picture(msgspec.Struct, frozen=True):
     """What is known of one vehicle at a moment, goal or not."""
@@ -125,6 +131,7 @@ class Acts:
         self.signals = Signals(self.engines.catalogue)
         self.clock = self.engines.clock
         self.database = self.engines.database
+        self.columns = self.engines.columns
 
     @asynccontextmanager
     async def acting(self, actor: str, action: str, subject: str) -> AsyncIterator[Any]:
@@ -154,8 +161,8 @@ class Acts:
     ) -> dict[int, Picture]:
         """What is known of these vehicles; `goals` in place of those stored. Cost: five queries for all."""
         vehicles = await self.engines.registry.by_refs(VehicleRef(ref) for ref in refs)
-        goals = await store.goals(connection, refs) if goals is None else goals
-        told = await store.cars(connection, refs)
+        goals = await store.goals(connection, self.columns, refs) if goals is None else goals
+        told = await store.cars(connection, self.columns, refs)
         stations = await self.engines.stations.connectors_of(refs) if self.engines.stations else {}
         now_us = self.clock.now_us()
         twins = await asyncio.gather(*(self.engines.twins.latest(ref) for ref in refs))

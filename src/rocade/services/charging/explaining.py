@@ -67,7 +67,7 @@ class Alerts:
     async def explain(self, rest: str) -> Chain | None:
         found: Alert | None = None
         if _REF.fullmatch(rest) and int(rest) < 1 << 63:
-            found = await store.fetch(self._charging.database, store.alert, int(rest))
+            found = await store.fetch(self._charging.database, store.alert, self._charging.columns, int(rest))
         if found is None:
             return None
         times: dict[str, Value] = {"began_us": found.began_us}

@@ -57,7 +57,7 @@ class Noticing:
     """The first half of a replanner."""
 
     def __init__(self, charging: Charging, leases: Leases | None = None) -> None:
-        self.charging, self.engines = charging, charging.engines
+        self.charging, self.engines, self.columns = charging, charging.engines, charging.columns
         self._leases = leases
         self._clock = charging.clock
         self.cars: dict[int, Followed] = {}
@@ -90,7 +90,7 @@ class Noticing:
         """Where a process starts: every goal, place and open session is looked at once."""
         self._number = await store.newest_change(connection)
         places = await store.places(connection)
-        refs = {*await store.goals(connection), *await ledger.open_sessions(connection)}
+        refs = {*await store.goal_refs(connection), *await ledger.open_sessions(connection)}
         refs |= {place.ref for place in places}
         for ref in refs:
             self._note(ref, "charging.replan.start")
@@ -115,7 +115,7 @@ class Noticing:
 
     async def _prices_changed(self, connection: Any, id: str) -> None:
         """All plans that rest on a series."""
-        for ref, goal in (await store.goals(connection)).items():
+        for ref, goal in (await store.goals(connection, self.columns)).items():
             if id in (goal.tariff, goal.carbon):
                 self._note(ref, "charging.replan.prices")
         for site in (await store.sites(connection)).values():

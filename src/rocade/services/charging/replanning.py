@@ -176,13 +176,13 @@ class Replanner(Noticing):
     async def _read(self, connection: Any, pictures: dict[int, Picture]) -> None:
         """What the database says of cars not yet read, and newer plans of all: the API makes some too."""
         refs = list(pictures)
-        plans = await store.plans(connection, refs)
+        plans = await store.plans(connection, self.columns, refs)
         fresh = [ref for ref in refs if not self._followed(ref).is_read]
         if fresh:
             sessions = await ledger.open_sessions(connection, fresh)
             places = {place.ref: place.site for place in await store.places(connection, refs=fresh)}
             alerts: dict[int, set[str]] = {}
-            for alert in await store.open_alerts(connection, fresh):
+            for alert in await store.open_alerts(connection, self.columns, fresh):
                 alerts.setdefault(alert.ref, set()).add(alert.code)
             for ref in fresh:
                 car = self.cars[ref]
@@ -270,7 +270,7 @@ class Replanner(Noticing):
         for ref in {known.goal.ref for known, _ in knowns} - {plan.ref for plan in plans}:
             self.cars[ref].failed_us = now_us
         await store.lock_plans(connection, [plan.ref for plan in plans])
-        for plan in await store.add_plans(connection, plans):
+        for plan in await store.add_plans(connection, self.columns, plans):
             self.cars[plan.ref].plan = plan
         self.counters.plans += len(plans)
         self._took_until_now([plan.ref for plan in plans])
@@ -312,7 +312,7 @@ class Replanner(Noticing):
             whole = msgspec.structs.replace(whole, took_ms=round((self._clock.monotonic_s() - started_s) * 1000, 1))
             changed = [plan for plan in plans if _is_other(self.cars[plan.ref].plan, plan)]
             await store.lock_plans(connection, [plan.ref for plan in changed])
-            for plan in await store.add_plans(connection, changed) if changed else ():
+            for plan in await store.add_plans(connection, self.columns, changed) if changed else ():
                 self.cars[plan.ref].plan = plan
             await store.set_site_plan(connection, id, store.encode(whole))
         for ref in pictures:
@@ -437,7 +437,7 @@ class Replanner(Noticing):
         )  # fmt: skip
         for code, facts in found.items():
             if code not in car.alerts:
-                await store.raise_alert(connection, picture.now.ref, code, now_us, facts)
+                await store.raise_alert(connection, self.columns, picture.now.ref, code, now_us, facts)
                 self.counters.alerts += 1
         gone = car.alerts - found.keys()
         if gone:

@@ -50,7 +50,7 @@ class Charging(Sites, Tariffs, Sessions):
                 "charging.goal", actor, f"vehicle:{ref}",
                 target_percent=goal.target_percent, departure=goal.departure.kind,
             )  # fmt: skip
-            stored = await store.put_goal(connection, goal)
+            stored = await store.put_goal(connection, self.columns, goal)
             await self._replan(connection, stored, "charging.replan.goal")
         return await self.standing(ref)
 
@@ -62,7 +62,7 @@ class Charging(Sites, Tariffs, Sessions):
             return await self._made(connection, goal, "charging.replan.preview")
 
     async def goal(self, ref: int) -> Goal | None:
-        found: dict[int, Goal] = await store.fetch(self.database, store.goals, [ref])
+        found: dict[int, Goal] = await store.fetch(self.database, store.goals, self.columns, [ref])
         return found.get(ref)
 
     async def drop_goal(self, ref: int, actor: str) -> None:
@@ -83,7 +83,7 @@ class Charging(Sites, Tariffs, Sessions):
     async def plan(self, ref: int, cause: str = "charging.replan.asked") -> StoredPlan:
         """Plan anew and store it. Raises: Refused `charging.goal.missing`."""
         async with store.transaction(self.database) as connection:
-            goal = (await store.goals(connection, [ref])).get(ref)
+            goal = (await store.goals(connection, self.columns, [ref])).get(ref)
             if goal is None:
                 raise errors.no_goal()
             return await self._replan(connection, goal, cause)
@@ -117,10 +117,10 @@ class Charging(Sites, Tariffs, Sessions):
         return await self.standing(ref)
 
     async def _set_stopped(self, connection: Any, ref: int, *, is_stopped: bool) -> Goal | None:
-        goal = (await store.goals(connection, [ref])).get(ref)
+        goal = (await store.goals(connection, self.columns, [ref])).get(ref)
         if goal is None:
             return None
-        goal = await store.put_goal(connection, msgspec.structs.replace(goal, is_stopped=is_stopped))
+        goal = await store.put_goal(connection, self.columns, msgspec.structs.replace(goal, is_stopped=is_stopped))
         await store.note_changes(connection, [f"goal:{ref}"], self.clock.now_us())
         return goal
 
@@ -136,7 +136,7 @@ class Charging(Sites, Tariffs, Sessions):
 
     async def _replan(self, connection: Any, goal: Goal, cause: str) -> StoredPlan:
         await store.lock_plans(connection, [goal.ref])
-        (stored,) = await store.add_plans(connection, [await self._made(connection, goal, cause)])
+        (stored,) = await store.add_plans(connection, self.columns, [await self._made(connection, goal, cause)])
         await store.note_changes(connection, [f"goal:{goal.ref}"], self.clock.now_us())
         return stored
 
@@ -160,8 +160,8 @@ class Charging(Sites, Tariffs, Sessions):
         async with self.acting(actor, "charging.car", f"vehicle:{ref}") as connection:
             car = check_car(msgspec.structs.replace(car, assumed=()))
             await self.record("charging.car", actor, f"vehicle:{ref}", capacity_kwh=car.capacity_kwh)
-            await store.put_car(connection, ref, car, self.clock.now_us())
-            goal = (await store.goals(connection, [ref])).get(ref)
+            await store.put_car(connection, self.columns, ref, car, self.clock.now_us())
+            goal = (await store.goals(connection, self.columns, [ref])).get(ref)
             if goal is not None:
                 await self._replan(connection, goal, "charging.replan.car")
             else:

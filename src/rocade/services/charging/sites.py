@@ -200,7 +200,7 @@ class Sites(Standings):
         room = None
         async with store.transaction(self.database) as connection:
             if site is None:
-                refs = list(await store.goals(connection))
+                refs = await store.goal_refs(connection)
             else:
                 found = (await store.sites(connection, [site])).get(site)
                 if found is None:

@@ -26,10 +26,10 @@ class Standings(Acts):
     async def standings(self, connection: Any, refs: Sequence[int]) -> dict[int, Standing]:
         """Of many vehicles at once, those that are registered."""
         pictures = await self.pictures(connection, refs)
-        plans = await store.plans(connection, refs)
+        plans = await store.plans(connection, self.columns, refs)
         sessions = await ledger.open_sessions(connection, refs)
         alerts: dict[int, list[Alert]] = {}
-        for alert in await store.open_alerts(connection, refs):
+        for alert in await store.open_alerts(connection, self.columns, refs):
             alerts.setdefault(alert.ref, []).append(alert)
         now_us = self.clock.now_us()
         return {
@@ -49,7 +49,7 @@ class Standings(Acts):
 
     async def alerts(self, ref: int, limit: int = 100) -> list[Alert]:
         """The newest first, ended ones too."""
-        found: list[Alert] = await store.fetch(self.database, store.alerts, ref, max(1, min(limit, 1000)))
+        found: list[Alert] = await store.fetch(self.database, store.alerts, self.columns, ref, max(1, min(limit, 1000)))
         return found
 
 

@@ -1,4 +1,8 @@
-"""SQL of goals, cars, plans, alerts, depots and what changed. Functions with a `connection` run inside the caller's transaction."""
+"""SQL of goals, cars, plans, alerts, depots and what changed. Functions with a `connection` run inside the caller's transaction.
+
+What tells when somebody leaves home and for where (goals with their calendars, plans, alerts) and what he drives is sealed with
+a key of the vehicle's reference; rows whose key was destroyed are read over.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,25 @@ from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
 from rocade.services.charging import errors
 from rocade.services.charging.model import Alert, CarFacts, ChargeSite, Dimming, Goal, Place, StoredPlan
+from rocade.trust.authority.sealing import Group
+from rocade.trust.authority.sealing.columns import Column, Columns
+from rocade.trust.authority.sealing.older import body
 
 CHANNEL = "charging_changed"
 _CHANGE_LOCK = 0x6368617267696E67
 """Advisory lock of changes ("charging"): their numbers commit in order, so a reader beyond one misses none."""
 KEPT_CHANGES = 100_000
+GOAL, CAR, PLAN, ALERT = (
+    Column(name, Group.SERVICE)
+    for name in ("charging_goal.body", "charging_car.body", "charging_plan.body", "charging_alert.facts")
+)
+OLDER = (
+    body(GOAL, ("ref",), row="version::bigint"),
+    body(CAR, ("ref",)),
+    body(PLAN, ("ref", "version"), row="version::bigint"),
+    body(ALERT, ("id",), row="0"),
+)
+"""Rows from before they were sealed."""
 _goal = msgspec.msgpack.Decoder(Goal).decode
 _car = msgspec.msgpack.Decoder(CarFacts).decode
 _plan = msgspec.msgpack.Decoder(StoredPlan).decode
@@ -77,47 +95,59 @@ async def trim(connection: Any, plans_before_us: int, alerts_before_us: int) -> 
 # Goals and cars ---------------------------------------------------------------------------------------------------------
 
 
-async def put_goal(connection: Any, goal: Goal) -> Goal:
+async def put_goal(connection: Any, columns: Columns, goal: Goal) -> Goal:
     """Store it under the next version; of several at once each waits for the one before."""
     await lock_plans(connection, [goal.ref])
     held = await connection.fetchval("SELECT version FROM charging_goal WHERE ref = $1", goal.ref)
     stored = msgspec.structs.replace(goal, version=(held or 0) + 1)
+    [body] = await columns.seal(GOAL, [(stored.ref, stored.version, encode(stored))])
     await connection.execute(
         "INSERT INTO charging_goal (ref, version, body, is_stopped, set_us) VALUES ($1, $2, $3, $4, $5)"
         " ON CONFLICT (ref) DO UPDATE SET version = excluded.version, body = excluded.body,"
         " is_stopped = excluded.is_stopped, set_us = excluded.set_us",
-        stored.ref, stored.version, encode(stored), stored.is_stopped, stored.set_us,
+        stored.ref, stored.version, body, stored.is_stopped, stored.set_us,
     )  # fmt: skip
     return stored
 
 
-async def goals(connection: Any, refs: Sequence[int] | None = None) -> dict[int, Goal]:
+async def goals(connection: Any, columns: Columns, refs: Sequence[int] | None = None) -> dict[int, Goal]:
     """Goals of these vehicles, or of all."""
     if refs is None:
-        rows = await connection.fetch("SELECT body, version FROM charging_goal")
+        rows = await connection.fetch("SELECT ref, body, version FROM charging_goal")
     else:
         rows = await connection.fetch(
-            "SELECT body, version FROM charging_goal WHERE ref = ANY($1::bigint[])", list(refs)
+            "SELECT ref, body, version FROM charging_goal WHERE ref = ANY($1::bigint[])", list(refs)
         )
-    found = [msgspec.structs.replace(_goal(row["body"]), version=row["version"]) for row in rows]
-    return {goal.ref: goal for goal in found}
+    bodies = await columns.open(GOAL, [(row["ref"], row["version"], row["body"]) for row in rows])
+    return {
+        row["ref"]: msgspec.structs.replace(_goal(body), version=row["version"])
+        for row, body in zip(rows, bodies, strict=True)
+        if body is not None
+    }
+
+
+async def goal_refs(connection: Any) -> list[int]:
+    """All vehicles that have a goal."""
+    return [row["ref"] for row in await connection.fetch("SELECT ref FROM charging_goal")]
 
 
 async def drop_goal(connection: Any, ref: int) -> bool:
     return bool(await connection.execute("DELETE FROM charging_goal WHERE ref = $1", ref) == "DELETE 1")
 
 
-async def put_car(connection: Any, ref: int, car: CarFacts, at_us: int) -> None:
+async def put_car(connection: Any, columns: Columns, ref: int, car: CarFacts, at_us: int) -> None:
+    [body] = await columns.seal(CAR, [(ref, 0, encode(car))])
     await connection.execute(
         "INSERT INTO charging_car (ref, body, changed_us) VALUES ($1, $2, $3)"
         " ON CONFLICT (ref) DO UPDATE SET body = excluded.body, changed_us = excluded.changed_us",
-        ref, encode(car), at_us,
+        ref, body, at_us,
     )  # fmt: skip
 
 
-async def cars(connection: Any, refs: Sequence[int]) -> dict[int, CarFacts]:
+async def cars(connection: Any, columns: Columns, refs: Sequence[int]) -> dict[int, CarFacts]:
     rows = await connection.fetch("SELECT ref, body FROM charging_car WHERE ref = ANY($1::bigint[])", list(refs))
-    return {row["ref"]: _car(row["body"]) for row in rows}
+    bodies = await columns.open(CAR, [(row["ref"], 0, row["body"]) for row in rows])
+    return {row["ref"]: _car(body) for row, body in zip(rows, bodies, strict=True) if body is not None}
 
 
 async def forget(connection: Any, ref: int) -> None:
@@ -129,7 +159,7 @@ async def forget(connection: Any, ref: int) -> None:
 # Plans ------------------------------------------------------------------------------------------------------------------
 
 
-async def add_plans(connection: Any, plans: Sequence[StoredPlan]) -> list[StoredPlan]:
+async def add_plans(connection: Any, columns: Columns, plans: Sequence[StoredPlan]) -> list[StoredPlan]:
     """Store each under its vehicle's next version. Cost: two statements for all."""
     refs = [plan.ref for plan in plans]
     rows = await connection.fetch(
@@ -137,9 +167,10 @@ async def add_plans(connection: Any, plans: Sequence[StoredPlan]) -> list[Stored
     )
     last = {row["ref"]: row["version"] for row in rows}
     stored = [msgspec.structs.replace(plan, version=last.get(plan.ref, 0) + 1) for plan in plans]
+    bodies = await columns.seal(PLAN, [(one.ref, one.version, encode(one)) for one in stored])
     await connection.executemany(
         "INSERT INTO charging_plan (ref, version, made_us, cause, body) VALUES ($1, $2, $3, $4, $5)",
-        [(one.ref, one.version, one.made_us, one.cause, encode(one)) for one in stored],
+        [(one.ref, one.version, one.made_us, one.cause, body) for one, body in zip(stored, bodies, strict=True)],
     )
     return stored
 
@@ -152,30 +183,34 @@ async def lock_plans(connection: Any, refs: Iterable[int]) -> None:
     )
 
 
-async def plans(connection: Any, refs: Sequence[int]) -> dict[int, StoredPlan]:
+async def plans(connection: Any, columns: Columns, refs: Sequence[int]) -> dict[int, StoredPlan]:
     """The newest plan of each."""
     rows = await connection.fetch(
-        "SELECT DISTINCT ON (ref) body FROM charging_plan WHERE ref = ANY($1::bigint[]) ORDER BY ref, version DESC",
+        "SELECT DISTINCT ON (ref) ref, version, body FROM charging_plan WHERE ref = ANY($1::bigint[]) ORDER BY ref, version DESC",
         list(refs),
     )
-    found = [_plan(row["body"]) for row in rows]
-    return {plan.ref: plan for plan in found}
+    bodies = await columns.open(PLAN, [(row["ref"], row["version"], row["body"]) for row in rows])
+    return {row["ref"]: _plan(body) for row, body in zip(rows, bodies, strict=True) if body is not None}
 
 
-async def plan(connection: Any, ref: int, version: int) -> StoredPlan | None:
-    body = await connection.fetchval("SELECT body FROM charging_plan WHERE ref = $1 AND version = $2", ref, version)
+async def plan(connection: Any, columns: Columns, ref: int, version: int) -> StoredPlan | None:
+    sealed = await connection.fetchval("SELECT body FROM charging_plan WHERE ref = $1 AND version = $2", ref, version)
+    [body] = await columns.open(PLAN, [(ref, version, sealed)]) if sealed else [None]
     return _plan(body) if body else None
 
 
 # Alerts -----------------------------------------------------------------------------------------------------------------
 
 
-async def raise_alert(connection: Any, ref: int, code: str, at_us: int, facts: Mapping[str, object]) -> bool:
+async def raise_alert(
+    connection: Any, columns: Columns, ref: int, code: str, at_us: int, facts: Mapping[str, object]
+) -> bool:
     """Open an alert; False where one of this code is open already (its facts are then renewed)."""
+    [sealed] = await columns.seal(ALERT, [(ref, 0, encode(facts))])
     row = await connection.fetchrow(
         "INSERT INTO charging_alert (ref, code, began_us, facts) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (ref, code) WHERE ended_us = 0 DO UPDATE SET facts = excluded.facts RETURNING began_us = $3 AS made",
-        ref, code, at_us, encode(facts),
+        ref, code, at_us, sealed,
     )  # fmt: skip
     return bool(row["made"])
 
@@ -187,26 +222,31 @@ async def end_alerts(connection: Any, ref: int, codes: Iterable[str], at_us: int
     )  # fmt: skip
 
 
-def _alert(row: Any) -> Alert:
-    return Alert(row["id"], row["ref"], row["code"], row["began_us"], row["ended_us"], _facts(row["facts"]))
+async def _alerts(columns: Columns, rows: Sequence[Any]) -> list[Alert]:
+    bodies = await columns.open(ALERT, [(row["ref"], 0, row["facts"]) for row in rows])
+    return [
+        Alert(row["id"], row["ref"], row["code"], row["began_us"], row["ended_us"], _facts(body))
+        for row, body in zip(rows, bodies, strict=True)
+        if body is not None
+    ]
 
 
-async def open_alerts(connection: Any, refs: Sequence[int]) -> list[Alert]:
+async def open_alerts(connection: Any, columns: Columns, refs: Sequence[int]) -> list[Alert]:
     rows = await connection.fetch(
         "SELECT * FROM charging_alert WHERE ref = ANY($1::bigint[]) AND ended_us = 0 ORDER BY id", list(refs)
     )
-    return [_alert(row) for row in rows]
+    return await _alerts(columns, rows)
 
 
-async def alert(connection: Any, id: int) -> Alert | None:
+async def alert(connection: Any, columns: Columns, id: int) -> Alert | None:
     row = await connection.fetchrow("SELECT * FROM charging_alert WHERE id = $1", id)
-    return _alert(row) if row else None
+    return next(iter(await _alerts(columns, [row] if row else [])), None)
 
 
-async def alerts(connection: Any, ref: int, limit: int = 100) -> list[Alert]:
+async def alerts(connection: Any, columns: Columns, ref: int, limit: int = 100) -> list[Alert]:
     """The newest first, ended ones too."""
     rows = await connection.fetch("SELECT * FROM charging_alert WHERE ref = $1 ORDER BY id DESC LIMIT $2", ref, limit)
-    return [_alert(row) for row in rows]
+    return await _alerts(columns, rows)
 
 
 # Sites ------------------------------------------------------------------------------------------------------------------

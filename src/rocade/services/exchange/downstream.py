@@ -25,6 +25,7 @@ from rocade.services.exchange.ledger import Commit, Entry
 from rocade.services.exchange.line import Line
 from rocade.services.exchange.model import MESSAGE_ENTRY
 from rocade.services.exchange.signing import Signer
+from rocade.trust.authority.sealing.columns import Columns
 from rocade.wire.exchange import Delivery, Tree, bundle_of
 
 PAGE = 64
@@ -129,7 +130,7 @@ class Downstream:
             return bool(self._behind)
         try:
             async with self._database.pool.acquire() as connection:
-                entries = await ledger.read_log(connection, readers, PAGE)
+                entries = await ledger.read_log(connection, Columns(self._database), readers, PAGE)
             await self._put(entries)
         except BaseException:
             self._behind |= {party for party, _ in readers}

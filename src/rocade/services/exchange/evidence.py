@@ -20,6 +20,7 @@ from rocade.core.errors import Refused
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
 from rocade.services.exchange import store
+from rocade.trust.authority.sealing.columns import Columns
 from rocade.trust.identity.envelope import Envelope
 
 EVERY_S = 1.0
@@ -70,7 +71,7 @@ class Evidence:
             return
         try:
             async with self._database.pool.acquire() as connection:
-                await store.add_refused(connection, rows)
+                await store.add_refused(connection, Columns(self._database), rows)
         except BaseException:
             self._kept = {**kept, **self._kept}
             raise

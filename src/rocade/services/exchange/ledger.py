@@ -11,7 +11,20 @@ from collections.abc import Sequence
 import asyncpg
 import msgspec
 
+from rocade.trust.authority.sealing import REGION, Group
+from rocade.trust.authority.sealing.columns import Column, Columns
+from rocade.trust.authority.sealing.older import body
+
 CHANNEL = "exchange_entry"
+type MessageRow = tuple[int, str, str, bytes, bytes, *tuple[object, ...]]
+"""Values of `_COLUMNS`: number, party, id, digest, envelope, and the others."""
+ENVELOPE = Column("exchange_message.envelope", Group.SERVICE)
+EVIDENCE = Column("exchange_message.evidence", Group.SERVICE)
+OLDER = (
+    body(ENVELOPE, ("number",), owner="0::bigint", row="number"),
+    body(EVIDENCE, ("number",), owner="0::bigint", row="number"),
+)
+"""Rows from before they were sealed."""
 
 
 class Counters(msgspec.Struct):
@@ -130,8 +143,15 @@ async def read_waiting(connection: asyncpg.Connection, party: str, stream: str, 
     return [Known(*row) for row in rows]
 
 
-async def add_messages(connection: asyncpg.Connection, rows: Sequence[tuple[object, ...]]) -> None:
-    await connection.copy_records_to_table("exchange_message", records=rows, columns=_COLUMNS)
+async def add_messages(
+    connection: asyncpg.Connection,
+    columns: Columns,
+    rows: Sequence[MessageRow],
+) -> None:
+    """Business messages name vehicles and customers: what they say is sealed."""
+    bodies = await columns.seal(ENVELOPE, [(REGION, row[0], row[4]) for row in rows])
+    records = [(*row[:4], body, *row[5:]) for row, body in zip(rows, bodies, strict=True)]
+    await connection.copy_records_to_table("exchange_message", records=records, columns=_COLUMNS)
 
 
 async def write_streams(connection: asyncpg.Connection, streams: dict[tuple[str, str], Stream]) -> None:
@@ -147,7 +167,12 @@ async def write_streams(connection: asyncpg.Connection, streams: dict[tuple[str,
         )  # fmt: skip
 
 
-async def write_decided(connection: asyncpg.Connection, commit: int, at_us: int, changes: Sequence[Decided]) -> None:
+async def write_decided(
+    connection: asyncpg.Connection, columns: Columns, commit: int, at_us: int, changes: Sequence[Decided]
+) -> None:
+    proven = [one for one in changes if one.evidence]
+    sealed = await columns.seal(EVIDENCE, [(REGION, one.number, one.evidence) for one in proven])
+    evidence = {one.number: body for one, body in zip(proven, sealed, strict=True)}
     await connection.execute(
         "UPDATE exchange_message m SET state = c.state, code = c.code, reason = c.reason,"
         " decided = NULLIF(c.decided, ''), decided_commit = CASE WHEN c.decided <> '' THEN $8::bigint END,"
@@ -157,7 +182,7 @@ async def write_decided(connection: asyncpg.Connection, commit: int, at_us: int,
         " AS c(number, state, code, reason, decided, index, evidence) WHERE m.number = c.number",
         [one.number for one in changes], [one.state for one in changes], [one.code for one in changes],
         [one.reason for one in changes], [one.decided for one in changes], [one.index for one in changes],
-        [one.evidence for one in changes], commit, at_us,
+        [evidence.get(one.number, b"") for one in changes], commit, at_us,
     )  # fmt: skip
 
 
@@ -237,7 +262,9 @@ _ENTRY = (
 )
 
 
-async def read_log(connection: asyncpg.Connection, readers: Sequence[tuple[str, int]], limit: int) -> list[Entry]:
+async def read_log(
+    connection: asyncpg.Connection, columns: Columns, readers: Sequence[tuple[str, int]], limit: int
+) -> list[Entry]:
     """For each (party, last number it has): up to `limit` entries behind it, in order."""
     rows = await connection.fetch(
         f"SELECT {_ENTRY} FROM unnest($1::text[], $2::bigint[]) AS r(party, after) CROSS JOIN LATERAL ("
@@ -245,7 +272,10 @@ async def read_log(connection: asyncpg.Connection, readers: Sequence[tuple[str, 
         " JOIN exchange_message m ON m.number = e.message ORDER BY e.party, e.number",
         [party for party, _ in readers], [after for _, after in readers], limit,
     )  # fmt: skip
-    return [Entry(*row) for row in rows]
+    entries = [Entry(*row) for row in rows]
+    sealed = [(REGION, one.message, one.envelope) for one in entries if one.envelope is not None]
+    opened = iter(await columns.open(ENVELOPE, sealed))
+    return [one if one.envelope is None else msgspec.structs.replace(one, envelope=next(opened)) for one in entries]
 
 
 async def read_news(connection: asyncpg.Connection, after: int, parties: Sequence[str]) -> tuple[int, set[str]]:

@@ -22,6 +22,7 @@ from rocade.fabric.database.connection import DOWN
 from rocade.services.exchange import ledger
 from rocade.services.exchange.model import MESSAGE_ENTRY, party_of
 from rocade.services.exchange.reading import message_of
+from rocade.trust.authority.sealing.columns import Columns
 from rocade.wire import resources
 from rocade.wire.exchange import Message
 from rocade.wire.exchange.receipts import read_receipt
@@ -83,7 +84,9 @@ class Log:
         """Raises: Unavailable `database.down`."""
         try:
             async with self._database.pool.acquire() as connection:
-                entries = await ledger.read_log(connection, [(party_of(reader), number)], limit)
+                entries = await ledger.read_log(
+                    connection, Columns(self._database), [(party_of(reader), number)], limit
+                )
         except DOWN as error:
             raise Unavailable("database.down", f"the log cannot be read: {type(error).__name__}") from error
         return [_news(entry) for entry in entries]

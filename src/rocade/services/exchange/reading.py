@@ -21,6 +21,7 @@ from rocade.fabric.database.connection import DOWN
 from rocade.services.exchange import ledger
 from rocade.services.exchange.ledger import Entry
 from rocade.services.exchange.model import MESSAGE_ENTRY, Judgement, Verdict
+from rocade.trust.authority.sealing.columns import Columns
 from rocade.trust.identity.envelope import payload_of
 from rocade.wire.exchange import Message, read_message
 from rocade.wire.exchange.messages import FORWARDED, Outcome
@@ -64,7 +65,7 @@ async def read_for_ever(
             try:
                 await connection.add_listener(ledger.CHANNEL, lambda *_: wake.set())
                 if await ledger.take_reader(connection, reader):
-                    await _read(connection, reader, work, wake, idle)
+                    await _read(connection, Columns(database), reader, work, wake, idle)
             finally:
                 connection.terminate()
         except (RocadeError, TimeoutError, *DOWN, asyncpg.PostgresError) as error:
@@ -75,13 +76,13 @@ async def read_for_ever(
 
 
 async def _read(
-    connection: asyncpg.Connection, reader: str, work: Working, wake: asyncio.Event,
+    connection: asyncpg.Connection, columns: Columns, reader: str, work: Working, wake: asyncio.Event,
     idle: Callable[[], Awaitable[None]] | None,
 ) -> None:  # fmt: skip
     cursor, sequence = await ledger.read_cursor(connection, reader)
     while True:
         wake.clear()
-        entries = await ledger.read_log(connection, [(reader, cursor)], PAGE)
+        entries = await ledger.read_log(connection, columns, [(reader, cursor)], PAGE)
         if entries:
             sequence = await work(entries, sequence)
             cursor = entries[-1].number

@@ -35,6 +35,7 @@ from rocade.services.exchange.model import (
     Verdict,
 )
 from rocade.services.exchange.signing import Signer
+from rocade.trust.authority.sealing.columns import Columns
 from rocade.wire.exchange import CLASSES, ROOT_TYPE, Receipt, Root, Tree, leaf_hash
 from rocade.wire.exchange.receipts import encode_receipt
 
@@ -73,7 +74,7 @@ class _Draft:
         self.counters, self.hub, self.now_us = counters, hub, now_us
         self.commit = counters.commit + 1
         self.receipts: list[bytes] = []
-        self.rows: list[tuple[object, ...]] = []
+        self.rows: list[ledger.MessageRow] = []
         self.changes: list[Decided] = []
         self.entries: list[tuple[str, int, int, int, int]] = []
         self.answers: list[Answer] = []
@@ -125,6 +126,7 @@ class Recorder:
     def __init__(self, database: Database, signer: Signer, audit: Audit, clock: Clock, uri_prefix: str) -> None:
         """`uri_prefix` + party = the party's identity URI."""
         self._database = database
+        self._columns = Columns(database)
         self._signer = signer
         self._audit = audit
         self._clock = clock
@@ -157,7 +159,7 @@ class Recorder:
             streams = await ledger.read_streams(connection, list(wanted))
             verdicts = [self._place(draft, one, known, streams) for one in offers]
             if draft.rows:
-                await ledger.add_messages(connection, draft.rows)
+                await ledger.add_messages(connection, self._columns, draft.rows)
             await self._release(connection, draft, streams)
         judged = [self._judge(draft, one, known) for one in judgements]
         return await self._finish(connection, draft, streams, verdicts, judged, noted)
@@ -168,7 +170,7 @@ class Recorder:
     ) -> Recorded:  # fmt: skip
         """Write what the draft came to, under one signed root."""
         if draft.changes:
-            await ledger.write_decided(connection, draft.commit, draft.now_us, draft.changes)
+            await ledger.write_decided(connection, self._columns, draft.commit, draft.now_us, draft.changes)
         await ledger.write_streams(connection, streams)
         if draft.entries:
             await ledger.add_entries(connection, draft.entries)

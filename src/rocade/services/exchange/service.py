@@ -29,6 +29,7 @@ from rocade.services.exchange.recording import Answer, Recorded, Recorder
 from rocade.services.exchange.routing import RouteTable
 from rocade.services.exchange.signing import Signer
 from rocade.services.exchange.store import Wanted
+from rocade.trust.authority.sealing.columns import Columns
 from rocade.trust.identity.keys import key_id
 from rocade.wire.exchange import (
     DECISION_TYPE,
@@ -241,7 +242,7 @@ class Exchange:
     async def replay(self, party: str, cursor: int, limit: int = 100) -> list[Entry]:
         """A party's log behind a cursor: messages to it and decisions about its own, in order."""
         async with self._database.pool.acquire() as connection:
-            return await ledger.read_log(connection, [(party, cursor)], min(limit, 1_000))
+            return await ledger.read_log(connection, Columns(self._database), [(party, cursor)], min(limit, 1_000))
 
     async def search(self, wanted: Wanted, before: int = (1 << 63) - 1, limit: int = 50) -> list[Standing]:
         """Messages without their bodies, the newest first."""
@@ -266,7 +267,7 @@ class Exchange:
     async def envelope(self, number: int) -> bytes:
         """A message as its sender signed it. Raises: Refused `exchange.message.unknown`, `exchange.message.gone`."""
         async with self._database.pool.acquire() as connection:
-            found = await store.read_envelope(connection, number)
+            found = await store.read_envelope(connection, Columns(self._database), number)
         if found is None:
             raise errors.unknown_message()
         if found[0] is None:

@@ -7,8 +7,15 @@ from collections.abc import Sequence
 import asyncpg
 import msgspec
 
+from rocade.services.exchange.ledger import ENVELOPE, EVIDENCE
 from rocade.services.exchange.model import STATES, Routes, Rule, Standing, Turned
+from rocade.trust.authority.sealing import REGION, Group
+from rocade.trust.authority.sealing.columns import Column, Columns
+from rocade.trust.authority.sealing.older import body
 from rocade.wire.exchange import CLASSES
+
+REFUSED_BODY = Column("exchange_refused.body", Group.SERVICE)
+OLDER = (body(REFUSED_BODY, ("number",), owner="0::bigint", row="at_us"),)
 
 ROUTES_CHANNEL = "exchange_route"
 _ROUTES_LOCK = 0x726F757465
@@ -151,10 +158,15 @@ async def read_presence(connection: asyncpg.Connection, parties: Sequence[str] |
 # --- evidence of what was turned away -------------------------------------------------------------------------------------
 
 
-async def add_refused(connection: asyncpg.Connection, rows: Sequence[tuple[object, ...]]) -> None:
-    """(at_us, party, tail, code, reason, id, sha, body, times)."""
-    columns = ("at_us", "party", "tail", "code", "reason", "id", "sha", "body", "times")
-    await connection.copy_records_to_table("exchange_refused", records=rows, columns=columns)
+async def add_refused(
+    connection: asyncpg.Connection, columns: Columns,
+    rows: Sequence[tuple[int, str, str, str, str, str, bytes, bytes, int]],
+) -> None:  # fmt: skip
+    """(at_us, party, tail, code, reason, id, sha, body, times); the body is sealed."""
+    bodies = await columns.seal(REFUSED_BODY, [(REGION, row[0], row[7]) for row in rows])
+    records = [(*row[:7], body, row[8]) for row, body in zip(rows, bodies, strict=True)]
+    names = ("at_us", "party", "tail", "code", "reason", "id", "sha", "body", "times")
+    await connection.copy_records_to_table("exchange_refused", records=records, columns=names)
 
 
 async def search_refused(
@@ -233,10 +245,18 @@ async def read_standing(connection: asyncpg.Connection, number: int) -> Standing
     return _standing(row) if row else None
 
 
-async def read_envelope(connection: asyncpg.Connection, number: int) -> tuple[bytes | None, bytes | None] | None:
+async def read_envelope(
+    connection: asyncpg.Connection, columns: Columns, number: int
+) -> tuple[bytes | None, bytes | None] | None:
     """A message's envelope (None when its time of keeping is over) and its recipient's signed decision."""
     row = await connection.fetchrow("SELECT envelope, evidence FROM exchange_message WHERE number = $1", number)
-    return (row["envelope"], row["evidence"]) if row else None
+    if row is None:
+        return None
+    envelope, evidence = row["envelope"], row["evidence"]
+    return (
+        (await columns.open(ENVELOPE, [(REGION, number, envelope)]))[0] if envelope else None,
+        (await columns.open(EVIDENCE, [(REGION, number, evidence)]))[0] if evidence else None,
+    )
 
 
 async def forget_bodies(connection: asyncpg.Connection, kind: int, before_us: int, limit: int = 5_000) -> int:

@@ -19,6 +19,7 @@ from rocade.services.charging.stations.intake import Context
 from rocade.services.charging.stations.limiting import Call
 from rocade.services.charging.stations.model import Tag
 from rocade.services.charging.stations.store import Order
+from rocade.trust.authority.sealing.columns import Columns
 
 ACTS = ("start", "stop", "reset", "unlock", "trigger", "clear", "composite", "password", "certify", "close")
 TRIGGERS = ("BootNotification", "Heartbeat", "MeterValues", "StatusNotification")
@@ -46,7 +47,7 @@ class Ordering:
         tag = proving.new_password(self._random)
         now_us = self._clock.now_us()
         row = Tag(reference=self._tags.digest(tag)[:6].hex(), vehicle=vehicle, label="start", ends_us=now_us + START_US)
-        await store.put_tag(self._database.pool, self._tags.digest(tag), row, now_us)
+        await store.put_tag(self._database.pool, Columns(self._database), self._tags.digest(tag), row, now_us)
         if context.version == "1.6":
             return await self._accepted(context, "RemoteStartTransaction", {"connectorId": evse, "idTag": tag})
         wanted = {

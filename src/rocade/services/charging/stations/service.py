@@ -31,6 +31,7 @@ from rocade.services.charging.stations.model import (
     Tag,
     Transaction,
 )
+from rocade.trust.authority.sealing.columns import Columns
 
 PAGE = 200
 MOST_SAMPLES = 10_000
@@ -218,12 +219,12 @@ class Stations:
             reference=digest[:6].hex(), vehicle=vehicle, label=label, ends_us=ends_us, is_blocked=is_blocked
         )  # fmt: skip
         async with self._database.pool.acquire() as connection, connection.transaction():
-            await store.put_tag(connection, digest, made, self._clock.now_us())
+            await store.put_tag(connection, Columns(self._database), digest, made, self._clock.now_us())
             await self._record("stations.tag", by, f"tag:{made.reference}", blocked=int(is_blocked))
         return made
 
     async def tags(self, after: str = "", count: int = PAGE) -> list[Tag]:
-        return await store.list_tags(self._database.pool, after, min(count, PAGE))
+        return await store.list_tags(self._database.pool, Columns(self._database), after, min(count, PAGE))
 
     async def drop_tag(self, reference: str, by: str) -> None:
         """Raises: Refused `stations.tag.unknown`."""

@@ -19,7 +19,11 @@ from rocade.services.charging.stations.model import (
     Station,
     Tag,
 )
+from rocade.trust.authority.sealing import REGION, Group
+from rocade.trust.authority.sealing.columns import Column, Columns
+from rocade.trust.authority.sealing.older import Older
 
+LABEL = Column("station_tag.label", Group.SERVICE)
 WORK_CHANNEL = "station_work"
 """A limit or an order waits for a station."""
 LINE_CHANNEL = "station_line"
@@ -199,21 +203,52 @@ async def read_tags(executor: Executor, digests: Sequence[bytes]) -> dict[bytes,
     return {row[0]: TagRow(row[1], row[2], row[3]) for row in rows}
 
 
-async def put_tag(executor: Executor, digest: bytes, tag: Tag, now_us: int) -> None:
+async def put_tag(executor: Executor, columns: Columns, digest: bytes, tag: Tag, now_us: int) -> None:
+    """The label, which may say whose it is, is sealed."""
+    [label] = await columns.seal_text(LABEL, [(REGION, _row(tag.reference), tag.label)])
     await executor.execute(
-        "INSERT INTO station_tag VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (digest) DO UPDATE SET"
-        " vehicle = excluded.vehicle, label = excluded.label, ends_us = excluded.ends_us, is_blocked = excluded.is_blocked",
-        digest, tag.reference, tag.vehicle, tag.label, tag.ends_us, tag.is_blocked, now_us,
+        "INSERT INTO station_tag (digest, reference, vehicle, label_sealed, ends_us, is_blocked, made_us)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (digest) DO UPDATE SET vehicle = excluded.vehicle,"
+        " label_sealed = excluded.label_sealed, ends_us = excluded.ends_us, is_blocked = excluded.is_blocked",
+        digest, tag.reference, tag.vehicle, label, tag.ends_us, tag.is_blocked, now_us,
     )  # fmt: skip
 
 
-async def list_tags(executor: Executor, after: str, count: int) -> list[Tag]:
+async def list_tags(executor: Executor, columns: Columns, after: str, count: int) -> list[Tag]:
     rows = await executor.fetch(
-        "SELECT reference, vehicle, label, ends_us, is_blocked FROM station_tag WHERE reference > $1"
+        "SELECT reference, vehicle, label_sealed, ends_us, is_blocked FROM station_tag WHERE reference > $1"
         " ORDER BY reference LIMIT $2",
         after, count,
     )  # fmt: skip
-    return [Tag(**dict(row)) for row in rows]
+    sealed = [(REGION, _row(row["reference"]), row["label_sealed"]) for row in rows]
+    labels = await columns.open_text(LABEL, sealed)
+    return [
+        Tag(
+            reference=row["reference"],
+            vehicle=row["vehicle"],
+            label=label,
+            ends_us=row["ends_us"],
+            is_blocked=row["is_blocked"],
+        )
+        for row, label in zip(rows, labels, strict=True)
+    ]
+
+
+def _row(reference: str) -> int:
+    return int(reference, 16)
+
+
+async def _seal_older_labels(connection: Any, columns: Columns) -> int:
+    rows = await connection.fetch("SELECT digest, reference, label FROM station_tag WHERE label_sealed IS NULL")
+    sealed = await columns.seal_text(LABEL, [(REGION, _row(row["reference"]), row["label"]) for row in rows])
+    await connection.executemany(
+        "UPDATE station_tag SET label = NULL, label_sealed = $2 WHERE digest = $1",
+        [(row["digest"], label) for row, label in zip(rows, sealed, strict=True)],
+    )
+    return len(rows)
+
+
+OLDER = (Older(LABEL.name, ("station_tag",), _seal_older_labels),)
 
 
 async def drop_tag(executor: Executor, reference: str) -> bool:

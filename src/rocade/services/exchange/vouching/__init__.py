@@ -26,6 +26,7 @@ from rocade.services.exchange.recording import Recorder
 from rocade.services.exchange.routing import RouteTable
 from rocade.services.exchange.signing import Signer
 from rocade.services.exchange.vouching import store
+from rocade.trust.authority.sealing.columns import Columns
 from rocade.trust.identity.keys import key_id
 from rocade.wire import resources
 from rocade.wire.exchange import MESSAGE_TYPE, Address, Message, encode, read_message
@@ -66,7 +67,9 @@ class Vouching:
         except Refused as why:
             refusal = why
         async with self._database.pool.acquire() as connection:
-            await store.keep(connection, party, message.id, sha, form, evidence, self._clock.now_us())
+            await store.keep(
+                connection, Columns(self._database), party, message.id, sha, form, evidence, self._clock.now_us()
+            )
         sealed = self._signer.seal(MESSAGE_TYPE, payload)
         key = key_id(self._signer.public_key)
         recorded = await self._recorder.record([Offer(party, message, sha, sealed, key, target, refusal)])
@@ -87,7 +90,7 @@ class Vouching:
     async def evidence(self, sender: Identity, id: str, sha: bytes) -> tuple[str, bytes] | None:
         """(form, what was signed) of a vouched message."""
         async with self._database.pool.acquire() as connection:
-            return await store.read(connection, party_of(sender), id, sha)
+            return await store.read(connection, Columns(self._database), party_of(sender), id, sha)
 
     async def sweep(self) -> int:
         """Evidence is kept as long as the message it proves (by its class); how many pieces were forgotten."""

@@ -4,22 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
+from rocade.trust.authority.sealing import REGION, Group
+from rocade.trust.authority.sealing.columns import Column, Columns
+from rocade.trust.authority.sealing.older import body
 
-async def keep(connection: Any, party: str, id: str, sha: bytes, form: str, evidence: bytes, now_us: int) -> None:
-    """The first evidence of a content stays."""
+VOUCHED = Column("exchange_vouched.evidence", Group.SERVICE)
+OLDER = (
+    body(
+        VOUCHED, ("party", "id", "sha"), owner="0::bigint",
+        row="('x' || lpad(encode(substr(sha, 1, 7), 'hex'), 16, '0'))::bit(64)::bigint",
+    ),
+)  # fmt: skip
+
+
+async def keep(
+    connection: Any, columns: Columns, party: str, id: str, sha: bytes, form: str, evidence: bytes, now_us: int
+) -> None:
+    """The first evidence of a content stays, sealed."""
+    [sealed] = await columns.seal(VOUCHED, [(REGION, _row(sha), evidence)])
     await connection.execute(
         "INSERT INTO exchange_vouched (party, id, sha, form, evidence, kept_us) VALUES ($1, $2, $3, $4, $5, $6)"
         " ON CONFLICT DO NOTHING",
-        party, id, sha, form, evidence, now_us,
+        party, id, sha, form, sealed, now_us,
     )  # fmt: skip
 
 
-async def read(connection: Any, party: str, id: str, sha: bytes) -> tuple[str, bytes] | None:
+async def read(connection: Any, columns: Columns, party: str, id: str, sha: bytes) -> tuple[str, bytes] | None:
     """(form, evidence)."""
     row = await connection.fetchrow(
         "SELECT form, evidence FROM exchange_vouched WHERE party = $1 AND id = $2 AND sha = $3", party, id, sha
     )
-    return tuple(row) if row else None
+    if row is None:
+        return None
+    [evidence] = await columns.open(VOUCHED, [(REGION, _row(sha), row["evidence"])])
+    return row["form"], evidence or b""
+
+
+def _row(sha: bytes) -> int:
+    return int.from_bytes(sha[:7])
 
 
 async def read_receipts(

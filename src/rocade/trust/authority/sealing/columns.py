@@ -12,12 +12,13 @@ changed. What the indexes tell who has the disk alone: docs/decisions/0056-perso
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol, cast
+from typing import cast
 
 import msgspec
 
 from rocade.core.errors import Misconfigured
 from rocade.fabric.database import Database
+from rocade.trust.authority.sealing.keys import Keys
 from rocade.trust.authority.sealing.model import REGION, Group, Name
 from rocade.trust.authority.sealing.seals import aad, blind, open_sealed, seal
 
@@ -27,16 +28,6 @@ ENDING_BYTES = 8
 NAME_BYTES = 2
 NAME_LETTERS = 3
 SCHEMA = 1
-
-
-class Keys(Protocol):
-    """What columns ask of a keyring."""
-
-    async def ensure(self, names: Iterable[Name]) -> dict[Name, bytes]: ...
-
-    async def fetch(self, names: Iterable[Name]) -> dict[Name, bytes]: ...
-
-    def held(self, owner: int, group: int) -> bytes | None: ...
 
 
 class Column(msgspec.Struct, frozen=True):

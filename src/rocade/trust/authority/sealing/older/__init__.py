@@ -5,6 +5,6 @@ tables are written anew then (VACUUM FULL): no dead row keeps what stood there. 
 are used again in its time, and backups from before hold what they held: docs/sealing.md.
 """
 
-from rocade.trust.authority.sealing.older.store import Older, seal_older
+from rocade.trust.authority.sealing.older.store import Older, body, seal_older
 
-__all__ = ["Older", "seal_older"]
+__all__ = ["Older", "body", "seal_older"]
