@@ -173,6 +173,13 @@ async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]
 
 
 @pytest.fixture
+async def unsealed(database: Database) -> Database:
+    """`database` as of a region from before there was sealing, or one that has never run."""
+    await database.pool.execute("DELETE FROM seal_bucket; DELETE FROM seal_key")
+    return database
+
+
+@pytest.fixture
 async def keyring(database: Database) -> Keyring:
     """The one that `database` carries."""
     assert isinstance(database.keyring, Keyring)

@@ -57,55 +57,55 @@ async def move(region: Configuration, database: Database, to: Custody, *, destro
 
 
 async def test_the_region_key_goes_to_another_party_and_back(
-    region: Configuration, database: Database, tmp_path: Path
+    region: Configuration, unsealed: Database, tmp_path: Path
 ) -> None:
-    made = await key(region, database)
+    made = await key(region, unsealed)
     old = custody_of(region)
     assert old.versions() == [1]
     elsewhere = Custody(directory=str(tmp_path / "trustee"), lease_s=30.0)
-    moved = await move(region, database, elsewhere)
+    moved = await move(region, unsealed, elsewhere)
     assert moved.custody == elsewhere
     assert (old.versions(), custody_of(moved).versions()) == ([], [2])
-    assert await key(moved, database) == made
+    assert await key(moved, unsealed) == made
     with pytest.raises(Unavailable, match=r"custody\.down"):
-        await key(region, database)
+        await key(region, unsealed)
     with SoftToken.made(tmp_path / "token") as token:
         held = Custody(kind="pkcs11", library=token.library, token=LABEL, pin_file=str(token.pin_file))
-        third = await move(moved, database, held)
+        third = await move(moved, unsealed, held)
         assert third.custody == held
-        assert await key(third, database) == made
-        async with open_keyring(third, database, SystemClock()) as keyring:
+        assert await key(third, unsealed) == made
+        async with open_keyring(third, unsealed, SystemClock()) as keyring:
             await keyring.puncture()
             state = await keyring.state()
         assert (state.version, state.held, state.trouble) == (4, (4,), "")
-        assert await key(third, database) == made
+        assert await key(third, unsealed) == made
     assert PIN not in (region.root / "rocade.toml").read_text()
 
 
-async def test_a_move_that_was_killed_is_done_again(region: Configuration, database: Database, tmp_path: Path) -> None:
-    made = await key(region, database)
+async def test_a_move_that_was_killed_is_done_again(region: Configuration, unsealed: Database, tmp_path: Path) -> None:
+    made = await key(region, unsealed)
     elsewhere = Custody(directory=str(tmp_path / "trustee"))
     before = (region.root / "rocade.toml").read_text()
-    await move(region, database, elsewhere, destroys_old=False)
+    await move(region, unsealed, elsewhere, destroys_old=False)
     (region.root / "rocade.toml").write_text(before)  # killed before it was written
-    moved = await move(region, database, elsewhere)
-    assert await key(moved, database) == made
+    moved = await move(region, unsealed, elsewhere)
+    assert await key(moved, unsealed) == made
     assert (custody_of(region).versions(), custody_of(moved).versions()) == ([], [2])
 
 
-async def test_moves_that_cannot_be_are_refused(region: Configuration, database: Database, tmp_path: Path) -> None:
-    await key(region, database)
+async def test_moves_that_cannot_be_are_refused(region: Configuration, unsealed: Database, tmp_path: Path) -> None:
+    await key(region, unsealed)
     with pytest.raises(Refused, match=r"custody\.same"):
-        await move(region, database, Custody(directory=str(region.root / "custody")))
+        await move(region, unsealed, Custody(directory=str(region.root / "custody")))
     with pytest.raises(Misconfigured, match=r"custody\.kind"):
-        await move(region, database, Custody(kind="clay tablet"))
+        await move(region, unsealed, Custody(kind="clay tablet"))
     initialise.create(tmp_path / "cn", "cn", "test.rocade")
     with pytest.raises(Misconfigured, match=r"custody\.foreign"):
-        await move(region, database, Custody(directory=str(tmp_path / "cn" / "custody")))
+        await move(region, unsealed, Custody(directory=str(tmp_path / "cn" / "custody")))
     region.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     (region.socket_directory / "supervisor.pid").write_text(str(os.getpid()))
     with pytest.raises(Refused, match=r"custody\.running"):
-        await move(region, database, Custody(directory=str(tmp_path / "trustee")))
+        await move(region, unsealed, Custody(directory=str(tmp_path / "trustee")))
     assert not (tmp_path / "trustee").exists()
 
 

@@ -109,9 +109,9 @@ async def test_making_and_destroying_at_once_leaves_no_key_of_who_was_destroyed(
     await other.close()
 
 
-async def test_processes_that_start_at_once_make_one_region_key(database: Database, tmp_path: Path) -> None:
+async def test_processes_that_start_at_once_make_one_region_key(unsealed: Database, tmp_path: Path) -> None:
     place = tmp_path / "new" / "custody"
-    rings = await asyncio.gather(*(Keyring.open(database, FileCustody(place), SystemClock()) for _ in range(5)))
+    rings = await asyncio.gather(*(Keyring.open(unsealed, FileCustody(place), SystemClock()) for _ in range(5)))
     assert FileCustody(place).versions() == [1]
     keys = [await ring.ensure([ROAD, (0, Group.INDEX)]) for ring in rings]
     assert all(one == keys[0] for one in keys)

@@ -56,8 +56,8 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def ring(database: Database, place: Path, clock: StepClock, notes: Notes) -> AsyncIterator[Keyring]:
-    opened = await Keyring.open(database, FileCustody(place), clock, lease_s=60, audit=notes)
+async def ring(unsealed: Database, place: Path, clock: StepClock, notes: Notes) -> AsyncIterator[Keyring]:
+    opened = await Keyring.open(unsealed, FileCustody(place), clock, lease_s=60, audit=notes)
     yield opened
     await opened.close()
 
@@ -172,8 +172,8 @@ async def test_who_cannot_hear_of_destructions_has_no_lease(ring: Keyring, clock
     assert ring.held(*ROAD) is None
 
 
-async def test_the_cache_keeps_what_was_used_last(database: Database, place: Path, clock: StepClock) -> None:
-    ring = Keyring(database, FileCustody(place), clock, limit=3)
+async def test_the_cache_keeps_what_was_used_last(unsealed: Database, place: Path, clock: StepClock) -> None:
+    ring = Keyring(unsealed, FileCustody(place), clock, limit=3)
     names = [(number, 1) for number in range(1, 5)]
     made = await ring.ensure(names[:3])
     await ring.fetch([names[0], names[2]])
