@@ -65,7 +65,7 @@ async def open_signer(parts: wiring.Common) -> Signer:
     if (trust / "issuers").is_dir():
         region = Region(trust, parts.clock, parts.random)
         authority = Authority(region, parts.database, parts.audit, parts.clock, parts.random)
-    return await Signer.open(parts.configuration.root / SIGNER, parts.database, parts.clock, authority)
+    return await Signer.of_hub(parts.configuration.root / SIGNER, parts.database, parts.clock, authority)
 
 
 def open_recorder(parts: wiring.Common, signer: Signer) -> Recorder:

@@ -124,7 +124,7 @@ class Hub:
         self.denied = await DenySet.open(self.database, self.clock)
         self.routes = await RouteTable.open(self.database, self.places, self.clock)  # type: ignore[arg-type]
         self.router = Router(self.database, self.places, self.audit, self.clock)  # type: ignore[arg-type]
-        self.signer = await Signer.open(self.directory / SIGNER, self.database, self.clock, self.authority)
+        self.signer = await Signer.of_hub(self.directory / SIGNER, self.database, self.clock, self.authority)
         self.keys, self.line, self.evidence = KeyBook(self.database, self.clock), Line(), Evidence(self.database)
         self.intake = ExchangeIntake(
             places=self.places, keys=self.keys, evidence=self.evidence, audit=self.audit, clock=self.clock, quota=quota

@@ -243,5 +243,5 @@ async def test_a_queue_of_thirty_days_drains_in_order_with_the_signatures_it_has
 async def test_the_signer_is_shared_by_processes_and_made_once(hub: Hub, tmp_path: Path) -> None:
     from rocade.services.exchange import SIGNER, Signer
 
-    second = await Signer.open(hub.directory / SIGNER, hub.database, hub.clock, hub.authority)
+    second = await Signer.of_hub(hub.directory / SIGNER, hub.database, hub.clock, hub.authority)
     assert second.public_key == hub.signer.public_key
