@@ -199,11 +199,13 @@ class Ocpp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RetentionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `[[retention]]` table. `signal` and `brand` '' = all; exactly one rule must have neither."""
+    """One `[[retention]]` table. `signal`, `brand`, `region` '' = all; exactly one rule must have none of them."""
 
     days: float = 730.0
     signal: str = ""
     brand: str = ""
+    region: str = ""
+    """Where the vehicle is registered to live, for fleets of several countries in one region."""
     counted_from: str = "arrival"
     """"arrival" or "event"."""
 

@@ -23,7 +23,7 @@ from rocade.app.custodies import open_keyring
 from rocade.app.supervisor import ballast_path
 from rocade.core import catalogue
 from rocade.core.errors import Misconfigured, RocadeError
-from rocade.core.ports import Clock, SystemClock, SystemRandom
+from rocade.core.ports import AuditEntry, Clock, SystemClock, SystemRandom
 from rocade.fabric.database import Database, Leases
 from rocade.fabric.database.connection import DOWN
 from rocade.fabric.history import History
@@ -269,9 +269,7 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
         part.spawn(proof.run(work), "commands")
         part.spawn(lag.keep(), "lag")
         part.spawn(_trim_for_ever(log, keep_archive(parts, log)), "trim")
-        part.spawn(
-            _keep_past_for_ever(configuration, history, work_registry, Ledger(parts.database), parts.clock), "past"
-        )
+        part.spawn(_keep_past_for_ever(parts, history, work_registry, Ledger(parts.database)), "past")
         try:
             yield part
         finally:
@@ -312,16 +310,20 @@ async def _trim_for_ever(log: Log, archiving: Coroutine[Any, Any, None]) -> None
                 await log.trim()
 
 
-async def _keep_past_for_ever(
-    configuration: Configuration, history: History, registry: Registry, ledger: Ledger, clock: Clock
-) -> None:
+async def _keep_past_for_ever(parts: Common, history: History, registry: Registry, ledger: Ledger) -> None:
     """Apply the retention rules and condense past days once an hour; a failure is tried again the next hour."""
     while True:
         await asyncio.sleep(RETENTION_S)
         try:
-            rules = [await _rule(rule, registry) for rule in configuration.retention]
-            await retention.apply(history, rules, clock.now_us())
-            await condensing.condense(history, ledger, clock.now_us())
+            now_us = parts.clock.now_us()
+            rules = [await _rule(rule, registry) for rule in parts.configuration.retention]
+            applied = await retention.apply(history, rules, now_us)
+            if applied.days_dropped or applied.rows_erased:
+                facts = msgspec.structs.asdict(applied)
+                await parts.audit.record(
+                    AuditEntry(now_us, "service:worker", "telemetry.retention", "history", facts=facts)
+                )
+            await condensing.condense(history, ledger, parts.clock.now_us())
         except (RocadeError, OSError, *DOWN):
             _log.exception("the past was not put in order; tried again in an hour")
 
@@ -330,10 +332,11 @@ async def _rule(rule: RetentionRule, registry: Registry) -> retention.Rule:
     """A configured rule with names turned into numbers."""
     signals = (int(catalogue.standard().by_name(rule.signal).id),) if rule.signal else None
     vehicles: list[int] | None = None
-    if rule.brand:
+    wanted = {name: value for name, value in (("brand", rule.brand), ("region", rule.region)) if value}
+    if wanted:
         vehicles, cursor = [], None
         while True:
-            page = await registry.list(cursor, 1_000, brand=rule.brand)
+            page = await registry.list(cursor, 1_000, **wanted)
             vehicles += [int(vehicle.ref) for vehicle in page.vehicles]
             if (cursor := page.cursor) is None:
                 break

@@ -80,7 +80,7 @@ class History(Protocol):
         ...
 
     async def drop(self, table: str, partition: str) -> None:
-        """Drop a whole partition by its id."""
+        """Drop a whole partition by its id; returns when its files have left the disk."""
         ...
 
     async def stage(self, table: str, name: str, columns: Mapping[str, str]) -> None:

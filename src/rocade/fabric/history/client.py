@@ -181,6 +181,7 @@ class Client:
         await self._run(
             lambda driver: driver.command(f"ALTER TABLE {name} DROP PARTITION ID {ddl.quote_text(partition)}")
         )
+        await self._wait_until_gone(self._stored(table))
 
     async def stage(self, table: str, name: str, columns: Mapping[str, str]) -> None:
         if self._cluster is not None:

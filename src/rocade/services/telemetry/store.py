@@ -8,6 +8,7 @@ Refuses: ranges and steps that are not whole hours where only whole hours can be
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import pairwise
 
@@ -189,8 +190,7 @@ async def drop_arrival_days(history: History, before_us: int) -> int:
     """Drop whole days of arrival that ended before this instant; returns how many partitions went."""
     last_day = before_us // chunks.DAY_US
     old = [key for key, value in await history.partitions(_NAME) if int(value.strip("()").split(",")[0]) < last_day]
-    for key in old:
-        await history.drop(_NAME, key)
+    await asyncio.gather(*(history.drop(_NAME, key) for key in old))  # each waits until its files are gone
     return len(old)
 
 
