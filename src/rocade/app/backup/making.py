@@ -35,7 +35,7 @@ from rocade.trust.authority.sealing import Group
 from rocade.trust.identity.directory import load_root
 
 DRAFT, MANIFEST = "draft.json", "manifest.json"
-BLOBS = ("blobs", "archive")
+BLOBS = "blobs"
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -71,7 +71,9 @@ async def make(
         reason = error.code if isinstance(error, RocadeError) else "backup.place"
         hand.audit.note(AuditEntry(hand.clock.now_us(), hand.actor, "backup.failed", subject, "refused", reason))
         raise
-    await asyncio.to_thread(_forget, hand, place, made, keep_days)
+    old = await asyncio.to_thread(_forget, hand, place, made, keep_days)
+    async with hand.database.pool.acquire() as connection, connection.transaction():
+        await hand.keyring.destroy(connection, old)  # whoever has kept a copy of them has noise
     await hand.record(
         "backup.made", subject, at_us=made.manifest.at_us, bytes=made.manifest.size_bytes, chunks=made.chunks
     )
@@ -113,8 +115,7 @@ class _Making:
                 await self._files("history", frozen.sources(), kind="history", squeeze=False)
             finally:
                 await asyncio.to_thread(frozen.release)
-        for folder in BLOBS:
-            await self._files(folder, trees.below(self._root / folder, folder), squeeze=False)
+        await self._files(BLOBS, trees.below(self._root / BLOBS, BLOBS), squeeze=False)
         keys_folder = await keeping.keep(
             hand.configuration, hand.database.url, hand.keyring.custody, self._keys, hand.clock, keep_keys_days,
             (await hand.keyring.ensure([keeping.OWN]))[keeping.OWN],
@@ -220,16 +221,17 @@ def _audit_sources(hand: Hand) -> list[trees.Source]:
     return trees.below(hand.configuration.trust / "audit", keeping.AUDIT, skip={*keeping.AUDIT_KEYS})
 
 
-def _forget(hand: Hand, place: Place, made: Made, keep_days: float) -> None:
-    """Remove this region's backups older than `keep_days`; 0 = none, and never the one just made."""
-    if not keep_days:
-        return
+def _forget(hand: Hand, place: Place, made: Made, keep_days: float) -> list[int]:
+    """Remove this region's backups older than `keep_days`; 0 = none, and never the one just made. Their numbers."""
     root = load_root(hand.configuration.trust / "trust.pem")
     oldest_us = made.manifest.at_us - int(keep_days * keeping.DAY_US)
-    for folder in finished(place):
+    gone = list[int]()
+    for folder in finished(place) if keep_days else ():
         try:
             found = read(MANIFEST_TYPE, place.get(f"{folder}/{MANIFEST}") or b"", Manifest, root)
         except (Refused, Corrupt):
             continue  # not ours to remove
         if found.at_us < oldest_us and folder != made.folder:
             place.remove(place.names(folder))
+            gone.append(found.number)
+    return gone
