@@ -16,7 +16,7 @@ import asyncpg
 
 from rocade.core.errors import Corrupt
 from rocade.trust.authority import store
-from rocade.trust.authority.merkle import GROUP, GROUP_BITS, full_root, leaf_hash
+from rocade.trust.authority.merkle import GROUP, GROUP_BITS, HASH_BYTES, full_root
 
 type Range = tuple[int, int, int]
 """Level (0 = entries, 1 = groups of 256, ...), from, until."""
@@ -28,35 +28,24 @@ async def add_groups(connection: asyncpg.Connection, first: int, roots: Sequence
     while roots:
         await store.add_nodes(connection, level, first, roots)
         begin, end = first >> GROUP_BITS, (first + len(roots)) >> GROUP_BITS
-        below = await store.read_nodes(connection, [(level, begin << GROUP_BITS, end << GROUP_BITS)] * (end > begin))
-        if len(below) != (end - begin) * GROUP:  # some were taken away: `verify` and each proof will say so
+        wanted = [(level, at * GROUP, (at + 1) * GROUP) for at in range(begin, end)]
+        groups = list((await store.read_hashes(connection, wanted)).values()) if wanted else []
+        if any(len(one) != GROUP * HASH_BYTES for one in groups):  # taken away: `verify` and each proof will say so
             return
-        hashes = [one for _, _, one in below]
-        first, roots, level = (
-            begin,
-            [full_root(hashes[at : at + GROUP]) for at in range(0, len(hashes), GROUP)],
-            level + 1,
-        )
+        first, roots, level = begin, [full_root(hashes_of(one)) for one in groups], level + 1
 
 
 class Nodes:
     """What the paths of one leaf need in the tree of the first `size` entries."""
 
-    def __init__(self, size: int, bodies: dict[int, bytes], hashes: dict[tuple[int, int], bytes]) -> None:
+    def __init__(self, size: int, groups: dict[tuple[int, int], bytes]) -> None:
         self.size = size
-        self.bodies = bodies
-        """The entries that were read, by position."""
-        self._hashes = hashes
+        self._groups = groups
 
     @classmethod
     async def load(cls, connection: asyncpg.Connection, size: int, position: int) -> Nodes:
         """Read what `path` of this position needs, and `extension` from the tree that ends with it."""
-        ranges = list(_ranges(size, position))
-        bodies = dict(await store.read_ranges(connection, [one for one in ranges if not one[0]]))
-        hashes = {(0, at): leaf_hash(body) for at, body in bodies.items()}
-        kept = await store.read_nodes(connection, [one for one in ranges if one[0]])
-        hashes |= {(level, at): one for level, at, one in kept}
-        return cls(size, bodies, hashes)
+        return cls(size, await store.read_hashes(connection, list(_ranges(size, position))))
 
     def leaf(self, position: int) -> bytes:
         return self._node(0, position)
@@ -102,10 +91,16 @@ class Nodes:
     def _node(self, height: int, number: int) -> bytes:
         """The full subtree of 2**height leaves with this number, from the kept nodes or entries under it."""
         level, above = divmod(height, GROUP_BITS)
-        try:
-            return full_root([self._hashes[level, at] for at in range(number << above, (number + 1) << above)])
-        except KeyError as missing:
-            raise Corrupt("audit.nodes", f"the audit tree has a hole at level and number {missing}") from None
+        first, many = number << above, 1 << above
+        begin = (first % GROUP) * HASH_BYTES
+        hashes = self._groups.get((level, first & -GROUP), b"")[begin : begin + many * HASH_BYTES]
+        if len(hashes) != many * HASH_BYTES:
+            raise Corrupt("audit.nodes", f"the audit tree has a hole at level {level} near number {first}")
+        return full_root(hashes_of(hashes))
+
+
+def hashes_of(joined: bytes) -> list[bytes]:
+    return [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)]
 
 
 def _ranges(size: int, position: int) -> Iterator[Range]:

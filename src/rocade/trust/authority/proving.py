@@ -24,8 +24,8 @@ from rocade.core.errors import Corrupt, Refused
 from rocade.fabric.database import Database
 from rocade.trust.authority import store
 from rocade.trust.authority.heads import Head, load_public_key, read_head
-from rocade.trust.authority.merkle import GROUP, GROUP_BITS, leaf_hash
-from rocade.trust.authority.nodes import Nodes
+from rocade.trust.authority.merkle import GROUP, GROUP_BITS, HASH_BYTES
+from rocade.trust.authority.nodes import Nodes, hashes_of
 from rocade.trust.identity import proof, proof_files
 
 AT_ONCE = 4
@@ -75,7 +75,8 @@ class Proofs:
         async with self._reading() as connection:
             head = await self._covering(connection, position)
             nodes = await Nodes.load(connection, head.head.size, position)
-        path, body = nodes.path(position), nodes.bodies.get(position, b"")
+            body = await store.read_body(connection, position) or b""
+        path = nodes.path(position)
         made = proof_files.inclusion_proof(
             what, body, position, path, head.signed, statements=[self.statement], cosignatures=head.cosignatures
         )
@@ -92,7 +93,8 @@ class Proofs:
             if not 0 <= position < head.head.size:
                 raise _unknown_entry()
             nodes = await Nodes.load(connection, head.head.size, position)
-        return Inclusion(position, nodes.leaf(position).hex(), _split(nodes.path(position))), head
+        path = tuple(one.hex() for one in hashes_of(nodes.path(position)))
+        return Inclusion(position, nodes.leaf(position).hex(), path), head
 
     async def consistency(self, old: int, new: int | None = None) -> bytes:
         """A proof file: all entries under the signed head over `old` entries stand under the newest head, or the one over `new`.
@@ -122,13 +124,10 @@ class Proofs:
             low, high = number * GROUP, min(number * GROUP + GROUP, count)
             if not 0 <= low < high:
                 raise Refused("audit.tile.unknown", "no signed head covers such a tile yet")
-            if level:
-                hashes = [one for _, _, one in await store.read_nodes(connection, [(level, low, high)])]
-            else:
-                hashes = [leaf_hash(body) for _, body in await store.read_ranges(connection, [(0, low, high)])]
-        if len(hashes) != high - low:
+            hashes = (await store.read_hashes(connection, [(level, low, high)]))[level, low]
+        if len(hashes) != (high - low) * HASH_BYTES:
             raise Corrupt("audit.nodes", f"the audit tree has a hole at level {level}, tile {number}")
-        return b"".join(hashes)
+        return hashes
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[asyncpg.Connection]:
@@ -141,11 +140,11 @@ class Proofs:
             yield connection
 
     async def _head(self, connection: asyncpg.Connection, size: int | None = None) -> SignedHead:
-        signed = await (store.read_newest_head(connection) if size is None else store.read_head(connection, size))
-        if signed is None:
+        found = await store.read_head(connection, size)
+        if found is None:
             raise Refused("audit.head.unknown", "no head over so many entries was signed here")
-        head = read_head(signed, self._key)
-        return SignedHead(head, signed, tuple(await store.read_cosignatures(connection, head.size)))
+        signed, cosignatures = found
+        return SignedHead(read_head(signed, self._key), signed, tuple(cosignatures))
 
     async def _covering(self, connection: asyncpg.Connection, position: int) -> SignedHead:
         """The newest head that a witness signed if it covers the entry, else the newest."""
@@ -165,10 +164,6 @@ async def prove_entry(
 ) -> bytes:  # fmt: skip
     """A proof file for the entry at a position; `erasure`: a certificate that says what was erased. See `Proofs.entry`."""
     return await Proofs(database, directory, root).entry(position, what)
-
-
-def _split(path: bytes) -> tuple[str, ...]:
-    return tuple(path[at : at + 32].hex() for at in range(0, len(path), 32))
 
 
 def _unknown_entry() -> Refused:

@@ -82,20 +82,21 @@ async def add_nodes(connection: asyncpg.Connection, level: int, first: int, hash
     )  # fmt: skip
 
 
-async def read_nodes(
+async def read_hashes(
     connection: asyncpg.Connection, ranges: Sequence[tuple[int, int, int]]
-) -> list[tuple[int, int, bytes]]:
-    """(level, number, hash) of the nodes of these levels, each from one number until another, in order."""
-    if not ranges:
-        return []
+) -> dict[tuple[int, int], bytes]:
+    """Hashes of these ranges (level, from, until), one after the other, by level and beginning: of entries (0) and of nodes."""
     levels, lows, highs = zip(*ranges, strict=True)
     rows = await connection.fetch(
-        "SELECT r.level, n.number, n.hash FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS r(level, low, high)"
-        " CROSS JOIN LATERAL (SELECT number, hash FROM audit_node a WHERE a.level = r.level AND number >= low"
-        " AND number < high ORDER BY number OFFSET 0) n",
+        "SELECT level, low, CASE level WHEN 0 THEN"
+        " (SELECT string_agg(sha256('\\x00'::bytea || body), ''::bytea ORDER BY position) FROM audit_entry"
+        "  WHERE position >= low AND position < high)"
+        " ELSE (SELECT string_agg(hash, ''::bytea ORDER BY number) FROM audit_node n"
+        "  WHERE n.level = r.level AND number >= low AND number < high) END AS hashes"
+        " FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS r(level, low, high)",
         levels, lows, highs,
     )  # fmt: skip
-    return [tuple(row) for row in rows]
+    return {(row["level"], row["low"]): row["hashes"] or b"" for row in rows}
 
 
 async def read_all_nodes(connection: asyncpg.Connection) -> dict[tuple[int, int], bytes]:
@@ -104,30 +105,14 @@ async def read_all_nodes(connection: asyncpg.Connection) -> dict[tuple[int, int]
     return {(row["level"], row["number"]): row["hash"] for row in rows}
 
 
-async def read_ranges(
-    connection: asyncpg.Connection, ranges: Sequence[tuple[int, int, int]]
-) -> list[tuple[int, bytes]]:
-    """Entries of these ranges (the first number of each says nothing), in order."""
-    found: list[tuple[int, bytes]] = []
-    for _, low, high in ranges:
-        query = "SELECT position, body FROM audit_entry WHERE position >= $1 AND position < $2 ORDER BY position"
-        found += [tuple(row) for row in await connection.fetch(query, low, high)]
-    return found
-
-
-async def read_newest_head(connection: asyncpg.Connection, until_size: int | None = None) -> bytes | None:
-    """The last signed head, of those that cover no more than this."""
-    signed: bytes | None = await connection.fetchval(
-        "SELECT signed FROM audit_head WHERE size <= COALESCE($1, 9223372036854775807) ORDER BY size DESC LIMIT 1",
-        until_size,
+async def read_head(connection: asyncpg.Connection, size: int | None) -> tuple[bytes, list[bytes]] | None:
+    """The signed head over exactly so many entries, or the newest, with what witnesses signed of it."""
+    row = await connection.fetchrow(
+        "SELECT signed, ARRAY(SELECT c.signed FROM audit_cosignature c WHERE c.size = h.size ORDER BY witness) AS seen"
+        f" FROM audit_head h {'ORDER BY size DESC LIMIT 1' if size is None else 'WHERE size = $1'}",
+        *(() if size is None else (size,)),
     )
-    return signed
-
-
-async def read_head(connection: asyncpg.Connection, size: int) -> bytes | None:
-    """The signed head over exactly so many entries."""
-    signed: bytes | None = await connection.fetchval("SELECT signed FROM audit_head WHERE size = $1", size)
-    return signed
+    return (row["signed"], row["seen"]) if row else None
 
 
 async def add_cosignature(connection: asyncpg.Connection, size: int, witness: bytes, signed: bytes) -> bool:
@@ -136,11 +121,6 @@ async def add_cosignature(connection: asyncpg.Connection, size: int, witness: by
         "INSERT INTO audit_cosignature VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", size, witness, signed
     )
     return bool(done.endswith("1"))
-
-
-async def read_cosignatures(connection: asyncpg.Connection, size: int) -> list[bytes]:
-    rows = await connection.fetch("SELECT signed FROM audit_cosignature WHERE size = $1 ORDER BY witness", size)
-    return [row["signed"] for row in rows]
 
 
 async def read_cosigned_size(connection: asyncpg.Connection) -> int | None:
