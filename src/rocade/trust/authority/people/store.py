@@ -456,7 +456,7 @@ async def forget_person(connection: asyncpg.Connection, id: int, now_us: int) ->
     for name, rows in gone:
         counts[name] = int((await connection.execute(f"DELETE FROM {rows}", id)).split()[-1])
     await connection.execute(
-        "UPDATE person SET name_sealed = NULL, name_marks = NULL, organisation = '', language = '', ended_us = COALESCE(ended_us, $2) WHERE id = $1",
+        "UPDATE person SET name = NULL, name_sealed = NULL, name_marks = NULL, organisation = '', language = '', ended_us = COALESCE(ended_us, $2) WHERE id = $1",
         id, now_us,
     )  # fmt: skip
     return counts
