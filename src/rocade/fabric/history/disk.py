@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 KEY_BYTES = 32
 FOLDER = "sealed"
 """Where the encrypted files stand, below the history directory."""
-_VARIABLE = "ROCADE_HISTORY_KEY"
+_VARIABLE = "HISTORY_DISK_KEY"
 _NO_ROOM = 1 << 62
 NO_SPILL: Mapping[str, str | int] = {
     f"max_bytes_ratio_before_external_{what}": 0 for what in ("group_by", "sort", "distinct", "join")
