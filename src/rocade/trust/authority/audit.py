@@ -37,7 +37,7 @@ from rocade.trust.authority.merkle import GROUP_BITS, Frontier, leaf_hash
 from rocade.trust.identity.keys import read_private
 
 QUEUE_LIMIT = 10_000
-BATCH_LIMIT = 10_000
+BATCH_LIMIT = 20_000
 PIECE = 1_024
 """Entries of a batch that are encoded and hashed here while the database takes the piece before."""
 KINDS_LIMIT = 1_000
