@@ -16,7 +16,9 @@ from rocade.core.errors import Misconfigured
 from rocade.core.ports import SystemRandom
 from rocade.doors.http import Listeners, build, does, loopback_sockets, tcp_socket
 from rocade.doors.http.access import peer_of
+from rocade.doors.http.sessions import IS_PUBLIC, browser_cookie, no_cookie, secret_of, session_cookie
 from rocade.trust.authority.gate import acts
+from rocade.trust.authority.people import Site
 from rocade.trust.identity import tls
 
 HOST = "rocade.example.org"
@@ -82,6 +84,40 @@ async def test_behind_a_proxy_the_peer_is_whom_the_proxy_saw_and_only_there(stan
         )
     assert by_proxy.text == "peer:198.51.100.7"
     assert (direct.text, local.text) == ("peer:127.0.0.1", "peer:127.0.0.1")
+
+
+async def test_the_public_name_is_kept_to_https_and_localhost_is_not(stand: Any) -> None:
+    trusted = tls.client_context(stand.identity("operator", "alice"), anonymous=True)
+    async with served(stand) as (loopback, public), httpx.AsyncClient(verify=trusted, trust_env=False) as client:
+        far = await client.get(f"{public}/nothing", headers={"host": HOST})
+        near = await client.get(f"{loopback}/nothing", headers={"host": "localhost"})
+    assert far.headers["strict-transport-security"] == "max-age=63072000; includeSubDomains"
+    assert "strict-transport-security" not in near.headers
+
+
+@pytest.mark.parametrize(
+    ("cookie", "scope", "found"),
+    [
+        ("__Host-rocade_session=a", {IS_PUBLIC: True}, "a"),
+        ("rocade_session=a", {IS_PUBLIC: True}, ""),
+        ("rocade_session=b; __Host-rocade_session=a", {IS_PUBLIC: True}, "a"),
+        ("rocade_session=a", {}, "a"),
+        ("__Host-rocade_session=a", {}, "a"),
+    ],
+)
+def test_at_the_public_name_only_cookies_of_this_very_host_count(
+    cookie: str, scope: dict[str, Any], found: str
+) -> None:
+    assert secret_of({"headers": [(b"cookie", cookie.encode())], **scope}) == found
+
+
+def test_cookies_of_a_public_address_carry_the_prefix_and_are_for_https_alone() -> None:
+    made = [make("x", Site.at("https://rocade.example.org")) for make in (session_cookie, browser_cookie)]
+    made.append(no_cookie(Site.at("https://rocade.example.org")))
+    for cookie in made:
+        assert cookie.key.startswith("__Host-rocade_")
+        assert (cookie.secure, cookie.httponly, cookie.path, cookie.domain) == (True, True, "/", None)
+    assert session_cookie("x", Site.at("http://localhost:8080")).key == "rocade_session"
 
 
 def test_a_public_address_without_its_certificate_is_refused_at_start(stand: Any) -> None:

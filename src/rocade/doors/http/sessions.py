@@ -1,7 +1,8 @@
 """A person's session as HTTP carries it: two cookies, the header of a touch, and who is meant by them.
 
 `rocade_session` holds the session's secret (HttpOnly, SameSite=Lax; Secure wherever the site is https). `rocade_browser` is
-a random value that binds the challenges of a sign-in to the browser that asked. `Rocade-Touch` carries a touch, good for
+a random value that binds the challenges of a sign-in to the browser that asked. At a public address both carry the prefix
+`__Host-`, so that no neighbour below the same domain can set them. `Rocade-Touch` carries a touch, good for
 one act on one subject: `subject_of` says what an address's subject is.
 """
 
@@ -17,6 +18,9 @@ from rocade.trust.authority.people import Site
 
 SESSION, BROWSER = "rocade_session", "rocade_browser"
 TOUCH = "rocade-touch"
+IS_PUBLIC = "rocade.is_public"
+"""In a request's scope: it came under the console's public name, which is https always."""
+_OWN_HOST = "__Host-"
 SECRET_LIMIT = 128
 
 
@@ -26,9 +30,10 @@ def secret_of(scope: Any, name: str = SESSION) -> str:
     if name not in header:
         return ""
     try:
-        found = SimpleCookie(header).get(name)
+        cookies = SimpleCookie(header)
     except CookieError:
         return ""
+    found = cookies.get(_OWN_HOST + name) or (None if IS_PUBLIC in scope else cookies.get(name))
     return found.value if found and len(found.value) <= SECRET_LIMIT else ""
 
 
@@ -46,16 +51,20 @@ def subject_of(scope: Any) -> str:
 
 def session_cookie(secret: str, site: Site) -> Cookie:
     """Ends with the browser; the server's own limits end it before."""
-    return Cookie(key=SESSION, value=secret, path="/", httponly=True, samesite="lax", secure=site.is_https)
+    return Cookie(key=_name(SESSION, site), value=secret, path="/", httponly=True, samesite="lax", secure=site.is_https)
 
 
 def browser_cookie(secret: str, site: Site) -> Cookie:
     """Lax, not strict: it must come along when an external provider sends the browser back."""
-    return Cookie(key=BROWSER, value=secret, path="/", httponly=True, samesite="lax", secure=site.is_https)
+    return Cookie(key=_name(BROWSER, site), value=secret, path="/", httponly=True, samesite="lax", secure=site.is_https)
 
 
 def no_cookie(site: Site) -> Cookie:
     """Takes the session's secret out of the browser."""
     return Cookie(
-        key=SESSION, value="", path="/", httponly=True, samesite="lax", secure=site.is_https, max_age=0,
+        key=_name(SESSION, site), value="", path="/", httponly=True, samesite="lax", secure=site.is_https, max_age=0,
     )  # fmt: skip
+
+
+def _name(name: str, site: Site) -> str:
+    return _OWN_HOST + name if site.is_https else name

@@ -20,6 +20,7 @@ from rocade.core import request
 from rocade.core.errors import Refused
 from rocade.core.ports import Random
 from rocade.doors.http.problems import reads_pages
+from rocade.doors.http.sessions import IS_PUBLIC
 
 _log = logging.getLogger("rocade.http.access")
 
@@ -39,6 +40,8 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
 )
+_HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
+"""Of the public name alone: on localhost it would close the console's own pages, which are http there."""
 FRAMED_BY = "rocade.framed_by"
 """In a request's scope: origins whose pages may show the answer in a frame, "" = any. Set by what is made to be embedded."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -91,6 +94,7 @@ class Shell:
                 message["headers"] = [
                     *message.get("headers", ()),
                     *_security_headers(scope.get(FRAMED_BY)),
+                    *((_HSTS,) if IS_PUBLIC in scope else ()),
                     (b"x-request-id", request_id.encode()),
                 ]
             await send(message)
@@ -131,6 +135,8 @@ class Shell:
         is_local = self._listener == "loopback" and name == "localhost"
         if not (is_public or is_local) or (port and not port.isdigit()):
             raise Refused("access.host", "open this as http://localhost or by its public name, never by an address")
+        if is_public:
+            scope[IS_PUBLIC] = True
         if is_public and self._listener == "loopback" and (peer := _forwarded_for(headers)):
             scope["client"] = (peer, 0)
         if scope["method"] in _SAFE_METHODS or (scope["path"] in _COOKIELESS and b"cookie" not in headers):
