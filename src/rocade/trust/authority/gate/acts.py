@@ -82,6 +82,9 @@ READ_PRICE_BLOB = _public("prices.blob")
 """Price files are sealed and named by their hash: any cache may hold them, only who was given the key can read them."""
 READ_PROOFS = _public("proofs.read")
 """Signed heads and hashes of the audit log, and the page that verifies proofs: what is proven must need no trust in who is asked."""
+FOLLOW_ERASURE = _public("erasures.follow")
+"""How far an erasure is, and its certificate, by a number of 63 random bits that only who ordered it was told: who was forgotten cannot
+sign in any more. Both hold references and counts, nothing personal."""
 EXPLAIN = _public("why.explain")
 """Codes are explained to all, to a refused stranger too; what else is told asks for the act of reading the thing itself."""
 
@@ -112,9 +115,6 @@ KEEP_WEBHOOKS = _region("known", "webhooks.keep")
 """The addresses one's own news is sent to."""
 FOLLOW_SHARING = _region("known", "sharing.follow")
 """Opens the door only: a third party's own contracts with owners, what they give it, and where it is sent."""
-
-FOLLOW_ERASURE = _region("known", "erasures.follow")
-"""Opens the door only: how far an erasure is and its certificate are for who ordered it and the security duty."""
 
 # Operators with any duty -----------------------------------------------------------------------------------------
 
