@@ -37,6 +37,7 @@ from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.commands import Commands, Order, Standing
 from rocade.trust.authority import Authority, Region
+from sealed import add_vehicles
 
 CLOCK, RANDOM = SystemClock(), SystemRandom()
 ROUNDS = 5
@@ -183,8 +184,8 @@ async def queue(commands: Commands, database: Database, count: int) -> list[Figu
         (ref, f"AWAY-{place:07d}", "car", "renault", "Zoe", "electric", "eu", "", now_us, now_us)
         for place, ref in enumerate(refs)
     ]
+    await add_vehicles(database, rows)
     async with database.pool.acquire() as connection:
-        await connection.copy_records_to_table("vehicle", records=rows)
         await connection.execute("ANALYZE vehicle")
     speeds: dict[str, list[float]] = {}
     for name, percent in (("taken, signed and queued durably", 80), ("the same, each in place of an older one", 70)):

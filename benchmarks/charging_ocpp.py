@@ -33,6 +33,7 @@ async def serve(directory: Path) -> None:
     from rocade.doors.ocpp import OcppDoor, Settings
     from rocade.fabric.database import Database, EmbeddedPostgres, migrate
     from rocade.services.charging.stations import Holding, Station, StationIntake, Stations, Tags
+    from sealed import keyed, unkeyed
 
     class Quiet:
         def note(self, entry: AuditEntry) -> None: ...
@@ -40,8 +41,8 @@ async def serve(directory: Path) -> None:
 
     postgres = EmbeddedPostgres(directory / "postgres")
     url = await asyncio.to_thread(postgres.start)
-    migrate(url, ("rocade.fabric.database", "rocade.services.charging.stations"))
-    database = await Database.connect(url, 6)
+    migrate(url, ("rocade.fabric.database", "rocade.trust.authority.sealing", "rocade.services.charging.stations"))
+    database = keyed(await Database.connect(url, 6), directory)
     clock, random, audit = SystemClock(), SystemRandom(), Quiet()
     tags = Tags(directory / "stations.key", random)
     stations = Stations(database, tags, audit, clock, random)
@@ -59,6 +60,7 @@ async def serve(directory: Path) -> None:
     try:
         await holding.run()
     finally:
+        await unkeyed(database)
         await database.close()
         postgres.stop()
 

@@ -28,6 +28,7 @@ from rocade.services.vehicles.twin import Row, pack, upsert_many
 from rocade.trust.authority import AuditLog, store
 from rocade.trust.authority.people import People, Site
 from rocade.trust.authority.sealing import keyring_of
+from sealed import add_vehicles, named
 
 VEHICLES, ENTRIES = 10_000, 20_000
 GOAL_MS = 150.0
@@ -47,8 +48,8 @@ async def furnish(household: Household) -> list[int]:
         (ref, f"FLEET-{at:06d}", "car", "renault", "Zoe", "electric", "eu", "", now_us, now_us)
         for at, ref in enumerate(refs)
     ]
+    await add_vehicles(database, cars)
     async with database.pool.acquire() as connection:
-        await connection.copy_records_to_table("vehicle", records=cars)
         body = pack(slots_at(now_us), ())
         for at in range(0, len(refs), 1_000):
             rows = [Row(ref, now_us, 0, 48.1, 2.3, 50.0, body) for ref in refs[at : at + 1_000]]
@@ -62,7 +63,7 @@ async def furnish(household: Household) -> list[int]:
             )
             for at, name in enumerate(names)
         ]  # fmt: skip
-        await store.add_certificates(connection, papers)
+        await store.add_certificates(connection, await named(database, papers))
     await write_audit(household.audit, refs)
     async with database.pool.acquire() as connection:
         await connection.execute("ANALYZE")

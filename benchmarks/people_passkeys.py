@@ -23,12 +23,16 @@ from webauthn.helpers import encode_cbor
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.trust.authority.people import Passkey, People, Site, ceremonies
+from sealed import keyed, unkeyed
 
 type Figure = dict[str, object]
 GOAL_PER_S = 5_000
 SITE = Site()
 PERSON = "person:00000000000000aa"
-PACKAGES = ("rocade.fabric.database", "rocade.trust.authority", "rocade.trust.authority.people")
+PACKAGES = (
+    "rocade.fabric.database", "rocade.trust.authority", "rocade.trust.authority.sealing",
+    "rocade.trust.authority.people",
+)  # fmt: skip
 VERIFIED, ATTESTED = 5, 64
 
 
@@ -158,10 +162,11 @@ async def _on_database() -> list[Figure]:
         url = await asyncio.to_thread(server.start)
         try:
             await asyncio.to_thread(migrate, url, PACKAGES)
-            database = await Database.connect(url, 16)
+            database = keyed(await Database.connect(url, 16), Path(directory))
             try:
                 return await sign_ins(database)
             finally:
+                await unkeyed(database)
                 await database.close()
         finally:
             await asyncio.to_thread(server.stop)

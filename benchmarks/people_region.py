@@ -28,6 +28,7 @@ from rocade.services.vehicles.twin import SLOT, Row, pack, upsert_many
 from rocade.trust.authority import AuditLog, Region
 from rocade.trust.authority.machines import Clients
 from rocade.trust.authority.sealing import keyring_of
+from sealed import add_vehicles, keyed, unkeyed
 
 CLOCK, RANDOM = SystemClock(), SystemRandom()
 SEEN = mask(["location", "driving", "energy", "condition"])
@@ -83,7 +84,7 @@ async def open_region(home: Path, vehicles: int, processes: int) -> AsyncIterato
     try:
         url = postgres.start()
         migrate(url, MIGRATED)
-        database = await Database.connect(url)
+        database = keyed(await Database.connect(url), home)
         refs = await fill(database, vehicles)
         region = Region(configuration.trust, CLOCK, RANDOM)
         partner = home / "acme"
@@ -101,6 +102,7 @@ async def open_region(home: Path, vehicles: int, processes: int) -> AsyncIterato
         finally:
             await supervisor.stop()
             await audit.close()
+            await unkeyed(database)
             await database.close()
     finally:
         postgres.stop()
@@ -119,8 +121,8 @@ async def fill(database: Database, count: int) -> list[int]:
         (f"grant-{ref:016x}", ref, f"person:{ref:016x}", "partner:acme", "insurance", SEEN, now_us, FOREVER_US, now_us)
         for ref in refs
     ]
+    await add_vehicles(database, cars)
     async with database.pool.acquire() as connection:
-        await connection.copy_records_to_table("vehicle", records=cars)
         await connection.copy_records_to_table("consent_owner", records=owners)
         columns = ["id", "ref", "owner", "recipient", "purpose", "classes", "from_us", "until_us", "made_us"]
         await connection.copy_records_to_table("consent_grant", records=grants, columns=columns)

@@ -31,6 +31,7 @@ from rocade.trust.authority import AuditLog, Authority, DenySet, Region, create_
 from rocade.trust.authority.audit import Line
 from rocade.trust.identity import verify_leaf
 from rocade.trust.identity.keys import csr, new_key
+from sealed import keyed, unkeyed
 
 CLOCK, RANDOM = SystemClock(), SystemRandom()
 type Figure = dict[str, object]
@@ -143,9 +144,10 @@ async def acts(database: Database, region: Region, directory: Path) -> list[Figu
 
 
 async def measure(url: str, region: Region, directory: Path) -> list[Figure]:
-    database = await Database.connect(url)
+    database = keyed(await Database.connect(url), directory.parent)
     root = region.issuers.root
     figures = [*await audit(database, directory, root), *await acts(database, region, directory)]
+    await unkeyed(database)
     await database.close()
     return figures
 
@@ -157,7 +159,7 @@ def main() -> None:
         server = EmbeddedPostgres(home / "database")
         url = server.start()
         try:
-            migrate(url, ["rocade.fabric.database", "rocade.trust.authority"])
+            migrate(url, ["rocade.fabric.database", "rocade.trust.authority", "rocade.trust.authority.sealing"])
             figures = certificates(region) + asyncio.run(measure(url, region, home / "trust" / "audit"))
         finally:
             server.stop()

@@ -166,22 +166,32 @@ def told(found: dict[str, set[str]]) -> str:
     return "\n".join(f"{place}: {len(hits)}, as {sorted(hits)[:3]}" for place, hits in found.items())
 
 
+UNSEALED = """
+import sys
+from rocade.trust.authority.sealing import seals
+import rocade.app.sealing
+for module in list(sys.modules.values()):
+    for name, broken in (
+        ("seal", lambda key, plain, aad: seals.FORMAT + bytes(28) + plain),
+        ("open_sealed", lambda key, sealed, aad: bytes(sealed[29:])),
+    ):
+        if module is not seals and getattr(module, name, None) is getattr(seals, name):
+            setattr(module, name, broken)
+"""
+
+
 @contextmanager
 def without_seals(folder: Path) -> Iterator[None]:
     """Programs started inside seal with nothing: what sealing keeps from the disk lies on it."""
-    (folder / "sitecustomize.py").write_text(
-        "from rocade.trust.authority.sealing import seals\n"
-        "seals.seal = lambda key, plain, aad: seals.FORMAT + bytes(28) + plain\n"
-        "seals.open_sealed = lambda key, sealed, aad: bytes(sealed[29:])\n"
-        "import rocade.trust.authority.sealing as sealing\n"
-        "sealing.seal, sealing.open_sealed = seals.seal, seals.open_sealed\n"
-    )
-    before = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = f"{folder}:{before}"
+    (folder / "sitecustomize.py").write_text(UNSEALED)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = ":".join([str(folder), *([before] if before else [])])
     try:
         yield
     finally:
-        os.environ["PYTHONPATH"] = before
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 @pytest.mark.timeout(300)

@@ -33,10 +33,10 @@ async def seal_older_rows(configuration: Configuration, url: str) -> None:
 
     Raises: Unavailable `custody.*`, `database.down`.
     """
-    database = await Database.connect(url, max_connections=2)
+    database, clock = await Database.connect(url, max_connections=2), SystemClock()
     try:
-        async with open_keyring(configuration, database, SystemClock()):
-            count = await seal_older(database, OLDER)
+        async with open_keyring(configuration, database, clock):
+            count = await seal_older(database, OLDER, clock.now_us())
     finally:
         await database.close()
     if count:

@@ -180,7 +180,8 @@ def _down(error: Exception) -> Unavailable:
     return Unavailable("database.down", f"PostgreSQL does not answer: {type(error).__name__}; nothing was changed")
 
 
-async def _seal_older_ids(connection: Any, columns: Columns) -> int:
+async def seal_clear_ids(connection: Any, columns: Columns) -> int:
+    """Of rows from before numbers were sealed, or copied in clear; how many there were."""
     rows = await connection.fetch("SELECT ref, id FROM vehicle WHERE id IS NOT NULL")
     index = await columns.index()
     for at in range(0, len(rows), ROWS):
@@ -196,4 +197,4 @@ async def _seal_older_ids(connection: Any, columns: Columns) -> int:
     return len(rows)
 
 
-OLDER = (Older(ID.name, ("vehicle",), _seal_older_ids),)
+OLDER = (Older(ID.name, ("vehicle",), seal_clear_ids),)

@@ -43,7 +43,10 @@ class Names:
 
     async def keep(self, uris: Iterable[str]) -> list[Kept]:
         """Everything the columns hold of these parties, in order."""
-        index, parties = await self._sealing.index(), list(uris)
+        parties = list(uris)
+        if not any(map(_is_sealed, parties)):
+            return [Kept(uri) for uri in parties]
+        index = await self._sealing.index()
         blinded = {uri: _blinded(uri, index) for uri in parties if _is_sealed(uri)}
         rows = [(REGION, _row(name), uri) for uri, name in blinded.items()]
         sealed = dict(zip(blinded, await self._sealing.seal_text(IDENTITY, rows), strict=True))

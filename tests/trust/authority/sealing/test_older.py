@@ -80,8 +80,8 @@ async def test_older_rows_are_sealed_once_and_found_as_before(database: Database
         await write_as_before(connection, clock.now_us())
         before = await everything(connection)
         assert all(text.encode() in before for text in (VIN, NAME, LABEL, "ottilie@example.org"))
-        assert await seal_older(database, OLDER) == 10
-        assert await seal_older(database, OLDER) == 0
+        assert await seal_older(database, OLDER, 1) == 10
+        assert await seal_older(database, OLDER, 1) == 0
         after = await everything(connection)
     assert not [text for text in (VIN, NAME, LABEL, "ottilie@example.org", "Quarrington") if text.encode() in after]
 

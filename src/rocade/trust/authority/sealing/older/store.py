@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ class Older(msgspec.Struct, frozen=True):
     """In one transaction; returns how many rows there were."""
 
 
-async def seal_older(database: Database, steps: Sequence[Older]) -> int:
+async def seal_older(database: Database, steps: Sequence[Older], now_us: int = 0) -> int:
     """Do what is not marked as done; how many rows were sealed. Nothing else may write these tables meanwhile."""
     count = 0
     async with database.pool.acquire() as connection:
@@ -35,7 +34,7 @@ async def seal_older(database: Database, steps: Sequence[Older]) -> int:
             async with connection.transaction():
                 sealed = await step.seal(connection, Columns(database))
                 mark = "INSERT INTO sealed_column VALUES ($1, $2) ON CONFLICT DO NOTHING"
-                await connection.execute(mark, step.name, time.time_ns() // 1_000)
+                await connection.execute(mark, step.name, now_us)
             for table in step.tables if sealed else ():
                 await connection.execute(f"VACUUM (FULL, ANALYZE) {table}")
             count += sealed
