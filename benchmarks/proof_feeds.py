@@ -150,6 +150,8 @@ class World:
     receiver: Receiver
     seen: Seen
     refs: list[int]
+    streams: int = 0
+    """Connections that are open and have said so."""
     turns: int = 0
     """Batches each vehicle has sent."""
 
@@ -311,6 +313,7 @@ async def listen(world: World, ref: int, ready: asyncio.Semaphore) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         assert b" 200 " in head.split(b"\r\n")[0], head
         await reader.readuntil(b"\n\n")
+        world.streams += 1
     while True:
         found = await reader.readuntil(b"\n\n")
         if b"event: record" in found:
@@ -366,8 +369,10 @@ async def measure(*, full: bool = False) -> list[Figure]:
             ready = asyncio.Semaphore(20)
             streams = [asyncio.create_task(listen(world, ref, ready)) for ref in world.refs[feeds // 2 :]]
             try:
-                await drive(world, EVERY_S)  # connections are made, plans of statements too
-                await asyncio.sleep(3)
+                while world.streams < len(streams) and not any(one.done() for one in streams):  # noqa: ASYNC110 - counted there
+                    await asyncio.sleep(0.1)
+                await drive(world, EVERY_S)  # connections to the receiver are made, plans of statements too
+                await asyncio.sleep(EVERY_S)
                 lags, lost, doubled, cpu = await measured(world, seconds, 0)
                 rows += _figures(feeds, "", lags, lost, doubled)
                 rows += [figure(f"{feeds} feeds: CPU of {name}", 1000 * spent / max(1, len(world.seen.times)), "ms/record") for name, spent in cpu.items()]  # fmt: skip

@@ -20,6 +20,8 @@ from rocade.console import Services
 from rocade.console.application import Module
 from rocade.console.operator import crossing as crossing_pages
 from rocade.console.pages import router
+from rocade.console.sharing import ShareDesk
+from rocade.console.sharing import module as sharing_pages
 from rocade.core import catalogue
 from rocade.core.data_classes import mask
 from rocade.core.errors import Refused
@@ -28,6 +30,8 @@ from rocade.core.ports import AuditEntry
 from rocade.core.signals import Quality
 from rocade.services.crossing import SIGNER, Crossing
 from rocade.services.crossing.topics import Sources
+from rocade.services.sharing import Sharing
+from rocade.services.sharing.whole import Rows, Whole
 from rocade.services.telemetry import Ledger
 from rocade.services.telemetry.model import BAD_BATCH, Held
 from rocade.services.vehicles.twin import FLOAT, SLOT, Row, pack, upsert_many
@@ -57,8 +61,17 @@ class City(Household):
         built = super()._services()
         return replace(
             built, consents=self.consents, looks=self.looks, authority=self.authority, book=self.book, desk=None,
-            modules=[Module([router(crossing_pages.HANDLERS)], {"crossing": self.crossing})],
+            modules=[Module([router(crossing_pages.HANDLERS)], {"crossing": self.crossing}), self._sharing_pages(built)],
         )  # fmt: skip
+
+    def _sharing_pages(self, built: Services) -> Module:
+        assert built.mine
+
+        async def rows(_ref: int) -> Rows:
+            return [{"id": "1"}]
+
+        whole = Whole(self.history, catalogue.standard(), self.clock, {"trips": rows}, {"permissions": rows})
+        return sharing_pages(ShareDesk(sharing=self.sharing, mine=built.mine, whole=whole, has_webhooks=True))
 
     async def _furnish(self) -> None:
         await super()._furnish()
@@ -82,6 +95,20 @@ class City(Household):
         await self._make_quarantine()
         await self._make_consents()
         await self._make_crossings()
+        await self._make_contracts()
+
+    async def _make_contracts(self) -> None:
+        """Three of Léa's: running with something kept back, offered, ended."""
+        names = catalogue.standard()
+        self.sharing = Sharing(self.database, self.consents, self.table, names, self.log, self.clock, self.random)
+        speed, ref, lea = int(names.by_name("Vehicle.Speed").id), self.ref("e208"), self.persons["Léa"]
+        await self.sharing.set_terms("", "Cost of delivery", (speed,), "a supplier's secret", "test")
+        for act in (self.sharing.accept, None, self.sharing.decline):
+            made = await self.sharing.share(
+                ref, lea, "partner:assur-nord", "insurance", mask(["driving"]), ways=("sse", "webhook")
+            )
+            if act:
+                await act("partner:assur-nord", made.id, "test")
 
     async def _make_crossings(self) -> None:
         """One export drafted by somebody else than Ada, one of her own."""

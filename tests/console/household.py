@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import toytown
 from playwright.sync_api import Page
+from tests.conftest import make_custody
 
 from rocade.console import Services, create_app
 from rocade.console.my import Mine
@@ -30,7 +31,7 @@ from rocade.services.vehicles.twin import FLOAT, SLOT, Row, TwinStore, pack, ups
 from rocade.trust.authority.gate import Gate, Principal
 from rocade.trust.authority.machines import Clients
 from rocade.trust.authority.people import People, Site
-from rocade.trust.authority.sealing import FileCustody, Keyring, keyring_of
+from rocade.trust.authority.sealing import Keyring, keyring_of
 
 BATTERY, FUEL = "Vehicle.Powertrain.TractionBattery.", "Vehicle.Powertrain.FuelSystem."
 CARS: dict[str, tuple[tuple[str, str, str, str, str], dict[str, float]]] = {
@@ -80,7 +81,7 @@ class Household:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.database = database = await Database.connect(self._database_url)
-        database.keyring = keyring = Keyring(database, FileCustody(self._directory / "custody"), self.clock)
+        database.keyring = keyring = Keyring(database, make_custody(self._directory / "custody"), self.clock)
         self.history, self.twins = connect(self._history_url), TwinStore(database)
         self.registry, self.ledger = Registry(database, self.random, self.clock), Ledger(database)
         self.people = People(database, self.notes, self.clock, self.random, Site.at(self.address), "eu")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ AXE = REPOSITORY / "build" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
 LANGUAGES = ("en", "fr", "zh")
 WIDE, NARROW = (1280, 800), (360, 740)
 NO_PAGES = re.compile(r"/(v1|live|static|health|metrics|texts|oauth|\.well-known)(/|$)")
-MY_PARTS = ("data", "download", "drivers", "erase", "handover", "looks", "sharing", "trips")
+MY_PARTS = ("data", "download", "drivers", "erase", "feeds", "handover", "looks", "sharing", "trips")
 KEYS = re.compile(
     rf"\b(?:{'|'.join(sorted({key.split('.')[0] for key in languages.texts('en') if '.' in key}))})\.[a-z_]+\b"
 )
@@ -37,7 +38,7 @@ PIECES = {
     "/my/{ref}/erase/count", "/my/{ref}/looks/list", "/my/{ref}/ride", "/my/{ref}/sharing/board", "/my/{ref}/trips/list",
     "/my/{ref}/values", "/people/{person}/ask", "/vehicles/{ref}/papers", "/vehicles/{ref}/audit",
     "/verify/file",
-    "/crossings/{number}/packet",
+    "/crossings/{number}/packet", "/my/{ref}/feeds/board", "/my/{ref}/download/all",
 }  # fmt: skip
 """GET routes that are no pages: pieces that htmx swaps into one, and redirections."""
 
@@ -56,6 +57,7 @@ def addresses(city: City) -> dict[str, list[tuple[str, str]]]:
         "/crossings": [("Ada", "/crossings")],
         "/crossings/{number}": [("Ada", "/crossings/1")],
         "/consents": [("Ada", "/consents")],
+        "/sharing": [("Ada", "/sharing"), ("Ben", "/sharing")],
         "/people": [("Ada", "/people")],
         "/recovery": [("Ben", "/recovery?name=a")],
         "/duties/{person}": [("Ada", f"/duties/{city.persons['Ben']}")],
@@ -240,3 +242,24 @@ def test_every_page_is_fit_in_every_language(browser: Browser, city: City, langu
     opened = [*(way for ways in addresses(city).values() for way in ways), *refused(city)]
     wrong = walk(browser, city, opened, [language], VIEWS[:2])
     assert wrong == [], "\n" + "\n".join(wrong)
+
+
+@pytest.mark.timeout(120)
+def test_the_pages_of_sharing_say_what_is_shared_and_end_it(browser: Browser, city: City) -> None:
+    ref, lea = city.ref("e208"), Look(browser, city, "Léa", "en")
+    lea.page.goto(f"{city.address}/my/{ref}/feeds")
+    board = lea.page.locator("#board")
+    assert "running" in board.inner_text()
+    assert "not taken up yet" in board.inner_text()
+    assert "Kept back as trade secrets: Vehicle.Speed. Reason: a supplier's secret" in board.inner_text()
+    before = len(city.call(city.sharing.of_vehicle(ref, is_live_only=True)))
+    lea.page.get_by_role("button", name="End: Partner assur-nord, insurance").first.click()
+    lea.page.locator(".said").wait_for()
+    assert len(city.call(city.sharing.of_vehicle(ref, is_live_only=True))) == before - 1
+    lea.page.goto(f"{city.address}/my/{ref}/download")
+    with lea.page.expect_download() as taken:
+        lea.page.get_by_role("link", name="Download everything").click()
+    with zipfile.ZipFile(taken.value.path()) as found:
+        assert found.testzip() is None
+        assert "Vehicle.Speed" in found.read("index.html").decode()
+    leave(lea.context)
