@@ -21,7 +21,7 @@ WRITTEN = (
 )
 CHANGED = (
     "ALTER TABLE person ADD COLUMN more int",
-    "ALTER TABLE person ALTER COLUMN name DROP NOT NULL",
+    "ALTER TABLE person ALTER COLUMN added_us DROP NOT NULL",
     "ALTER TABLE person ALTER COLUMN name SET DEFAULT 'Nobody'",
     "ALTER TABLE person ADD CHECK (added_us > 0)",
     "ALTER TABLE person SET (fillfactor = 50)",
