@@ -15,6 +15,7 @@ import click
 from rocade import __version__
 from rocade.app import configuration as settings
 from rocade.app.commands import (
+    archive,
     backup,
     charging,
     crossing,
@@ -101,6 +102,7 @@ for command in (
     *vehicle_command.COMMANDS,
     *keys.COMMANDS,
     *custody.COMMANDS,
+    *archive.COMMANDS,
     *backup.COMMANDS,
     *machines.COMMANDS,
     *people.COMMANDS,

@@ -2,6 +2,7 @@
 
 In a folder an object is written beside its place, then renamed; what the library leaves out is done here: file and folders are
 fsynced before `put` returns, and the folder is the owner's alone. Names are segments of letters, digits, `-`, `_` and `.`.
+Its blocking calls run in threads: those that are awaited leave a runtime behind that aborts the process at its end (obstore 0.12).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import errno
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -44,41 +45,50 @@ class StoredBlobs:
             ) from error
 
     async def put(self, name: str, body: bytes) -> None:
-        with _translated():
-            await obstore.put_async(self._store, _checked(name), body)
+        def work() -> None:
+            obstore.put(self._store, name, body)
             if self._folder is not None:
-                await asyncio.to_thread(_sync, self._folder, name)
+                _sync(self._folder, name)
+
+        _check(name)
+        with _translated():
+            await asyncio.to_thread(work)
 
     async def get(self, name: str, start: int = 0, end: int | None = None) -> bytes:
-        with _translated():
+        def work() -> bytes:
             if start == 0 and end is None:
-                return bytes(await (await obstore.get_async(self._store, _checked(name))).bytes_async())
-            if end is None:
-                end = (await obstore.head_async(self._store, _checked(name)))["size"]
-            return bytes(await obstore.get_range_async(self._store, _checked(name), start=start, end=end))
+                return bytes(obstore.get(self._store, name).bytes())
+            until = obstore.head(self._store, name)["size"] if end is None else end
+            return bytes(obstore.get_range(self._store, name, start=start, end=until))
+
+        _check(name)
+        with _translated():
+            return await asyncio.to_thread(work)
 
     async def list(self, prefix: str = "") -> AsyncIterator[Blob]:
         with _translated():
-            async for some in obstore.list(self._store, prefix or None):
+            pages = obstore.list(self._store, prefix or None)
+            while (some := await asyncio.to_thread(next, pages, None)) is not None:
                 for one in some:
                     yield Blob(one["path"], one["size"])
 
     async def delete(self, name: str) -> None:
+        def work() -> None:
+            with suppress(FileNotFoundError, NotFoundError):
+                obstore.delete(self._store, name)
+                if self._folder is not None:
+                    _sync_folder((self._folder / name).parent)
+
+        _check(name)
         with _translated():
-            try:
-                await obstore.delete_async(self._store, _checked(name))
-            except (FileNotFoundError, NotFoundError):
-                return
-            if self._folder is not None:
-                await asyncio.to_thread(_sync_folder, (self._folder / name).parent)
+            await asyncio.to_thread(work)
 
 
-def _checked(name: str) -> str:
+def _check(name: str) -> None:
     if not _NAME.match(name) or len(name) > 512:
         raise Refused(
             "blobs.name", "an object's name is segments of letters, digits, - _ and . with / between", name=name
         )
-    return name
 
 
 def _sync(folder: Path, name: str) -> None:

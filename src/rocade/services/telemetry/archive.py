@@ -116,6 +116,15 @@ class Archive:
                 removed += len(content.records) - len(kept)
         return removed
 
+    async def days(self) -> dict[str, tuple[int, int]]:
+        """Objects and bytes of each day."""
+        found: dict[str, tuple[int, int]] = {}
+        async for blob in self._blobs.list(ROOT):
+            day = blob.name.split("/")[2]
+            objects, size_bytes = found.get(day, (0, 0))
+            found[day] = objects + 1, size_bytes + blob.size_bytes
+        return found
+
     async def drop_before(self, before_us: int) -> int:
         """Remove objects whose day has ended before an instant; how many."""
         day, dropped = _day(before_us), 0
