@@ -62,6 +62,18 @@ def test_a_witness_is_told_whom_to_believe_and_says_when_nobody_answers(region: 
     trust = region.directory / "trust/trust.pem"
     said = rocade("audit", "witness", "http://localhost:9", "--into", tmp_path / "w", "--root", trust, "--once", code=1)
     assert "[witness.unreachable]" in said
+    asking = [
+        "audit",
+        "witness",
+        f"https://localhost:{region.configuration.http.api_port}",
+        "--into",
+        tmp_path / "y",
+        "--once",
+    ]
+    said = rocade(
+        *asking, "--identity", region.configuration.operator, code=1
+    )  # over mutual TLS, its root the identity's
+    assert "[witness.denied]" in said, "the head was good, but nobody told the region of this witness"
     foreign = tmp_path / "foreign"
     rocade("init", foreign, "--region", "cn")
     pages = f"http://localhost:{region.configuration.http.pages_port}"

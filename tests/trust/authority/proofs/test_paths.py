@@ -14,7 +14,7 @@ from tests.trust.authority.proofs.conftest import Publisher, entry
 from rocade.core.errors import Corrupt, Refused
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import make_engine
-from rocade.trust.authority.nodes import Nodes
+from rocade.trust.authority import audit, merkle, nodes
 from rocade.trust.identity import proof, trees
 
 
@@ -30,13 +30,13 @@ async def check(database: Database, tree: pymerkle.InmemoryTree, size: int, posi
     """Paths to these entries, and from the trees that end with them, under the first `size` entries."""
     async with database.pool.acquire() as connection:
         for position in positions:
-            nodes = await Nodes.load(connection, size, position)
-            leaf, path = nodes.leaf(position), nodes.path(position)
+            found = await nodes.Nodes.load(connection, size, position)
+            leaf, path = found.leaf(position), found.path(position)
             theirs = [one for one in tree.prove_inclusion(position + 1, size).path if one != leaf]
             assert sorted(theirs) == sorted(path[at : at + 32] for at in range(0, len(path), 32))
             assert trees.root_of(leaf, position, size, path) == tree.get_root(size)
             old = position + 1
-            roots = trees.roots_of(old, tree.get_root(old), size, nodes.extension(old))
+            roots = trees.roots_of(old, tree.get_root(old), size, found.extension(old))
             assert roots == (tree.get_root(old), tree.get_root(size))
 
 
@@ -48,26 +48,54 @@ async def test_paths_are_those_of_pymerkle_at_every_edge_of_a_group(published: P
         await check(published.database, tree, size, [at for at in positions if 0 <= at < size])
 
 
-async def test_paths_reach_over_groups_of_groups_in_a_log_that_was_there_before_nodes_were_kept_too(
+async def test_paths_reach_over_groups_of_groups_of_groups(
+    published: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups of 4 instead of 256, so that four hundred entries are five levels high; written in pieces that end anywhere."""
+    for module in (merkle, nodes, audit):
+        for name, value in (("GROUP", 4), ("GROUP_BITS", 2)):
+            monkeypatch.setattr(module, name, value, raising=False)
+    for begin, end in ((0, 3), (3, 4), (4, 17), (17, 200), (200, 410)):
+        await published.write([entry(number) for number in range(begin, end)])
+    assert await published.database.pool.fetchval("SELECT max(level) FROM audit_node") == 4
+    tree = await mirror(published.database)
+    for size in (*range(1, 24), 63, 64, 65, 255, 256, 257, 300, 409, 410):
+        await check(published.database, tree, size, sorted({0, size // 3, size // 2, size - 1}))
+
+
+async def test_a_log_that_was_there_before_nodes_were_kept_gets_them_at_the_first_start(
     published: Publisher, database_url: str
 ) -> None:
-    """Beyond 65,536 entries, written in pieces that end anywhere; then the same nodes made at the first start of this version."""
-    for begin, end in ((0, 100), (100, 65_000), (65_000, 65_700), (65_700, 66_000)):
+    await started_anew(published, database_url, 1_000)
+
+
+@pytest.mark.slow
+async def test_paths_reach_over_65536_entries_and_an_old_log_of_as_many_gets_its_nodes(
+    published: Publisher, database_url: str
+) -> None:
+    for begin, end in ((0, 100), (100, 65_000), (65_000, 65_700)):
         await published.write([entry(number) for number in range(begin, end)])
-    database = published.database
-    tree = await mirror(database)
+    await started_anew(published, database_url, 66_000)
+    tree = await mirror(published.database)
     for size in (65_536, 65_537, 66_000):
-        await check(database, tree, size, [0, 256, 40_000, 65_279, 65_535, size - 1])
+        await check(published.database, tree, size, [0, 256, 40_000, 65_279, 65_535, size - 1])
+
+
+async def started_anew(published: Publisher, url: str, size: int) -> None:
+    """Fill the log up, take away what this version adds, and start it on that."""
+    database = published.database
+    written = await database.pool.fetchval("SELECT size FROM audit_tree")
+    await published.write([entry(number) for number in range(written, size)])
     kept = await database.pool.fetch("SELECT * FROM audit_node ORDER BY level, number")
-    assert len(kept) == 66_000 // 256 + 1
-    await database.pool.execute("DELETE FROM audit_node WHERE level = 1 AND number = 255")
+    assert len(kept) == size // 256 + size // 65_536
+    await database.pool.execute("DELETE FROM audit_node WHERE level = 1 AND number = 1")
     with pytest.raises(Corrupt, match=r"audit\.nodes"):
-        await published.proofs.entry(40_000)
+        await published.proofs.entry(4)
     for table in ("audit_node", "audit_cosignature"):
         await database.pool.execute(f"DROP TABLE {table}")
-    await migrate_again(database_url)
+    await migrate_again(url)
     assert await database.pool.fetch("SELECT * FROM audit_node ORDER BY level, number") == kept
-    assert proof.verify(await published.proofs.entry(40_000), published.root)
+    assert proof.verify(await published.proofs.entry(size // 2), published.root)
 
 
 async def migrate_again(url: str) -> None:

@@ -1,6 +1,6 @@
 """Nodes of the audit tree, from which proofs are made in milliseconds, and what witnesses signed of its heads.
 
-A log that was written before gets its nodes here, read once from the first entry to the last (some 200,000 a second).
+A log that was written before gets its nodes here, read once from the first entry to the last.
 """
 
 from hashlib import sha256
