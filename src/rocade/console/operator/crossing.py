@@ -48,7 +48,10 @@ async def show_crossings(request: AnyRequest, crossing: CrossingDependency) -> R
 @post("/crossings", opt=does(acts.DRAFT_CROSSING), include_in_schema=False, status_code=200)
 async def draft(request: AnyRequest, crossing: CrossingDependency) -> Response[str]:
     """Make the draft, and go to its page."""
-    form = msgspec.convert(dict(await request.form()), _Form)
+    try:
+        form = msgspec.convert(dict(await request.form()), _Form)
+    except msgspec.ValidationError as error:
+        raise Refused("crossing.form", f"the form is not whole: {error}") from None
     made = await crossing.draft(
         form.topic, form.to.strip(), _us(form.since), _us(form.until), form.signals.split(), form.note.strip(),
         caller_of(request).id,
