@@ -6,12 +6,13 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.app.stand import rocade
 from tests.trust.authority.sealing.soft_token import LABEL, PIN, SoftToken
 
 from rocade.app import configuration as settings
-from rocade.app import custody_move, initialise
+from rocade.app import custody_move, doctor, initialise
 from rocade.app.configuration import Configuration, Custody
 from rocade.app.custodies import custody_of, open_keyring
 from rocade.app.local import Hand
@@ -107,6 +108,18 @@ async def test_moves_that_cannot_be_are_refused(region: Configuration, unsealed:
     with pytest.raises(Refused, match=r"custody\.running"):
         await move(region, unsealed, Custody(directory=str(tmp_path / "trustee")))
     assert not (tmp_path / "trustee").exists()
+
+
+def test_the_doctor_says_where_the_region_key_is(region: Configuration, tmp_path: Path) -> None:
+    def found(custody: Custody) -> tuple[str, str]:
+        (finding,) = doctor._custody(msgspec.structs.replace(region, custody=custody))
+        return finding.level, finding.seen
+
+    assert found(Custody()) == ("warn", "region key 1 lies beside the tables it protects")
+    assert found(Custody(directory=str(tmp_path / "new"))) == ("warn", "no region key yet")
+    assert found(Custody(directory=str(region.root / "custody"))) == ("ok", "region key 1 is kept elsewhere")
+    level, seen = found(Custody(kind="clay tablet"))
+    assert (level, "custody.kind" in seen) == ("fail", True)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """`rocade doctor`: what this machine must offer before vehicles are let in. Each check says what it saw and what to do.
 
 Checks: clock (kernel says synchronised, sane year), open-file limit against the configured connections, fsync time on
-the data directory, disk room, memory, the ports, TLS 1.3, key files' modes, certificates near their end.
+the data directory, disk room, memory, the ports, TLS 1.3, key files' modes, custody of the region key, certificates near their end.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from rocade.app.configuration import Configuration
+from rocade.app.custodies import custody_of
 from rocade.core.errors import RocadeError
 from rocade.trust.identity.directory import load_issuers, load_leaf, renewal_due_us
 from rocade.trust.identity.issuers import to_us
@@ -42,7 +43,7 @@ class Finding(msgspec.Struct, frozen=True):
 def examine(configuration: Configuration, *, is_running: bool) -> list[Finding]:
     """Run every check; nothing is changed but a few kilobytes written and removed in the data directory."""
     checks: list[Callable[[Configuration], Iterator[Finding]]]
-    checks = [_clock, _files, _fsync, _disk, _memory, _tls, _keys, _certificates]
+    checks = [_clock, _files, _fsync, _disk, _memory, _tls, _keys, _custody, _certificates]
     if not is_running:
         checks.append(_ports)
     return [finding for check in checks for finding in check(configuration)]
@@ -136,6 +137,22 @@ def _keys(configuration: Configuration) -> Iterator[Finding]:
         )
     else:
         yield Finding("keys", "ok", "private keys are readable by their owner only")
+
+
+def _custody(configuration: Configuration) -> Iterator[Finding]:
+    try:
+        version = custody_of(configuration).current()
+    except RocadeError as error:
+        yield Finding("custody", "fail", f"{error.message} [{error.code}]", "docs/sealing.md; `rocade custody status`")
+        return
+    beside = not Path(configuration.custody.directory).is_absolute() and configuration.custody.kind == "file"
+    if not version:
+        yield Finding("custody", "warn", "no region key yet", "the first start makes it, and needs custody for that")
+    elif beside:
+        seen = f"region key {version} lies beside the tables it protects"
+        yield Finding("custody", "warn", seen, "`rocade custody move` gives it to another party")
+    else:
+        yield Finding("custody", "ok", f"region key {version} is kept elsewhere")
 
 
 def _certificates(configuration: Configuration) -> Iterator[Finding]:
