@@ -1,0 +1,148 @@
+"""docs/asvs.md: every requirement of levels 1 and 2 stands there once, and each test it names is a test; what no other test shows is shown here."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from rocade.doors.http.shell import SECURITY_HEADERS
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src/rocade"
+LINES = [
+    [cell.strip() for cell in line.split("|")[1:-1]]
+    for line in (ROOT / "docs/asvs.md").read_text("utf-8").splitlines()
+    if line.startswith("| V")
+]
+PER_CHAPTER = {
+    1: 27,
+    2: 11,
+    3: 19,
+    4: 10,
+    5: 9,
+    6: 35,
+    7: 18,
+    8: 7,
+    9: 7,
+    10: 29,
+    11: 14,
+    12: 9,
+    13: 13,
+    14: 9,
+    15: 13,
+    16: 16,
+    17: 7,
+}
+"""Requirements of levels 1 and 2 in ASVS 5.0.0."""
+
+
+@cache
+def _tests_of(path: Path) -> frozenset[str]:
+    tree = ast.parse(path.read_text("utf-8"))
+    return frozenset(one.name for one in tree.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@cache
+def _python() -> dict[str, str]:
+    return {str(path.relative_to(SOURCE)): path.read_text("utf-8") for path in SOURCE.rglob("*.py")}
+
+
+def _modules() -> dict[str, str]:
+    """Our own scripts of the pages."""
+    found = [*SOURCE.rglob("*.js"), *SOURCE.rglob("*.mjs")]
+    return {str(path.relative_to(SOURCE)): path.read_text("utf-8") for path in found if "vendor" not in path.parts}
+
+
+def test_every_requirement_stands_there_once() -> None:
+    numbers = [line[0] for line in LINES]
+    assert len(set(numbers)) == len(numbers) == 253
+    assert Counter(line[1] for line in LINES) == {"1": 70, "2": 183}
+    assert Counter(int(number[1:].split(".")[0]) for number in numbers) == PER_CHAPTER
+    assert {line[3] for line in LINES} == {"yes", "no", "n/a"}
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line[0])
+def test_a_line_names_tests_that_exist_or_says_why_it_needs_none(line: list[str]) -> None:
+    number, _, short, met, how, tests = line
+    assert short, number
+    assert len(how) > 4 or met == "yes", f"{number} says nothing about why"
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", tests)
+    assert named or met == "n/a", f"{number} names no test"
+    assert len(named) == tests.count("::")
+    for path, name in named:
+        assert name in _tests_of(ROOT / "tests" / path), f"{number}: {path}::{name}"
+
+
+def test_no_pattern_is_built_from_input() -> None:
+    """A pattern made at run time is one of constants of its own module."""
+    made = {
+        name
+        for name, text in _python().items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "re"
+        and node.func.attr in {"compile", "match", "search", "fullmatch", "sub", "split", "findall", "finditer"}
+        and not isinstance(node.args[0], ast.Constant | ast.JoinedStr | ast.Name | ast.BinOp | ast.Attribute)
+    }
+    assert not made
+
+
+def test_nothing_evaluates_code() -> None:
+    for name, text in _python().items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in {"eval", "exec", "compile", "__import__"}, name
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                named = {alias.name for alias in node.names} | {getattr(node, "module", "") or ""}
+                assert not named & {"pickle", "marshal", "shelve", "yaml", "dill"}, name
+    for name, text in _modules().items():
+        assert not re.search(r"\beval\(|new Function\(|document\.write", text), name
+
+
+def test_old_hashes_are_not_used() -> None:
+    for name, text in _python().items():
+        assert not re.search(r"hashlib\.(md5|sha1)|hashes\.(MD5|SHA1)\b|ECB\(", text), name
+
+
+def test_no_page_listens_to_messages() -> None:
+    for name, text in _modules().items():
+        assert not re.search(r"""addEventListener\(\s*["']message["']|\.onmessage\s*=(?!=)|postMessage\(""", text), name
+
+
+def test_pages_store_nothing_but_language_and_theme() -> None:
+    """And, for the tab, the numbers of the signals whose curves are shown."""
+    stored = {
+        found[1]
+        for text in _modules().values()
+        for found in re.finditer(r"""(?:local|session)Storage\.\w+Item\(\s*["'](\w+)["']""", text)
+    }
+    assert stored <= {"theme", "language", "signals"}
+    assert not [name for name, text in _modules().items() if "indexedDB" in text]
+
+
+def test_every_answer_keeps_addresses_to_itself() -> None:
+    headers = dict(SECURITY_HEADERS)
+    assert headers[b"referrer-policy"] == b"same-origin"
+    policy = headers[b"content-security-policy"]
+    for part in (b"object-src 'none'", b"base-uri 'none'", b"frame-ancestors 'none'", b"script-src 'self'"):
+        assert part in policy
+    assert b"unsafe" not in policy
+
+
+def test_no_route_takes_trace() -> None:
+    for name, text in _python().items():
+        assert not re.search(r"http_method\s*=\s*[^)\n]*TRACE", text), name
+
+
+def test_personal_answers_are_not_stored() -> None:
+    """Who answers with data of people or vehicles says so at the answer."""
+    for service in ("services/telemetry/history_api.py", "services/consent/api.py", "services/sharing/api.py"):
+        assert "no-store" in _python()[service], service
+    assert "no-store" in (SOURCE / "doors/http/openid_provider.py").read_text("utf-8")
