@@ -27,7 +27,7 @@ import asyncpg
 import msgspec
 
 from rocade.core import request
-from rocade.core.errors import Unavailable
+from rocade.core.errors import Refused, Unavailable
 from rocade.core.ports import AuditEntry, Clock
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
@@ -35,6 +35,7 @@ from rocade.trust.authority import nodes, store
 from rocade.trust.authority.heads import Head, Kept, Written, sign_head
 from rocade.trust.authority.merkle import GROUP_BITS, Frontier, leaf_hash
 from rocade.trust.identity.keys import read_private
+from rocade.trust.identity.tree_heads import is_ahead
 
 QUEUE_LIMIT = 10_000
 BATCH_LIMIT = 20_000
@@ -256,6 +257,8 @@ class AuditLog:
         now_us = self._clock.now_us()
         signed = None
         head_size, head_us = tree.head_size, tree.head_us
+        if is_ahead(head_us, now_us):
+            self._note_future(tree, now_us)
         if self._is_head_due(tree, frontier.size, now_us):
             signed = sign_head(Head(frontier.size, frontier.root.hex(), now_us), self._key)
             await store.add_head(connection, frontier.size, signed)
@@ -263,6 +266,14 @@ class AuditLog:
         if signed or frontier.size != tree.size:
             await store.write_tree(connection, store.Tree(frontier.size, bytes(frontier), head_size, head_us))
         return signed
+
+    def _note_future(self, tree: store.Tree, now_us: int) -> None:
+        """Witnesses refuse the last head until its time has come; the next one is signed at once."""
+        refusal = Refused(
+            "audit.head.future", "the last signed head is dated after now; the clock was ahead, or is behind"
+        )
+        facts: dict[str, str | int | float] = {"size": tree.head_size, "head_us": tree.head_us}
+        self.note(AuditEntry(now_us, "audit", "audit.head", "audit:heads", "refused", refusal.code, facts))
 
     def _forget_before_us(self, now_us: int) -> int | None:
         """Once in a while: the instant before which requests are forgotten."""

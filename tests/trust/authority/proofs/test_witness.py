@@ -160,7 +160,9 @@ async def test_a_verifier_takes_no_head_from_the_future(published: Publisher) ->
     assert proof.verify(made, published.root, now_us=now_us + 3_600_000_000)
     published.clock.ahead_us = 0
     await published.write([entry(number) for number in range(3)])  # set right: the next head is not waited for
-    assert (await published.proofs.head()).head.size == 6
-    grown = await published.fetch("/proofs/consistency?from=3&to=6")
+    assert (await published.proofs.head()).head.size == 7
+    body = await published.database.pool.fetchval("SELECT body FROM audit_entry WHERE position = 6")
+    assert b"audit.head.future" in body, "and that there was such a head stands in the log"
+    grown = await published.fetch("/proofs/consistency?from=3&to=7")
     with pytest.raises(Refused, match=r"proof\.future"):
         proof.verify(grown, published.root, now_us=now_us)
