@@ -13,6 +13,7 @@ from tests.faults.region import Car, RunningRegion, driving, eventually
 
 from rocade.app import configuration as settings
 from rocade.app.configuration import Custody
+from rocade.app.supervisor import Supervisor
 from rocade.core.errors import Unavailable
 from rocade.core.ports import SystemClock
 from rocade.trust.authority.sealing import FileCustody, Keyring
@@ -83,6 +84,31 @@ async def test_custody_that_is_cut_for_good_leaves_nothing_to_take_or_to_read(re
     with pytest.raises(Unavailable, match=r"custody\.refused"):
         await Keyring(region.database, FileCustody(custody), SystemClock()).fetch([(region.refs[car.vehicle_id], 1)])
     assert restarts(region) == [0, 0], "who is cut off does not end"
+
+
+@pytest.mark.slow
+async def test_a_region_starts_without_its_custody_and_takes_up_its_work_when_that_comes() -> None:
+    with tempfile.TemporaryDirectory(prefix="rocade-f-") as folder:
+        region = RunningRegion(Path(folder))
+        custody, away = region.configuration.root / "custody", region.configuration.root / "away"
+        try:
+            await region.start()  # the first start makes the tables' keys
+            vehicle = "VF1CSTDYX00000004"
+            assert await (await region.car(vehicle)).send() == 0
+            await region.settles(vehicle)
+            await region.supervisor.stop()
+            move(custody, away)
+            region.supervisor = Supervisor(region.configuration)
+            await region.supervisor.start(("store", "worker", "gateway"))
+            move(away, custody)
+            await eventually(lambda: takes(region.cars[vehicle]))
+            await region.settles(vehicle)
+        finally:
+            await region.stop()
+
+
+async def takes(car: Car) -> bool:
+    return not await is_turned_away(car)
 
 
 def restarts(region: RunningRegion) -> list[int]:

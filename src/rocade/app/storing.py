@@ -2,8 +2,8 @@
 
 Flow: a thread opens database and keyring and fetches the region's HISTORY key -> the engine serves in the main thread, as it
 must -> the thread watches the lease of custody. When that ends, or custody refuses, this process ends: what is in an engine's
-memory cannot be forgotten otherwise. The supervisor starts it again, which succeeds when custody answers.
-Refuses: a region without database (`app.database.unset`), custody away at start (`custody.down`, `custody.refused`).
+memory cannot be forgotten otherwise. The supervisor starts it again, and it waits until custody answers.
+Refuses: a region without database (`app.database.unset`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
 from rocade.app.configuration import Configuration
 from rocade.app.custodies import open_keyring
-from rocade.core.errors import Misconfigured
+from rocade.core.errors import Misconfigured, Unavailable
 from rocade.core.ports import SystemClock
 from rocade.fabric.database import Database
 from rocade.trust.authority.sealing import REGION, Group, Keyring
@@ -33,9 +34,20 @@ def run_store(configuration: Configuration, on_ready: Callable[[], object]) -> N
     """Serve the history until told to stop; in the main thread."""
     from rocade.fabric.history.store import serve
 
-    key = leased_key(configuration, _end)
+    key = _awaited_key(configuration, on_ready)
     configuration.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     serve(configuration.root / "history", configuration.socket_directory / "store.sock", key, on_ready)
+
+
+def _awaited_key(configuration: Configuration, on_ready: Callable[[], object]) -> bytes:
+    """The key, as soon as there is one; the region starts meanwhile, and who asks for the history is told that it is away."""
+    while True:
+        try:
+            return leased_key(configuration, _end)
+        except Unavailable as error:
+            _log.warning("the history waits for its key: %s", error.code)
+            on_ready()
+            time.sleep(CHECK_S)
 
 
 def leased_key(configuration: Configuration, on_end: Callable[[], object]) -> bytes:

@@ -22,7 +22,7 @@ from rocade.app.configuration import Configuration, RetentionRule
 from rocade.app.custodies import open_keyring
 from rocade.app.supervisor import ballast_path
 from rocade.core import catalogue
-from rocade.core.errors import Misconfigured, RocadeError
+from rocade.core.errors import Misconfigured, RocadeError, Unavailable
 from rocade.core.ports import AuditEntry, Clock, SystemClock, SystemRandom
 from rocade.fabric.database import Database, Leases
 from rocade.fabric.database.connection import DOWN
@@ -32,7 +32,7 @@ from rocade.fabric.log.guard import GuardedLog
 from rocade.fabric.log.postgres import PostgresLog
 from rocade.fabric.log.segments import Retention
 from rocade.services.sharing import Outbox
-from rocade.services.telemetry import Ledger, condensing, retention
+from rocade.services.telemetry import Ledger, Worker, condensing, retention, store
 from rocade.services.vehicles import Registry
 from rocade.services.vehicles.sessions import GatewaySessions
 from rocade.trust.authority import AuditLog, DenySet
@@ -227,13 +227,11 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
     from rocade.app.archiving import keep_archive
     from rocade.app.carrying import CommandProof
     from rocade.fabric.history import connect
-    from rocade.services.telemetry import store
     from rocade.services.telemetry.model import GROUP, STREAM
-    from rocade.services.telemetry.worker import Settings, Worker
+    from rocade.services.telemetry.worker import Settings
 
     async with common(configuration, 6) as parts, open_log(parts) as log, outbox_of(parts) as outbox:
         history = connect(configuration.effective_history_url)
-        await store.ensure(history)
         if tracing.wanted():
             tracing.trace_inserts(history, tracing.open_spans("worker"))
         work_registry = Registry(parts.database, parts.random, parts.clock)
@@ -265,7 +263,7 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
             return {**msgspec.structs.asdict(work.counters), "lag_s": lag.seconds, "lag_records": lag.records}
 
         part = Part(parts.database, parts.clock, status)
-        running = part.spawn(work.run(stop), "worker")
+        running = part.spawn(_work(work, history, stop), "worker")
         part.spawn(proof.run(work), "commands")
         part.spawn(lag.keep(), "lag")
         part.spawn(_trim_for_ever(log, keep_archive(parts, log)), "trim")
@@ -277,6 +275,17 @@ async def worker(configuration: Configuration) -> AsyncIterator[Part]:
             await asyncio.wait([running], timeout=8)
             await part.end()
             await history.close()
+
+
+async def _work(worker: Worker, history: History, stop: asyncio.Event) -> None:
+    """As soon as the history answers; it may be waiting for its key."""
+    while not stop.is_set():
+        try:
+            await store.ensure(history)
+            break
+        except Unavailable:
+            await asyncio.sleep(1)
+    await worker.run(stop)
 
 
 class LagWatch:
