@@ -103,10 +103,11 @@ def in_region[T](configuration: Configuration, work: Callable[[wiring.Common, Hi
     return asyncio.run(run())
 
 
-def make_place(home: Path, postgres_url: str, template: str, name: str = "eu") -> Place:
+def make_place(home: Path, postgres_url: str, template: str, name: str = "eu", custody: str = "custody") -> Place:
     template_of = Configuration(
-        name, "test.rocade", backup=settings.Backup(to=str(home / "backups"), keys_to=str(home / "keys"))
-    )
+        name, "test.rocade", backup=settings.Backup(to=str(home / "backups"), keys_to=str(home / "keys")),
+        custody=settings.Custody(directory=custody),
+    )  # fmt: skip
     initialise.create(home / name, name, "test.rocade", template=template_of)
     url = empty_database(postgres_url, f"backed_{name}", template)
     configuration = msgspec.structs.replace(settings.load(home / name), database_url=url)

@@ -79,6 +79,35 @@ def test_what_was_erased_since_the_backup_is_not_in_the_restored_region(
     assert not (tmp_path / ".back.restoring").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_region_key_held_by_another_party_is_in_no_copy_and_is_taken_over(
+    tmp_path: Path, postgres_url: str, template: str, target: str
+) -> None:
+    held = tmp_path / "elsewhere"
+    place = make_place(tmp_path, postgres_url, template, "held", str(held))
+    place.back_up()
+    key = (held / "1.key").read_bytes()
+    copies = [path for folder in (place.backups, place.keys) for path in folder.rglob("*") if path.is_file()]
+    assert [path for path in copies if key in path.read_bytes()] == []
+    gone, stays = place.refs
+    erase(place, gone)
+    assert not (held / "1.key").exists()
+    with pytest.raises(RocadeError) as refusal:
+        backing_up.put_back(place.asked("back"), Progress())
+    assert refusal.value.code == "backup.keys.held"
+    backing_up.put_back(place.asked("back", take_over=True), Progress())
+    assert not (held / "2.key").exists(), "the erasure, done again, has punctured the keys of the region that goes on"
+
+    async def look(parts: wiring.Common, history: History) -> None:
+        assert [await points_of(history, ref) for ref in (gone, stays)] == [0, 60]
+
+    in_region(settings.load(tmp_path / "back"), look)
+    newest = keeping.newest(Folder(place.keys)).manifest
+    assert newest.region_key == 3, "and its keys part is the newest"
+    backing_up.put_back(place.asked("checked", take_over=True, dry_run=True), Progress())
+
+
 @pytest.mark.timeout(240)
 def test_a_restore_that_was_broken_off_goes_on(yesterday: Place, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from rocade.app.backup import restoring

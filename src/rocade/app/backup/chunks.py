@@ -25,7 +25,7 @@ from rocade.trust.authority.sealing import aad, open_sealed, seal
 
 CHUNK_BYTES = 8 << 20
 AT_A_TIME = 2
-_PLAIN, _ZSTD = b"\x00", b"\x01"
+PROBE_BYTES = 64 << 10
 _NAMING = b"names of a backup's chunks"
 
 
@@ -62,9 +62,7 @@ class Sealer:
         if sealed is not None:
             self.kept += 1
         else:
-            body = _PLAIN + plain
-            if squeeze and len(packed := zstandard.ZstdCompressor(level=1).compress(plain)) < len(plain):
-                body = _ZSTD + packed
+            body = _squeezed(plain) if squeeze else plain
             sealed = seal(self._key, body, self._bound(name))
             self._place.put(self._path(name), sealed)
         return Chunk(name, sha256(sealed).hexdigest(), len(sealed), len(plain))
@@ -92,7 +90,10 @@ class Sealer:
             raise Corrupt(
                 "backup.key", f"chunk {name} is whole but does not open: the key is not this backup's"
             ) from None
-        plain = body[1:] if body[:1] == _PLAIN else zstandard.ZstdDecompressor().decompress(body[1:], size_bytes)
+        try:
+            plain = body if len(body) == size_bytes else zstandard.ZstdDecompressor().decompress(body, size_bytes)
+        except zstandard.ZstdError:
+            plain = b""
         if len(plain) != size_bytes:
             raise Corrupt("backup.chunk", f"chunk {name} holds another length than the manifest says")
         return plain
@@ -102,6 +103,16 @@ class Sealer:
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/chunks/{name}"
+
+
+def _squeezed(plain: bytes) -> bytes:
+    """Shorter if that is possible: a body as long as its content is the content itself. Sealed records are known by a probe."""
+    packer = zstandard.ZstdCompressor(level=1)
+    probe = plain[:PROBE_BYTES]
+    if len(packer.compress(probe)) > 0.95 * len(probe):
+        return plain
+    packed = packer.compress(plain)
+    return packed if len(packed) < len(plain) else plain
 
 
 def read_sealed(place: Place, folder: str, chunk: Chunk) -> bytes:
