@@ -36,7 +36,7 @@ async def test_no_file_of_the_tables_holds_what_was_forgotten(database: Database
     log = PostgresLog(database)
     await fill(log)
     assert await files_with_mark(database)
-    assert await log.forget("telemetry", {KEY: PARTITION}) == 20
+    assert await log.forget("telemetry", {KEY: PARTITION}) == {KEY: 20}
     assert await files_with_mark(database) == []
     assert (await log.lag("nobody", "telemetry")).records == 20 * 64
     await log.close()
@@ -53,6 +53,16 @@ async def test_a_crash_in_the_middle_leaves_the_segment_as_it_was_and_the_next_c
     ):
         await log.forget("telemetry", {KEY: PARTITION})
     assert (await log.lag("nobody", "telemetry")).records == 20 * 65
-    assert await log.forget("telemetry", {KEY: PARTITION}) == 20
+    assert await log.forget("telemetry", {KEY: PARTITION}) == {KEY: 20}
     assert await files_with_mark(database) == []
+    await log.close()
+
+
+async def test_many_keys_at_once_are_counted_one_by_one(database: Database) -> None:
+    log = PostgresLog(database)
+    await fill(log)
+    many = {partition + 1: partition for partition in range(30)}
+    assert len(many) > forgetting.FEW
+    assert await log.forget("telemetry", many | {KEY: PARTITION}) == dict.fromkeys([*many, KEY], 20)
+    assert (await log.lag("nobody", "telemetry")).records == 20 * 34
     await log.close()

@@ -86,8 +86,8 @@ class Log(Protocol):
         """Drop what retention allows and every active group has read; returns bytes freed."""
         ...
 
-    async def forget(self, stream: str, keys: Mapping[int, int]) -> int | None:
-        """Remove the records of these keys (key -> its partition) from the disk, read or not; how many there were.
+    async def forget(self, stream: str, keys: Mapping[int, int]) -> dict[int, int] | None:
+        """Remove the records of these keys (key -> its partition) from the disk, read or not; how many there were of each.
 
         None: this engine cannot take single records out; they go when retention drops their segment. Blocks that hold
         such records must have been finished (`reread` would find others than before).

@@ -10,6 +10,7 @@ The write-ahead log is not touched; what stands there is as sealed as it was (do
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,11 +21,14 @@ from rocade.fabric.log import segments
 from rocade.fabric.log.blocks import LANE, unpack
 
 _LOCK = "log.forget"
+FEW = 16
+"""Up to so many keys the database looks for them faster than rows travel."""
 _encode = msgspec.msgpack.Encoder().encode
 
 _HOLDING = """
     SELECT lane, writer, position, body FROM {table}
-    WHERE lane = ANY($1::smallint[]) AND EXISTS (SELECT FROM unnest($2::bytea[]) k(part) WHERE position(k.part IN body) > 0)"""
+    WHERE lane = ANY($1::smallint[]) AND
+        (cardinality($2::bytea[]) = 0 OR EXISTS (SELECT FROM unnest($2::bytea[]) k(part) WHERE position(k.part IN body) > 0))"""
 _CLEAN = "CREATE TEMP TABLE log_clean (lane smallint, writer integer, position bigint, records integer, body bytea) ON COMMIT DROP"
 _COPY = """
     INSERT INTO {new} (lane, writer, position, session, records, partitions, oldest_us, body)
@@ -34,18 +38,18 @@ _COPY = """
     ORDER BY r.lane, r.writer, r.position"""
 
 
-async def forget(pool: asyncpg.Pool, stream: str, keys: Mapping[int, int], now_us: int) -> int:
-    """Remove the records of these keys (key -> its partition); how many there were."""
-    removed = 0
+async def forget(pool: asyncpg.Pool, stream: str, keys: Mapping[int, int], now_us: int) -> dict[int, int]:
+    """Remove the records of these keys (key -> its partition); how many there were of each."""
+    removed = Counter[int]()
     async with pool.acquire() as connection:
         for number in await segments.numbers(connection, stream):
             try:
                 if await _holds(connection, segments.table_of(stream, number), keys):
                     await segments.roll(connection, stream, number, now_us)
-                    removed += await _rewrite(connection, stream, number, keys)
+                    removed.update(await _rewrite(connection, stream, number, keys))
             except asyncpg.UndefinedTableError:
                 continue  # dropped by retention meanwhile
-    return removed
+    return {key: removed[key] for key in keys}
 
 
 async def _holds(connection: Any, table: str, keys: Mapping[int, int]) -> bool:
@@ -56,7 +60,7 @@ async def _holds(connection: Any, table: str, keys: Mapping[int, int]) -> bool:
     return False
 
 
-async def _rewrite(connection: Any, stream: str, number: int, keys: Mapping[int, int]) -> int:
+async def _rewrite(connection: Any, stream: str, number: int, keys: Mapping[int, int]) -> Counter[int]:
     table, short = segments.table_of(stream, number), f"{stream}_{number}"
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", _LOCK)
@@ -74,18 +78,19 @@ async def _rewrite(connection: Any, stream: str, number: int, keys: Mapping[int,
 
 async def _cleaned(
     connection: Any, table: str, keys: Mapping[int, int]
-) -> tuple[list[tuple[int, int, int, int, bytes]], int]:
-    """Rows that held such records, as they are without them; how many records go."""
-    rows, removed = list[tuple[int, int, int, int, bytes]](), 0
+) -> tuple[list[tuple[int, int, int, int, bytes]], Counter[int]]:
+    """Rows that held such records, as they are without them; how many records go, by key."""
+    rows, removed = list[tuple[int, int, int, int, bytes]](), Counter[int]()
     async for row in connection.cursor(_HOLDING.format(table=table), *_looked_for(keys)):
         records = unpack(row["body"])
         kept = [record for record in records if record.key not in keys]
         if len(kept) < len(records):
-            removed += len(records) - len(kept)
+            removed.update(record.key for record in records if record.key in keys)
             rows.append((row["lane"], row["writer"], row["position"], len(kept), _encode(kept)))
     return rows, removed
 
 
 def _looked_for(keys: Mapping[int, int]) -> tuple[list[int], list[bytes]]:
-    """Lanes, and the bytes by which a record of one of the keys can be told in a row."""
-    return sorted({partition // LANE for partition in keys.values()}), [_encode(key) for key in sorted(keys)]
+    """Lanes, and the bytes by which a record of one of the keys can be told in a row; none for many keys: all rows are read."""
+    lanes = sorted({partition // LANE for partition in keys.values()})
+    return lanes, [_encode(key) for key in sorted(keys)] if len(keys) <= FEW else []

@@ -65,7 +65,7 @@ class GuardedLog:
     async def trim(self) -> int:
         return await self._log.trim()
 
-    async def forget(self, stream: str, keys: Mapping[int, int]) -> int | None:
+    async def forget(self, stream: str, keys: Mapping[int, int]) -> dict[int, int] | None:
         return await self._log.forget(stream, keys)
 
     async def close(self) -> None:

@@ -147,7 +147,7 @@ class PostgresLog:
         streams = await self._pool.fetch("SELECT DISTINCT stream FROM log_segment")
         return sum([await segments.trim(self._pool, stream, self._retention, self._clock) for (stream,) in streams])
 
-    async def forget(self, stream: str, keys: Mapping[int, int]) -> int:
+    async def forget(self, stream: str, keys: Mapping[int, int]) -> dict[int, int]:
         try:
             return await forget(self._pool, segments.check_stream(stream), keys, self._clock.now_us())
         except DOWN as error:

@@ -153,8 +153,7 @@ class Eraser:
                 return
             for one in await self.erasures.unfinished():
                 if one.step == ORDERED:
-                    await self.erasures.wrote(one)
-                    await self._forget(one, waits=waits)
+                    await self._taken_up(one, waits=waits)
             waiting = [one for one in await self.erasures.unfinished() if one.step == FORGOTTEN]
             rested_us = self._clock.now_us() - REST_US
             if any(one.is_physical or one.ordered_us <= rested_us for one in waiting):
@@ -162,6 +161,16 @@ class Eraser:
             for one in await self.erasures.unfinished():
                 if one.step == CLEARED:
                     await self.erasures.finish(one)
+
+    async def _taken_up(self, erasure: Erasure, *, waits: bool) -> None:
+        """Forget what was only ordered; one that cannot be forgotten now keeps none of the others waiting."""
+        await self.erasures.wrote(erasure)
+        try:
+            await self._forget(erasure, waits=waits)
+        except Unavailable as error:
+            if not waits:
+                raise
+            _log.warning("an erasure waits: %s", error.code)
 
     async def _forget(self, erasure: Erasure, *, waits: bool = True) -> None:
         if erasure.subject.startswith("person:"):
@@ -221,10 +230,9 @@ class Eraser:
 
     async def _clear_log(self, vehicles: dict[int, Erasure]) -> None:
         await self._tell(list(vehicles.values()), "log")
-        for ref, one in vehicles.items():
-            removed = await self._log.forget(STREAM, {ref: partition_of(VehicleRef(ref))})
-            if removed is not None:
-                await self.erasures.counted(one, log_records=removed)
+        removed = await self._log.forget(STREAM, {ref: partition_of(VehicleRef(ref)) for ref in vehicles})
+        for ref, count in (removed or {}).items():
+            await self.erasures.counted(vehicles[ref], log_records=count)
 
     async def _tell(self, erasures: Sequence[Erasure], progress: str) -> None:
         for one in erasures:
