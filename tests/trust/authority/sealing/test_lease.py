@@ -167,9 +167,35 @@ async def test_a_custody_that_never_answers_is_down(
 async def test_who_cannot_hear_of_destructions_has_no_lease(ring: Keyring, clock: StepClock) -> None:
     await ring.ensure([ROAD])
     ring._tasks[0].cancel()  # the follower: as if the database were away
-    clock.now_s += 61
+    clock.now_s += 599
     ring._confirmed_s = clock.now_s
+    assert ring.held(*ROAD) is not None
+    clock.now_s += 2
     assert ring.held(*ROAD) is None
+
+
+async def test_a_database_that_stands_still_does_not_end_the_lease(
+    ring: Keyring, clock: StepClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ring.ensure([ROAD])
+    awake, asked = asyncio.Event(), []
+
+    async def read() -> tuple[int, int, int, bytes]:
+        asked.append(clock.now_s)
+        await awake.wait()
+        raise Unavailable("database.down", "it was ended")
+
+    monkeypatch.setattr(module, "READ_S", 0.01)
+    monkeypatch.setattr(ring, "_read_probe", read)
+    for _ in range(4):
+        clock.now_s += 40
+        await ask(ring)
+        assert ring.held(*ROAD) is not None
+    assert len(asked) == 1, "one question waits, not one more each time"
+    awake.set()
+    clock.now_s += 40
+    await ask(ring)
+    assert ring.held(*ROAD) is not None
 
 
 async def test_the_cache_keeps_what_was_used_last(unsealed: Database, place: Path, clock: StepClock) -> None:

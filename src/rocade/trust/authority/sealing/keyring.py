@@ -7,7 +7,7 @@
 
 Lease: custody is asked again every third of `lease_s`. While it does not answer the cached keys go on until the lease ends, then
 everything is forgotten and Unavailable `custody.down` is raised until it answers; a custody that refuses ends the lease at once
-(`custody.refused`). A process that cannot hear of destructions (database away) ends its lease the same way. Never a key in a log.
+(`custody.refused`). A process that cannot hear of destructions (database away) ends its lease after ten. Never a key in a log.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ CACHED_KEYS = 200_000
 POLL_S = 1.0
 TRIES = 4
 RETRY_S = 1.0
+READ_S = 5.0
+DEAF_LEASES = 10
+"""So many leases a process may go on without hearing of destructions: nothing can be erased while the database is away."""
 PATIENCE_S = 20.0
 """For custody's answer."""
 MANY = 2_000
@@ -81,6 +84,7 @@ class Keyring:
         self._starting = asyncio.Lock()
         self._connections: asyncpg.Pool | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._reading: asyncio.Task[tuple[int, int, int, bytes]] | None = None
 
     @classmethod
     async def open(
@@ -102,9 +106,10 @@ class Keyring:
         return opened
 
     async def close(self) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._reading] if self._reading else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._connections is not None:
             self._connections.terminate()
         self._custodian.shutdown(wait=False, cancel_futures=True)
@@ -294,13 +299,19 @@ class Keyring:
     # --- the lease --------------------------------------------------------------------------------------------------
 
     @property
-    def _is_leased(self) -> bool:
-        return self._clock.monotonic_s() - min(self._confirmed_s, self._heard_s) < self._lease_s
-
-    @property
     def lease_left_s(self) -> float:
         """Seconds until the keys in memory are forgotten unless custody answers; not above 0 = they are."""
-        return self._lease_s - (self._clock.monotonic_s() - min(self._confirmed_s, self._heard_s))
+        now_s = self._clock.monotonic_s()
+        return min(self._confirmed_s + self._lease_s, self._heard_s + self._lease_s * DEAF_LEASES) - now_s
+
+    @property
+    def custody_left_s(self) -> float:
+        """As `lease_left_s` for a key of the region, which nobody can destroy: the database may be away."""
+        return self._confirmed_s + self._lease_s - self._clock.monotonic_s()
+
+    @property
+    def _is_leased(self) -> bool:
+        return self.lease_left_s > 0
 
     async def _lease(self) -> None:
         """Return while the lease runs; else ask custody now, not more often than every `RETRY_S`."""
@@ -323,8 +334,12 @@ class Keyring:
             await asyncio.sleep(self._lease_s / 3)
             if self._confirmed_s == float("-inf"):
                 continue  # nobody needs a key now
-            with contextlib.suppress(RocadeError):
+            try:
                 await self._ask()
+            except RocadeError:
+                pass  # said already
+            except Exception:  # a lease that nobody keeps would end although custody is there
+                _log.exception("custody could not be asked")
             if not self._is_leased:
                 self._forget()
 
@@ -349,12 +364,7 @@ class Keyring:
         refusal: RocadeError | None = None
         for _ in range(TRIES):
             before = self._probe
-            try:
-                async with store.connected(await self._pool()) as connection:
-                    self._probe = (await store.read_buckets(connection, (0,)))[0]
-            except Unavailable:
-                if self._probe is None:
-                    raise
+            self._probe = await self._newest_probe()
             if refusal is not None and self._probe == before:
                 raise refusal
             bucket, generation, version, wrapped = self._probe
@@ -367,6 +377,22 @@ class Keyring:
                 return
         assert refusal is not None
         raise refusal
+
+    async def _newest_probe(self) -> tuple[int, int, int, bytes]:
+        """The first bucket's row; the one read before while the database is away, or stands still."""
+        reading = self._reading = self._reading or asyncio.create_task(self._read_probe(), name="keyring-probe")
+        done, _ = await asyncio.wait({reading}, timeout=READ_S)
+        if done and self._reading is reading:
+            self._reading = None
+        if done and not reading.cancelled() and reading.exception() is None:
+            return reading.result()
+        if self._probe is None:
+            raise Unavailable("database.down", "the key tables cannot be read")
+        return self._probe
+
+    async def _read_probe(self) -> tuple[int, int, int, bytes]:
+        async with store.connected(await self._pool()) as connection:
+            return (await store.read_buckets(connection, (0,)))[0]
 
     async def _of_custody[T](self, work: Callable[[], T]) -> T:
         """Custody's answer, in a thread of its own. Raises: also Unavailable `custody.down` when it takes too long."""

@@ -3,7 +3,7 @@
 A version is a 256-bit AES secret key labelled `<label>-<version>`, sensitive, not extractable, used with CKM_AES_GCM. The session
 is closed and opened anew (PIN asked again) at least every few seconds of use, so that a holder who changes the PIN, disables the
 token or deletes the key has cut access by the next lease. A wrong PIN is tried once, then not again until the PIN file changes:
-tokens lock after some. Needs the extra rocade[pkcs11] (python-pkcs11) and the token's own library.
+tokens lock after some. Needs the extra rocade[hsm] (python-pkcs11) and the token's own library.
 Source: OASIS PKCS #11 3.0, 2.13 (AES-GCM) and 5.6 (sessions).
 """
 
@@ -178,7 +178,7 @@ def _load(path: str) -> Any:
     try:
         import pkcs11
     except ImportError:
-        raise Misconfigured("custody.library", "[custody] kind pkcs11 needs the extra rocade[pkcs11]") from None
+        raise Misconfigured("custody.library", "[custody] kind pkcs11 needs the extra rocade[hsm]") from None
     if path not in _libraries:
         try:
             _libraries[path] = pkcs11.lib(path)
