@@ -1,11 +1,11 @@
 """The hosting partner: with root on database, log, blobs and configuration, but without key custody, nobody finds a vehicle
 number, a name or a position.
 
-A whole region runs. Two cars with numbers are enrolled and drive, one of them sends nonsense that is quarantined; people with
-names get links, passkeys with names, a calendar with a doctor's appointment; stations get labelled tags. Then every byte under
-the region's folder, but for custody and people's own key files, and every value of every table is searched for all of
-it in every form it could stand in. The same search finds each form where it is planted, and finds them all when the seal
-is taken out of the program.
+A whole region runs. Two cars with numbers are enrolled and drive; people with names get links, passkeys with names, a
+calendar with a doctor's appointment; stations get labelled tags; one car is revoked; a backup is made. Then every byte under
+the region's folder, but for custody and people's own key files, every byte of the backup and every value of every table is
+searched for all of it in every form it could stand in. The same search finds each form where it is planted, and
+finds them all when the seal is taken out of the program.
 """
 
 from __future__ import annotations
@@ -150,16 +150,31 @@ def found_in(region: Region, folder: Path) -> dict[str, set[str]]:
     search = Search(FORMS)
     with region.serving():
         live(region, folder)
+        region.rocade("backup", folder / "backup", "--keys-to", folder / "backup-keys")
         url = EmbeddedPostgres.url_of_running(region.directory / "postgres")
         assert url is not None
         kept = asyncio.run(tables(url))
     found = {f"table {name}": hits for name, body in kept.items() if (hits := search.bytes(body))}
     own = [region.directory / "custody", region.directory / "operator"]
     found |= search.folder(region.directory, own)
+    for kept in ("backup", "backup-keys"):
+        assert list((folder / kept).rglob("*")), "there is no backup to be searched"
+        found |= {f"{kept}/{name}": hits for name, hits in search.folder(folder / kept).items()}
     if hits := search.bytes((folder / "serve.log").read_bytes()):
         found["serve.log"] = hits
+    found |= {f"history/{name}": {"columns that can be read"} for name in clear_columns(region.directory / "history")}
     assert search.searched_bytes > 50 << 20, "the database's files were not searched"
     return found
+
+
+def clear_columns(history: Path) -> list[str]:
+    """Files of columns, or of their marks, that the encrypted disk has not written: coded values would not be found by searching."""
+    files = [
+        file for file in history.rglob("*") if file.suffix in {".bin", ".mrk2", ".cmrk2", ".mrk3", ".cmrk3"}
+    ]
+    sealed = [file for file in (history / "sealed").rglob("*") if file.is_file()]
+    assert sealed, "the history has no encrypted files"
+    return [str(one.relative_to(history)) for one in (*files, *sealed) if one.read_bytes()[:3] not in {b"ENC", b""}]
 
 
 def told(found: dict[str, set[str]]) -> str:
