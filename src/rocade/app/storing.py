@@ -82,7 +82,7 @@ def leased_key(configuration: Configuration, on_end: Callable[[], object]) -> by
 async def _lease_end(keyring: Keyring) -> None:
     while True:
         await asyncio.sleep(CHECK_S)
-        if keyring.lease_left_s <= 0:
+        if keyring.custody_left_s <= 0:  # a database that is away is no reason: this key cannot be destroyed meanwhile
             return
 
 
