@@ -124,10 +124,11 @@ class Household:
         await self.registry.renew_ref(connection, VehicleRef(ref), renewed)
         return int(renewed)
 
-    async def _erase(self, ref: int, _actor: str) -> None:
+    async def _erase(self, ref: int, _actor: str) -> str:
         async with self.database.pool.acquire() as connection, connection.transaction():
             await self.twins.erase(connection, ref)
         await store.erase_vehicles(self.history, [ref])
+        return "00000000000000aa"
 
     async def _furnish(self) -> None:
         """Léa owns everything but the scooter, which is the fleet's; Max and Ida own nothing yet."""

@@ -87,8 +87,8 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
     async def history_answers() -> bool:
         return bool((await history.query("SELECT 1")).num_rows)
 
-    async def erase(ref: int, actor: str) -> None:
-        await eraser.erase(ref, actor)
+    async def erase(ref: int, actor: str) -> str:
+        return (await eraser.erase(ref, actor, is_physical=True)).id
 
     clients = Clients(parts.database, parts.audit, parts.clock, PURPOSES)
     streets = Path(configuration.http.pmtiles) if configuration.http.pmtiles else None

@@ -60,8 +60,9 @@ class Mine:
     catalogue: Catalogue
     audit: Audit
     clock: Clock
-    erase: Callable[[int, str], Awaitable[None]]
-    """`await erase(ref, actor)`: remove every value of this reference for good; a vehicle that has it goes on under another."""
+    erase: Callable[[int, str], Awaitable[str]]
+    """`await erase(ref, actor)`: remove every value of this reference for good; a vehicle that has it goes on under another. The
+    erasure's number."""
     has_town: bool = False
     has_streets: bool = False
 

@@ -106,8 +106,8 @@ async def _points(mine: Mine, ref: int) -> int:
 @post("/my/{ref:int}/erase", opt=does(acts.ERASE), include_in_schema=False, status_code=200)
 async def erase(request: AnyRequest, ref: FromPath[int], mine: MineDependency) -> Response[str]:
     points = await _points(mine, ref)
-    await mine.erase(ref, permit_of(request).principal.id)
-    return piece(request, "my/erased.html", points=points)
+    number = await mine.erase(ref, permit_of(request).principal.id)
+    return piece(request, "my/erased.html", points=points, number=number)
 
 
 HANDLERS = [show_download, download, show_erase, count, erase]
