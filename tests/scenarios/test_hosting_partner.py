@@ -19,12 +19,26 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+import numpy as np
 import pytest
 from tests.app.stand import Region
 from tests.scenarios.disk_search import Search, forms_of_text, forms_of_track
 from tests.trust.authority.people.authenticator import Authenticator
 
-from rocade.fabric.database import EmbeddedPostgres
+from rocade.core.ports import SystemClock, SystemRandom
+from rocade.fabric.database import Database, EmbeddedPostgres
+from rocade.services.charging import Departure, Goal
+from rocade.services.charging import store as charging
+from rocade.services.charging.stations import store as stations
+from rocade.services.charging.stations.model import Tag
+from rocade.services.vehicles import Registry, twin
+from rocade.services.vehicles.sessions import GatewaySessions
+from rocade.trust.authority import Authority, create_region
+from rocade.trust.authority.people import People
+from rocade.trust.authority.people import store as people_store
+from rocade.trust.authority.people.model import Passkey, person_id, person_number
+from rocade.trust.authority.sealing import columns, keyring_of, seals
+from rocade.trust.authority.sealing.columns import Columns
 from rocade.trust.identity.tls import client_context
 
 VINS = ("VF1HSTNX0A9731846", "VR3HSTNAX5T284159")
@@ -169,9 +183,7 @@ def found_in(region: Region, folder: Path) -> dict[str, set[str]]:
 
 def clear_columns(history: Path) -> list[str]:
     """Files of columns, or of their marks, that the encrypted disk has not written: coded values would not be found by searching."""
-    files = [
-        file for file in history.rglob("*") if file.suffix in {".bin", ".mrk2", ".cmrk2", ".mrk3", ".cmrk3"}
-    ]
+    files = [file for file in history.rglob("*") if file.suffix in {".bin", ".mrk2", ".cmrk2", ".mrk3", ".cmrk3"}]
     sealed = [file for file in (history / "sealed").rglob("*") if file.is_file()]
     assert sealed, "the history has no encrypted files"
     return [str(one.relative_to(history)) for one in (*files, *sealed) if one.read_bytes()[:3] not in {b"ENC", b""}]
@@ -209,7 +221,8 @@ def without_seals(folder: Path) -> Iterator[None]:
             os.environ["PYTHONPATH"] = before
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_who_has_every_disk_but_not_the_keys_finds_no_number_no_name_and_no_position(tmp_path: Path) -> None:
     region = Region(tmp_path / "eu")
     region.init()
@@ -218,7 +231,7 @@ def test_who_has_every_disk_but_not_the_keys_finds_no_number_no_name_and_no_posi
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_same_search_finds_them_all_when_nothing_is_sealed(tmp_path: Path) -> None:
     with without_seals(tmp_path):
         region = Region(tmp_path / "eu")
@@ -228,6 +241,81 @@ def test_the_same_search_finds_them_all_when_nothing_is_sealed(tmp_path: Path) -
     missing = [word for word in (*VINS, *NAMES, "Praxis Weidenfeller", "Karte Zwickelstorf") if word not in everything]
     assert not missing, told(found)
     assert "position " in everything, told(found)
+
+
+# --- the same in small: one database, no region ---------------------------------------------------------------------
+
+
+class Silent:
+    def note(self, entry: object) -> None: ...
+
+    async def record(self, entry: object) -> None: ...
+
+
+async def live_in(database: Database, folder: Path) -> None:
+    """Vehicles, people and what they want, straight into the stores."""
+    clock, random = SystemClock(), SystemRandom()
+    region = create_region(folder / "trust", "eu", "rocade.test", clock, random)
+    authority = Authority(region, database, Silent(), clock, random)
+    cars = [region.identity("vehicle", vin) for vin in VINS]
+    await authority.provision(cars, "test")
+    await authority.claim(cars[0], "test")
+    registry = Registry(database, random, clock)
+    refs = [int((await registry.add(vin, "car", "renault", "Zoe", "electric", "eu")).ref) for vin in VINS]
+    await GatewaySessions(database, random).claim(VINS[0])
+    people, sealing = People(database, Silent(), clock, random), Columns(database)
+    persons = [person_number((await people.add(name)).id) for name in NAMES]
+    body = twin.pack(np.zeros(0, twin.SLOT), ())
+    goal = Goal(refs[0], 80.0, Departure("calendar", calendar=CALENDAR))
+    tag = Tag(reference="0a1b", label="Karte Zwickelstorf")
+    async with database.pool.acquire() as connection:
+        for at, number in enumerate(persons):
+            passkey = Passkey(
+                at + 1, b"%d" % at, person_id(number), b"k", 0, "Quarringtons Telefon", False, 1, None, None
+            )
+            await people_store.add_passkey(connection, sealing, passkey)
+        rows = [twin.Row(ref, 1, 0, *TRACK[at], 30.0, body) for at, ref in enumerate(refs)]
+        await twin.upsert_many(connection, rows, keyring_of(database))
+        await charging.put_goal(connection, sealing, goal)
+        await stations.put_tag(connection, sealing, b"digest", tag, 1)
+    assert (await registry.resolve(VINS[1])).ref == refs[1]
+    assert [one.name for one in await people.find("quarr")] == [NAMES[0]]
+
+
+async def found_in_database(database: Database, folder: Path) -> dict[str, set[str]]:
+    """In its tables, its own files and the write-ahead log of this while."""
+    pool, search = database.pool, Search(FORMS)
+    begun = await pool.fetchval("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    await live_in(database, folder)
+    found = {
+        f"table {name}": hits for name, body in (await tables(database.url)).items() if (hits := search.bytes(body))
+    }
+    ended = await pool.fetchval("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    data = Path(await pool.fetchval("SHOW data_directory"))
+    number = await pool.fetchval("SELECT oid FROM pg_database WHERE datname = current_database()")
+    segments = [file for file in (data / "pg_wal").iterdir() if begun <= file.name <= ended]
+    for file in (*segments, *(data / f"base/{number}").iterdir()):
+        if hits := search.bytes(file.read_bytes()):
+            found[str(file.relative_to(data))] = hits
+    return found
+
+
+async def test_rows_of_vehicles_and_people_show_nothing_in_the_databases_own_files(
+    database: Database, tmp_path: Path
+) -> None:
+    found = await found_in_database(database, tmp_path)
+    assert not found, told(found)
+
+
+async def test_the_search_of_the_database_finds_them_without_seals(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "seal", lambda _key, plain, _aad: seals.FORMAT + bytes(28) + plain)
+    monkeypatch.setattr(columns, "open_sealed", lambda _key, sealed, _aad: bytes(sealed[29:]))
+    found = await found_in_database(database, tmp_path)
+    for what in (*VINS, *NAMES, "Quarringtons Telefon", "Praxis Weidenfeller", "Karte Zwickelstorf"):
+        places = [place for place, hits in found.items() if any(hit.startswith(f"{what}:") for hit in hits)]
+        assert {place.partition("/")[0].partition(" ")[0] for place in places} == {"table", "base", "pg_wal"}, what
 
 
 def test_every_form_is_found_where_it_is_planted(tmp_path: Path) -> None:
