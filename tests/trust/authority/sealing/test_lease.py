@@ -12,7 +12,7 @@ import pytest
 from rocade.core.errors import Unavailable
 from rocade.core.ports import AuditEntry, SystemClock
 from rocade.fabric.database import Database
-from rocade.trust.authority.sealing import FileCustody, Group, Keyring
+from rocade.trust.authority.sealing import FileCustody, Group, Keyring, probing
 from rocade.trust.authority.sealing import keyring as module
 
 ROAD = (2**60 + 3, int(Group.ROAD))
@@ -185,8 +185,8 @@ async def test_a_database_that_stands_still_does_not_end_the_lease(
         await awake.wait()
         raise Unavailable("database.down", "it was ended")
 
-    monkeypatch.setattr(module, "READ_S", 0.01)
-    monkeypatch.setattr(ring, "_read_probe", read)
+    monkeypatch.setattr(probing, "READ_S", 0.01)
+    monkeypatch.setattr(ring._probe, "_read", read)
     for _ in range(4):
         clock.now_s += 40
         await ask(ring)

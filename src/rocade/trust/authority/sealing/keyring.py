@@ -32,6 +32,7 @@ from rocade.trust.authority.sealing import puncturing, store
 from rocade.trust.authority.sealing.cache import KeyCache
 from rocade.trust.authority.sealing.custody import RegionCustody
 from rocade.trust.authority.sealing.model import REGION, Name, Punctured, State, bucket_of
+from rocade.trust.authority.sealing.probing import BucketRow, Probe
 from rocade.trust.authority.sealing.wrapping import bucket_aad, new_key, unwrap_key, wrap_key
 
 LEASE_S = 60.0
@@ -40,7 +41,6 @@ CACHED_KEYS = 200_000
 POLL_S = 1.0
 TRIES = 4
 RETRY_S = 1.0
-READ_S = 5.0
 DEAF_LEASES = 10
 """So many leases a process may go on without hearing of destructions: nothing can be erased while the database is away."""
 PATIENCE_S = 20.0
@@ -76,7 +76,7 @@ class Keyring:
         self._heard_s = float("-inf")
         self._asking = asyncio.Lock()
         self._last_gone = 0
-        self._probe: tuple[int, int, int, bytes] | None = None
+        self._probe = Probe(self._read_probe)
         self._audit = audit
         self._failed: tuple[float, RocadeError] | None = None
         """When custody last refused or did not answer, until it does again."""
@@ -84,7 +84,6 @@ class Keyring:
         self._starting = asyncio.Lock()
         self._connections: asyncpg.Pool | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._reading: asyncio.Task[tuple[int, int, int, bytes]] | None = None
 
     @classmethod
     async def open(
@@ -106,10 +105,10 @@ class Keyring:
         return opened
 
     async def close(self) -> None:
-        tasks = [*self._tasks, *([self._reading] if self._reading else [])]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._probe.close()
         if self._connections is not None:
             self._connections.terminate()
         self._custodian.shutdown(wait=False, cancel_futures=True)
@@ -191,7 +190,6 @@ class Keyring:
             return await puncturing.puncture(await self._pool(), self.custody, self.keep, everything=everything)
         finally:
             self._buckets.clear()
-            self._probe = None
 
     async def state(self) -> State:
         """How it stands, without asking custody for more than whether it answers.
@@ -361,36 +359,22 @@ class Keyring:
 
     async def _probe_custody(self) -> None:
         """Again with a row that has changed meanwhile: a puncture destroys the version that was read before it."""
-        refusal: RocadeError | None = None
+        refusal: tuple[BucketRow, RocadeError] | None = None
         for _ in range(TRIES):
-            before = self._probe
-            self._probe = await self._newest_probe()
-            if refusal is not None and self._probe == before:
-                raise refusal
-            bucket, generation, version, wrapped = self._probe
+            row = bucket, generation, version, wrapped = await self._probe.newest()
+            if refusal is not None and refusal[0] == row:
+                break
             try:
                 place = bucket_aad(bucket, generation)
                 await self._of_custody(partial(self.custody.unwrap, version, wrapped, place))
             except RocadeError as error:
-                refusal = error
+                refusal = row, error
             else:
                 return
-        assert refusal is not None
-        raise refusal
+        if refusal is not None:
+            raise refusal[1]
 
-    async def _newest_probe(self) -> tuple[int, int, int, bytes]:
-        """The first bucket's row; the one read before while the database is away, or stands still."""
-        reading = self._reading = self._reading or asyncio.create_task(self._read_probe(), name="keyring-probe")
-        done, _ = await asyncio.wait({reading}, timeout=READ_S)
-        if done and self._reading is reading:
-            self._reading = None
-        if done and not reading.cancelled() and reading.exception() is None:
-            return reading.result()
-        if self._probe is None:
-            raise Unavailable("database.down", "the key tables cannot be read")
-        return self._probe
-
-    async def _read_probe(self) -> tuple[int, int, int, bytes]:
+    async def _read_probe(self) -> BucketRow:
         async with store.connected(await self._pool()) as connection:
             return (await store.read_buckets(connection, (0,)))[0]
 
