@@ -12,6 +12,7 @@ from typing import Any
 
 from rocade.app import wiring
 from rocade.app.archiving import archive_of
+from rocade.app.backup.frozen import HeldParts
 from rocade.app.configuration import Configuration
 from rocade.core.ports import Audit, Clock, Random
 from rocade.fabric.database import Database
@@ -70,7 +71,7 @@ def region_erasing(parts: wiring.Common, history: History, log: Log) -> RegionEr
         return [one.ref for one in owned]
 
     erasures = erasures_of(parts.configuration, parts.database, parts.audit, parts.clock, parts.random)
-    places: Sequence[Place] = (archive_of(parts.configuration),)
+    places: Sequence[Place] = (archive_of(parts.configuration), HeldParts(parts.configuration.root / "history"))
     eraser = Eraser(handover, erasures, parts.database, history, log, parts.clock, places, forget_person, let_go)
     return RegionErasing(eraser, handover, consents)
 

@@ -11,7 +11,7 @@ from tests.app.backup.conftest import Place, empty_database, erase, in_region, m
 
 from rocade.app import backing_up, wiring
 from rocade.app import configuration as settings
-from rocade.app.backup import keeping
+from rocade.app.backup import frozen, keeping
 from rocade.app.backup.place import Folder
 from rocade.app.backup.progress import Progress
 from rocade.core.errors import RocadeError, Unavailable
@@ -168,12 +168,34 @@ def test_a_backup_that_was_broken_off_goes_on_under_its_number(
         backing_up.put_back(yesterday.asked("none", source=str(tmp_path / "to"), dry_run=True), Progress())
     assert refusal.value.code == "backup.unfinished"
 
+    async def failed(parts: wiring.Common, _: History) -> bool:
+        return any("backup.failed" in one and "backup.full" in one for one in await actions(parts))
+
+    assert in_region(yesterday.configuration, failed), "the failure stands in the audit log"
+
     left[0] = 1_000_000
     said = backing_up.back_up(yesterday.configuration, wanted, Progress())
     assert [path.name for path in (tmp_path / "to").iterdir()] == [folder.name]
     assert int(next(line for line in said if "sealed" in line).split(", ")[2].split()[0]) > 5
     assert not (folder / "draft.json").exists()
     backing_up.put_back(yesterday.asked("none", source=str(tmp_path / "to"), dry_run=True), Progress())
+
+
+async def test_an_erasure_waits_for_a_backup_and_lets_go_what_a_killed_one_holds(tmp_path: Path) -> None:
+    left = tmp_path / "sealed/shadow/backup_7/store/abc"
+    left.mkdir(parents=True)
+    (left / "data.bin").write_bytes(b"values")
+    with frozen.alone(tmp_path):
+        assert not left.exists(), "nobody holds it any more"
+        left.mkdir(parents=True)
+        with pytest.raises(Unavailable) as refusal:
+            await frozen.HeldParts(tmp_path).forget([5])
+        assert refusal.value.code == "backup.running"
+        with pytest.raises(Unavailable), frozen.alone(tmp_path):
+            pass
+        assert left.exists()
+    assert await frozen.HeldParts(tmp_path).forget([5]) == 0
+    assert not left.exists()
 
 
 def test_a_place_that_is_no_other_place_is_refused(yesterday: Place) -> None:

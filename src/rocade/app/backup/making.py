@@ -20,7 +20,7 @@ import msgspec
 from rocade import __version__
 from rocade.app.backup import keeping, trees
 from rocade.app.backup.chunks import Cutter, Sealer
-from rocade.app.backup.frozen import Frozen, history_of
+from rocade.app.backup.frozen import Frozen, alone, history_of
 from rocade.app.backup.model import FORMAT, MANIFEST_TYPE, Item, Kind, Manifest, Origin, origin_of, read, sign
 from rocade.app.backup.place import Place
 from rocade.app.backup.progress import Progress
@@ -62,6 +62,13 @@ async def make(
     hand: Hand, place: Place, keys: Place, progress: Progress, *, keep_days: float, keep_keys_days: float
 ) -> Made:
     """Raises: Unavailable `backup.*`, `database.*`, `history.*`, `custody.*`, `telemetry.blocks.pending`; what is named above."""
+    with alone(hand.configuration.root / "history"):
+        return await _make(hand, place, keys, progress, keep_days, keep_keys_days)
+
+
+async def _make(
+    hand: Hand, place: Place, keys: Place, progress: Progress, keep_days: float, keep_keys_days: float
+) -> Made:
     draft = await _begin(hand, place)
     subject = f"backup:{draft.number}"
     await hand.record("backup.begun", subject)
@@ -112,7 +119,7 @@ class _Making:
                     sequences = await self._database(cut)
                 finally:
                     await cut.close()
-                await self._files("history", frozen.sources(), kind="history", squeeze=False)
+                await self._files("history", frozen.sources(), kind="history", squeeze=False, may_go=False)
             finally:
                 await asyncio.to_thread(frozen.release)
         await self._files(BLOBS, trees.below(self._root / BLOBS, BLOBS), squeeze=False)
@@ -162,11 +169,13 @@ class _Making:
                 await self._add("table", f"{table.schema}.{table.name}", cutter, table)
         return await cut.sequences()
 
-    async def _files(self, name: str, sources: Sequence[trees.Source], *, kind: Kind = "files", squeeze: bool) -> None:
+    async def _files(
+        self, name: str, sources: Sequence[trees.Source], *, kind: Kind = "files", squeeze: bool, may_go: bool = True
+    ) -> None:
         self._progress.expect(sum(source.path.lstat().st_size for source in sources if source.path.exists()))
         self._progress.begin(name)
         async with self._cutter(squeeze=squeeze) as cutter:
-            await trees.send(sources, cutter)
+            await trees.send(sources, cutter, may_go=may_go)
             await self._add(kind, name, cutter)
 
     async def _add(self, kind: Kind, name: str, cutter: Cutter, rows: Rows | None = None) -> None:

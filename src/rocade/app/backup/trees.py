@@ -53,8 +53,9 @@ def pack(source: Source, size_bytes: int, mode: int) -> bytes:
     return _HEAD.pack(len(name), mode, size_bytes) + name
 
 
-async def send(sources: Iterable[Source], cutter: Cutter) -> None:
-    """Put these files into a stream; a file that grows is taken as long as it was when it was opened.
+async def send(sources: Iterable[Source], cutter: Cutter, *, may_go: bool = True) -> None:
+    """Put these files into a stream; a file that grows is taken as long as it was when it was opened. `may_go`: one that is
+    removed since it was listed had no part in what is copied.
 
     Raises: Unavailable `backup.changed`.
     """
@@ -66,7 +67,11 @@ async def send(sources: Iterable[Source], cutter: Cutter) -> None:
         try:
             file = source.path.open("rb", buffering=0)
         except FileNotFoundError:
-            continue  # gone since it was listed: it had no part in what is copied
+            if may_go:
+                continue
+            raise Unavailable(
+                "backup.changed", f"{source.name} went while it was copied; run the command again"
+            ) from None
         with file:
             status = os.fstat(file.fileno())
             left = status.st_size
