@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -54,7 +55,8 @@ class Proofs:
     def __init__(self, database: Database, directory: Path, root: x509.Certificate) -> None:
         self._database = database
         self._root = root
-        self._key = load_public_key(directory, root)
+        key = load_public_key(directory, root)
+        self._open = lru_cache(64)(lambda signed: read_head(signed, key))
         self._turns = asyncio.Semaphore(AT_ONCE)
         self.statement = (directory / "key.json").read_bytes()
         """The root's statement about the key that signs heads."""
@@ -144,7 +146,7 @@ class Proofs:
         if found is None:
             raise Refused("audit.head.unknown", "no head over so many entries was signed here")
         signed, cosignatures = found
-        return SignedHead(read_head(signed, self._key), signed, tuple(cosignatures))
+        return SignedHead(self._open(signed), signed, tuple(cosignatures))
 
     async def _covering(self, connection: asyncpg.Connection, position: int) -> SignedHead:
         """The newest head that a witness signed if it covers the entry, else the newest."""
