@@ -388,9 +388,13 @@ class Agent:
         if self._flush:
             self._flush.cancel()
             self._flush = None
-        done, self._done = self._done, []
-        if done:
-            self.journal.acknowledge(done)
+        if self._done:
+            try:
+                self.journal.acknowledge(self._done)
+            except RocadeError as error:  # a full disk: these marks are written with the next ones
+                self.counters.last_problem = str(error)
+                return
+            self._done = []
 
 
 _FOR_GOOD = {Reason.PAYLOAD_FORMAT_INVALID, Reason.TOPIC_NAME_INVALID}

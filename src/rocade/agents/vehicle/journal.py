@@ -4,6 +4,7 @@ Flow: `append` packs batches, gives them the next sequence numbers and commits t
 transaction (fsync) -> `waiting` hands them to the link -> `acknowledge` marks them -> they are kept for a while for
 resend requests -> dropped. A journal has a random 64-bit epoch made with it: a lost journal is a new epoch, never a
 number used twice. After kill -9 everything appended is there, and the source goes on at its recorded position.
+A row carries a checksum over everything but its state: one whose bits have turned is not sent, an empty batch takes its number.
 Limits: bytes and age of what waits. What must be dropped unsent leaves an empty batch with its number, so that the
 platform learns that the number is spent instead of asking for ever; it is counted in `dropped_points`.
 Refuses: Unavailable `journal.full` when the disk is full (nothing was half written), Corrupt `journal.damaged`.
@@ -12,7 +13,9 @@ Source: docs/decisions/0020-vehicle-agent.md.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +28,7 @@ from rocade.core.errors import Corrupt, Unavailable
 from rocade.core.ports import Clock, Random
 from rocade.wire.batch import Batch, pack
 
+log = logging.getLogger(__name__)
 WAITING, ACKNOWLEDGED, SET_ASIDE = 0, 1, 2
 _ASKED_AGAIN = "asked again"
 """Reason of a batch that had been acknowledged and waits again; acknowledged twice, it counts once."""
@@ -33,9 +37,12 @@ CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) 
 CREATE TABLE IF NOT EXISTS position (source TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS batch (
     sequence INTEGER PRIMARY KEY, state INTEGER NOT NULL, made_us INTEGER NOT NULL, start_us INTEGER NOT NULL,
-    points INTEGER NOT NULL, size INTEGER NOT NULL, reason TEXT NOT NULL DEFAULT '', body BLOB NOT NULL);
+    points INTEGER NOT NULL, size INTEGER NOT NULL, reason TEXT NOT NULL DEFAULT '', body BLOB NOT NULL, sum INTEGER);
 CREATE INDEX IF NOT EXISTS batch_state ON batch (state, sequence);
 """
+_WAITING = (
+    "SELECT sequence, start_us, points, body, sum FROM batch WHERE state = 0 AND sequence > ? ORDER BY sequence LIMIT ?"
+)
 _AGE_CHECK_US = 60_000_000
 MOST_ASKED = 10_000
 """Numbers one resend request may name; the platform asks again for the rest."""
@@ -78,6 +85,10 @@ class Journal:
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
+            if not any(column[1] == "sum" for column in self._db.execute("PRAGMA table_info(batch)")):
+                self._db.execute(
+                    "ALTER TABLE batch ADD COLUMN sum INTEGER"
+                )  # a journal from before there were checksums
             self._db.execute("INSERT OR IGNORE INTO fact VALUES ('epoch', ?)", (_signed(random.bits(64) or 1),))
             self._facts: dict[str, int] = dict(self._db.execute("SELECT name, value FROM fact").fetchall())
         except sqlite3.Error as error:
@@ -126,11 +137,13 @@ class Journal:
             start_us = min((int(clock.times_us[0]) for clock in batch.clocks), default=now_us)
             stamped = replace(batch, epoch=self.epoch, sequence=sequence, sent_at_us=now_us, start_us=start_us)
             body = pack(stamped)
-            rows.append((sequence, WAITING, now_us, start_us, points, len(body), body))
+            rows.append(
+                (sequence, WAITING, now_us, start_us, points, len(body), body, _sum(sequence, start_us, points, body))
+            )
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
-                "INSERT INTO batch (sequence, state, made_us, start_us, points, size, body) VALUES (?,?,?,?,?,?,?)",
+                "INSERT INTO batch (sequence, state, made_us, start_us, points, size, body, sum) VALUES (?,?,?,?,?,?,?,?)",
                 rows,
             )
             self._set("next", first + len(rows))
@@ -146,12 +159,17 @@ class Journal:
         return range(first, self._next)
 
     def waiting(self, after: int, count: int) -> list[Entry]:
-        """Batches that wait, with sequence numbers above `after`, lowest first."""
-        rows = self._db.execute(
-            "SELECT sequence, start_us, points, body FROM batch WHERE state = 0 AND sequence > ? ORDER BY sequence LIMIT ?",
-            (after, count),
-        )
-        return [Entry(*row) for row in rows]
+        """Batches that wait, with sequence numbers above `after`, lowest first. Raises: Corrupt `journal.damaged`."""
+        try:
+            rows = self._db.execute(_WAITING, (after, count)).fetchall()
+            damaged = [row[0] for row in rows if row[4] not in (None, _sum(*row[:4]))]
+            if damaged:
+                self._spend(damaged)
+                rows = self._db.execute(_WAITING, (after, count)).fetchall()
+        except sqlite3.Error as error:
+            self._undo()
+            raise_for(error)
+        return [Entry(*row[:4]) for row in rows]
 
     def newest_waiting(self, before: int) -> int | None:
         """The highest number below `before` that waits."""
@@ -177,25 +195,34 @@ class Journal:
         """Make batches wait again that the platform asks for; a number no longer held is answered by an empty batch.
 
         Return those of the numbers that wait now. Numbers never given out, or refused for good, are ignored.
+        Raises: as `append`.
         """
         wanted = [
             number
             for low, high in ranges
             for number in range(max(low, 1), min(high, self._next - 1, max(low, 1) + MOST_ASKED) + 1)
         ][:MOST_ASKED]
-        self._db.execute("BEGIN IMMEDIATE")
-        states = {
-            number: self._db.execute("SELECT state FROM batch WHERE sequence = ?", (number,)).fetchone()
-            for number in wanted
-        }
-        for number, state in states.items():
-            if state is None:
-                self._put_spent(number)
-        self._db.executemany(
-            "UPDATE batch SET state = 0, reason = ? WHERE sequence = ?",
-            [(_ASKED_AGAIN, number) for number, state in states.items() if state is None or state[0] == ACKNOWLEDGED],
-        )
-        self._db.execute("COMMIT")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            states = {
+                number: self._db.execute("SELECT state FROM batch WHERE sequence = ?", (number,)).fetchone()
+                for number in wanted
+            }
+            for number, state in states.items():
+                if state is None:
+                    self._put_spent(number)
+            self._db.executemany(
+                "UPDATE batch SET state = 0, reason = ? WHERE sequence = ?",
+                [
+                    (_ASKED_AGAIN, number)
+                    for number, state in states.items()
+                    if state is None or state[0] == ACKNOWLEDGED
+                ],
+            )
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._undo()
+            raise_for(error)
         self.waiting_bytes, self._kept_bytes = self._sizes()
         return [number for number, state in states.items() if state is None or state[0] != SET_ASIDE]
 
@@ -229,10 +256,12 @@ class Journal:
                     self._set("acknowledged_batches", self.acknowledged_batches + 1)
                     self._set("acknowledged_points", self.acknowledged_points + row[1])
             self._db.execute("COMMIT")
-            self._db.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
             self._undo()
+            self.waiting_bytes, self._kept_bytes = self._sizes()
             raise_for(error)
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
         if self._kept_bytes > self._limits.kept_bytes:
             self._enforce()
 
@@ -270,14 +299,24 @@ class Journal:
             else:
                 self._db.execute("DELETE FROM batch WHERE sequence = ?", (sequence,))
 
+    def _spend(self, sequences: Iterable[int]) -> None:
+        """Give up batches whose bits have turned on the disk; the platform learns that their numbers are spent."""
+        self._db.execute("BEGIN IMMEDIATE")
+        for sequence in sequences:
+            log.error("batch %d is damaged on the disk and given up", sequence)
+            self._put_spent(sequence)
+        self._db.execute("COMMIT")
+        self.waiting_bytes, self._kept_bytes = self._sizes()
+
     def _put_spent(self, sequence: int) -> None:
         """An empty batch in place of one that is gone."""
         row = self._db.execute("SELECT points FROM batch WHERE sequence = ? AND state = 0", (sequence,)).fetchone()
         now_us = self._clock.now_us()
         body = pack(Batch(epoch=self.epoch, sequence=sequence, sent_at_us=now_us, start_us=now_us))
         self._db.execute(
-            "INSERT OR REPLACE INTO batch (sequence, state, made_us, start_us, points, size, body) VALUES (?,0,?,?,0,?,?)",
-            (sequence, now_us, now_us, len(body), body),
+            "INSERT OR REPLACE INTO batch (sequence, state, made_us, start_us, points, size, body, sum)"
+            " VALUES (?,0,?,?,0,?,?,?)",
+            (sequence, now_us, now_us, len(body), body, _sum(sequence, now_us, 0, body)),
         )
         self._set("dropped_points", self.dropped_points + (int(row[0]) if row else 0))
 
@@ -293,6 +332,10 @@ class Journal:
     def _sizes(self) -> tuple[int, int]:
         sizes = dict(self._db.execute("SELECT state, sum(size) FROM batch GROUP BY state").fetchall())
         return sizes.get(WAITING, 0), sizes.get(ACKNOWLEDGED, 0)
+
+
+def _sum(sequence: int, start_us: int, points: int, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(f"{sequence} {start_us} {points}".encode()))
 
 
 def _signed(number: int) -> int:
