@@ -17,6 +17,7 @@ from rocade.app.commands.tables import Table
 from rocade.core.errors import Refused, Unavailable
 
 AGAIN_S = 2.0
+_moment = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
 identity_option = click.option(
     "--identity",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -209,16 +210,25 @@ def _events(api: ApiClient, contract: str, cursor: str) -> Any:
 )
 @click.argument("contract")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file to write.")
-@click.option("--from", "since", help="Instant, inclusive. Default: when the contract began.")
-@click.option("--until", help="Instant, exclusive. Default: now.")
+@click.option("--from", "since", type=_moment, help="Instant (UTC), inclusive. Default: when the contract began.")
+@click.option("--until", type=_moment, help="Instant (UTC), exclusive. Default: now.")
 @identity_option
 @config_option
 @click.pass_obj
 def fetch(
-    load: Load, contract: str, out: Path, since: str | None, until: str | None, identity: Path, config: Path | None
+    load: Load,
+    contract: str,
+    out: Path,
+    since: datetime | None,
+    until: datetime | None,
+    identity: Path,
+    config: Path | None,
 ) -> None:
     """Fetch a contract's past as one Parquet file."""
-    path, asked = f"/v1/sharing/contracts/{quote(contract, safe='')}/parquet", {"from": since, "to": until}
+    path, asked = (
+        f"/v1/sharing/contracts/{quote(contract, safe='')}/parquet",
+        {"from_us": _us(since), "until_us": _us(until)},
+    )
     with ApiClient(load(config), identity=identity) as api, out.open("wb") as file:
         size, end = 0, b""
         for piece in api.stream(path, **asked):
@@ -246,6 +256,10 @@ def show_log(load: Load, contract: str, identity: Path, config: Path | None) -> 
         numbers = (str(one[name] or "") for name in ("records", "samples", "bytes"))
         table.add(_time(one["at_us"]), one["kind"], one["way"], *numbers, one["code"])
     table.show()
+
+
+def _us(moment: datetime | None) -> int | None:
+    return None if moment is None else round(moment.replace(tzinfo=UTC).timestamp() * 1_000_000)
 
 
 def _time(at_us: int) -> str:

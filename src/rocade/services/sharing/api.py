@@ -26,7 +26,6 @@ from rocade.services.sharing.model import Contract, Line, Terms, Webhook
 from rocade.services.sharing.records import Scope
 from rocade.services.sharing.service import Sharing
 from rocade.services.sharing.streams import FeedingDependency, StreamsDependency
-from rocade.services.telemetry.history_api import Since, Until, instant_us
 from rocade.trust.authority.gate import acts
 
 SharingDependency = NamedDependency[SkipValidation[Sharing]]
@@ -270,15 +269,15 @@ async def read_parquet(
     feeding: FeedingDependency,
     streams: StreamsDependency,
     bulk: BulkDependency,
-    since: Since = None,
-    until: Until = None,
+    from_us: FromQuery[int | None] = None,
+    until_us: FromQuery[int | None] = None,
 ) -> Stream:
-    """The contract's past as one Parquet file. Cut off in the middle, the contract has ended."""
+    """The contract's past as one Parquet file, from its beginning until now unless said. Cut off in the middle, the contract has ended."""
     caller, sharing = caller_of(request), feeding.sharing
     contract = await sharing.for_party(caller.recipient, id, "parquet")
-    from_us, until_us = instant_us(since, contract.from_us), instant_us(until, sharing.clock.now_us())
+    begin_us, end_us = from_us or contract.from_us, until_us or sharing.clock.now_us()
     feeding.note(caller, contract)
-    body = bulk.parquet(contract, from_us, until_us, streams.lines.add)
+    body = bulk.parquet(contract, begin_us, end_us, streams.lines.add)
     return Stream(body, media_type=MEDIA_TYPES["parquet"], headers=NO_STORE)
 
 

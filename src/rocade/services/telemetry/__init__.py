@@ -5,7 +5,7 @@ history exactly once, `Asker` asks vehicles for missing numbers, `Ledger` and `q
 reads history for services that stand on telemetry.
 """
 
-from rocade.services.telemetry import quarantine, store
+from rocade.services.telemetry import chunks, quarantine, store
 from rocade.services.telemetry.erasing import Eraser, Place
 from rocade.services.telemetry.handover import Forget, Handover
 from rocade.services.telemetry.hiding import follow_erased, hide_erased
@@ -28,6 +28,7 @@ __all__ = [
     "Series",
     "TelemetryIntake",
     "Worker",
+    "chunks",
     "follow_erased",
     "hide_erased",
     "quarantine",
