@@ -45,6 +45,7 @@ from rocade.trust.authority.sealing import keyring_of
 from rocade.trust.authority.signing import ServiceSigner
 from rocade.trust.identity.envelope import payload_of
 from rocade.wire.commands import SERVICE, read_command, read_down
+from sealed import keyed, unkeyed
 
 STEP_S = 2.0
 AGAIN_US = 20_000_000
@@ -169,7 +170,7 @@ class World(Surroundings):
         issue_directory(self._region, self._folder / SERVICE, self._region.identity("service", SERVICE))
 
     async def _start_hub(self) -> None:
-        self.database = await Database.connect(self._url, max_connections=4)
+        self.database = keyed(await Database.connect(self._url, max_connections=4), self._folder)
         database, audit = self.database, Silent()
 
         async def publish(key_id: bytes, chain: bytes, not_after_us: int) -> None:
@@ -191,6 +192,7 @@ class World(Surroundings):
         self.kills += 1
         with contextlib.suppress(*KILLED):
             await self.commands.close()
+        await unkeyed(self.database)
         self.database.pool.terminate()
         with contextlib.suppress(*KILLED):
             await self.database.close()

@@ -33,11 +33,18 @@ from rocade.services.vehicles.commands import (
     Standing,
     store,
 )
+from rocade.trust.authority.sealing import keyring_of
+from sealed import unkeyed
 
 ROUND_STEPS = 120
 """Each vehicle is given one command a round."""
 QUIET_STEP_S, QUIET_STEPS = 30.0, 120
-PACKAGES = ("rocade.fabric.database", "rocade.services.vehicles", "rocade.trust.authority")
+PACKAGES = (
+    "rocade.fabric.database",
+    "rocade.trust.authority",
+    "rocade.trust.authority.sealing",
+    "rocade.services.vehicles",
+)
 type Figure = dict[str, object]
 
 
@@ -109,6 +116,7 @@ class Run(World):
             await self.step(QUIET_STEP_S)
         outcome = await self._judge(time.monotonic() - began_s)
         await self.commands.close()
+        await unkeyed(self.database)
         await self.database.close()
         return outcome
 
@@ -161,7 +169,9 @@ async def _all_standings(database: Database) -> list[Standing]:
     rows = await database.pool.fetch("SELECT id FROM command ORDER BY id")
     found: list[Standing] = []
     for at in range(0, len(rows), 5000):
-        found += (await store.read(database.pool, [row["id"] for row in rows[at : at + 5000]])).values()
+        found += (
+            await store.read(database.pool, keyring_of(database), [row["id"] for row in rows[at : at + 5000]])
+        ).values()
     return found
 
 

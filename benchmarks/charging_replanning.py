@@ -42,6 +42,7 @@ from rocade.services.vehicles import Registry
 from rocade.services.vehicles.commands import Capabilities, Moment, Order, Page, Standing
 from rocade.services.vehicles.twin import BOOLEAN, FLOAT, SLOT, Row, TwinStore, pack, upsert_many
 from rocade.trust.authority.sealing import keyring_of
+from sealed import keyed, unkeyed
 
 GOAL_MS = 1_000.0
 HOUR_US = 3_600_000_000
@@ -159,8 +160,8 @@ async def running(hub: Hub) -> AsyncIterator[Replanner]:
         await task
 
 
-async def rows(url: str, count: int) -> list[Figure]:
-    database = await Database.connect(url, max_connections=6)
+async def rows(url: str, count: int, folder: Path) -> list[Figure]:
+    database = keyed(await Database.connect(url, max_connections=6), folder)
     hub = Hub(database)
     await hub.fill(count)
     async with running(hub) as replanner:
@@ -191,6 +192,7 @@ async def rows(url: str, count: int) -> list[Figure]:
             await hub.charging.dim("depot", 100 - 15 * turn, now_us, now_us + 20 * HOUR_US, f"signal-{turn}")
             dimmings.append(min(await hub.taken.since(depot, since_s, 1)))
         failures = replanner.counters.failures
+    await unkeyed(database)
     await database.close()
     return [
         _row("a goal is changed -> the car is told", goals, count, failures),
@@ -214,7 +216,7 @@ def measure(*, full: bool = False) -> list[Figure]:
         try:
             url = postgres.start()
             migrate(url, MIGRATED)
-            return asyncio.run(rows(url, 1_000 if full else 100))
+            return asyncio.run(rows(url, 1_000 if full else 100, Path(folder)))
         finally:
             postgres.stop()
 

@@ -64,8 +64,8 @@ async def turn(directory: Path, way: str, plan: Plan, bodies: Path | None, *, to
 
 def cpu_us_per_batch(result: dict[str, Any]) -> float:
     """CPU of the road itself, without the load generator and the API."""
-    spent_s = sum(value for name, value in result["cpu_s"].items() if name not in {"load", "api"})
-    return spent_s / (result["messages_per_s"] * result["seconds"]) * 1e6
+    spent_s: float = sum(value for name, value in result["cpu_s"].items() if name not in {"load", "api"})
+    return spent_s / float(result["messages_per_s"] * result["seconds"]) * 1e6
 
 
 def alone() -> list[Figure]:

@@ -21,7 +21,8 @@ def take_seals_off() -> None:
     async def opened(_self: road.RoadSeals, records: Sequence[Record], erased: Collection[int] = ()) -> road.Opened:
         return road.Opened([record for record in records if record.key not in erased], 0, [])
 
-    road.RoadSeals.sealed, road.RoadSeals.opened = sealed, opened  # type: ignore[method-assign]
+    setattr(road.RoadSeals, "sealed", sealed)  # noqa: B010 - a method is replaced from outside
+    setattr(road.RoadSeals, "opened", opened)  # noqa: B010
     bare = {
         "seal": lambda _key, plain, _aad: plain,
         "open_sealed": lambda _key, sealed, _aad: sealed,

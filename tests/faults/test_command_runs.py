@@ -19,6 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from tests.agents.vehicle.command_desk import VEHICLE, Desk, Seeded, SteppedClock
+from tests.conftest import make_custody
 
 from charging_faults import Outcome, Run
 from rocade.agents.vehicle.command_book import Book
@@ -30,6 +31,7 @@ from rocade.wire.commands import read_report
 
 def run(url: str, folder: Path, seed: int, runs: int, vehicles: int, round_steps: int = 120) -> Outcome:
     print(f"seed {seed}")
+    make_custody(folder / "custody")
     return asyncio.run(Run(url, folder, seed, runs, vehicles, round_steps).run())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, cast
 
 from rocade.fabric.database import Database
 from rocade.trust.authority.sealing.keyring import Keyring
@@ -22,6 +22,5 @@ class Keys(Protocol):
 
 def keyring_of(database: Database) -> Keyring:
     """The keyring that whoever opened the region hung on its database."""
-    keyring = database.keyring
-    assert isinstance(keyring, Keyring), "a region that holds data has its keyring"
-    return keyring
+    assert database.keyring is not None, "a region that holds data has its keyring"
+    return cast(Keyring, database.keyring)
