@@ -181,15 +181,23 @@ def test_an_audit_entry_is_proven() -> None:
     head = envelope.seal(HEAD_TYPE, msgspec.json.encode(Head(13, top.hex(), NOW)), key)
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     statement = envelope.seal(KEY_TYPE, public, root)
-    file = proof_files.inclusion_proof("audit entry", contents[5], 5, trees.path_of(leaves, 5), head, statements=[statement])
+    file = proof_files.inclusion_proof(
+        "audit entry", contents[5], 5, trees.path_of(leaves, 5), head, statements=[statement]
+    )
     for trusted in (root, key):
         said = proof.verify(file, trusted.public_key())
         assert "number 5 of the 13" in said[0]
         assert "trust.revoke" in said[1]
     for changed in (
-        proof_files.inclusion_proof("audit entry", contents[6], 5, trees.path_of(leaves, 5), head, statements=[statement]),
-        proof_files.inclusion_proof("audit entry", contents[5], 6, trees.path_of(leaves, 5), head, statements=[statement]),
-        proof_files.inclusion_proof("audit entry", contents[5], 5, trees.path_of(leaves, 6), head, statements=[statement]),
+        proof_files.inclusion_proof(
+            "audit entry", contents[6], 5, trees.path_of(leaves, 5), head, statements=[statement]
+        ),
+        proof_files.inclusion_proof(
+            "audit entry", contents[5], 6, trees.path_of(leaves, 5), head, statements=[statement]
+        ),
+        proof_files.inclusion_proof(
+            "audit entry", contents[5], 5, trees.path_of(leaves, 6), head, statements=[statement]
+        ),
     ):
         with pytest.raises(Refused) as caught:
             proof.verify(changed, root.public_key())
@@ -217,13 +225,17 @@ def test_a_receipt_is_proven_by_the_certificate_of_its_signer(tmp_path: Path) ->
         proof.verify(file, new_key().public_key())
     late = envelope.seal(ROOT_TYPE, msgspec.json.encode(payload | {"at_us": at_us + 10**17}), key)
     with pytest.raises(Refused, match="in force"):
-        proof.verify(proof_files.inclusion_proof("receipt", receipt, 0, b"", late, chains=[chain], issuers=issuers), root)
+        proof.verify(
+            proof_files.inclusion_proof("receipt", receipt, 0, b"", late, chains=[chain], issuers=issuers), root
+        )
     issue_directory(region, tmp_path / "other", Identity("example.test", "eu", "service", "telemetry"))
     stranger = directory.load_key(tmp_path / "other")
     chain = directory.load_leaf(tmp_path / "other").public_bytes(Encoding.PEM).decode()
     head = envelope.seal(ROOT_TYPE, msgspec.json.encode(payload), stranger)
     with pytest.raises(Refused) as caught:
-        proof.verify(proof_files.inclusion_proof("receipt", receipt, 0, b"", head, chains=[chain], issuers=issuers), root)
+        proof.verify(
+            proof_files.inclusion_proof("receipt", receipt, 0, b"", head, chains=[chain], issuers=issuers), root
+        )
     assert caught.value.code == "proof.signer"
 
 
