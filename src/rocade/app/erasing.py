@@ -82,18 +82,14 @@ async def erase_again(parts: wiring.Common, entries: Iterable[Entry]) -> int:
     Repeatable. Raises: what the first one that fails raises.
     """
     history = connect(parts.configuration.effective_history_url)
-    await store.ensure(history)
-    done = 0
-    async with wiring.open_log(parts) as log:
-        made = region_erasing(parts, history, log)
-        made.handover.forgetting = FORGETTING
-        try:
-            for entry in entries:
-                await made.eraser.erase_again(entry)
-                done += 1
-        finally:
-            await history.close()
-    return done
+    try:
+        await store.ensure(history)
+        async with wiring.open_log(parts) as log:
+            made = region_erasing(parts, history, log)
+            made.handover.forgetting = FORGETTING
+            return await made.eraser.erase_again(entries)
+    finally:
+        await history.close()
 
 
 async def _forget_waiting(connection: Any, ref: int) -> None:

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import rawparts
 
+from rocade.fabric.blobs import open_blobs
 from rocade.fabric.database import Database
 from rocade.fabric.history import History, connect
 from rocade.fabric.history.disk import KEY_BYTES
 from rocade.fabric.history.process import StoreProcess
 from rocade.services.telemetry import store
+from rocade.services.telemetry.archive import Archive
 from rocade.services.telemetry.chunks import TABLE
 from rocade.trust.identity import proof
 from rocade.trust.identity.directory import load_root
@@ -73,7 +75,9 @@ async def in_tables(database: Database, needles: list[bytes]) -> set[bytes]:
     return rawparts.holding(folder / "base" / str(oid), b"", needles)
 
 
-async def test_no_file_holds_a_position_of_an_erased_vehicle(road: Any, opened_store: StoreProcess) -> None:
+async def test_no_file_holds_a_position_of_an_erased_vehicle(
+    road: Any, opened_store: StoreProcess, tmp_path: Path
+) -> None:
     one, other = await road.add_vehicle(), await road.add_vehicle()
     for vehicle in (one, other):
         context = await road.connect(vehicle)
@@ -87,15 +91,22 @@ async def test_no_file_holds_a_position_of_an_erased_vehicle(road: Any, opened_s
     held = rawparts.holding(opened_store.directory, KEY, [*in_history, *others])
     assert held == {*in_history, *others}, "what is looked for can be seen"
     assert await in_tables(road.database, [*in_log, *others_in_log]) == {*in_log, *others_in_log}
+    archive = Archive(open_blobs((tmp_path / "blobs").as_uri()))
+    taken = await road.log.read("telemetry", range(64), {}, 10_000, 1 << 24)
+    for partition in {record.partition for record in taken.records}:
+        await archive.add(partition, [record for record in taken.records if record.partition == partition])
+    assert rawparts.holding(tmp_path / "blobs", b"", [*in_log, *others_in_log]) == {*in_log, *others_in_log}
+    road.eraser.places = [archive]
 
     ordered = await road.eraser.erase(one.ref, "person:1", is_physical=True)
     await road.eraser.work()
 
     assert rawparts.holding(opened_store.directory, KEY, [*in_history, *others]) == {*others}
     assert await in_tables(road.database, [*in_log, *others_in_log]) == {*others_in_log}
+    assert rawparts.holding(tmp_path / "blobs", b"", [*in_log, *others_in_log]) == {*others_in_log}
     facts = (await road.erasures.find(ordered.id)).facts
     assert facts["rows"] >= 4
-    assert (facts["parts_after"], facts["log_records"]) == (0, 2)
+    assert (facts["parts_after"], facts["log_records"], facts["archive_records"]) == (0, 2, 2)
     assert facts["parts_before"] >= 1
     assert facts["keys"] >= 1
     assert facts["key_version"] >= 2, "the key tables were punctured"

@@ -164,7 +164,7 @@ async def test_in_a_region_restored_from_an_older_copy_it_is_done_again(road: An
         )
     await road.history.insert(store.chunks.TABLE.name, await _rows(road, vehicle.ref), "restored")
     assert len(await road.samples(vehicle.ref)) == 1
-    await road.eraser.erase_again(ordered)
+    assert await road.eraser.erase_again([ordered]) == 1
     assert await road.samples(vehicle.ref) == {}
     assert (await road.registry.resolve(vehicle.id)).ref == renewed
     assert await road.erasures.unfinished() == []

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from rocade.core.errors import RocadeError, Unavailable
@@ -39,6 +39,8 @@ from rocade.trust.authority.sealing import Keyring
 
 REST_US = 3_600_000_000
 """How long rows that nobody finds may stay in files when nobody asked for more."""
+MANY = 200
+"""More do not rest: each question to the history carries the references of all that do."""
 POLL_S = 30.0
 BEAT_S = 60.0
 _log = logging.getLogger(__name__)
@@ -107,15 +109,23 @@ class Eraser:
         self._wake.set()
         return await self.erasures.find(ordered.id)
 
-    async def erase_again(self, entry: Entry) -> None:
-        """An erasure of the ledger once more, in a region restored from a copy that is older; nobody serves meanwhile.
+    async def erase_again(self, entries: Iterable[Entry]) -> int:
+        """Erasures of the ledger once more, all together, in a region restored from an older copy that serves nobody; how many.
 
         Raises: as `erase`, and what rewriting raises.
         """
-        kind, _, number = entry.subject.partition(":")
-        ref = int(number) if kind == "vehicle" else person_number(entry.subject)
-        await self.erasures.order(entry.subject, ref, entry.renewed, "service:restore", is_physical=True, again=entry)
+        done = 0
+        for entry in entries:
+            kind, _, number = entry.subject.partition(":")
+            ref = int(number) if kind == "vehicle" else person_number(entry.subject)
+            await self.erasures.order(
+                entry.subject, ref, entry.renewed, "service:restore", is_physical=True, again=entry
+            )
+            done += 1
         await self.work(waits=False)
+        if await self.erasures.unfinished():
+            raise Unavailable("erasure.unfinished", "another process erases in this region; stop it, then again")
+        return done
 
     async def run(self) -> None:
         """Move every erasure on, for ever: after each order, and every half minute what was broken off or may rest no longer."""
@@ -156,7 +166,7 @@ class Eraser:
                     await self._taken_up(one, waits=waits)
             waiting = [one for one in await self.erasures.unfinished() if one.step == FORGOTTEN]
             rested_us = self._clock.now_us() - REST_US
-            if any(one.is_physical or one.ordered_us <= rested_us for one in waiting):
+            if len(waiting) > MANY or any(one.is_physical or one.ordered_us <= rested_us for one in waiting):
                 await self._clear(waiting)
             for one in await self.erasures.unfinished():
                 if one.step == CLEARED:
