@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rocade.core.errors import Corrupt, Misconfigured
+from rocade.core.errors import Corrupt, Misconfigured, Refused
 from rocade.fabric.database import Database
 from rocade.trust.authority.sealing import REGION, Group, Keyring
 from rocade.trust.authority.sealing.columns import Column, Columns, Index, begins
@@ -38,6 +38,8 @@ async def test_who_was_erased_has_no_name_any_more(database: Database, keyring: 
     rows = [(7, 0, sealed[0]), (8, 0, sealed[1])]
     assert await columns.open(NAME, rows) == [None, b"Gerd"]
     assert await columns.open_text(NAME, rows) == ["", "Gerd"]
+    with pytest.raises(Refused, match=r"seal\.erased"):
+        await columns.seal_text(NAME, [(8, 0, "Gerd"), (7, 0, "Ottilie")])
 
 
 async def test_without_keys_nothing_is_read_and_the_start_says_so(database: Database) -> None:

@@ -6,7 +6,7 @@ looked up stands beside it as a blind index: HMAC-SHA256 under a key of the regi
 ending of a number that people search by its last characters, 2 for the first letters of a name's words.
 
 Opening gives None where the key was destroyed (its owner was erased). Refuses: `seal.broken` for a value that was moved or
-changed. What the indexes tell who has the disk alone: docs/decisions/0056-personal-columns.md.
+changed, `seal.erased` for a new value of an owner who was erased. What the indexes tell who has the disk alone: docs/decisions/0056-personal-columns.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import cast
 
 import msgspec
 
-from rocade.core.errors import Misconfigured
+from rocade.core.errors import Misconfigured, Refused
 from rocade.fabric.database import Database
 from rocade.trust.authority.sealing.keys import Keys
 from rocade.trust.authority.sealing.model import REGION, Group, Name
@@ -97,8 +97,10 @@ class Columns:
         return Index(key if key is not None else (await self._keys.ensure([_INDEX]))[_INDEX])
 
     async def seal(self, column: Column, rows: Sequence[Row[bytes]]) -> list[bytes]:
-        """Raises: Unavailable `custody.*`; KeyError for an owner who was erased."""
+        """Raises: Unavailable `custody.*`; Refused `seal.erased` for an owner whose keys were destroyed."""
         keys = await self._keys_of(column, rows, self._keys.ensure)
+        if any((owner, column.group) not in keys for owner, _, _ in rows):
+            raise Refused("seal.erased", "whom this belongs to was erased; nothing is kept of him any more")
         return [
             seal(keys[owner, column.group], plain, aad(owner, column.name, SCHEMA, row)) for owner, row, plain in rows
         ]
