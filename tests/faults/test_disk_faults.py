@@ -37,6 +37,7 @@ from rocade.trust.identity import tls
 from rocade.trust.identity.directory import load_identity, load_leaf
 from rocade.wire.batch import Batch, Clock, Column, decode_many
 
+KEY = bytes(range(32))
 SCRIPT = Path(__file__).with_name("disk_journal.py")
 STRACE = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync")
 
@@ -207,7 +208,7 @@ def test_a_turned_bit_in_the_database_is_an_error_and_never_a_wrong_value(tmp_pa
 async def test_turned_bits_in_the_history_are_an_error_and_never_a_wrong_value(tmp_path: Path) -> None:
     table = Table("kept", (("n", "UInt64"), ("body", "String")), ("n",), "n % 2")
     rows = pa.table({"n": pa.array(range(20000), pa.uint64()), "body": [f"{n * 7919:x}" for n in range(20000)]})
-    store = StoreProcess(tmp_path)
+    store = StoreProcess(tmp_path, KEY)
     store.start()
     client = connect(store.url)
     await client.ensure(table)
@@ -221,7 +222,7 @@ async def test_turned_bits_in_the_history_are_an_error_and_never_a_wrong_value(t
     dice = Random(9)
     for path in files:
         turn_bits(path, dice)
-    store = StoreProcess(tmp_path)
+    store = StoreProcess(tmp_path, KEY)
     store.start()
     client = connect(store.url)
     try:

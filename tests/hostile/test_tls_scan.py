@@ -43,13 +43,24 @@ async def test_no_listener_has_a_finding(tmp_path: Path) -> None:
     async with listening(tmp_path) as ports:
         trusted = [tmp_path / "region/trust/trust.pem", tmp_path / "public-root.pem"]
         _make_client(tmp_path)
-        for name in NAMES:
-            found = await _testssl(tmp_path, name, ports[name], trusted)
-            allowed = JUSTIFIED if name == BROWSERS_COME else JUSTIFIED | FOR_MACHINES
-            wrong = [one for one in found if one["severity"] not in {"OK", "INFO"} and one["id"] not in allowed]
-            assert not wrong, (name, [(one["severity"], one["id"], one["finding"]) for one in wrong])
-            assert {"TLS1_3", "heartbleed", "ROBOT"} <= {one["id"] for one in found}, f"{name} was not really scanned"
-            _judge(name, await _sslyze(sslyze.strip(), tmp_path, name, ports[name]))
+        places = asyncio.Semaphore(3)
+
+        async def scan(name: str) -> None:
+            async with places:
+                found = await _testssl(tmp_path, name, ports[name], trusted)
+                if any(one["id"] == "optimal_proto" for one in found):  # its first connection was not answered in time
+                    found = await _testssl(tmp_path, name, ports[name], trusted)
+                allowed = JUSTIFIED if name == BROWSERS_COME else JUSTIFIED | FOR_MACHINES
+                wrong = [one for one in found if one["severity"] not in {"OK", "INFO"} and one["id"] not in allowed]
+                assert not wrong, (name, [(one["severity"], one["id"], one["finding"]) for one in wrong])
+                assert {"TLS1_3", "heartbleed", "ROBOT"} <= {one["id"] for one in found}, (
+                    f"{name} was not really scanned"
+                )
+                _judge(name, await _sslyze(sslyze.strip(), tmp_path, name, ports[name]))
+                print(name, len(found), "checks of testssl.sh, and sslyze's")
+
+        said = await asyncio.gather(*(scan(name) for name in NAMES), return_exceptions=True)
+        assert said == [None] * len(NAMES), said
 
 
 def _make_client(directory: Path) -> None:
@@ -61,6 +72,7 @@ def _make_client(directory: Path) -> None:
 
 async def _testssl(directory: Path, name: str, port: int, trusted: list[Path]) -> list[dict[str, Any]]:
     report = directory / f"testssl-{name}.json"
+    report.unlink(missing_ok=True)  # it writes over nothing
     target = ["--ip", LOOPBACK, f"{PUBLIC}:{port}"] if name == BROWSERS_COME else [f"{LOOPBACK}:{port}"]
     command = [
         "testssl", "--quiet", "--color", "0", "--warnings", "off",
