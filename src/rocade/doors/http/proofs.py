@@ -6,7 +6,7 @@ take: docs/proofs.md. A whole tile never changes and may be kept by any cache.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get, post
@@ -22,11 +22,11 @@ from rocade.trust.authority.proving import Proofs, SignedHead
 ProofsDependency = NamedDependency[SkipValidation[Proofs]]
 NO_STORE = {"cache-control": "no-store"}
 FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
-JSON = "application/json"
+Document = Response[dict[str, Any]]
 
 
 @get("/proofs/head", opt=does(acts.READ_PROOFS))
-async def show_head(proofs: ProofsDependency, size: FromQuery[int | None] = None) -> Response[bytes]:
+async def show_head(proofs: ProofsDependency, size: FromQuery[int | None] = None) -> Document:
     """The newest signed head of the audit log (or the one over `size` entries), the root's word on its key, witnesses' signatures."""
     return _answer(_document(proofs, await proofs.head(size)))
 
@@ -34,10 +34,10 @@ async def show_head(proofs: ProofsDependency, size: FromQuery[int | None] = None
 @get("/proofs/inclusion/{position:int}", opt=does(acts.READ_PROOFS))
 async def show_inclusion(
     proofs: ProofsDependency, position: FromPath[int], size: FromQuery[int | None] = None
-) -> Response[bytes]:
+) -> Document:
     """An entry's leaf hash and the path from it to a signed head: who has the entry's bytes can tell that they stand in the log."""
     found, head = await proofs.inclusion(position, size)
-    return _answer({**msgspec.to_builtins(found), **_document(proofs, head)})
+    return _answer(_document(proofs, head, **msgspec.to_builtins(found)))
 
 
 @get("/proofs/consistency", opt=does(acts.READ_PROOFS))
@@ -45,12 +45,12 @@ async def show_consistency(
     proofs: ProofsDependency,
     older: Annotated[int, QueryParameter(name="from")],
     newer: Annotated[int | None, QueryParameter(name="to")] = None,
-) -> Response[bytes]:
+) -> Document:
     """A proof file: the log under the signed head over `from` entries is the beginning of the log under the one over `to` (or the newest)."""
-    return Response(await proofs.consistency(older, newer), media_type=JSON, headers=NO_STORE)
+    return _answer(await proofs.consistency(older, newer))
 
 
-@get("/proofs/tile/{level:int}/{number:int}", opt=does(acts.READ_PROOFS))
+@get("/proofs/tile/{level:int}/{number:int}", opt=does(acts.READ_PROOFS), media_type="application/octet-stream")
 async def show_tile(proofs: ProofsDependency, level: FromPath[int], number: FromPath[int]) -> Response[bytes]:
     """256 hashes of one level of the tree (0 = leaves), 32 bytes each; fewer at the end of the log."""
     tile = await proofs.tile(level, number)
@@ -69,22 +69,24 @@ async def take_cosignature(
 @get("/v1/audit/{position:int}/proof", opt=does(acts.READ_AUDIT))
 async def prove_entry(
     proofs: ProofsDependency, position: FromPath[int], what: FromQuery[Literal["entry", "erasure"]] = "entry"
-) -> Response[bytes]:
+) -> Document:
     """A proof file with the entry in it, for `rocade verify`; `erasure`: the certificate of an erasure, from the entry that ended it."""
-    made = await proofs.entry(position, "erasure" if what == "erasure" else "audit entry")
-    return Response(made, media_type=JSON, headers=NO_STORE)
+    return _answer(await proofs.entry(position, "erasure" if what == "erasure" else "audit entry"))
 
 
-def _document(proofs: Proofs, head: SignedHead) -> dict[str, object]:
-    return {
-        "head": msgspec.Raw(head.signed),
-        "signers": [msgspec.Raw(proofs.statement)],
-        "cosignatures": [msgspec.Raw(one) for one in head.cosignatures],
-    }
+def _document(proofs: Proofs, head: SignedHead, **more: object) -> bytes:
+    return msgspec.json.encode(
+        {
+            **more,
+            "head": msgspec.Raw(head.signed),
+            "signers": [msgspec.Raw(proofs.statement)],
+            "cosignatures": [msgspec.Raw(one) for one in head.cosignatures],
+        }
+    )
 
 
-def _answer(document: dict[str, object]) -> Response[bytes]:
-    return Response(msgspec.json.encode(document), media_type=JSON, headers=NO_STORE)
+def _answer(made: bytes) -> Document:
+    return Response(msgspec.json.decode(made, type=dict[str, Any]), headers=NO_STORE)
 
 
 HANDLERS = [show_head, show_inclusion, show_consistency, show_tile, take_cosignature, prove_entry]
