@@ -9,6 +9,7 @@ from litestar import Response, get, post
 from litestar.params import FromPath
 
 from rocade.console import languages
+from rocade.console.operator.desk import DeskDependency
 from rocade.console.pages import fragment, language_of, render
 from rocade.core.errors import Refused
 from rocade.doors.http import AnyRequest, caller_of, does
@@ -29,8 +30,8 @@ class _Form(msgspec.Struct):
 
 
 @get("/crossings", opt=does(acts.READ_CROSSINGS), include_in_schema=False)
-async def show_crossings(request: AnyRequest, crossing: CrossingDependency) -> Response[str]:
-    today, texts = datetime.now(UTC).date(), languages.texts(language_of(request))
+async def show_crossings(request: AnyRequest, crossing: CrossingDependency, desk: DeskDependency) -> Response[str]:
+    today, texts = datetime.fromtimestamp(desk.clock.now_us() / 1e6, UTC).date(), languages.texts(language_of(request))
     return render(
         request,
         "operator/crossings.html",
