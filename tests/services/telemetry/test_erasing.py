@@ -110,6 +110,16 @@ async def test_an_order_given_twice_is_one_erasure_and_the_second_may_hurry_it(r
     assert second.is_physical
 
 
+async def test_two_who_forget_at_once_do_it_once(road: Any) -> None:
+    """The request that orders, and the process that carries out and hears of it at once."""
+    vehicle = await road.add_vehicle()
+    await road.publish(await road.connect(vehicle), road.speed_batch(1, [1.0, 2.0]))
+    wanted = await road.erasures.order(f"vehicle:{vehicle.ref}", vehicle.ref, 12_345, "person:1", is_physical=False)
+    await asyncio.gather(*(road.eraser._forget(wanted) for _ in range(3)))
+    assert (await road.erasures.find(wanted.id)).step == "forgotten"
+    assert (await road.registry.resolve(vehicle.id)).ref == 12_345
+
+
 async def test_without_hurry_files_follow_within_the_hour(road: Any) -> None:
     vehicle = await road.add_vehicle()
     await road.eraser.erase(vehicle.ref, "person:1")

@@ -191,11 +191,16 @@ class Eraser:
             await self.erasures.counted(erasure, connection, scope="vehicle", keys=keys)
             await self.erasures.reached(erasure, FORGOTTEN, connection)
 
-        await self._handover.forget(erasure.ref, erasure.renewed, erasure.ordered_us, last, waits=waits)
+        async def claim(connection: Any) -> bool:
+            return await self.erasures.claimed(erasure, connection)
+
+        await self._handover.forget(erasure.ref, erasure.renewed, erasure.ordered_us, claim, last, waits=waits)
 
     async def _forget_person(self, erasure: Erasure) -> None:
         assert self.forget_person is not None, "nothing that forgets people was handed in"
         async with self._database.pool.acquire() as connection, connection.transaction():
+            if not await self.erasures.claimed(erasure, connection):
+                return
             counts = await self.forget_person(connection, erasure.ref)
             await self._keyring.destroy(connection, [erasure.ref])
             await self.erasures.counted(erasure, connection, scope="person", **counts)

@@ -26,6 +26,8 @@ type Renamed = Callable[[Any, int, int], Awaitable[None]]
 """`await renamed(connection, ref, renewed)`: what else hangs on a reference follows it (`Consents.renamed`)."""
 type Orphaned = Callable[[Any, int], Awaitable[None]]
 """`await orphaned(connection, ref)`: a former owner's reference is nobody's any more (`Consents.orphaned`)."""
+type Claim = Callable[[Any], Awaitable[bool]]
+"""`await claim(connection)`: whether it is still to be done, held for this transaction: of two who do it one does."""
 type Last = Callable[[Any, int], Awaitable[None]]
 """`await last(connection, keys)`: the caller's part of the transaction, with how many keys were destroyed."""
 type Forget = Callable[[Any, int], Awaitable[None]]
@@ -67,10 +69,10 @@ class Handover:
         """A reference nobody has."""
         return self._registry.draw_ref()
 
-    async def forget(self, ref: int, renewed: int, at_us: int, last: Last, *, waits: bool = True) -> None:
+    async def forget(self, ref: int, renewed: int, at_us: int, claim: Claim, last: Last, *, waits: bool = True) -> None:
         """Remove what PostgreSQL holds of a reference and destroy its keys; a vehicle named by it goes on as `renewed`.
 
-        Records still on their way under it are not stored any more. `last` ends the transaction that does it; `waits`
+        Records still on their way under it are not stored any more. `claim` begins and `last` ends the transaction that does it; `waits`
         False: nobody takes in records now (a region being restored). Raises: Unavailable `telemetry.blocks.pending`.
         """
         async with self._database.pool.acquire() as connection, connection.transaction():
@@ -80,10 +82,11 @@ class Handover:
         keyring = self._database.keyring
         assert isinstance(keyring, Keyring), "a region that holds data has its keyring"
         keys = len(await keyring.fetch((ref, group) for group in Group))
-        is_present = renewed and await self.is_present(ref)
         async with self._database.pool.acquire() as connection, connection.transaction():
+            if not await claim(connection):
+                return
             await self._remove(connection, ref, renewed, at_us)  # a block that was under way may have written again
-            if is_present:
+            if renewed and await self.is_present(ref):
                 await self._registry.renew_ref(connection, VehicleRef(ref), VehicleRef(renewed))
                 await self._ledger.rename(connection, ref, renewed)
                 if self.renamed is not None:

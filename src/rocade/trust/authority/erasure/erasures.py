@@ -84,6 +84,10 @@ class Erasures:
         async with self._database.pool.acquire() as own, own.transaction():
             await self.reached(erasure, step, own)
 
+    async def claimed(self, erasure: Erasure, connection: Any) -> bool:
+        """Whether it is only ordered yet; if so nobody else forgets it before this transaction ends."""
+        return await store.locked_step(connection, erasure.id) == ORDERED
+
     async def tell(self, erasure: Erasure, progress: str) -> None:
         """How far it is, in a few words, for whoever waits."""
         async with self._database.pool.acquire() as connection:

@@ -61,6 +61,12 @@ async def step(connection: Any, id: str, name: str, progress: str = "") -> None:
     await connection.execute("UPDATE erasure SET step = $2, progress = $3 WHERE id = $1", id, name, progress)
 
 
+async def locked_step(connection: Any, id: str) -> str | None:
+    """Held until the caller's transaction ends."""
+    found: str | None = await connection.fetchval("SELECT step FROM erasure WHERE id = $1 FOR UPDATE", id)
+    return found
+
+
 async def count(connection: Any, id: str, facts: Mapping[str, int | str]) -> None:
     """Add to what was counted; what stands there already under a name is kept: a repetition finds nothing any more."""
     known = msgspec.json.decode(await connection.fetchval("SELECT facts FROM erasure WHERE id = $1", id))
