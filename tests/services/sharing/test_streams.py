@@ -57,15 +57,15 @@ async def _events(frames: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, str,
 async def test_a_reader_that_comes_back_with_its_cursor_misses_nothing_and_reads_nothing_twice(stand: Stand) -> None:
     ref = await stand.vehicle()
     await stand.contract(ref)
-    for value in range(130):
+    for value in range(65):
         await stand.send(ref, {SPEED: [float(value)]})
     seen: list[float] = []
     cursor = ""
-    while len(seen) < 130:
+    while len(seen) < 65:
         reader = Reader(stand)
         seen += [one["series"][0]["value"][0] for one in await reader.read(13, cursor=cursor)]
         cursor = reader.last
-    assert seen == list(range(130))
+    assert seen == list(range(65))
 
 
 async def test_one_stream_carries_all_contracts_of_a_party_and_no_other(stand: Stand) -> None:
