@@ -79,7 +79,9 @@ def write_public_certificate(directory: Path) -> None:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(root_key, hashes.SHA256())
     )
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address(LOOPBACK))])
+    names = x509.SubjectAlternativeName(
+        [x509.DNSName("rocade.test"), x509.DNSName("localhost"), x509.IPAddress(ip_address(LOOPBACK))]
+    )
     leaf = (
         build(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), key.public_key(), 90)
         .add_extension(names, critical=False)
