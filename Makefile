@@ -1,7 +1,7 @@
 # Rocade's commands. Each sets up what it needs in .venv; a second run finds it done. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test real check format bench wheel lock lists clean distclean
+.PHONY: help demo test real check sbom format bench wheel lock lists clean distclean
 
 RUN := .venv/bin
 ARGS ?=
@@ -33,6 +33,10 @@ check: .venv/check.stamp ## format, lint, types, and which room may import which
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports --no-logo
+	$(RUN)/bandit -q -c pyproject.toml -r src
+
+sbom: .venv/check.stamp ## build/sbom.cdx.json: what an installation is made of (CycloneDX, validated)
+	$(RUN)/python tools/sbom.py
 
 format: .venv/check.stamp ## put every file into the house's layout
 	$(RUN)/ruff check --fix --quiet . || true
