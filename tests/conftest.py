@@ -86,7 +86,7 @@ class Scheduling(LoadFileScheduling):
 
 
 SHARING = {
-    f"tests/app/test_{name}_commands.py": "tests/app" for name in ("data", "grid", "key", "person", "price", "proof")
+    f"tests/app/test_{name}_commands.py": "tests/app" for name in ("data", "grid", "person", "price", "proof")
 } | {f"tests/app/test_{name}_command.py": "tests/app" for name in ("command", "why")}
 """Files whose tests use one region that takes longer to start than they to run."""
 

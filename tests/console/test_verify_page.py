@@ -28,7 +28,6 @@ from rocade.doors.http import Access, Listeners, build, does, loopback_sockets
 from rocade.trust.authority.gate import Gate, Right, acts
 from rocade.trust.identity import proof
 
-NOW_US = SystemClock().now_us()
 WITNESSED = {"audit entry", "erasure", "consistency"}
 
 
@@ -117,9 +116,9 @@ def table(cases: Cases, prices: Stand) -> list[Asked]:
     return asked
 
 
-def judged(file: bytes, trust: bytes, witnesses: list[bytes]) -> str:
+def judged(file: bytes, trust: bytes, witnesses: list[bytes], now_us: int) -> str:
     try:
-        proof.verify(file, proof.read_trust(trust), witnesses=[proof.read_key(one) for one in witnesses], now_us=NOW_US)
+        proof.verify(file, proof.read_trust(trust), witnesses=[proof.read_key(one) for one in witnesses], now_us=now_us)
     except Refused as refusal:
         return refusal.code
     return "proven"
@@ -145,16 +144,17 @@ def test_the_browser_judges_every_good_and_forged_proof_as_python_does(
     expect(page.locator("#verdict")).to_have_attribute("data-state", "waiting")
     page.context.set_offline(True)
     asked = table(cases, prices)
+    now_us = SystemClock().now_us()
     given = [
         {
             "file": base64.b64encode(file).decode(),
             "keys": [one.decode() for one in (trust, *witnesses)],
-            "nowUs": NOW_US,
+            "nowUs": now_us,
         }
         for _, file, trust, witnesses in asked
     ]
     said = page.evaluate(JUDGE, given)
-    expected = [judged(*rest) for _, *rest in asked]
+    expected = [judged(*rest, now_us) for _, *rest in asked]
     wrong = [
         f"{one[0]}: {here} in the browser, {there} in Python"
         for one, here, there in zip(asked, said, expected, strict=True)

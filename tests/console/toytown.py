@@ -9,7 +9,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -65,6 +65,16 @@ def _at(radius_km: float, angle: float) -> tuple[float, float]:
 
 def town() -> bytes:
     return msgspec.json.encode(simulation_town.build().geojson())
+
+
+class Unsealed:
+    """Stands for the seals of a toy's quarantine, which has no keys."""
+
+    async def sealed(self, records: Sequence[Record]) -> list[Record]:
+        return list(records)
+
+    async def open_held(self, _ref: int, _kind: int, _arrived_us: int, body: bytes) -> bytes:
+        return body
 
 
 class Toys:
@@ -178,8 +188,8 @@ class Toys:
     async def list_held(self, ref: int | None = None, after: int = 0, limit: int = 100) -> list[Quarantined]:
         return [one for one in self.held_records.values() if one.id > after][:limit]
 
-    async def held(self, id: int) -> tuple[Quarantined, bytes] | None:
-        return (self.held_records[id], b"body") if id in self.held_records else None
+    async def held(self, id: int) -> tuple[Quarantined, int, bytes] | None:
+        return (self.held_records[id], self.held_records[id].kind, b"body") if id in self.held_records else None
 
     async def mark_held(self, id: int, state: str) -> bool:
         self.held_records[id] = msgspec.structs.replace(self.held_records[id], state=state)

@@ -49,7 +49,10 @@ async def token(
         certificate = peer_certificate(request.scope)
         if certificate is None:
             raise Refused("access.token.bare", "clients prove themselves by certificate over mutual TLS, nothing else")
-        identity = Identity.parse((await request.app.state.access.identify(request.scope, acts.REQUEST_TOKEN)).id)
+        principal = await request.app.state.access.identify(request.scope, acts.REQUEST_TOKEN)
+        if principal.kind == "vehicle":  # its name is not told here, and it is no client
+            raise Refused("access.token.client", "vehicles get no access tokens")
+        identity = Identity.parse(principal.id)
         purposes = _purposes(_form(request, await request.body()), identity)
         issued = await tokens.issue(identity, thumbprint(certificate), purposes)
     except Refused as refusal:

@@ -7,7 +7,6 @@ Refuses: what the store refuses; its message is passed on.
 from __future__ import annotations
 
 import contextlib
-import secrets
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import time
 from pathlib import Path
 
 from rocade.core.errors import Misconfigured, Unavailable
+from rocade.core.ports import SystemRandom
 from rocade.fabric.history.disk import KEY_BYTES
 
 START_S = 60.0
@@ -28,7 +28,7 @@ class StoreProcess:
 
     def __init__(self, directory: Path, key: bytes = b"") -> None:
         self.directory = directory
-        self._key = key or secrets.token_bytes(KEY_BYTES)
+        self._key = key or SystemRandom().bits(8 * KEY_BYTES).to_bytes(KEY_BYTES)
         self.socket_path = directory / "store.sock"
         self.url = f"chdb+unix://{self.socket_path.absolute()}"
         self._said = directory / "store.err"
