@@ -28,6 +28,8 @@ from rocade.app.supervisor import Supervisor, die_with_parent
 from rocade.core.errors import RocadeError
 from rocade.fabric.status import StatusBoard
 
+GC_THRESHOLD = 100_000, 20, 20
+"""Connections and caches live long: looking through them often costs 10 % of a core."""
 STATUS_S = 1.0
 DRAIN_S = 9.0
 OVERDUE = 75
@@ -41,9 +43,7 @@ def run(configuration: Configuration, role: str) -> None:
     if supervisor := os.environ.get("ROCADE_SUPERVISED"):
         die_with_parent(int(supervisor))
     _raise_file_limit()
-    gc.set_threshold(
-        100_000, 20, 20
-    )  # connections and caches live long: looking through them often costs 10 % of a core
+    gc.set_threshold(*GC_THRESHOLD)
     try:
         if role == "store":
             from rocade.app.storing import run_store

@@ -65,6 +65,10 @@ class Verified(Protocol):
     def serial(self) -> Any: ...
     @property
     def not_after_us(self) -> int: ...
+    @property
+    def reference(self) -> str:
+        """How logs and the audit log name this party."""
+        ...
 
 
 class Sessions(Protocol):
