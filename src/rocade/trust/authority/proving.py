@@ -133,12 +133,8 @@ class Proofs:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[asyncpg.Connection]:
-        """One state of the log for all that a proof reads."""
-        async with (
-            self._turns,
-            self._database.pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        """No transaction: entries, nodes and heads are written together and never change, so what a head covers stays as it is."""
+        async with self._turns, self._database.pool.acquire() as connection:
             yield connection
 
     async def _head(self, connection: asyncpg.Connection, size: int | None = None) -> SignedHead:
