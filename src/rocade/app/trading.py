@@ -169,6 +169,7 @@ async def _open_sftp(parts: wiring.Common, table: SiteTable, desk: HubDesk, keys
             encoding=configuration.sftp.encoding,
             settle_s=0,
             resources=("message",),
+            keeps=False,
         )
 
     root = configuration.root / "sftp"

@@ -70,6 +70,15 @@ def stand(tmp_path: Path) -> Stand:
     return Stand(tmp_path / "in")
 
 
+async def test_a_folder_on_somebody_elses_disk_keeps_names_and_answers_alone(tmp_path: Path) -> None:
+    stand = Stand(tmp_path / "in", keeps=False)
+    for name, line in (("price-change-1.csv", LINE), ("price-change-2.csv", LINE.replace("1610001234", "X"))):
+        (stand.directory / name).write_text(HEADER + line)
+    assert await stand.settle() == 2
+    left = {file.name: file.read_bytes() for file in stand.directory.iterdir() if not file.name.endswith(".answer.csv")}
+    assert left == {"price-change-1.csv.taken": b"", "price-change-2.csv.refused": b""}
+
+
 async def test_a_settled_file_is_taken_and_answered_line_by_line(stand: Stand) -> None:
     name = "price-change-1.csv"
     (stand.directory / name).write_text(HEADER + LINE + LINE.replace("1610", "1611"))

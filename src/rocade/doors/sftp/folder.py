@@ -71,7 +71,9 @@ class DropFolder:
         settle_s: float = SETTLE_S,
         patience_s: float = PATIENCE_S,
         resources: Sequence[str] = tuple(RESOURCES),
+        keeps: bool = True,
     ) -> None:
+        """`keeps`: what was answered stays beside its answer; False leaves its name alone, on a disk of somebody else."""
         self._directory = directory
         self._accept = accept
         self._clock = clock
@@ -79,6 +81,7 @@ class DropFolder:
         self._settle_s = settle_s
         self._patience_s = patience_s
         self._resources = [RESOURCES[name] for name in resources]
+        self._keeps = keeps
         self._seen: dict[str, tuple[int, int, float]] = {}
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for left in directory.glob(".*.working"):  # claimed by a process that ended
@@ -125,7 +128,12 @@ class DropFolder:
             return False
         is_taken, answer, _ = outcome
         self._answer(name, answer)
-        claimed.replace(self._directory / f"{name}{'.taken' if is_taken else '.refused'}")
+        answered = self._directory / f"{name}{'.taken' if is_taken else '.refused'}"
+        if self._keeps:
+            claimed.replace(answered)
+        else:
+            answered.write_bytes(b"")
+            claimed.unlink()
         self._seen.pop(name, None)
         return True
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -343,11 +345,13 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
 
 
 def _failed(record: Record, error: Exception) -> Held:
+    """Where it failed; never the error's own text, which may quote the record and would stand beside its sealed body in clear."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
     return Held(
         record.key,
         record.arrived_us,
         record.kind,
         "worker.failed",
-        f"{type(error).__name__}: {error}"[:1000],
+        f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}",
         record.body,
     )
