@@ -62,7 +62,8 @@ async def settle(
             _, code = await consents.invite(ref, owner, LIVE, until_us)
             await consents.accept(code, driver)
     wanted = {role: (role, HOMES[role]) for role in cast} | dict(pages)
-    return {
-        name: f"{configuration.site}/signin/link/{await people.link(cast[role].id, 'demo', LINK_S)}?back={path}"
-        for name, (role, path) in wanted.items()
-    }
+    secrets: dict[str, str] = {}
+    for name, (role, _) in wanted.items():  # a person's first link ends those of an earlier start, not those beside it
+        is_first = name in cast
+        secrets[name] = await people.links.make(cast[role].id, "demo", LINK_S, "local", ends_earlier=is_first)
+    return {name: f"{configuration.site}/signin/link/{secrets[name]}?back={path}" for name, (_, path) in wanted.items()}

@@ -22,8 +22,8 @@ class Links:
         self._sessions = sessions
         self._failures = failures
 
-    async def make(self, person: str, reason: str, lifetime_s: float, actor: str) -> str:
-        """The secret of a new link; it is seen here alone. Earlier unused ones of this person end.
+    async def make(self, person: str, reason: str, lifetime_s: float, actor: str, *, ends_earlier: bool = True) -> str:
+        """The secret of a new link; it is seen here alone. Earlier unused ones of this person end, unless several are handed out at once.
 
         Raises: Refused `people.unknown`, `people.ended`, `people.invalid`.
         """
@@ -34,7 +34,8 @@ class Links:
             now_us = parts.clock.now_us()
             require(await store.read_person(connection, parts.columns, number, now_us, lock=True))
             until_us = now_us + int(lifetime_s * SECOND_US)
-            await store.end_links(connection, number, now_us)
+            if ends_earlier:
+                await store.end_links(connection, number, now_us)
             await store.add_link(connection, hash_of(secret), number, reason, now_us, until_us)
             await parts.record(actor, "people.link.make", person, reason=reason)
         return secret
