@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.app.stand import PROGRAM, Region, rocade
 
@@ -56,6 +57,7 @@ def test_a_demo_runs_its_time_loses_nothing_and_starts_quickly_the_second_time(t
     second = demo(tmp_path / "demo", "--vehicles", "20")
     try:
         started_s = started_after(second)
+        assert all(opens(link) for link in links_of(second)), "a printed link opens nothing"
         region = Region(tmp_path / "demo")
         assert len(region.rocade("vehicles").splitlines()) == 21
         assert json.loads(region.rocade("audit", "verify"))["ok"] is True
@@ -76,6 +78,22 @@ def test_the_second_start_takes_less_than_fifteen_seconds(tmp_path: Path) -> Non
         started_s = started_after(run)
         run.communicate(timeout=60)
         assert started_s < limit_s
+
+
+def links_of(process: subprocess.Popen[str]) -> list[str]:
+    """The five links it prints once it runs."""
+    assert process.stderr is not None
+    found: list[str] = []
+    for line in process.stderr:
+        found += re.findall(r"http://localhost:\d+/signin/link/\S+", line)
+        if len(found) == 5:
+            return found
+    raise AssertionError(f"the demo ended before it had printed five links: {found}")
+
+
+def opens(link: str) -> bool:
+    """Whether somebody is welcomed behind it."""
+    return 'data-act="link"' in httpx.get(link, trust_env=False).text
 
 
 def started_after(process: subprocess.Popen[str]) -> float:
