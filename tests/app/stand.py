@@ -19,6 +19,23 @@ from tests.ports import free_port
 from rocade.app import configuration as settings
 from rocade.app.client import ApiClient
 
+PLACED = """
+[time]
+columns = ["time"]
+[[column]]
+name = "speed"
+signal = "Vehicle.Speed"
+[[column]]
+name = "charge"
+signal = "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed"
+[[column]]
+name = "lat"
+signal = "Vehicle.CurrentLocation.Latitude"
+[[column]]
+name = "lon"
+signal = "Vehicle.CurrentLocation.Longitude"
+"""
+"""Mapping of a log with speed, charge and where the car is."""
 PROGRAM = (sys.executable, "-m", "rocade")
 START_S = 90
 

@@ -21,7 +21,7 @@ import asyncpg
 import httpx
 import numpy as np
 import pytest
-from tests.app.stand import Region
+from tests.app.stand import PLACED, Region
 from tests.scenarios.disk_search import Search, forms_of_text, forms_of_track
 from tests.trust.authority.people.authenticator import Authenticator
 
@@ -56,22 +56,6 @@ LOCATION:Hollerbuschgasse 17
 END:VEVENT
 END:VCALENDAR
 """
-MAPPING = """
-[time]
-columns = ["time"]
-[[column]]
-name = "speed"
-signal = "Vehicle.Speed"
-[[column]]
-name = "charge"
-signal = "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed"
-[[column]]
-name = "lat"
-signal = "Vehicle.CurrentLocation.Latitude"
-[[column]]
-name = "lon"
-signal = "Vehicle.CurrentLocation.Longitude"
-"""
 FORMS = {f"{word}: {name}": form for word in WORDS for name, form in forms_of_text(word).items()} | {
     f"position {name}": form for name, form in forms_of_track(TRACK).items()
 }
@@ -86,7 +70,7 @@ def drive(region: Region, folder: Path, vin: str) -> None:
         time = (begin + timedelta(seconds=at)).isoformat()
         lines.append(f"{time},{40 + at % 7},{60 - at / 100:.2f},{latitude:.7f},{longitude:.7f}")
     (folder / f"{vin}.csv").write_text("\n".join(lines) + "\n")
-    (folder / "car.toml").write_text(MAPPING)
+    (folder / "car.toml").write_text(PLACED)
     region.rocade("replay", folder / f"{vin}.csv", "--identity", identity, "--mapping", folder / "car.toml")
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests.app.stand import Region
+from tests.app.stand import PLACED, Region
 
 from rocade.trust.identity.tls import client_context
 
@@ -29,22 +29,6 @@ AUTHENTICATOR = {
     "protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
     "isUserVerified": True, "automaticPresenceSimulation": True,
 }  # fmt: skip
-MAPPING = """
-[time]
-columns = ["time"]
-[[column]]
-name = "speed"
-signal = "Vehicle.Speed"
-[[column]]
-name = "charge"
-signal = "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed"
-[[column]]
-name = "lat"
-signal = "Vehicle.CurrentLocation.Latitude"
-[[column]]
-name = "lon"
-signal = "Vehicle.CurrentLocation.Longitude"
-"""
 
 
 class Car:
@@ -53,7 +37,7 @@ class Car:
     def __init__(self, region: Region, folder: Path) -> None:
         self._region, self._folder = region, folder
         self.identity = region.enrol(VIN, folder / "car", "--brand", "peugeot", "--model", "e-208")
-        (folder / "car.toml").write_text(MAPPING)
+        (folder / "car.toml").write_text(PLACED)
 
     def drives(self, seconds: int, charge: float, name: str) -> None:
         """The last seconds, ending now."""

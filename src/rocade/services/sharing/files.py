@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from rocade.core.errors import Refused
 from rocade.services.sharing.records import About
+from rocade.services.telemetry.export import Sink
 from rocade.services.telemetry.store import Part
 
 MEDIA_TYPES = {
@@ -76,29 +77,9 @@ def _repeated(word: str, size: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), size), pa.array([word]))
 
 
-class _Sink:
-    """A file that is emptied as it is written."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def write(self, data: Any) -> int:
-        self._pieces.append(bytes(data))
-        return len(self._pieces[-1])
-
-    def flush(self) -> None:
-        """Nothing waits here."""
-
-    def taken(self) -> bytes:
-        data, self._pieces = b"".join(self._pieces), []
-        return data
-
-
 class _Parquet:
     def __init__(self) -> None:
-        self._sink = _Sink()
+        self._sink = Sink()
         self._waiting: list[pa.Table] = []
         self._rows = 0
         self._writer = pa.parquet.ParquetWriter(pa.PythonFile(self._sink, "w"), SCHEMA, compression="zstd")
@@ -127,7 +108,7 @@ class _Csv:
     """Texts and numbers in columns of their own, as in Parquet."""
 
     def __init__(self) -> None:
-        self._sink = _Sink()
+        self._sink = Sink()
         self._sink.write(",".join(SCHEMA.names).encode() + b"\n")
 
     def write(self, rows: pa.Table) -> None:
@@ -146,7 +127,7 @@ class _Json:
     """An array with an object a signal and hour: what is the same for all its samples once, then columns."""
 
     def __init__(self) -> None:
-        self._sink = _Sink()
+        self._sink = Sink()
         self._begun = False
 
     def write(self, rows: pa.Table) -> None:

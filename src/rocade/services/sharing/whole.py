@@ -26,6 +26,7 @@ from rocade.fabric.history import History
 from rocade.services.sharing import files
 from rocade.services.sharing.records import about
 from rocade.services.telemetry import store as history_store
+from rocade.services.telemetry.export import Sink
 from rocade.services.telemetry.store import Part
 
 DAY_US = 86_400_000_000
@@ -92,7 +93,7 @@ class Whole:
     ) -> AsyncIterator[bytes]:
         """The zip as it is written; `index` makes the files a reader opens first. Who is no owner gets no agreements."""
         contents = Contents(self._clock.now_us(), [], [], [])
-        out = _Sink()
+        out = Sink()
         with zipfile.ZipFile(cast("IO[bytes]", out), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
             async for piece in self._samples(zipped, out, ref, classes, contents):
                 yield piece
@@ -108,7 +109,7 @@ class Whole:
         yield out.taken()
 
     async def _samples(
-        self, zipped: zipfile.ZipFile, out: _Sink, ref: int, classes: Sequence[str], contents: Contents
+        self, zipped: zipfile.ZipFile, out: Sink, ref: int, classes: Sequence[str], contents: Contents
     ) -> AsyncIterator[bytes]:
         until_us = self._clock.now_us() + DAY_US
         kept = await history_store.signals_of(self._history, ref, 0, until_us)
@@ -166,21 +167,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, list | tuple | dict):
         value = msgspec.json.encode(value).decode()
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
-
-
-class _Sink:
-    """A file that cannot go back and is emptied as it is written."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def write(self, data: Any) -> int:
-        self._pieces.append(bytes(data))
-        return len(self._pieces[-1])
-
-    def flush(self) -> None:
-        """Nothing waits here."""
-
-    def taken(self) -> bytes:
-        data, self._pieces = b"".join(self._pieces), []
-        return data

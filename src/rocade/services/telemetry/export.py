@@ -74,7 +74,7 @@ def _table(samples: Samples, keys: list[str], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-class _Sink:
+class Sink:
     """A file that is emptied as it is written."""
 
     closed = False
@@ -97,7 +97,7 @@ class _Sink:
 class _Arrow:
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
-        self._sink = _Sink()
+        self._sink = Sink()
         self._writer = pa.ipc.new_stream(pa.PythonFile(self._sink, "w"), schema)
 
     def write(self, table: pa.Table) -> None:
@@ -113,7 +113,7 @@ class _Arrow:
 class _Parquet(_Arrow):
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
-        self._sink = _Sink()
+        self._sink = Sink()
         self._waiting: list[pa.Table] = []
         self._writer = pyarrow.parquet.ParquetWriter(pa.PythonFile(self._sink, "w"), schema, compression="zstd")
 
@@ -135,7 +135,7 @@ class _Parquet(_Arrow):
 class _Csv(_Arrow):
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
-        self._sink = _Sink()
+        self._sink = Sink()
         self._sink.write(",".join(name for name in schema.names if name != "text").encode() + b"\n")
 
     def write(self, table: pa.Table) -> None:
@@ -162,7 +162,7 @@ class _Json(_Arrow):
 
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
-        self._sink = _Sink()
+        self._sink = Sink()
         self._begun = False
 
     def write(self, table: pa.Table) -> None:
