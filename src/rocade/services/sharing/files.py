@@ -18,7 +18,7 @@ import pyarrow.parquet
 
 from rocade.core.errors import Refused
 from rocade.services.sharing.records import About
-from rocade.services.telemetry.export import Sink
+from rocade.services.telemetry import Sink
 from rocade.services.telemetry.store import Part
 
 MEDIA_TYPES = {

@@ -25,8 +25,8 @@ from rocade.core.ports import Clock
 from rocade.fabric.history import History
 from rocade.services.sharing import files
 from rocade.services.sharing.records import about
+from rocade.services.telemetry import Sink
 from rocade.services.telemetry import store as history_store
-from rocade.services.telemetry.export import Sink
 from rocade.services.telemetry.store import Part
 
 DAY_US = 86_400_000_000

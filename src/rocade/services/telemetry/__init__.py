@@ -7,6 +7,7 @@ reads history for services that stand on telemetry.
 
 from rocade.services.telemetry import chunks, quarantine, store
 from rocade.services.telemetry.erasing import Eraser, Place
+from rocade.services.telemetry.export import Sink
 from rocade.services.telemetry.handover import Forget, Handover
 from rocade.services.telemetry.hiding import follow_erased, hide_erased
 from rocade.services.telemetry.intake import Quota, TelemetryIntake
@@ -26,6 +27,7 @@ __all__ = [
     "Quota",
     "Rules",
     "Series",
+    "Sink",
     "TelemetryIntake",
     "Worker",
     "chunks",
