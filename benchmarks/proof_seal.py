@@ -77,7 +77,7 @@ def alone() -> list[Figure]:
         for _, ref in enumerate(range(1, 1_001))
     ]
     began_s = time.process_time()
-    sealed = [seal_record(record, keys[record.key, int(Group.ROAD)]) for record in records]
+    sealed = [seal_record(record, number, keys[record.key, int(Group.ROAD)]) for number, record in enumerate(records)]
     sealed_s = time.process_time() - began_s
     began_s = time.process_time()
     opened = open_records(sealed, keys)

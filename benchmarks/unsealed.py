@@ -15,13 +15,13 @@ def take_seals_off() -> None:
     from rocade.services.telemetry import sealing as road
     from rocade.services.vehicles import sealing as twin
 
-    async def sealed(_self: road.RoadSeals, records: Sequence[Record]) -> list[Record]:
-        return list(records)
+    async def sealed(_self: road.RoadSeals, records: Sequence[road.Numbered]) -> list[Record]:
+        return [record for record, _ in records]
 
     async def opened(_self: road.RoadSeals, records: Sequence[Record], erased: Collection[int] = ()) -> road.Opened:
         return road.Opened([record for record in records if record.key not in erased], 0, [])
 
-    setattr(road.RoadSeals, "sealed", sealed)  # noqa: B010 - a method is replaced from outside
+    setattr(road.RoadSeals, "sealed_numbered", sealed)  # noqa: B010 - a method is replaced from outside
     setattr(road.RoadSeals, "opened", opened)  # noqa: B010
     bare = {
         "seal": lambda _key, plain, _aad: plain,

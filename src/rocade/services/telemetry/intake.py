@@ -23,7 +23,7 @@ from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.mqtt import Client, Publish, Verdict
 from rocade.fabric.log import Log, Record
 from rocade.services.telemetry.model import BAD_BATCH, BAD_JSON, BATCH, JSON, STREAM
-from rocade.services.telemetry.sealing import RoadSeals
+from rocade.services.telemetry.sealing import UNNUMBERED, Numbered, RoadSeals
 from rocade.services.vehicles import Registry, Vehicle
 from rocade.trust.authority.sealing import Keys
 from rocade.wire.batch import CODES, Familiar, check_many, json_form
@@ -146,7 +146,7 @@ class TelemetryIntake:
         """
         verdicts: list[Verdict] = [None] * len(publishes)
         binary: list[int] = []
-        records: list[Record] = []
+        records: list[Numbered] = []
         for place, publish in enumerate(publishes):
             context: Context = publish.context
             context.last_arrived_us = max(context.last_arrived_us, publish.arrived_us)
@@ -162,21 +162,21 @@ class TelemetryIntake:
                 verdicts[place] = Refused("batch.topic", "publish to up/batch or up/json")
         checked = check_many([publishes[place].body for place in binary], self._positions, self._familiar)
         points = checked.points.tolist()
-        for place, reason, vehicle_id, many in zip(binary, checked.reasons, checked.vehicle_ids, points, strict=True):
+        found = zip(binary, checked.reasons, checked.vehicle_ids, points, checked.sequence.tolist(), strict=True)
+        for place, reason, vehicle_id, many, number in found:
             publish = publishes[place]
             context = publish.context
             context.points -= many  # may fall below zero once; the next publish is refused
             if reason is None and vehicle_id and vehicle_id != context.vehicle_id:
                 reason = "batch.vehicle"
             if reason is None:
-                records.append(Record(context.partition, context.ref, BATCH, publish.arrived_us, publish.body))
+                record = Record(context.partition, context.ref, BATCH, publish.arrived_us, publish.body)
+                records.append((record, number))
             else:
                 self._place_bad(place, publish, reason, BAD_BATCH, verdicts, records)
         if records:
             try:
-                if sealed := await self._seals.sealed(
-                    records
-                ):  # of owners who were just erased nothing is left to store
+                if sealed := await self._seals.sealed_numbered(records):  # of who was just erased nothing is left
                     await self._log.append(STREAM, sealed)
             except RocadeError:
                 self._give_back(publishes, verdicts)  # the door will hand this tick in again
@@ -190,7 +190,7 @@ class TelemetryIntake:
             return None
         return Refused("quota.exceeded", "more messages, bytes or values than this vehicle may send; wait")
 
-    def _place_json(self, place: int, publish: Publish, verdicts: list[Verdict], records: list[Record]) -> None:
+    def _place_json(self, place: int, publish: Publish, verdicts: list[Verdict], records: list[Numbered]) -> None:
         context: Context = publish.context
         try:
             batch = json_form.parse(publish.body)
@@ -199,7 +199,8 @@ class TelemetryIntake:
         except Refused as error:
             self._place_bad(place, publish, error.code, BAD_JSON, verdicts, records, error.message)
         else:
-            records.append(Record(context.partition, context.ref, JSON, publish.arrived_us, publish.body))
+            record = Record(context.partition, context.ref, JSON, publish.arrived_us, publish.body)
+            records.append((record, batch.sequence))
             context.points -= batch.points
             self.counters.points += batch.points
 
@@ -210,14 +211,15 @@ class TelemetryIntake:
         reason: str,
         kind: int,
         verdicts: list[Verdict],
-        records: list[Record],
+        records: list[Numbered],
         message: str = "",
     ) -> None:
         context: Context = publish.context
         if publish.protocol >= MQTT_5:
             verdicts[place] = Refused(reason, message or CODES.get(reason, "the batch names another vehicle"))
         else:
-            records.append(Record(context.partition, context.ref, kind, publish.arrived_us, publish.body))
+            record = Record(context.partition, context.ref, kind, publish.arrived_us, publish.body)
+            records.append((record, UNNUMBERED))
             self.counters.quarantined += 1
 
     def _within_quota(self, context: Context, publish: Publish) -> bool:

@@ -22,8 +22,8 @@ from rocade.fabric.database.connection import DOWN
 from rocade.fabric.log import Limits
 from rocade.services.telemetry.apportioning import Renewal, Renewals
 from rocade.services.telemetry.gaps import MAX_ASKS, Numbers, Row, unpacked
-from rocade.services.telemetry.model import DROPPED, HELD, REPLAYED, SEALED, Held, Quarantined, Unknown
-from rocade.services.telemetry.sealing import RoadSeals
+from rocade.services.telemetry.model import DROPPED, HELD, NUMBERED, REPLAYED, SEALED, Held, Quarantined, Unknown
+from rocade.services.telemetry.sealing import NUMBER_BYTES, RoadSeals
 from rocade.trust.authority.sealing.columns import Columns
 from rocade.trust.authority.sealing.older import Older
 from rocade.trust.authority.sealing.seals import OVERHEAD_BYTES
@@ -57,7 +57,8 @@ _CUT = 0x726F6361_00637574
 """Blocks begin under a share of this lock; a copy of database and history takes all of it."""
 _HELD_COLUMNS = (
     f"id, ref, arrived_us, kind % {SEALED} AS kind, reason, detail,"
-    f" octet_length(body) - CASE WHEN kind >= {SEALED} AND body <> '' THEN {OVERHEAD_BYTES} ELSE 0 END AS size_bytes, state"
+    f" octet_length(body) - CASE WHEN body = '' OR kind < {SEALED} THEN 0 WHEN kind < {NUMBERED} THEN {OVERHEAD_BYTES}"
+    f" ELSE {OVERHEAD_BYTES + NUMBER_BYTES} END AS size_bytes, state"
 )
 
 

@@ -13,8 +13,8 @@ BATCH, JSON, BAD_BATCH, BAD_JSON = 1, 2, 3, 4
 """Kinds of records in the stream. The bad ones failed the structure check at the gateway but could not be refused there
 (MQTT 3.1.1 has no negative acknowledgement): they are on their way to quarantine."""
 
-SEALED = 16
-"""Added to the kind of a record whose body is sealed (`sealing`)."""
+SEALED, NUMBERED = 16, 32
+"""Added to the kind of a record whose body is sealed (`sealing`): NUMBERED binds the batch's number, SEALED did not, before."""
 
 HURRY_CHANNEL = "telemetry_hurry"
 """Notified when somebody waits for what was just acknowledged: workers read at once."""

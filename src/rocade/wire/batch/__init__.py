@@ -6,7 +6,7 @@ worker decodes hundreds of batches in one numpy pass (`decode_many`). Specificat
 
 from __future__ import annotations
 
-from rocade.wire.batch.checking import Checked, check_many
+from rocade.wire.batch.checking import Checked, check_many, sequence_of
 from rocade.wire.batch.decoding import Clocks, Columns, Decoded, decode_many, scaled
 from rocade.wire.batch.familiar import Familiar
 from rocade.wire.batch.model import Batch, Clock, Column, Mark
@@ -29,4 +29,5 @@ __all__ = [
     "decode_many",
     "pack",
     "scaled",
+    "sequence_of",
 ]

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from rocade.wire.batch import layout
 from rocade.wire.batch.familiar import Familiar
 from rocade.wire.batch.parsing import open_many
 
@@ -58,6 +60,14 @@ def check_many(
                 if checked.reasons[place] is None and not checked.vehicle_ids[place]:
                     familiar.learn(bodies[place], int(checked.points[place]))
     return checked
+
+
+def sequence_of(body: bytes) -> int:
+    """The sequence an envelope names; 0 if it is no envelope. Cost: a microsecond and a copy of the body."""
+    try:
+        return int(layout.Envelope.FromString(body).sequence)
+    except DecodeError:
+        return 0
 
 
 def _check_fully(

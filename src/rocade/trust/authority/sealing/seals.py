@@ -31,7 +31,7 @@ def seal(key: bytes, plain: bytes, aad: bytes) -> bytes:
     return FORMAT + nonce + cipher(key).encrypt(nonce, plain, aad)
 
 
-def open_sealed(key: bytes, sealed: bytes, aad: bytes) -> bytes:
+def open_sealed(key: bytes, sealed: bytes | memoryview, aad: bytes) -> bytes:
     """Raises: Corrupt `seal.broken`: changed, another key's, or another place's."""
     view = memoryview(sealed)
     if not is_sealed(view):
