@@ -149,6 +149,11 @@ def test_a_persons_way_from_the_first_link_to_signing_out_everywhere(
 
     laptop.page.goto(f"{house.served.address}/account")
     expect(laptop.page.locator(".keys").first).to_contain_text("Laptop")
+    lost = house.do(house.people.redeem_link(house.do(house.people.link(ada.id, "test", 600))))
+    laptop.page.reload()
+    laptop.page.get_by_role("button", name="Sign out: One-time link").click()
+    expect(laptop.page.locator("#sessions li")).to_have_count(1)
+    assert house.do(house.people.session(lost)) is None
     laptop.press("Sign out everywhere")
     laptop.page.get_by_role("dialog").get_by_role("button", name="Sign out everywhere").click()
     laptop.page.wait_for_url("**/signin")

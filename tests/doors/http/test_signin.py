@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.doors.http.signing_in import MINUTE_US, Desk, answer, desk
@@ -123,11 +124,50 @@ async def test_signing_out_everywhere_ends_open_streams_within_two_seconds(desk:
         async with one.stream("GET", "/ticks") as stream:
             lines = stream.aiter_lines()
             await anext(lines)
-            assert (await answer(other, "/v1/signout/everywhere"))["ended"] == 3
+            assert (await answer(other, "/v1/signout/everywhere"))["code"] == "people.touch.unknown"
+            touch = await desk.touch(other, "account.sign_out_everywhere")
+            assert (await answer(other, "/v1/signout/everywhere", touch))["ended"] == 3
             began_s = asyncio.get_running_loop().time()
             seen = [line async for line in lines]
         assert asyncio.get_running_loop().time() - began_s <= 2
         assert seen[-3] == "event: ended"
         assert "access.session" in seen[-2]
         assert (await one.get("/v1/account")).status_code == 401
+        assert (await other.get("/v1/account")).status_code == 401
+
+
+async def test_a_session_is_ended_by_itself_with_a_touch_for_exactly_it(desk: Desk) -> None:
+    async with desk.browser() as lost, desk.browser() as mine:
+        await desk.sign_in(lost)
+        await desk.sign_in(mine)
+        seen = (await mine.get("/v1/account")).json()["sessions"]
+        here = next(one["number"] for one in seen if one["is_this"])
+        gone = (await lost.get("/v1/account")).json()["sessions"]
+        there = next(one["number"] for one in gone if one["is_this"])
+        assert {one["number"] for one in seen} > {here, there}
+
+        async def end(number: str, touch: str = "") -> httpx.Response:
+            return await mine.delete(f"/v1/account/sessions/{number}", headers={"rocade-touch": touch} if touch else {})
+
+        assert (await end(there)).json()["code"] == "people.touch.unknown"
+        another = await desk.touch(mine, "account.session.end", f"number:{here}")
+        assert (await end(there, another)).json()["code"] == "people.touch.other"
+        assert (await lost.get("/v1/account")).status_code == 200
+        touch = await desk.touch(mine, "account.session.end", f"number:{there}")
+        assert (await end(there, touch)).json() == {"ended": 1}
+        assert desk.audit.entries[-1].action == "people.sign_out"
+        assert desk.audit.entries[-1].facts == {"sessions": 1, "number": there}
+        assert (await lost.get("/v1/account")).status_code == 401
+        assert [one["number"] for one in (await mine.get("/v1/account")).json()["sessions"] if one["is_this"]] == [here]
+        touch = await desk.touch(mine, "account.session.end", f"number:{there}")
+        assert (await end(there, touch)).json()["code"] == "people.session.unknown"
+
+
+async def test_who_has_no_passkey_yet_ends_sessions_without_one(desk: Desk) -> None:
+    bob = await desk.people.add("Bob")
+    async with desk.browser() as one, desk.browser() as other:
+        await desk.enter(one, bob)
+        await desk.enter(other, bob)
+        there = next(x["number"] for x in (await one.get("/v1/account")).json()["sessions"] if not x["is_this"])
+        assert (await one.delete(f"/v1/account/sessions/{there}")).json() == {"ended": 1}
         assert (await other.get("/v1/account")).status_code == 401

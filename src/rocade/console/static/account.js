@@ -44,11 +44,13 @@ const ACTS = {
     location.reload();
   },
   async end({ dataset: { session } }) {
-    await ask(`/v1/account/sessions/${session}`, undefined, { method: "DELETE" });
+    const proof = page.passkeys ? await touch("account.session.end", `number:${session}`) : "";
+    await ask(`/v1/account/sessions/${session}`, undefined, { method: "DELETE", touch: proof });
     location.reload();
   },
   async everywhere() {
-    await ask("/v1/signout/everywhere", {});
+    const proof = page.passkeys ? await touch("account.sign_out_everywhere") : "";
+    await ask("/v1/signout/everywhere", {}, { touch: proof });
     location.assign("/signin");
   },
 };

@@ -16,7 +16,15 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, SkipValidation
 
 from rocade.doors.http.access import AnyRequest, does, peer_of, session_of
-from rocade.doors.http.sessions import BROWSER, TOUCH, browser_cookie, no_cookie, secret_of, session_cookie
+from rocade.doors.http.sessions import (
+    BROWSER,
+    TOUCH,
+    browser_cookie,
+    no_cookie,
+    secret_of,
+    session_cookie,
+    subject_of,
+)
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import Passkey, People, Person, Session
 
@@ -171,8 +179,10 @@ async def sign_out_everywhere(
     request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
 ) -> Response[dict[str, int]]:
-    """End all one's sessions, this one too; open streams end within two seconds."""
-    ended = await people.sessions.end_all(session_of(request))
+    """End all one's sessions, this one too; open streams end within two seconds. Who has a passkey touches it for this."""
+    session = session_of(request)
+    await people.check_further(session, touch_of(request), acts.SIGN_OUT_EVERYWHERE.name)
+    ended = await people.sessions.end_all(session)
     return _answer({"ended": ended}, no_cookie(people.site))
 
 
@@ -209,14 +219,16 @@ async def account_view(people: People, session: Session) -> AccountView:
     )
 
 
-@delete("/v1/account/sessions/{number:str}", status_code=200, opt=does(acts.SIGN_OUT))
+@delete("/v1/account/sessions/{number:str}", status_code=200, opt=does(acts.END_SESSION))
 async def end_session(
     request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     number: FromPath[str],
 ) -> Response[dict[str, int]]:
-    """End one of one's own sessions."""
-    await people.sessions.end_one(session_of(request), number_of(number))
+    """End one of one's own sessions, wherever it is. Who has a passkey touches it for exactly this session."""
+    session = session_of(request)
+    await people.check_further(session, touch_of(request), acts.END_SESSION.name, subject_of(request.scope))
+    await people.sessions.end_one(session, number_of(number))
     return _answer({"ended": 1})
 
 

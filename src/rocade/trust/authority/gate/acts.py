@@ -326,6 +326,8 @@ ERASE_ACCOUNT = _account("self", "erase", needs_touch=True)
 """Being forgotten: name, passkeys, sessions, consents, and the data of the vehicles he owns or owned."""
 TOUCH = _account("self", "touch")
 SIGN_OUT = _account("self", "sign_out")
+END_SESSION = _account("self", "session.end")
+"""Ending one of one's own sessions. Who has a passkey touches it (`people`); who has none yet could not."""
 OPEN_APPLICATION = _account("self", "application.open")
 """Entering a registered web application with the session a passkey opened here."""
 READ_ACCOUNT = _account("account", "read")

@@ -79,13 +79,13 @@ class People:
             raise Refused("people.session.missing", "sign in first")
         await self.touches.redeem(session, touch, act, subject)
 
-    async def check_further(self, session: Session, touch: str, act: str) -> None:
-        """Who has a passkey touches it before he adds another one; the first one needs the link alone.
+    async def check_further(self, session: Session, touch: str, act: str, subject: str = "") -> None:
+        """Who has a passkey touches it before he adds another one or ends sessions; who has none has nothing to touch.
 
         Raises: Refused `people.touch.*`.
         """
         if session.passkeys:
-            await self.touches.redeem(session, touch, act, "")
+            await self.touches.redeem(session, touch, act, subject)
 
     def new_browser(self) -> str:
         """A secret that binds challenges to a browser nobody has signed in with yet."""

@@ -110,6 +110,7 @@ class Sessions:
         async with store.transaction(self._parts.database) as connection:
             now_us = self._parts.clock.now_us()
             ended = await store.end_sessions(connection, person_number(person), now_us, number=number)
-            await self._parts.record(actor.person.id, action, person, sessions=ended)
+            which: dict[str, str] = {} if number is None else {"number": f"{number:x}"}
+            await self._parts.record(actor.person.id, action, person, sessions=ended, **which)
         self.forget()
         return ended
