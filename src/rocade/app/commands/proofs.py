@@ -1,4 +1,4 @@
-"""`rocade verify`, and the proofs of `rocade audit`: what a file proves, and how a proof, a head and a witness are had."""
+"""`rocade verify`, and the proofs of `rocade audit`: what a file proves, how a proof, a head and a witness are had, how kept heads are mended."""
 
 from __future__ import annotations
 
@@ -39,6 +39,23 @@ def verify(file: Path, key: Path, witnesses: tuple[Path, ...]) -> None:
     trust, others = proof.read_trust(key.read_bytes()), [proof.read_key(one.read_bytes()) for one in witnesses]
     for sentence in proof.verify(file.read_bytes(), trust, witnesses=others, now_us=SystemClock().now_us()):
         click.echo(sentence)
+
+
+@audit.command("mend", epilog=example("audit mend --config ./eu"))
+@config_option
+@click.pass_obj
+def audit_mend(load: Load, config: Path | None) -> None:
+    """Write the heads kept beside the audit key anew where `rocade audit verify` said `audit.heads`; on the region's machine.
+
+    The whole log is proven first, and nothing is done if anything else in it does not hold. The act is recorded, and the
+    damaged file stays beside the new one.
+    """
+    from rocade.app import mending
+
+    aside = mending.mend_heads(load(config))
+    click.echo(
+        f"written anew; what was damaged is in {aside}" if aside else "the kept heads are whole, nothing was done"
+    )
 
 
 @audit.command("head", epilog=example("audit head --config ./eu", "audit head --size 41200 --out head.json"))

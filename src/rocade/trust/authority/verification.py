@@ -4,7 +4,8 @@ Flow: the signed heads of the database and of the file beside the key are opened
 one size must agree; then every entry is hashed in order and compared with its kept hash and with each head it
 completes, and at last the nodes that proofs are made from. What is found is raised as Corrupt with the position:
 `audit.dropped`, `.reordered`, `.altered`, `.truncated`, `.nodes`, or `audit.forked`, `audit.head`, `audit.key` for the
-signatures themselves.
+signatures themselves. Where all else holds and only lines of the file are damaged, that is said with `audit.heads`;
+`mend` then records it and writes the file anew from the database, and does so in no other case.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import msgspec
 from cryptography import x509
 
 from rocade.core.errors import Corrupt
+from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.fabric.database import Database
 from rocade.trust.authority import store
 from rocade.trust.authority.audit import Line
-from rocade.trust.authority.heads import Head, load_public_key, read_head, read_heads
+from rocade.trust.authority.heads import Head, load_public_key, read_head, read_heads, rewrite_heads
 from rocade.trust.authority.merkle import GROUP, HASH_BYTES, Frontier, full_root, leaf_hash
 from rocade.trust.identity.keys import PublicKey
 
@@ -42,12 +44,45 @@ async def verify(database: Database, directory: Path, root: x509.Certificate) ->
 
     Raises: Corrupt as named above, `position` in its facts.
     """
+    report, damaged = await _check(database, directory, load_public_key(directory, root))
+    if damaged:
+        numbers = ", ".join(map(str, damaged[:5])) + (" and more" if len(damaged) > 5 else "")
+        raise Corrupt(
+            "audit.heads",
+            f"the log holds, but of the heads kept beside it line {numbers} is not what was signed; keep a copy, then"
+            " `rocade audit mend`",
+            lines=len(damaged),
+            line=damaged[0],
+        )
+    return report
+
+
+async def mend(
+    database: Database, directory: Path, root: x509.Certificate, audit: Audit, clock: Clock, actor: str
+) -> Path | None:
+    """Write damaged kept heads anew, after it was recorded; where the damaged file stands, None if nothing was damaged.
+
+    Raises: Corrupt as `verify`, if anything else does not hold: nothing is mended over that.
+    """
     key = load_public_key(directory, root)
+    _, damaged = await _check(database, directory, key)
+    if not damaged:
+        return None
+    facts: dict[str, str | int | float] = {"lines": len(damaged), "line": damaged[0]}
+    await audit.record(AuditEntry(clock.now_us(), actor, "audit.heads.mended", "audit:heads", facts=facts))
+    async with database.pool.acquire() as connection:
+        known = await store.read_heads(connection)
+    return await asyncio.to_thread(rewrite_heads, directory / "heads", key, known, clock.now_us())
+
+
+async def _check(database: Database, directory: Path, key: PublicKey) -> tuple[Report, list[int]]:
+    """All but the damaged lines of the kept heads, which are named."""
     kept = await asyncio.to_thread(_read_kept, directory / "leaves")  # files first: writers go on meanwhile
-    apart = list(read_heads(directory / "heads"))
+    lines = (directory / "heads").read_bytes() if (directory / "heads").exists() else b""
     async with database.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
-        signed = [*await store.read_heads(connection), *apart]
-        heads = await asyncio.to_thread(_open_heads, signed, key)
+        known = await store.read_heads(connection)
+        apart = await asyncio.to_thread(read_heads, lines, key, known)
+        heads = await asyncio.to_thread(_open_heads, [*known, *apart.signed], key)
         frontier, groups, piece = Frontier(), list[bytes](), list[bytes]()
         async for position, body in store.read_entries(connection):
             size, leaf = frontier.size + len(piece) + 1, leaf_hash(body)
@@ -67,7 +102,7 @@ async def verify(database: Database, directory: Path, root: x509.Certificate) ->
     if tree is None or tree.size != frontier.size or tree.edge != bytes(frontier):
         raise Corrupt("audit.tree", "entries were added without the tree, or the tree's row was changed")
     _check_nodes(nodes, groups)
-    return Report(frontier.size, max(heads, default=0), len(heads), frontier.root.hex())
+    return Report(frontier.size, max(heads, default=0), len(heads), frontier.root.hex()), apart.damaged
 
 
 def _corrupt(what: str, position: int, message: str) -> Corrupt:

@@ -51,6 +51,17 @@ def is_envelope(content: bytes) -> bool:
     return True
 
 
+def is_canonical(content: bytes) -> bool:
+    """Whether these bytes are exactly what `seal` (or `countersign`) writes: no bit of them can turn and mean the same."""
+    try:
+        read = msgspec.json.decode(content, type=Envelope)
+        texts = [read.payload, *(one.sig for one in read.signatures)]
+        is_plain = all(base64.b64encode(base64.b64decode(text, validate=True)).decode() == text for text in texts)
+    except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error, ValueError):
+        return False
+    return is_plain and msgspec.json.encode(read) == content
+
+
 def unseal(payload_type: str, content: bytes, keys: Mapping[str, PublicKey]) -> bytes:
     """Return the payload if one of `keys` (by hex key id) signed it as this type.
 
