@@ -1,4 +1,7 @@
-"""Keys in memory: the latest used ones, and which of those that are just being read may have been destroyed meanwhile."""
+"""Keys in memory: the latest used ones, and which of those that are just being read may have been destroyed meanwhile.
+
+What is forgotten here is forgotten in `seals.cipher` too, which keeps ciphers by their keys.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from rocade.trust.authority.sealing.model import Group, Name
+from rocade.trust.authority.sealing.seals import cipher
 
 REMEMBERED = 2_000
 """Destroyed owners that are told apart; when there are more, all keys that are being read are in doubt."""
@@ -45,6 +49,7 @@ class KeyCache:
             self._dropped[owner] = self.epoch
             for group in Group:
                 self._keys.pop((owner, group), None)
+        cipher.cache_clear()
         if len(self._dropped) > REMEMBERED:
             self._dropped.clear()
             self._floor = self.epoch
@@ -54,6 +59,7 @@ class KeyCache:
         self.epoch += 1
         self._floor = self.epoch
         self._keys.clear()
+        cipher.cache_clear()
 
     def is_doubtful(self, owner: int, epoch: int) -> bool:
         """Whether a key that was read in this epoch may have been destroyed since."""
