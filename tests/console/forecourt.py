@@ -39,6 +39,7 @@ from rocade.services.vehicles.commands import Capabilities, Commands, Deliverer,
 from rocade.services.vehicles.twin import BOOLEAN, FLOAT, SLOT, Row, pack, upsert_many
 from rocade.services.vehicles.watching import TwinWatch
 from rocade.trust.authority.sealing import keyring_of
+from rocade.trust.authority.sealing.columns import Columns
 from rocade.trust.authority.signing import ServiceSigner
 from rocade.wire.commands import IS_CHARGING, IS_LOCKED, SERVICE, Report, encode_report
 
@@ -195,8 +196,8 @@ class Forecourt(City):
             for month in range(24)
         ]
         async with self.database.pool.acquire() as connection:
-            await battery_store.put_health(connection, health)
-            await battery_store.put_points(connection, self.ref(name), points)
+            await battery_store.put_health(connection, Columns(self.database), health)
+            await battery_store.put_points(connection, Columns(self.database), self.ref(name), points)
 
     async def charged(self, name: str, **more: Any) -> Session:
         """A session of last night."""
@@ -207,7 +208,7 @@ class Forecourt(City):
             "at_once_minor": 455, "at_once_g": 1500, "tariff": "home", "carbon": "grid-co2", **more,
         })  # fmt: skip
         async with self.database.pool.acquire() as connection:
-            await charging_ledger.put_session(connection, session, now_us)
+            await charging_ledger.put_session(connection, Columns(self.database), session, now_us)
         return session
 
 

@@ -8,6 +8,8 @@ from rocade.app.configuration import Configuration
 from rocade.app.custodies import open_keyring
 from rocade.core.ports import SystemClock
 from rocade.fabric.database import Database
+from rocade.services.battery import store as battery
+from rocade.services.charging import ledger as sessions
 from rocade.services.charging import store as charging
 from rocade.services.charging.stations import store as stations
 from rocade.services.exchange import ledger as messages
@@ -22,8 +24,8 @@ from rocade.trust.authority.people import older as people
 from rocade.trust.authority.sealing.older import seal_older
 
 OLDER = (
-    *naming.OLDER, *people.OLDER, *vehicles.OLDER, *twin.OLDER, *commands.OLDER, *telemetry.OLDER, *charging.OLDER,
-    *stations.OLDER, *messages.OLDER, *exchange.OLDER, *vouching.OLDER,
+    *naming.OLDER, *people.OLDER, *vehicles.OLDER, *twin.OLDER, *commands.OLDER, *telemetry.OLDER, *charging.OLDER, *sessions.OLDER,
+    *battery.OLDER, *stations.OLDER, *messages.OLDER, *exchange.OLDER, *vouching.OLDER,
 )  # fmt: skip
 _log = logging.getLogger("rocade.app")
 

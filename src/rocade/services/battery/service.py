@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from rocade.core.catalogue import Catalogue
-from rocade.core.errors import RocadeError, Unavailable
+from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
@@ -30,6 +30,7 @@ from rocade.services.battery.model import WAITING, Finding, Health, Pack, Point,
 from rocade.services.battery.segments import ROLES, find_segments
 from rocade.services.telemetry import series_of
 from rocade.services.vehicles import Registry
+from rocade.trust.authority.sealing.columns import Columns
 
 DAY_US = 86_400_000_000
 WINDOW_DAYS = 7
@@ -49,13 +50,13 @@ class Batteries:
         rules: Rules = Rules(),  # noqa: B008 - frozen
     ) -> None:  # fmt: skip
         self._database, self._history, self._registry, self._clock = database, history, registry, clock
-        self._catalogue, self.rules = catalogue, rules
+        self._catalogue, self.rules, self._columns = catalogue, rules, Columns(database)
         self._signals = {role: [int(catalogue.by_name(name).id) for name in names] for role, names in ROLES.items()}
 
     async def health(self, ref: int, most_windows: int = 8) -> Health:
         """The answer, made from history read on by at most so many windows if it is older than an hour."""
         async with self._database.pool.acquire() as connection:
-            kept = await store.health(connection, ref)
+            kept = await store.health(connection, self._columns, ref)
         if kept is not None and not kept.is_behind and self._clock.now_us() - kept.made_us < FRESH_US:
             return kept
         if most_windows <= 0:
@@ -67,7 +68,7 @@ class Batteries:
                 raise
             return kept
         async with self._database.pool.acquire() as connection:
-            return await store.health(connection, ref) or self._nothing(ref)
+            return await store.health(connection, self._columns, ref) or self._nothing(ref)
 
     def _nothing(self, ref: int) -> Health:
         return Health(ref, Finding(WAITING, 0, self.rules.least_segments), Pack(), Seen())
@@ -75,12 +76,12 @@ class Batteries:
     async def points(self, ref: int) -> list[Point]:
         """Earlier answers, one a month, the oldest first."""
         async with self._database.pool.acquire() as connection:
-            return await store.points(connection, ref)
+            return await store.points(connection, self._columns, ref)
 
     async def segments(self, ref: int) -> list[Segment]:
         """What the answer rests on, in order of time."""
         async with self._database.pool.acquire() as connection:
-            return await store.segments(connection, ref)
+            return await store.segments(connection, self._columns, ref)
 
     async def read_on(self, ref: int, most_windows: int = 1_000_000) -> bool:
         """Read history on and answer anew; False when windows are left. Raises: Unavailable when an engine is away."""
@@ -92,7 +93,7 @@ class Batteries:
             async with self._database.pool.acquire() as connection, connection.transaction():
                 if not await store.take(connection, ref):
                     return True  # somebody else is at it
-                kept = await store.health(connection, ref)
+                kept = await store.health(connection, self._columns, ref)
                 is_done = await self._read_window(connection, ref, kept, now_us)
             if is_done:
                 break
@@ -114,11 +115,13 @@ class Batteries:
         last_us = max((int(one.time_us[-1]) for one in series.values() if len(one.time_us)), default=end_us)
         is_last = days[-1] + DAY_US <= end_us
         until_us = min(end_us, last_us + 1) if is_last else end_us
-        await store.replace_segments(connection, ref, begin_us, found)
+        await store.replace_segments(connection, self._columns, ref, begin_us, found)
         health = kept or msgspec.structs.replace(self._nothing(ref), seen=seen)
         merged = seen if kept is None else _merged(kept.seen, seen)
         await store.put_health(
-            connection, msgspec.structs.replace(health, seen=merged, read_until_us=max(until_us, reached_us))
+            connection,
+            self._columns,
+            msgspec.structs.replace(health, seen=merged, read_until_us=max(until_us, reached_us)),
         )
         return is_last
 
@@ -137,23 +140,24 @@ class Batteries:
         oldest_us = kept.read_until_us - int(self.rules.longest_h * 3.6e9)
         if kept.seen.open_from_us is not None:
             begin_us = min(begin_us, max(kept.seen.open_from_us, oldest_us))
-        overlapping = await store.segments(connection, ref, begin_us)
+        overlapping = await store.segments(connection, self._columns, ref, begin_us)
         begin_us = min([begin_us, *(one.turn_us for one in overlapping)])
         return begin_us if day_us - begin_us < WINDOW_DAYS * DAY_US else day_us
 
     async def _answer(self, connection: Any, ref: int, now_us: int, *, is_behind: bool) -> None:
         """Weigh what is kept, and add the months that have no answer yet."""
-        kept = await store.health(connection, ref)
+        kept = await store.health(connection, self._columns, ref)
         pack = await self.pack_of(ref) or (kept.pack if kept else Pack())
         health = kept or self._nothing(ref)
-        segments = await store.segments(connection, ref)
+        segments = await store.segments(connection, self._columns, ref)
         as_of_us = segments[-1].end_us if segments else health.read_until_us
-        points = await store.points(connection, ref)
+        points = await store.points(connection, self._columns, ref)
         found, made = await asyncio.to_thread(self._weighed, segments, pack, health.seen, as_of_us, points)
-        await store.put_points(connection, ref, made)
+        await store.put_points(connection, self._columns, ref, made)
         left_out = Counter(one.left_out for one in segments if one.left_out)
         await store.put_health(
             connection,
+            self._columns,
             msgspec.structs.replace(
                 health, found=found, pack=pack, made_us=now_us, left_out=dict(left_out), is_behind=is_behind
             ),
@@ -207,7 +211,7 @@ class Batteries:
                 async with self._database.pool.acquire() as connection:
                     due = await store.stale(connection, [int(one.ref) for one in page.vehicles], before_us)
                 for ref in due:
-                    with contextlib.suppress(Unavailable):
+                    with contextlib.suppress(Unavailable, Refused):  # refused: erased meanwhile
                         await self.read_on(ref)
                         done += 1
                 if (cursor := page.cursor) is None:

@@ -86,7 +86,7 @@ class SessionCosts:
     async def explain(self, rest: str) -> Chain | None:
         found: Session | None = None
         if _SESSION.fullmatch(rest):
-            found = await store.fetch(self._charging.database, ledger.session, rest)
+            found = await store.fetch(self._charging.database, ledger.session, self._charging.columns, rest)
         if found is None:
             return None
         facts = [Fact("charge_control.session_began", {"began_us": found.began_us, "energy_kwh": found.energy_kwh})]

@@ -90,7 +90,7 @@ class Noticing:
         """Where a process starts: every goal, place and open session is looked at once."""
         self._number = await store.newest_change(connection)
         places = await store.places(connection)
-        refs = {*await store.goal_refs(connection), *await ledger.open_sessions(connection)}
+        refs = {*await store.goal_refs(connection), *await ledger.open_sessions(connection, self.columns)}
         refs |= {place.ref for place in places}
         for ref in refs:
             self._note(ref, "charging.replan.start")

@@ -2,22 +2,32 @@
 
 A series' values never overlap: what an import brings replaces what it covers, so that a published price takes the place of
 its forecast, and a forecast never that of a published one.
+
+Of a session everything is sealed with a key of the vehicle's reference: where, how much, what it cost, how full the battery was. Reference
+and instants stay readable, because sessions are found and settled by them; the depot is found by a blind index.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rocade.core.errors import Refused
 from rocade.services.charging.model import Session, Tariff
+from rocade.trust.authority.sealing import Group
+from rocade.trust.authority.sealing.columns import Column, Columns
+from rocade.trust.authority.sealing.older import Older
 
-_SESSION = ", ".join(Session.__struct_fields__)
+SESSION = Column("charging_session.body", Group.SERVICE)
+_SITE = "charging_session.site"
+_READ = "SELECT ref, id, body FROM charging_session"
+_decoded = msgspec.msgpack.Decoder(Session).decode
 _SERIES = ", ".join(Tariff.__struct_fields__)
-_OWN = [name for name in Session.__struct_fields__ if name != "id"]
 
 
 class Values(msgspec.Struct, frozen=True):
@@ -110,58 +120,95 @@ async def values(connection: Any, id: str, from_us: int, until_us: int) -> Value
 # Sessions ---------------------------------------------------------------------------------------------------------------
 
 
-async def open_sessions(connection: Any, refs: Sequence[int] | None = None) -> dict[int, Session]:
+async def open_sessions(connection: Any, columns: Columns, refs: Sequence[int] | None = None) -> dict[int, Session]:
     """Those that last, of these vehicles or of all."""
     rows = await connection.fetch(
-        f"SELECT {_SESSION} FROM charging_session WHERE ended_us = 0 AND ref <> 0"
-        " AND ($1::bigint[] IS NULL OR ref = ANY($1::bigint[]))",
+        f"{_READ} WHERE ended_us = 0 AND ref <> 0 AND ($1::bigint[] IS NULL OR ref = ANY($1::bigint[]))",
         None if refs is None else list(refs),
     )
-    return {row["ref"]: Session(*row) for row in rows}
+    return {one.ref: one for one in await _opened(columns, rows)}
 
 
-async def put_session(connection: Any, session: Session, at_us: int, *, is_settled: bool = False) -> None:
-    """Insert or replace."""
-    names = ", ".join(_OWN)
-    places = ", ".join(f"${at}" for at in range(2, len(_OWN) + 2))
-    changed = ", ".join(f"{name} = excluded.{name}" for name in (*_OWN, "priced_us", "is_settled"))
-    last = len(_OWN) + 2
+async def put_session(
+    connection: Any, columns: Columns, session: Session, at_us: int, *, is_settled: bool = False
+) -> None:
+    """Insert or replace. Of a vehicle whose data were erased meanwhile nothing is kept."""
+    try:
+        [body] = await columns.seal(SESSION, [_row(session, msgspec.msgpack.encode(session))])
+    except Refused:
+        return
     await connection.execute(
-        f"INSERT INTO charging_session (id, {names}, priced_us, is_settled)"
-        f" VALUES ($1, {places}, ${last}, ${last + 1}) ON CONFLICT (id) DO UPDATE SET {changed}",
-        session.id, *(getattr(session, name) for name in _OWN), at_us, is_settled,
+        "INSERT INTO charging_session (id, ref, began_us, ended_us, site_blind, body, priced_us, is_settled)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET ref = $2, began_us = $3, ended_us = $4,"
+        " site_blind = $5, body = $6, priced_us = $7, is_settled = $8",
+        session.id, session.ref, session.began_us, session.ended_us, await _blind(columns, session.site), body, at_us,
+        is_settled,
     )  # fmt: skip
 
 
-async def sessions(connection: Any, ref: int, before_us: int, limit: int) -> list[Session]:
+async def sessions(connection: Any, columns: Columns, ref: int, before_us: int, limit: int) -> list[Session]:
     """The newest first, those that began before an instant."""
     rows = await connection.fetch(
-        f"SELECT {_SESSION} FROM charging_session WHERE ref = $1 AND began_us < $2 ORDER BY began_us DESC LIMIT $3",
-        ref, before_us, limit,
-    )  # fmt: skip
-    return [Session(*row) for row in rows]
+        f"{_READ} WHERE ref = $1 AND began_us < $2 ORDER BY began_us DESC LIMIT $3", ref, before_us, limit
+    )
+    return await _opened(columns, rows)
 
 
-async def site_sessions(connection: Any, site: str, from_us: int, until_us: int) -> list[Session]:
+async def site_sessions(connection: Any, columns: Columns, site: str, from_us: int, until_us: int) -> list[Session]:
     """Sessions of a site that touch [from, until), in order."""
     rows = await connection.fetch(
-        f"SELECT {_SESSION} FROM charging_session WHERE site = $1 AND began_us < $3"
-        " AND (ended_us = 0 OR ended_us > $2) ORDER BY began_us, id",
-        site, from_us, until_us,
+        f"{_READ} WHERE site_blind = $1 AND began_us < $3 AND (ended_us = 0 OR ended_us > $2) ORDER BY began_us, id",
+        await _blind(columns, site), from_us, until_us,
     )  # fmt: skip
-    return [Session(*row) for row in rows]
+    return await _opened(columns, rows)
 
 
-async def session(connection: Any, id: str) -> Session | None:
-    row = await connection.fetchrow(f"SELECT {_SESSION} FROM charging_session WHERE id = $1", id)
-    return Session(*row) if row else None
+async def session(connection: Any, columns: Columns, id: str) -> Session | None:
+    return next(iter(await _opened(columns, await connection.fetch(f"{_READ} WHERE id = $1", id))), None)
 
 
-async def unsettled(connection: Any, ended_before_us: int, limit: int = 200) -> list[Session]:
+async def unsettled(connection: Any, columns: Columns, ended_before_us: int, limit: int = 200) -> list[Session]:
     """Ended sessions that are reckoned once more: what came late is counted then."""
     rows = await connection.fetch(
-        f"SELECT {_SESSION} FROM charging_session WHERE NOT is_settled AND ended_us > 0 AND ended_us < $1"
-        " ORDER BY ended_us LIMIT $2",
+        f"{_READ} WHERE NOT is_settled AND ended_us > 0 AND ended_us < $1 ORDER BY ended_us LIMIT $2",
         ended_before_us, limit,
     )  # fmt: skip
-    return [Session(*row) for row in rows]
+    return await _opened(columns, rows)
+
+
+def _row(session: Session, body: bytes) -> tuple[int, int, bytes]:
+    return session.ref, _number(session.id), body
+
+
+def _number(id: str) -> int:
+    """What tells sessions of one vehicle apart, in what is sealed."""
+    return int.from_bytes(blake2b(id.encode(), digest_size=8).digest())
+
+
+async def _opened(columns: Columns, rows: Sequence[Any]) -> list[Session]:
+    """Those whose key is there still."""
+    found = await columns.open(SESSION, [(row["ref"], _number(row["id"]), row["body"]) for row in rows])
+    return [_decoded(body) for body in found if body is not None]
+
+
+async def _blind(columns: Columns, site: str) -> bytes | None:
+    return (await columns.index()).exact(_SITE, site) if site else None
+
+
+async def _seal_older(connection: Any, columns: Columns) -> int:
+    names = ", ".join(Session.__struct_fields__)
+    found = [
+        Session(*row) for row in await connection.fetch(f"SELECT {names} FROM charging_session WHERE body IS NULL")
+    ]
+    bodies = await columns.seal(SESSION, [_row(one, msgspec.msgpack.encode(one)) for one in found])
+    await connection.executemany(
+        "UPDATE charging_session SET body = $2, site_blind = $3, site = '', station = '', energy_kwh = 0, cost_minor = 0,"
+        " currency = '', co2_g = 0, at_once_minor = 0, at_once_g = 0, source = '', soc_begin = NULL, soc_end = NULL,"
+        " peak_kw = 0, goal_version = 0, tariff = '', carbon = '', is_forecast = false WHERE id = $1",
+        [(one.id, body, await _blind(columns, one.site)) for one, body in zip(found, bodies, strict=True)],
+    )
+    return len(found)
+
+
+OLDER = (Older(SESSION.name, ("charging_session",), _seal_older),)
+"""Rows from before they were sealed."""

@@ -169,7 +169,7 @@ class Replanner(Noticing):
     async def _end_of(self, connection: Any, ref: int) -> None:
         """The reference names no vehicle any more (sold, erased): what was open under it ends."""
         self.cars.pop(ref, None)
-        for session in (await ledger.open_sessions(connection, [ref])).values():
+        for session in (await ledger.open_sessions(connection, self.columns, [ref])).values():
             await self.charging.reckon(connection, session, None, ended_us=self._clock.now_us())
         await store.end_alerts(connection, ref, watching.CODES, self._clock.now_us())
 
@@ -179,7 +179,7 @@ class Replanner(Noticing):
         plans = await store.plans(connection, self.columns, refs)
         fresh = [ref for ref in refs if not self._followed(ref).is_read]
         if fresh:
-            sessions = await ledger.open_sessions(connection, fresh)
+            sessions = await ledger.open_sessions(connection, self.columns, fresh)
             places = {place.ref: place.site for place in await store.places(connection, refs=fresh)}
             alerts: dict[int, set[str]] = {}
             for alert in await store.open_alerts(connection, self.columns, fresh):

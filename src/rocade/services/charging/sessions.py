@@ -33,13 +33,15 @@ class Sessions(Acts):
             raise errors.bad_cursor()
         limit = max(1, min(limit, PAGE_LIMIT))
         before_us = int(cursor, 16) if cursor else (1 << 62)
-        found: list[Session] = await store.fetch(self.database, ledger.sessions, ref, before_us, limit + 1)
+        found: list[Session] = await store.fetch(
+            self.database, ledger.sessions, self.columns, ref, before_us, limit + 1
+        )
         more = len(found) > limit
         return SessionsPage(found[:limit], f"{found[limit - 1].began_us:x}" if more else None)
 
     async def session(self, ref: int, id: str) -> Session:
         """Raises: Refused `charging.session.unknown`."""
-        found: Session | None = await store.fetch(self.database, ledger.session, id)
+        found: Session | None = await store.fetch(self.database, ledger.session, self.columns, id)
         if found is None or found.ref != ref:
             raise errors.session_unknown()
         return found
@@ -59,7 +61,7 @@ class Sessions(Acts):
             soc_begin=now.soc_percent,
             soc_end=now.soc_percent,
         )
-        await ledger.put_session(connection, session, now_us)
+        await ledger.put_session(connection, self.columns, session, now_us)
         return session
 
     async def reckon(self, connection: Any, session: Session, picture: Picture | None, *, ended_us: int = 0) -> Session:
@@ -93,12 +95,14 @@ class Sessions(Acts):
             carbon=carbon,
             is_forecast=found.is_forecast,
         )
-        await ledger.put_session(connection, changed, now_us, is_settled=bool(session.ended_us) and not ended_us)
+        await ledger.put_session(
+            connection, self.columns, changed, now_us, is_settled=bool(session.ended_us) and not ended_us
+        )
         return changed
 
     async def settle(self, connection: Any) -> int:
         """Reckon once more what ended a while ago; how many."""
-        due = await ledger.unsettled(connection, self.clock.now_us() - SETTLED_US)
+        due = await ledger.unsettled(connection, self.columns, self.clock.now_us() - SETTLED_US)
         pictures = await self.pictures(connection, [one.ref for one in due]) if due else {}
         for session in due:
             await self.reckon(connection, session, pictures.get(session.ref))

@@ -27,7 +27,7 @@ class Standings(Acts):
         """Of many vehicles at once, those that are registered."""
         pictures = await self.pictures(connection, refs)
         plans = await store.plans(connection, self.columns, refs)
-        sessions = await ledger.open_sessions(connection, refs)
+        sessions = await ledger.open_sessions(connection, self.columns, refs)
         alerts: dict[int, list[Alert]] = {}
         for alert in await store.open_alerts(connection, self.columns, refs):
             alerts.setdefault(alert.ref, []).append(alert)

@@ -32,7 +32,7 @@ async def put(
         peak_kw=max(kw for _, _, kw in drawn), **more,  # type: ignore[arg-type]
     )  # fmt: skip
     async with store.transaction(stand.database) as connection:
-        await ledger.put_session(connection, made, TODAY_US)
+        await ledger.put_session(connection, stand.charging.columns, made, TODAY_US)
     return made
 
 

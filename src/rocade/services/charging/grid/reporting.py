@@ -82,7 +82,7 @@ async def report(charging: Charging, site: str, from_us: int, until_us: int, sig
         raise Refused("charging.report.period", "a report is of a period of at most 400 days, from before to")
     about = await charging.site(site)
     async with charging_store.transaction(charging.database) as connection:
-        sessions = await ledger.site_sessions(connection, site, from_us, until_us)
+        sessions = await ledger.site_sessions(connection, charging.columns, site, from_us, until_us)
     now_us = charging.clock.now_us()
     stays = [await _stay(charging, one, now_us) for one in sessions]
     shares = [_share(stay, from_us, until_us) for stay in stays]
