@@ -18,7 +18,7 @@ from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.trust.authority.heads import HEAD_TYPE, KEY_TYPE, Head
 from rocade.trust.authority.region import create_region, issue_directory
 from rocade.trust.identity import directory, envelope, proof_files, trees
-from rocade.trust.identity.keys import PrivateKey, new_key
+from rocade.trust.identity.keys import PrivateKey, key_id, new_key
 from rocade.trust.identity.tree_heads import COSIGNATURE_TYPE, Cosignature
 
 ROOT_TYPE = "application/vnd.rocade.receipt-root+json"
@@ -38,7 +38,7 @@ class Cases:
         self.root, self.key, self.seen_by = new_key(), new_key(), new_key()
         self.witness = pem(self.seen_by)
         facts = {"erasure": "e-7", "scope": "vehicle", "ledger": 4, "ordered_us": AT_US - 9, "rows": 12_000, "parts_before": 3,
-                 "parts_after": 0, "log_records": 40, "archive_objects": 2, "keys": 5}  # fmt: skip
+                 "parts_after": 0, "log_records": 40, "archive_records": 2, "keys": 5}  # fmt: skip
         entries = [AuditEntry(AT_US, "operator:ada", "trust.revoke", f"certificate:{n}") for n in range(SIZE)]
         entries[PLACE] = AuditEntry(AT_US, "operator:ada", "telemetry.erased", "vehicle:4711", facts=facts)
         self.contents = [msgspec.json.encode((n, one)) for n, one in enumerate(entries)]
@@ -106,6 +106,9 @@ class Cases:
             "of another service": made("telemetry", "telemetry"),
             "with another's certificate": made("telemetry", "exchange"),
             "before its certificate": made("exchange", "exchange", at_us=1),
+            "before its certificate, in the root's name": named(
+                made("exchange", "exchange", at_us=1), key_id(root.public_key()).hex()
+            ),
         }
         return made("exchange", "exchange")
 
@@ -143,6 +146,13 @@ class Cases:
             change(file)
             found[name] = kind, json.dumps(file).encode()
         return found
+
+
+def named(file: bytes, keyid: str) -> bytes:
+    """The proof with an id in front of its head's signatures that signed nothing, by an algorithm nobody checks."""
+    made = json.loads(file)
+    made["head"]["signatures"].insert(0, {"keyid": keyid, "sig": "", "algorithm": "none"})
+    return json.dumps(made).encode()
 
 
 def to(*where: Any, value: Any) -> Change:

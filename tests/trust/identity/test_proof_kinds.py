@@ -31,6 +31,7 @@ CODES = {
     "entry whose path is no base64": "malformed",
     "receipt of another service": "signer",
     "receipt before its certificate": "signer",
+    "receipt before its certificate, in the root's name": "signer",
     "receipt without its chain": "signer",
     "erasure with other counts": "path",
     "growth from another root": "path",
@@ -61,6 +62,7 @@ def test_a_good_proof_says_what_it_proves(cases: Cases, kind: str) -> None:
 def test_an_erasure_says_what_was_removed(cases: Cases) -> None:
     said = proof.verify(cases.files["erasure"], proof.read_trust(cases.trust["erasure"]))
     assert "12000 stored rows, 3 files of the history that held them, 0 that still do" in said[1]
+    assert "40 records of the log, 2 records of the archive" in said[1]
     assert "erasure e-7, entry 4 of the ledger" in said[2]
 
 
@@ -72,3 +74,10 @@ def test_each_forgery_is_refused_for_what_it_is(cases: Cases) -> None:
     assert wrong.pop("entry under another's head").startswith("This audit entry")  # the root itself may sign
     assert wrong == {}
     assert {name: said[name] for name in CODES} == {name: f"proof.{code}" for name, code in CODES.items()}
+
+
+def test_brackets_within_brackets_are_no_proof(cases: Cases) -> None:
+    deep = b"[" * 200_000 + b"]" * 200_000
+    made = cases.files["audit entry"].strip()[:-1] + b',"more":' + deep + b"}"
+    with pytest.raises(Refused, match=r"proof\.malformed"):
+        proof.verify(made, proof.read_trust(cases.trust["audit entry"]))

@@ -136,7 +136,7 @@ function erasure(content, position) {
   whole(place);
   if (!ERASED.includes(text(entry.action)) || (entry.outcome ?? "done") !== "done" || place !== position) refuse("erasure");
   const fact = new Proxy(entry.facts ?? {}, { get: (facts, name) => facts[name] ?? 0 });
-  const counted = ["rows", "parts_before", "parts_after", "log_records", "archive_objects", "keys"];
+  const counted = ["rows", "parts_before", "parts_after", "log_records", "archive_records", "keys"];
   return [
     ["erased", { subject: text(entry.subject), scope: fact.scope, at: instant(whole(entry.at_us)) }],
     ["erased_counts", Object.fromEntries(counted.map((name) => [name, fact[name]]))],

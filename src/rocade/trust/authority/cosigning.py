@@ -54,14 +54,16 @@ class Cosigning:
         try:
             if len(content) > MAX_BYTES:
                 raise Refused("audit.cosignature.malformed", "no cosignature is that long")
-            signed = msgspec.json.decode(content, type=envelope.Envelope)
             keys = {name: key for name, (_, key) in known.items()}
-            saw = msgspec.json.decode(envelope.unseal(COSIGNATURE_TYPE, content, keys), type=Cosignature)
+            payload, keyid = envelope.unseal_with_signer(COSIGNATURE_TYPE, content, keys)
+            saw = msgspec.json.decode(payload, type=Cosignature)
         except msgspec.MsgspecError:
-            raise Refused("audit.cosignature.malformed", "this is no cosignature") from None
+            raise _malformed() from None
         except Refused as refusal:
             if refusal.code == "audit.cosignature.malformed":
                 raise
+            if refusal.code == "trust.envelope.malformed":
+                raise _malformed() from None
             raise Refused("audit.cosignature.witness", "it is signed by no witness that is known here") from None
         if is_ahead(saw.at_us, self._clock.now_us()):
             raise Refused("audit.cosignature.future", "it is dated after now; one of the two clocks is wrong")
@@ -71,10 +73,13 @@ class Cosigning:
             head = None
         if head is None or head.root != saw.root:
             raise Refused("audit.cosignature.head", "the witness saw a head that was never signed here")
-        keyid = next(one.keyid for one in signed.signatures if one.keyid in known)
         async with self._database.pool.acquire() as connection:
             await store.add_cosignature(connection, saw.size, bytes.fromhex(keyid), content)
         return known[keyid][0]
+
+
+def _malformed() -> Refused:
+    return Refused("audit.cosignature.malformed", "this is no cosignature")
 
 
 def read_witnesses(folder: Path) -> dict[str, tuple[str, PublicKey]]:

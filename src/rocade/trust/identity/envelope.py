@@ -21,6 +21,8 @@ from rocade.trust.identity.keys import PrivateKey, PublicKey, key_id
 
 ALGORITHM = "ecdsa-p256-sha256"
 _ECDSA = ec.ECDSA(hashes.SHA256())
+UNREADABLE = (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError)
+"""What reading a stranger's JSON can raise; the last by brackets within brackets."""
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -46,7 +48,7 @@ def is_envelope(content: bytes) -> bool:
     """Whether these bytes have the form of a signed statement; says nothing about the signature."""
     try:
         msgspec.json.decode(content, type=Envelope)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
     return True
 
@@ -57,7 +59,7 @@ def is_canonical(content: bytes) -> bool:
         read = msgspec.json.decode(content, type=Envelope)
         texts = [read.payload, *(one.sig for one in read.signatures)]
         is_plain = all(base64.b64encode(base64.b64decode(text, validate=True)).decode() == text for text in texts)
-    except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error, ValueError):
+    except UNREADABLE:
         return False
     return is_plain and msgspec.json.encode(read) == content
 
@@ -67,23 +69,28 @@ def unseal(payload_type: str, content: bytes, keys: Mapping[str, PublicKey]) -> 
 
     Raises: Refused `trust.envelope.malformed`, `.type`, `.signer`, `.signature`.
     """
+    return unseal_with_signer(payload_type, content, keys)[0]
+
+
+def unseal_with_signer(payload_type: str, content: bytes, keys: Mapping[str, PublicKey]) -> tuple[bytes, str]:
+    """As `unseal`, and the id of the key whose signature was checked: an id that only stands in the envelope proves nothing."""
     try:
         envelope = msgspec.json.decode(content, type=Envelope)
         payload = base64.b64decode(envelope.payload, validate=True)
         signatures = [(base64.b64decode(s.sig, validate=True), s) for s in envelope.signatures]
-    except (msgspec.MsgspecError, binascii.Error, ValueError):
+    except UNREADABLE:
         raise Refused("trust.envelope.malformed", "not a signed statement") from None
     if envelope.payload_type != payload_type:
         raise Refused("trust.envelope.type", f"the statement was not made as {payload_type}")
-    known = [(raw, keys[s.keyid]) for raw, s in signatures if s.keyid in keys and s.algorithm == ALGORITHM]
+    known = [(raw, s.keyid) for raw, s in signatures if s.keyid in keys and s.algorithm == ALGORITHM]
     if not known:
         raise Refused("trust.envelope.signer", "the statement is signed by nobody known here")
-    for raw, key in known:
+    for raw, name in known:
         try:
-            key.verify(raw, _encoding(payload_type, payload), ec.ECDSA(hashes.SHA256()))
+            keys[name].verify(raw, _encoding(payload_type, payload), ec.ECDSA(hashes.SHA256()))
         except InvalidSignature:
             raise Refused("trust.envelope.signature", "the statement was altered after it was signed") from None
-    return payload
+    return payload, known[0][1]
 
 
 def _encoding(payload_type: str, payload: bytes) -> bytes:
@@ -99,7 +106,7 @@ def countersign(content: bytes, key: PrivateKey) -> bytes:
     try:
         envelope = msgspec.json.decode(content, type=Envelope)
         payload = base64.b64decode(envelope.payload, validate=True)
-    except (msgspec.MsgspecError, binascii.Error, ValueError):
+    except UNREADABLE:
         raise Refused("trust.envelope.malformed", "not a signed statement") from None
     signature = key.sign(_encoding(envelope.payload_type, payload), ec.ECDSA(hashes.SHA256()))
     signed = Signature(key_id(key.public_key()).hex(), base64.b64encode(signature).decode())
@@ -113,5 +120,5 @@ def payload_of(content: bytes) -> bytes:
     """
     try:
         return base64.b64decode(msgspec.json.decode(content, type=Envelope).payload, validate=True)
-    except (msgspec.MsgspecError, binascii.Error, ValueError):
+    except UNREADABLE:
         raise Refused("trust.envelope.malformed", "not a signed statement") from None

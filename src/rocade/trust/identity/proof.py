@@ -29,7 +29,7 @@ from rocade.core.money import amount
 from rocade.core.ports import AuditEntry
 from rocade.core.prices import WITHDRAWN, leaf_of, price_at
 from rocade.trust.identity import signers
-from rocade.trust.identity.envelope import Envelope, unseal
+from rocade.trust.identity.envelope import unseal, unseal_with_signer
 from rocade.trust.identity.issuers import IssuerTable
 from rocade.trust.identity.keys import PublicKey, key_id
 from rocade.trust.identity.proof_files import (
@@ -102,7 +102,7 @@ def verify(
             return _verify_inclusion(msgspec.json.decode(content, type=InclusionProof), against)
         if kind in {CONSISTENCY_PROOF, FORK_PROOF}:
             return _verify_growth(msgspec.json.decode(content, type=GrowthProof), against)
-    except (msgspec.MsgspecError, ValueError, struct.error):
+    except (msgspec.MsgspecError, ValueError, RecursionError, struct.error):
         raise _refused("malformed", "the file is not a proof as Rocade writes it") from None
     raise _refused("malformed", "the file says to be a proof of a kind unknown here")
 
@@ -222,7 +222,7 @@ _COUNTED = {
     "parts_before": "files of the history that held them",
     "parts_after": "that still do",
     "log_records": "records of the log",
-    "archive_objects": "archived objects",
+    "archive_records": "records of the archive (of all that were erased together)",
     "keys": "keys destroyed",
 }
 
@@ -278,13 +278,10 @@ def _check_seen(at_us: int, root: str, size: int, cosignatures: Sequence[msgspec
 def _open_head(head: msgspec.Raw, kind: str, vouched: Mapping[str, PublicKey], trust: Trust) -> tuple[bytes, str]:
     """The head's payload and the id of the key that signed it: the trusted one, or one it vouches for."""
     key = _key_of(trust)
-    keys = {**vouched, key_id(key).hex(): key}
     try:
-        payload = unseal(kind, bytes(head), keys)
+        return unseal_with_signer(kind, bytes(head), {**vouched, key_id(key).hex(): key})
     except Refused:
         raise _refused("signer", "the head is signed by nobody whom the key given vouches for") from None
-    signatures = msgspec.json.decode(bytes(head), type=Envelope).signatures
-    return payload, next(one.keyid for one in signatures if one.keyid in keys)
 
 
 def _stated(statements: Sequence[msgspec.Raw], trust: Trust) -> dict[str, PublicKey]:

@@ -58,9 +58,9 @@ def unseal(payload_type: str, content: bytes, signers: Signers) -> tuple[bytes, 
 
     Raises: Refused `trust.envelope.*`.
     """
-    payload = envelope.unseal(payload_type, content, {name: one.key for name, one in signers.items()})
-    names = [one.keyid for one in msgspec.json.decode(content, type=envelope.Envelope).signatures]
-    return payload, next(signers[name] for name in names if name in signers)
+    keys = {name: one.key for name, one in signers.items()}
+    payload, signer = envelope.unseal_with_signer(payload_type, content, keys)
+    return payload, signers[signer]
 
 
 def check_time(signer: SignerKey, at_us: int) -> None:

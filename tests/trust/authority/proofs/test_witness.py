@@ -12,7 +12,7 @@ from tests.trust.authority.proofs.conftest import Publisher, entry
 from rocade.core.errors import Corrupt, Refused
 from rocade.core.ports import AuditEntry
 from rocade.trust.identity import envelope, proof
-from rocade.trust.identity.keys import new_key, read_private
+from rocade.trust.identity.keys import key_id, new_key, read_private
 from rocade.trust.identity.tree_heads import COSIGNATURE_TYPE, Cosignature
 from rocade.trust.identity.witness import Witness
 
@@ -72,9 +72,25 @@ async def test_a_cosignature_that_is_not_one_is_refused_and_audited(published: P
     await refuse(published, "head", signed(published, Cosignature(19, root, now_us)))
     await refuse(published, "witness", signed(published, good, kind="text/plain"))
     await refuse(published, "malformed", b"x" * 5000)
+    await refuse(published, "malformed", b"[" * 2000 + b"]" * 2000)
     assert (await published.proofs.head()).cosignatures == ()
     await give(published, signed(published, good))
     assert len((await published.proofs.head()).cosignatures) == 1
+
+
+async def test_a_cosignature_is_kept_under_the_name_of_who_signed_it(published: Publisher) -> None:
+    """An id in front that signed nothing, by an algorithm nobody checks, takes no other witness's place."""
+    await published.write([entry(number) for number in range(20)])
+    published.witness(), published.witness("other")
+    saw = Cosignature(20, (await published.proofs.head()).head.root, published.clock.now_us())
+    mine = key_id(read_private(published.directory / "witness/key.pem").public_key()).hex()
+    made = json.loads(signed(published, saw, by="other"))
+    made["signatures"].insert(0, {"keyid": mine, "sig": "", "algorithm": "none"})
+    answer = await published.client.post("/proofs/cosignatures", content=json.dumps(made).encode())
+    assert answer.json() == {"witness": "other"}
+    await give(published, signed(published, saw))
+    seen = proof.read_key((published.directory / "witness/witness.pem").read_bytes())
+    assert proof.verify(await published.proofs.entry(7), published.root, witnesses=[seen])
 
 
 async def refuse(published: Publisher, code: str, content: bytes) -> None:
