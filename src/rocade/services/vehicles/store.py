@@ -6,7 +6,7 @@ one query for the keys that are not in the cache. Words find an id by its ending
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,6 +25,8 @@ from rocade.trust.authority.sealing.columns import SHORTEST_ENDING, Column, Colu
 from rocade.trust.authority.sealing.older import Older
 
 ID = Column("vehicle.id", Group.IDENTITY)
+KEYS = (Group.ROAD, Group.TWIN, Group.IDENTITY, Group.COMMAND)
+"""What each vehicle needs."""
 ROWS = 2_000
 metadata = sa.MetaData()
 vehicle_table = sa.Table(
@@ -55,6 +57,7 @@ class VehicleStore:
         """Return False if the id is taken."""
         clear = {name: getattr(vehicle, name) for name in Vehicle.__struct_fields__ if name != "id"}
         values = clear | sealed_id(await self._sealing.index(), vehicle.id)
+        await _make_keys(self._sealing, [vehicle.ref])
         [values["id_sealed"]] = await self._sealing.seal_text(ID, [(vehicle.ref, 0, vehicle.id)])
         statement = insert(vehicle_table).values(values).on_conflict_do_nothing(index_elements=["id_blind"])
         async with _transaction(self._engine) as connection:
@@ -109,6 +112,7 @@ class VehicleStore:
             [id] = await self._sealing.open(ID, [(renewed, 0, found["id_sealed"])])
         if id is None:
             raise Corrupt("vehicles.lost", "the key that this vehicle's number was sealed with is gone")
+        await _make_keys(self._sealing, [renewed])
         [sealed] = await self._sealing.seal(ID, [(renewed, 0, id)])
         await connection.execute(
             "UPDATE vehicle SET ref = $2, changed_us = $3, id_sealed = $4 WHERE ref = $1", ref, renewed, at_us, sealed
@@ -127,6 +131,11 @@ class VehicleStore:
     async def _conditions(self, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
         is_id_searched = wanted.is_id_searched and wanted.words
         return _conditions(wanted, await self._sealing.index() if is_id_searched else None)
+
+
+async def _make_keys(columns: Columns, refs: Iterable[int]) -> None:
+    """All at once, when a vehicle gets its reference: the first batch and the first command then find theirs."""
+    await columns.keys.ensure((ref, group) for ref in refs for group in KEYS)
 
 
 def sealed_id(index: Index, id: str) -> dict[str, Any]:
@@ -186,6 +195,7 @@ async def seal_clear_ids(connection: Any, columns: Columns) -> int:
     index = await columns.index()
     for at in range(0, len(rows), ROWS):
         part = [(row["ref"], 0, row["id"]) for row in rows[at : at + ROWS]]
+        await _make_keys(columns, [ref for ref, _, _ in part])
         sealed = await columns.seal_text(ID, part)
         await connection.executemany(
             "UPDATE vehicle SET id = NULL, id_sealed = $2, id_blind = $3, id_endings = $4 WHERE ref = $1",

@@ -7,7 +7,7 @@ import logging
 
 from rocade.core.ports import Clock
 from rocade.fabric.database import Database
-from rocade.fabric.database.connection import DOWN
+from rocade.fabric.database.connection import DOWN, plan_anew
 from rocade.services.vehicles.commands import ledger, store
 from rocade.services.vehicles.commands.model import KEPT_US, LOOKED_FOR_US, PROOF_US, SILENT_US
 
@@ -20,6 +20,7 @@ async def pass_time(database: Database, now_us: int) -> int:
     async with database.pool.acquire() as connection, connection.transaction():
         if not await ledger.take_turn(connection):
             return 0
+        await plan_anew(connection)
         refs = await ledger.expire(connection, now_us, now_us - SILENT_US)
         refs += await ledger.doubt(connection, now_us - PROOF_US, now_us - LOOKED_FOR_US, now_us)
         await store.notify(connection, store.CHANGED_CHANNEL, refs)

@@ -265,7 +265,8 @@ async def doubt(connection: Any, applied_before_us: int, closed_before_us: int, 
 async def forget(connection: Any, before_us: int) -> None:
     """Remove what ended long ago."""
     await connection.execute(
-        "DELETE FROM command WHERE id IN (SELECT id FROM command WHERE created_us < $1 AND expires_us < $1 LIMIT 5000)",
+        "DELETE FROM command WHERE id IN"
+        " (SELECT id FROM command WHERE created_us < $1 AND expires_us < $1 ORDER BY created_us LIMIT 5000)",
         before_us,
     )
 

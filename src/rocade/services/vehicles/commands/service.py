@@ -24,7 +24,7 @@ from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import Audit, AuditEntry, Clock, Random
 from rocade.fabric.database import Database
-from rocade.fabric.database.connection import DOWN
+from rocade.fabric.database.connection import DOWN, plan_anew
 from rocade.services.vehicles.commands import errors, store
 from rocade.services.vehicles.commands.capability import Capabilities
 from rocade.services.vehicles.commands.following import Following
@@ -219,6 +219,8 @@ class Commands:
                     continue
 
     async def _write_once(self, connection: Any, part: Mapping[int, _Ready]) -> dict[int, Standing | Refused]:
+        if len(part) > store.FEW:
+            await plan_anew(connection)
         answers = await self._repeated(connection, part)
         fresh = [(place, one) for place, one in part.items() if place not in answers]
         if not fresh:

@@ -98,11 +98,13 @@ async def supersede(
     """End what is open in these lanes in favour of the new commands."""
     await connection.execute(
         "WITH old AS (SELECT c.id, n.newer FROM unnest($1::bigint[], $2::text[], $3::bytea[]) AS n (ref, lane, newer)"
-        " JOIN command c ON c.ref = n.ref AND c.lane = n.lane WHERE c.state < $5 AND c.doubt < $6"
-        " ORDER BY c.id FOR UPDATE OF c)"
-        " UPDATE command c SET state = $7, code = 'command.superseded', newer = old.newer, ended_us = $4,"
-        " changed_us = $4 FROM old WHERE c.id = old.id",
-        refs, lanes, ids, at_us, VERIFIED, CLOSED, SUPERSEDED,
+        " CROSS JOIN LATERAL (SELECT id FROM command WHERE ref = n.ref AND lane = n.lane"
+        f" AND state < {VERIFIED} AND doubt < {CLOSED} OFFSET 0) c ORDER BY c.id),"
+        " held AS (SELECT old.* FROM old JOIN command c ON c.id = old.id"
+        f" WHERE c.state < {VERIFIED} AND c.doubt < {CLOSED} ORDER BY c.id FOR UPDATE OF c)"
+        f" UPDATE command c SET state = {SUPERSEDED}, code = 'command.superseded', newer = held.newer, ended_us = $4,"
+        " changed_us = $4 FROM held WHERE c.id = held.id",
+        refs, lanes, ids, at_us,
     )  # fmt: skip
 
 
