@@ -193,6 +193,7 @@ def _resigned(content: bytes, folder: Path, **changes: Any) -> bytes:
 ATTACKS: dict[str, Callable[[bytes, Side, Side], bytes]] = {
     "cut short": lambda content, *_: content[:-40],
     "no packet": lambda *_: b"{}",
+    "brackets within brackets": lambda *_: b'{"packet":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
     "another signature": lambda content, *_: _edited(
         content, lambda one: one["packet"]["signatures"][0].update(sig="AAAA" * 21 + "AA==")
     ),
@@ -223,6 +224,8 @@ async def test_another_packet_under_a_number_is_a_conflict(eu: Side, cn: Side) -
     with pytest.raises(Refused) as refused:
         await cn.accept(_resigned(content, eu.folder / SIGNER, note="another"))
     assert refused.value.code == "crossing.conflict"
+    said = [(one.outcome, one.reason) for one in cn.audit.entries if one.action == "crossing.accept"]
+    assert said == [("done", ""), ("refused", "crossing.conflict")]
 
 
 async def test_a_packet_is_not_carried_for_ever(eu: Side, cn: Side) -> None:

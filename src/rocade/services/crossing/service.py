@@ -40,7 +40,7 @@ from rocade.services.crossing.model import (
 from rocade.services.crossing.topics import Sources
 from rocade.trust.authority.signing import ServiceSigner
 from rocade.trust.identity import signers
-from rocade.trust.identity.envelope import payload_of
+from rocade.trust.identity.envelope import UNREADABLE, payload_of
 from rocade.trust.identity.issuers import IssuerTable
 
 SIGNER = "crossing"
@@ -117,8 +117,7 @@ class Crossing:
             now_us = self._clock.now_us()
             refusal = _why_not(draft, body, seen_sha256, actor, now_us)
             if refusal is not None:
-                subject = f"crossing:{number}"
-                self._audit.note(AuditEntry(now_us, actor, "crossing.release", subject, "refused", refusal.code))
+                self._refuse(refusal, actor, "crossing.release", f"crossing:{number}")
                 raise refusal
             await self._record("crossing.release", actor, draft)
             sealed = Sealed(
@@ -193,24 +192,25 @@ class Crossing:
                 raise errors.packet("it is not the file that was named")
             packet = await self._checked(content)
         except Refused as refusal:
-            now_us = self._clock.now_us()
-            self._audit.note(AuditEntry(now_us, actor, "crossing.accept", "crossing", "refused", refusal.code))
+            self._refuse(refusal, actor, "crossing.accept", "crossing")
             raise
         body = msgspec.json.encode(packet)
         one = Arrival(
             packet.origin, packet.number, packet.topic, packet.from_us, packet.until_us, len(packet.rows),
             self._clock.now_us(), actor,
         )  # fmt: skip
-        await self._audit.record(
-            AuditEntry(one.accepted_us, actor, "crossing.accept", f"crossing:{one.origin}:{one.number}",
-                       facts={"topic": one.topic, "sha256": sha256(body).hexdigest(), "lines": one.rows})
-        )  # fmt: skip
-        async with self._pool.acquire() as connection:
+        subject = f"crossing:{one.origin}:{one.number}"
+        async with self._pool.acquire() as connection, connection.transaction():
             if not await store.add_arrival(connection, one, body):
                 known = await store.read_arrival(connection, one.origin, one.number)
                 if known is None or known[1] != body:
-                    raise errors.conflict()
+                    self._refuse(refusal := errors.conflict(), actor, "crossing.accept", subject)
+                    raise refusal
                 return known[0]
+            facts: dict[str, str | int | float] = {
+                "topic": one.topic, "sha256": sha256(body).hexdigest(), "lines": one.rows,
+            }  # fmt: skip
+            await self._audit.record(AuditEntry(one.accepted_us, actor, "crossing.accept", subject, facts=facts))
         return one
 
     async def arrivals(self, limit: int = 100) -> list[Arrival]:
@@ -230,7 +230,7 @@ class Crossing:
         try:
             sealed = msgspec.json.decode(content, type=Sealed)
             claimed = msgspec.json.decode(payload_of(bytes(sealed.packet)), type=Packet)
-        except (msgspec.MsgspecError, ValueError, Refused):
+        except (*UNREADABLE, Refused):
             raise errors.packet("it is not a packet as Rocade writes it") from None
         pinned = {one.region: one.root for one in await self.neighbours()}
         if claimed.origin not in pinned:
@@ -252,6 +252,9 @@ class Crossing:
         if found is None:
             raise errors.draft_unknown()
         return found
+
+    def _refuse(self, refusal: Refused, actor: str, action: str, subject: str) -> None:
+        self._audit.note(AuditEntry(self._clock.now_us(), actor, action, subject, "refused", refusal.code))
 
     async def _record(self, action: str, actor: str, draft: Draft) -> None:
         facts: dict[str, str | int | float] = {

@@ -79,7 +79,7 @@ class Witness:
         content = await fetch("/proofs/head")
         try:
             published = msgspec.json.decode(content, type=Published)
-        except msgspec.MsgspecError:
+        except envelope.UNREADABLE:
             raise Refused("witness.head.malformed", "the region published no tree head") from None
         signed = bytes(published.head)
         try:
@@ -130,7 +130,7 @@ class Witness:
             path = msgspec.json.decode(answer, type=proof_files.GrowthProof).path
             grown = proof_files.consistency_proof(signed, bytes(published.head), path, statements=statements)
             proof.verify(grown, self._root)
-        except (Refused, msgspec.MsgspecError):
+        except (Refused, *envelope.UNREADABLE):
             raise Refused(
                 "witness.head.forked",
                 f"the region cannot show that its {head.size} entries hold the {last.size} it signed before",

@@ -142,8 +142,9 @@ async def test_a_witness_takes_heads_of_its_region_only_and_begins_where_it_ende
         with pytest.raises(Refused) as caught:
             await again.look(answer)
         assert caught.value.code == code
-    with pytest.raises(Refused, match=r"witness\.head\.malformed"):
-        await again.look(nothing)
+    for what in (nothing, brackets):
+        with pytest.raises(Refused, match=r"witness\.head\.malformed"):
+            await again.look(what)
     (published.directory / "witness/seen").write_text("rubbish\n")
     with pytest.raises(Corrupt, match=r"witness\.seen"):
         await again.look(published.fetch)
@@ -151,6 +152,10 @@ async def test_a_witness_takes_heads_of_its_region_only_and_begins_where_it_ende
 
 async def nothing(_: str) -> bytes:
     return b"<html>"
+
+
+async def brackets(_: str) -> bytes:
+    return b"[" * 200_000 + b"]" * 200_000
 
 
 async def test_a_head_a_crash_cut_off_in_the_file_was_never_signed(published: Publisher) -> None:
