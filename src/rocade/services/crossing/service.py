@@ -204,8 +204,9 @@ class Crossing:
             if not await store.add_arrival(connection, one, body):
                 known = await store.read_arrival(connection, one.origin, one.number)
                 if known is None or known[1] != body:
-                    self._refuse(refusal := errors.conflict(), actor, "crossing.accept", subject)
-                    raise refusal
+                    conflict = errors.conflict()
+                    self._refuse(conflict, actor, "crossing.accept", subject)
+                    raise conflict
                 return known[0]
             facts: dict[str, str | int | float] = {
                 "topic": one.topic, "sha256": sha256(body).hexdigest(), "lines": one.rows,

@@ -155,7 +155,7 @@ async def nothing(_: str) -> bytes:
 
 
 async def brackets(_: str) -> bytes:
-    return b"[" * 200_000 + b"]" * 200_000
+    return b'{"more":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
 
 
 async def test_a_head_a_crash_cut_off_in_the_file_was_never_signed(published: Publisher) -> None:
