@@ -15,9 +15,14 @@ from playwright.sync_api import Browser, BrowserContext, CDPSession, Route, expe
 from playwright.sync_api import Page as BrowserPage
 from toytown import Notes, Proven, Served, Toys, Unowned, leave, services, sockets
 
+from rocade.console import applications as application_pages
+from rocade.console import pages
+from rocade.console.application import Module
+from rocade.console.languages import COOKIE
 from rocade.core.ports import SystemClock, SystemRandom
-from rocade.doors.http import Access
+from rocade.doors.http import Access, openid_provider
 from rocade.fabric.database import Database
+from rocade.trust.authority.applications import Applications, StaffRole
 from rocade.trust.authority.gate import Gate
 from rocade.trust.authority.people import People, Person, Site
 
@@ -37,7 +42,16 @@ class House:
         served = People(Lazy(url), self.audit, SystemClock(), SystemRandom(), site, "eu")  # type: ignore[arg-type]
         gate = Gate("eu", Unowned())
         access = Access(lambda *_: Proven("nobody"), lambda _: False, gate, self.audit, SystemClock(), sessions=served)
-        built, _ = services(Toys(3), directory, people=served, access=access)
+        staff = Parts()
+        self.applications = Applications(
+            self._database, self.audit, SystemClock(), SystemRandom(), site.origin, repr, staff
+        )
+        asked = Applications(Lazy(url), self.audit, SystemClock(), SystemRandom(), site.origin, repr, staff)  # type: ignore[arg-type]
+        openid = Module(
+            [*openid_provider.HANDLERS, pages.router([*openid_provider.REDIRECTS, *application_pages.HANDLERS])],
+            {"applications": asked},
+        )
+        built, _ = services(Toys(3), directory, people=served, access=access, modules=[openid])
         self.served = Served(built, bound)
 
     def do[T](self, work: Coroutine[Any, Any, T]) -> T:
@@ -50,6 +64,13 @@ class House:
         self.do(self._database.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+
+
+class Parts:
+    """Everybody sells parts."""
+
+    def staff_roles(self, person: str, brand: str, at_us: int) -> list[StaffRole]:
+        return [StaffRole("FR-1", "FR-1-1", brand, "parts")]
 
 
 class Lazy:
@@ -276,3 +297,47 @@ def test_a_duty_is_lent_for_some_acts_until_a_day_and_taken_back(house: House, d
     desk.page.get_by_role("button", name="Take back: Support").click()
     expect(desk.page.locator("#held")).to_contain_text("No duty")
     assert house.do(house.people.by_id(ada.id)).duties == ()
+
+
+WORDS = [
+    ("en", "Warranty asks who you are", "Do not allow"),
+    ("fr", "Warranty demande qui vous êtes", "Ne pas autoriser"),
+    ("zh", "Warranty 想知道您是谁", "不允许"),
+]
+
+
+def test_an_application_asks_and_what_was_allowed_is_taken_back(house: House, device: Callable[[], Device]) -> None:
+    back = "https://warranty.example/callback"
+    house.do(house.applications.add("warranty", "Warranty", [back], ["parts"], scopes=["openid", "roles", "profile"]))
+    ada = house.do(house.people.add("Ada Lovelace"))
+    laptop = device()
+    laptop.enter(house.link(ada))
+    laptop.register("Laptop")
+    laptop.page.wait_for_url("**/my")
+    laptop.page.route(f"{back}*", lambda route: route.fulfill(body="the application"))
+    request = (
+        f"{house.served.address}/openid/authorize?response_type=code&client_id=warranty&redirect_uri={back}&state=s1"
+        "&scope=openid+profile&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256"
+    )
+    for language, asks, deny in WORDS[::-1]:
+        laptop.context.add_cookies([{"name": COOKIE, "value": language, "url": house.served.address}])
+        laptop.page.goto(request)
+        expect(laptop.page.get_by_role("heading", name=asks)).to_be_visible()
+        laptop.press(deny)
+        laptop.page.wait_for_url(f"{back}?error=access_denied*")
+    laptop.page.goto(request)
+    expect(laptop.page.get_by_text("leads to warranty.example")).to_be_visible()
+    expect(laptop.page.locator("#learns li")).to_have_count(2)
+    expect(laptop.page.get_by_text("It may ask for five minutes")).to_be_visible()
+    laptop.page.get_by_label("Do not ask me again for 30 days").check()
+    laptop.press("Allow")
+    laptop.page.wait_for_url(f"{back}?code=*&state=s1")
+    unasked = laptop.context.request.get(request, max_redirects=0)
+    assert unasked.headers["location"].startswith(f"{back}?code=")
+
+    laptop.page.goto(f"{house.served.address}/account")
+    expect(laptop.page.locator("#applications li")).to_contain_text("Your name and language")
+    laptop.page.get_by_role("button", name="Take back: Warranty").click()
+    expect(laptop.page.locator("#applications")).to_have_count(0)
+    laptop.page.goto(request)
+    expect(laptop.page.get_by_role("heading", name="Warranty asks who you are")).to_be_visible()

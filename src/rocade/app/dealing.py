@@ -11,6 +11,7 @@ from rocade.app import wiring
 from rocade.app.exchanging import open_recorder, open_signer
 from rocade.app.pricing import price_lists
 from rocade.app.relaying import KnownSites
+from rocade.console import applications as applications_pages
 from rocade.console import dealers as dealer_pages
 from rocade.console import pages
 from rocade.console.application import Module
@@ -62,7 +63,10 @@ class Dealing:
             table=table, database=parts.database, clock=parts.clock, interconnection=interconnection, lists=lists,
             showcase=showcase, messages=exchange,
         )  # fmt: skip
-        openid: list[Any] = [*openid_provider.HANDLERS, pages.router(openid_provider.REDIRECTS)]
+        openid: list[Any] = [
+            *openid_provider.HANDLERS,
+            pages.router([*openid_provider.REDIRECTS, *applications_pages.HANDLERS]),
+        ]
         return cls(
             table,
             [

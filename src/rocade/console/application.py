@@ -159,6 +159,7 @@ def create_app(services: Services) -> Litestar:
         "clients": services.clients,
         "people": services.people,
         "openid": services.openid,
+        "applications": None,
         "mine": services.mine,
         "desk": desk,
         "watch": TwinWatch(services.twins),

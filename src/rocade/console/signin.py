@@ -16,8 +16,10 @@ from rocade.console.pages import render
 from rocade.doors.http import AnyRequest, does, signed_in
 from rocade.doors.http.access import peer_of, session_of
 from rocade.doors.http.openid import Provider, local
+from rocade.doors.http.openid_provider import allowed_views
 from rocade.doors.http.sessions import no_cookie
 from rocade.doors.http.signin import account_view, home_of
+from rocade.trust.authority.applications import Applications
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import People
 
@@ -47,12 +49,16 @@ async def show_link(
 
 @get("/account", opt=does(acts.READ_ACCOUNT), include_in_schema=False)
 async def show_account(
-    request: AnyRequest, people: NamedDependency[SkipValidation[People]], openid: OpenId
+    request: AnyRequest,
+    people: NamedDependency[SkipValidation[People]],
+    openid: OpenId,
+    applications: NamedDependency[SkipValidation[Applications | None]],
 ) -> Response[str]:
     session = session_of(request)
     account = await account_view(people, session)
+    allowed = await allowed_views(applications, session) if applications else []
     data = {"passkeys": len(account.passkeys), "home": home_of(session.person, 1)}
-    return render(request, "account.html", "account", data, account=account, providers=names(openid))
+    return render(request, "account.html", "account", data, account=account, providers=names(openid), allowed=allowed)
 
 
 @post("/signout", opt=does(acts.SIGN_OUT), include_in_schema=False)

@@ -56,12 +56,20 @@ class Stand(Desk):
         return AsyncOAuth2Client(**{**settings, **more})
 
     async def ask(self, browser: httpx.AsyncClient, **changed: str | None) -> httpx.Response:
-        """An authorisation request, with some parameters otherwise (None = left out)."""
+        """An authorisation request, with some parameters otherwise (None = left out); allowed where he is asked."""
         plain = {"response_type": "code", "client_id": "warranty", "redirect_uri": BACK, "scope": "openid roles", "state": "s1",
                  "nonce": "n1", "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
                  "code_challenge_method": "S256"}  # fmt: skip
         asked = {name: value for name, value in {**plain, **changed}.items() if value is not None}
-        return await browser.get("/openid/authorize", params=asked)
+        return await self.allow(browser, await browser.get("/openid/authorize", params=asked))
+
+    async def allow(self, browser: httpx.AsyncClient, answer: httpx.Response, **more: bool) -> httpx.Response:
+        """What comes after he allowed what he is asked; an answer that asks nothing as it is."""
+        address = urlsplit(answer.headers.get("location", ""))
+        if address.path != "/openid/consent":
+            return answer
+        decision = {"query": address.query, "allow": True, **more}
+        return await browser.post("/v1/account/applications", json=decision)
 
     async def trade(self, given: str, /, **changed: Any) -> httpx.Response:
         """A code at the token door, with some parameters otherwise."""
@@ -76,11 +84,16 @@ class Stand(Desk):
         return said(await self.ask(browser, **changed))["code"]
 
 
+def where_to(answer: httpx.Response) -> str:
+    """Where the browser goes: a redirect of a page, or what a decision answered."""
+    assert answer.status_code in {200, 303}, answer.text
+    return str(answer.headers["location"] if answer.status_code == 303 else answer.json()["location"])
+
+
 def said(answer: httpx.Response) -> dict[str, str]:
     """What a redirect back to the application carries."""
-    assert answer.status_code == 303, answer.text
-    where = urlsplit(answer.headers["location"])
-    assert f"{where.scheme}://{where.netloc}{where.path}" == BACK, answer.headers["location"]
+    where = urlsplit(where_to(answer))
+    assert f"{where.scheme}://{where.netloc}{where.path}" == BACK, where_to(answer)
     return {name: values[0] for name, values in parse_qs(where.query).items()}
 
 
@@ -144,11 +157,11 @@ async def test_an_outside_client_goes_the_whole_way(stand: Stand) -> None:
         sent = await browser.get(location)
         assert sent.headers["location"].startswith("/signin?back=%2Fopenid%2Fauthorize%3F")
         assert (await stand.sign_in(browser))["http"] == 200
-        answered = await browser.get(location)
+        answered = await stand.allow(browser, await browser.get(location))
         assert said(answered)["iss"] == found["issuer"]
         token = await application.fetch_token(
             found["token_endpoint"],
-            authorization_response=answered.headers["location"],
+            authorization_response=where_to(answered),
             code_verifier=verifier,
             state=state,
         )
@@ -173,7 +186,7 @@ async def test_an_outside_client_goes_the_whole_way(stand: Stand) -> None:
         with pytest.raises(OAuthError) as refused:
             await application.fetch_token(
                 found["token_endpoint"],
-                authorization_response=answered.headers["location"],
+                authorization_response=where_to(answered),
                 code_verifier=verifier,
                 state=state,
             )
@@ -297,7 +310,7 @@ async def test_a_wanted_fresh_sign_in_is_asked_for_once(stand: Stand, browser: h
     assert "prompt" not in back
     assert "max_age=120" in back
     assert (await stand.sign_in(browser))["http"] == 200
-    assert "code" in said(await browser.get(back))
+    assert "code" in said(await stand.allow(browser, await browser.get(back)))
     stand.clock.ahead_us += 3_000_000_000
     assert (await stand.ask(browser, max_age="60")).headers["location"].startswith("/signin")
 
@@ -352,6 +365,76 @@ async def test_an_address_that_could_be_misused_is_not_registered(stand: Stand) 
     for address in ADDRESSES:
         with pytest.raises(Refused, match=r"openid\.invalid"):
             await stand.applications.add("x1", "X", [address], ["parts"])
+
+
+async def test_nothing_is_told_before_he_allowed_it_and_a_refusal_is_written_down(
+    stand: Stand, browser: httpx.AsyncClient
+) -> None:
+    asked = {"response_type": "code", "client_id": "warranty", "redirect_uri": BACK, "scope": "openid roles", "state": "s1",
+             "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "code_challenge_method": "S256"}  # fmt: skip
+    for _ in range(2):  # an allowed request is no leave for the next one
+        answer = await browser.get("/openid/authorize", params=asked)
+        assert answer.headers["location"].startswith("/openid/consent?")
+        assert "code" in said(await stand.allow(browser, answer))
+    told = said(await stand.allow(browser, answer, allow=False))
+    assert (told["error"], told["state"], told["iss"]) == ("access_denied", "s1", stand.address)
+    assert stand.audit.last() == ("openid.consent", "refused", "openid.consent.denied")
+    silent = await browser.get("/openid/authorize", params={**asked, "prompt": "none"})
+    assert said(silent)["error"] == "consent_required"
+    forged = {"query": "client_id=warranty&redirect_uri=https://evil.example", "allow": True}
+    assert (await browser.post("/v1/account/applications", json=forged)).json()["code"] == "openid.redirect"
+
+
+async def test_who_does_not_want_to_be_asked_again_is_asked_when_more_is_wanted(
+    stand: Stand, browser: httpx.AsyncClient
+) -> None:
+    asked = {"response_type": "code", "client_id": "warranty", "redirect_uri": BACK, "scope": "openid roles",
+             "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "code_challenge_method": "S256"}  # fmt: skip
+
+    async def is_asked(**changed: str) -> bool:
+        answer = await browser.get("/openid/authorize", params={**asked, **changed})
+        return bool(answer.headers["location"].startswith("/openid/consent?"))
+
+    await stand.allow(browser, await browser.get("/openid/authorize", params=asked), remember=True)
+    assert not await is_asked()
+    assert "code" in said(await browser.get("/openid/authorize", params={**asked, "prompt": "none"}))
+    assert await is_asked(scope="openid roles profile")
+    assert await is_asked(prompt="consent")
+    _, stand.secret = await stand.applications.add("warranty", "Warranty 2", [BACK], ["parts"], brand="renault")
+    assert await is_asked(), "it was registered anew"
+    await stand.allow(browser, await browser.get("/openid/authorize", params=asked), remember=True)
+    assert not await is_asked()
+    stand.clock.ahead_us += 30 * 86_400_000_000
+    await stand.table.refresh()
+    assert (await stand.sign_in(browser))["http"] == 200
+    assert await is_asked()
+
+
+async def test_an_application_that_cannot_prove_itself_asks_each_time(stand: Stand, browser: httpx.AsyncClient) -> None:
+    await stand.applications.add("in-a-browser", "Page", [BACK], ["parts"], has_secret=False)
+    asked = {"response_type": "code", "client_id": "in-a-browser", "redirect_uri": BACK, "scope": "openid",
+             "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "code_challenge_method": "S256"}  # fmt: skip
+    for _ in range(2):
+        answer = await browser.get("/openid/authorize", params=asked)
+        assert "code" in said(await stand.allow(browser, answer, remember=True))
+
+
+async def test_a_consent_is_seen_and_taken_back_and_ends_what_it_became(
+    stand: Stand, browser: httpx.AsyncClient
+) -> None:
+    token = (await stand.trade(await stand.code(browser))).json()["access_token"]
+    (seen,) = (await browser.get("/v1/account/applications")).json()
+    assert (seen["id"], seen["scopes"], seen["is_remembered"]) == ("warranty", ["openid", "roles"], False)
+    late = await stand.code(browser)
+    assert (await browser.delete("/v1/account/applications/warranty")).json() == {"ended": 1}
+    assert stand.audit.last() == ("openid.consent.end", "done", "")
+    async with httpx.AsyncClient(base_url=stand.address, trust_env=False) as application:
+        told = await application.get("/openid/userinfo", headers={"authorization": f"Bearer {token}"})
+    assert told.json()["code"] == "openid.token.refused"
+    assert (await stand.trade(late)).json()["code"] == "openid.code.unknown"
+    assert (await browser.get("/v1/account/applications")).json() == []
+    again = await browser.delete("/v1/account/applications/warranty")
+    assert (again.status_code, again.json()["code"]) == (404, "openid.consent.unknown")
 
 
 async def test_two_applications_know_a_person_by_two_names(stand: Stand, browser: httpx.AsyncClient) -> None:

@@ -1,4 +1,4 @@
-// The sign-in page, the page of a one-time link, and one's own account: which button does what.
+// The sign-in page, the page of a one-time link, the one an application asks on, and one's own account: which button does what.
 import { say } from "./kit.js";
 import { page, t } from "./live.js";
 import { ask, excuse, register, signIn, touch } from "./passkey.js";
@@ -41,6 +41,17 @@ const ACTS = {
   async remove({ dataset: { passkey } }) {
     const proof = await touch("account.passkey.drop", `passkey:${passkey}`);
     await ask(`/v1/account/passkeys/${passkey}`, undefined, { method: "DELETE", touch: proof });
+    location.reload();
+  },
+  async allow() {
+    const remember = document.getElementById("remember")?.checked ?? false;
+    location.assign((await ask("/v1/account/applications", { query: page.query, allow: true, remember })).location);
+  },
+  async deny() {
+    location.assign((await ask("/v1/account/applications", { query: page.query, allow: false })).location);
+  },
+  async withdraw({ dataset: { application } }) {
+    await ask(`/v1/account/applications/${application}`, undefined, { method: "DELETE" });
     location.reload();
   },
   async end({ dataset: { session } }) {

@@ -1,6 +1,7 @@
 """This region as OpenID Connect provider: the maker's web applications, opened with the passkey a dealer's people have here.
 
-`GET /openid/authorize` (authorisation code, PKCE S256) -> the application's registered address with `code`, `state`, `iss`
+`GET /openid/authorize` (authorisation code, PKCE S256) -> the person is asked at /openid/consent (the console's page, which posts
+to /v1/account/applications), unless he wanted this application not to ask for 30 days -> the application's registered address with `code`, `state`, `iss`
 -> `POST /openid/token` -> ID token (ES256) and a five-minute access token -> `GET /openid/userinfo`; `GET /openid/end` signs out.
 Discovery at /.well-known/openid-configuration, keys at /oauth/jwks. Whoever is not signed in is sent to the sign-in page and
 comes back. Until application and address are known to belong together nothing is ever redirected: the error is a page here.
@@ -12,17 +13,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any, cast
-from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
+from typing import Any, cast
+from urllib.parse import parse_qsl, quote, unquote_plus, urlencode, urlsplit
 
 import msgspec
 from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import Body, FromPath, SkipValidation
+from litestar.params import FromPath, JSONBody, SkipValidation
 from litestar.response import Redirect
 
 from rocade.core.errors import Refused
-from rocade.doors.http.access import AnyRequest, caller_of, does, require
+from rocade.doors.http import openid_register
+from rocade.doors.http.access import AnyRequest, does, require, session_of
 from rocade.doors.http.bearer import bearer_of
 from rocade.doors.http.sessions import no_cookie, secret_of
 from rocade.trust.authority.applications import Application, Applications, Asked
@@ -44,6 +46,8 @@ _ERRORS = {
     "openid.role": ("access_denied", 403),
     "openid.passkey": ("access_denied", 403),
     "openid.signin": ("login_required", 403),
+    "openid.consent.required": ("consent_required", 403),
+    "openid.consent.denied": ("access_denied", 403),
     "openid.token.refused": ("invalid_token", 401),
 }
 """Our codes in the words of OAuth and OpenID Connect; other codes of a code are an invalid_grant, the rest an invalid_request."""
@@ -57,27 +61,45 @@ PeopleDependency = NamedDependency[SkipValidation[People]]
 
 @get("/openid/authorize", opt=does(acts.USE_OPENID), include_in_schema=False)
 async def authorize(request: AnyRequest, applications: ApplicationsDependency, people: PeopleDependency) -> Redirect:
-    """Give the application a code for whoever is signed in here, or send him to sign in first."""
-    query = _once(bytes(request.scope["query_string"]))
-    application = await applications.by_id(query.get("client_id", ""))
-    redirect = query.get("redirect_uri", "")
-    if redirect not in application.redirects:
-        raise Refused(
-            "openid.redirect", "redirect_uri is not, letter by letter, an address this application registered"
-        )
+    """Give the application a code for whoever is signed in here and allows it; send him to sign in, or to be asked, first."""
+    query, application = await _named(bytes(request.scope["query_string"]), applications)
     try:
         asked = _asked(query, application, applications)
         session = await _session(request, people)
         if session is None or not _is_fresh(session, query, people):
-            if query.get("prompt") == "none":
+            if "none" in _prompts(query):
                 raise Refused("openid.signin", "nobody is signed in here, or not lately enough")
-            return Redirect(f"/signin?back={quote(_again(query), safe='')}", status_code=303, headers=_NO_STORE)
+            return Redirect(_to_sign_in(query), status_code=303, headers=_NO_STORE)
         await require(request, acts.OPEN_APPLICATION)
+        if "consent" in _prompts(query):
+            applications.check_entry(application, session)
+            return _to_ask(query)
         code = await applications.give(application, session, asked)
     except Refused as refusal:
-        error, _ = _in_words(refusal.code)
-        return _back(redirect, query, applications, error=error, error_description=refusal.message)
-    return _back(redirect, query, applications, code=code)
+        if refusal.code == "openid.consent.required" and "none" not in _prompts(query):
+            return _to_ask(query)
+        return _back(_refusal_to(query, applications, refusal))
+    return _back(_answer_to(query, applications, code=code))
+
+
+async def _named(query_string: bytes, applications: Applications) -> tuple[dict[str, str], Application]:
+    """The parameters, and the application, of which the address to come back to is known to be.
+
+    Raises: Refused `openid.invalid`, `openid.application.unknown`, `openid.redirect`.
+    """
+    query = _once(query_string)
+    application = await applications.by_id(query.get("client_id", ""))
+    if query.get("redirect_uri", "") not in application.redirects:
+        raise Refused(
+            "openid.redirect", "redirect_uri is not, letter by letter, an address this application registered"
+        )
+    return query, application
+
+
+async def asked_by(query: str, applications: Applications) -> tuple[Application, Asked]:
+    """What a request asks for and who asks, for the page that shows it. Raises: Refused `openid.*`."""
+    parameters, application = await _named(query.encode(), applications)
+    return application, _asked(parameters, application, applications)
 
 
 def _asked(query: dict[str, str], application: Application, applications: Applications) -> Asked:
@@ -96,7 +118,7 @@ def _asked(query: dict[str, str], application: Application, applications: Applic
 def _is_fresh(session: Session, query: dict[str, str], people: People) -> bool:
     """Whether the sign-in is as young as the application wants it."""
     wanted = query.get("max_age", "")
-    if query.get("prompt") == "login":
+    if "login" in _prompts(query):
         return False
     if not wanted:
         return True
@@ -105,19 +127,102 @@ def _is_fresh(session: Session, query: dict[str, str], people: People) -> bool:
     return people.accounts.now_us - session.opened_us <= int(wanted) * 1_000_000
 
 
+def _prompts(query: dict[str, str]) -> set[str]:
+    return set(query.get("prompt", "").split())
+
+
 def _again(query: dict[str, str]) -> str:
     """The same request after signing in; a wanted sign-in has then just been."""
     kept = dict(query)
-    if kept.get("prompt") == "login":
-        del kept["prompt"]
+    if "login" in _prompts(kept):
+        kept["prompt"] = " ".join(sorted(_prompts(kept) - {"login"}))
         kept["max_age"] = min(kept.get("max_age", "120"), "120", key=int)
-    return f"/openid/authorize?{urlencode(kept)}"
+    return f"/openid/authorize?{urlencode({name: value for name, value in kept.items() if value})}"
 
 
-def _back(redirect: str, query: dict[str, str], applications: Applications, **more: str) -> Redirect:
-    """To the application; `iss` tells it who answers (RFC 9207)."""
+def _to_sign_in(query: dict[str, str]) -> str:
+    return f"/signin?back={quote(_again(query), safe='')}"
+
+
+def _to_ask(query: dict[str, str]) -> Redirect:
+    """To the page that says what is asked."""
+    return Redirect(f"/openid/consent?{urlsplit(_again(query)).query}", status_code=303, headers=_NO_STORE)
+
+
+def _answer_to(query: dict[str, str], applications: Applications, **more: str) -> str:
+    """The application's address with an answer; `iss` tells it who answers (RFC 9207)."""
+    redirect = query["redirect_uri"]
     said = {**more, "iss": applications.issuer, **({"state": query["state"]} if "state" in query else {})}
-    return Redirect(f"{redirect}{'&' if '?' in redirect else '?'}{urlencode(said)}", status_code=303, headers=_NO_STORE)
+    return f"{redirect}{'&' if '?' in redirect else '?'}{urlencode(said)}"
+
+
+def _refusal_to(query: dict[str, str], applications: Applications, refusal: Refused) -> str:
+    return _answer_to(query, applications, error=_in_words(refusal.code)[0], error_description=refusal.message)
+
+
+def _back(address: str) -> Redirect:
+    return Redirect(address, status_code=303, headers=_NO_STORE)
+
+
+# --- what he allows ------------------------------------------------------------------------------------------------------
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What somebody said to a request; `query` is that of /openid/authorize. `remember`: do not ask for 30 days."""
+
+    query: str
+    allow: bool
+    remember: bool = False
+
+
+class AllowedView(msgspec.Struct, frozen=True):
+    """`is_remembered` false = it was for one request, and what that became ends at `until_us` at the latest."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    is_remembered: bool
+    given_us: int
+    until_us: int
+
+
+@post("/v1/account/applications", status_code=200, opt=does(acts.OPEN_APPLICATION))
+async def decide(
+    request: AnyRequest, applications: ApplicationsDependency, people: PeopleDependency, data: JSONBody[Decision]
+) -> Response[dict[str, str]]:
+    """Allow an application's request or not; `location` is where the browser goes with the answer."""
+    session = session_of(request)
+    query, application = await _named(data.query.encode(), applications)
+    try:
+        asked = _asked(query, application, applications)
+        if not data.allow:
+            raise applications.deny(application, session)
+        if not _is_fresh(session, query, people):
+            return Response({"location": _to_sign_in(query)}, headers=_NO_STORE)
+        code = await applications.agree(application, session, asked, remember=data.remember)
+    except Refused as refusal:
+        return Response({"location": _refusal_to(query, applications, refusal)}, headers=_NO_STORE)
+    return Response({"location": _answer_to(query, applications, code=code)}, headers=_NO_STORE)
+
+
+@get("/v1/account/applications", opt=does(acts.READ_ACCOUNT))
+async def list_allowed(request: AnyRequest, applications: ApplicationsDependency) -> list[AllowedView]:
+    """What one has allowed web applications, as far as it still holds."""
+    return await allowed_views(applications, session_of(request))
+
+
+async def allowed_views(applications: Applications, session: Session) -> list[AllowedView]:
+    return [
+        AllowedView(one.id, one.name, consent.scope.split(), consent.is_remembered, consent.given_us, consent.until_us)
+        for one, consent in await applications.consents_of(session.person.id)
+    ]
+
+
+@delete("/v1/account/applications/{id:str}", status_code=200, opt=does(acts.OPEN_APPLICATION))
+async def withdraw(request: AnyRequest, applications: ApplicationsDependency, id: FromPath[str]) -> dict[str, int]:
+    """Take back what one allowed an application: its tokens end now, and it has to ask again."""
+    await applications.withdraw(session_of(request).person.id, id)
+    return {"ended": 1}
 
 
 @get("/openid/end", opt=does(acts.USE_OPENID), include_in_schema=False)
@@ -205,7 +310,7 @@ async def discovery(applications: ApplicationsDependency) -> dict[str, object]:
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
         "code_challenge_methods_supported": ["S256"],
         "claims_supported": ["sub", "auth_time", "nonce", "name", "locale", "dealer_roles"],
-        "prompt_values_supported": ["none", "login"],
+        "prompt_values_supported": ["none", "login", "consent"],
         "authorization_response_iss_parameter_supported": True,
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
@@ -274,68 +379,8 @@ def _refused(request: AnyRequest, refusal: Refused) -> Response[dict[str, Any]]:
     return Response(body, status_code=status, headers=headers)
 
 
-# --- the register ----------------------------------------------------------------------------------------------------------
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """An application to register. `redirect_uris` are compared letter by letter; `has_secret` false = a program in a browser."""
-
-    id: str
-    name: str
-    redirect_uris: list[str]
-    roles: list[str]
-    brand: str = ""
-    post_logout_redirect_uris: list[str] = []
-    scopes: tuple[str, ...] = ("openid", "roles")
-    has_secret: bool = True
-
-
-class ApplicationView(msgspec.Struct, frozen=True):
-    """`client_secret` is seen only in the answer to the registration, '' else."""
-
-    id: str
-    name: str
-    redirect_uris: list[str]
-    post_logout_redirect_uris: list[str]
-    brand: str
-    roles: list[str]
-    scopes: list[str]
-    has_secret: bool
-    added_us: int
-    client_secret: str = ""
-
-
-@get("/v1/applications", opt=does(acts.READ_APPLICATIONS))
-async def list_applications(applications: ApplicationsDependency) -> list[ApplicationView]:
-    """Registered web applications."""
-    return [_view(one) for one in await applications.registered()]
-
-
-@post("/v1/applications", opt=does(acts.CHANGE_APPLICATIONS))
-async def add_application(
-    request: AnyRequest, applications: ApplicationsDependency, data: Annotated[Wanted, Body()]
-) -> ApplicationView:
-    """Register an application, or replace it; its secret is shown once."""
-    made, secret = await applications.add(
-        data.id, data.name, data.redirect_uris, data.roles, brand=data.brand, logouts=data.post_logout_redirect_uris,
-        scopes=data.scopes, has_secret=data.has_secret, actor=caller_of(request).id,
-    )  # fmt: skip
-    return _view(made, secret)
-
-
-@delete("/v1/applications/{id:str}", opt=does(acts.CHANGE_APPLICATIONS))
-async def drop_application(request: AnyRequest, applications: ApplicationsDependency, id: FromPath[str]) -> None:
-    """Take an application off the register; its codes and tokens end."""
-    await applications.drop(id, caller_of(request).id)
-
-
-def _view(one: Application, secret: str = "") -> ApplicationView:
-    return ApplicationView(
-        one.id, one.name, list(one.redirects), list(one.logouts), one.brand, list(one.roles), list(one.scopes),
-        one.secret_hash is not None, one.added_us, secret,
-    )  # fmt: skip
-
-
 REDIRECTS = [authorize, end]
 """Steps a browser walks through: their errors are shown as pages."""
-HANDLERS = [token, userinfo, discovery, list_applications, add_application, drop_application]
+HANDLERS = [
+    token, userinfo, discovery, decide, list_allowed, withdraw, *openid_register.HANDLERS
+]  # fmt: skip

@@ -4,7 +4,7 @@
 docs/decisions/0042-dealers.md.
 """
 
-from rocade.trust.authority.applications.model import Application, Asked, Given, Staff, StaffRole
+from rocade.trust.authority.applications.model import Application, Asked, Consent, Given, Staff, StaffRole
 from rocade.trust.authority.applications.service import Applications
 
-__all__ = ["Application", "Applications", "Asked", "Given", "Staff", "StaffRole"]
+__all__ = ["Application", "Applications", "Asked", "Consent", "Given", "Staff", "StaffRole"]

@@ -2,7 +2,7 @@
 
 An application is for the staff of dealers, of one brand or ('') of any, in the roles it names. What it learns of a person is a
 name of its own for him (`sub`: another one for each application, so that two of them cannot put their books together), his
-roles, and with the scope `profile` his name and language. Source: OpenID Connect Core 1.0, RFC 6749, RFC 7636, RFC 9700.
+roles, and with the scope `profile` his name and language; nothing before he agreed to it. Source: OpenID Connect Core 1.0, RFC 6749, RFC 7636, RFC 9700.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from rocade.core.errors import Refused
 SCOPES = ("openid", "profile", "roles")
 CODE_LIFE_US = 60_000_000
 TOKEN_LIFE_US = 300_000_000
+REMEMBERED_US = 30 * 86_400_000_000
+"""How long somebody may let an application in without being asked each time."""
 REDIRECTS_LIMIT = 20
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{1,47}\Z")
 _BRAND = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,31})?\Z")
@@ -50,6 +52,22 @@ class Asked(msgspec.Struct, frozen=True):
     challenge: str
     nonce: str
     scope: str
+
+
+class Consent(msgspec.Struct, frozen=True):
+    """What somebody agreed to last. `is_remembered`: until then he is not asked again; else it was for that one request."""
+
+    application: str
+    scope: str
+    is_remembered: bool
+    given_us: int
+    until_us: int
+
+    def covers(self, application: Application, asked: Asked, now_us: int) -> bool:
+        """Whether a request needs no question: the application proves itself, is registered as it was, and asks for no more."""
+        is_same = application.secret_hash is not None and application.added_us <= self.given_us
+        is_enough = set(asked.scope.split()) <= set(self.scope.split())
+        return self.is_remembered and is_same and is_enough and now_us < self.until_us
 
 
 class Given(msgspec.Struct, frozen=True):

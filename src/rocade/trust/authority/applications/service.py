@@ -1,7 +1,7 @@
 """The register of applications, and what they are given: a code good once for a minute, then an ID token and a short access token.
 
-Flow: `check_request` (a known application, an address it registered, PKCE) -> `give` (the signed-in person has one of the roles
-the application is for) -> the browser carries the code -> `redeem` (the application proves itself, the code was given to it, the
+Flow: `check_request` (a known application, an address it registered, PKCE) -> `check_entry` (the signed-in person has one of the
+roles the application is for) -> `agree` (he was asked and allowed it) or, where he wanted not to be asked again, `give` -> the browser carries the code -> `redeem` (the application proves itself, the code was given to it, the
 verifier fits) -> ID token (ES256, the region's token keys) and an access token good for `userinfo` alone while the person's
 session lives. A code that comes twice ends what it became. Refuses `openid.*`; every code and token is in the audit log.
 """
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from rocade.core.errors import Refused
@@ -22,9 +23,11 @@ from rocade.fabric.database import Database
 from rocade.trust.authority.applications import store
 from rocade.trust.authority.applications.model import (
     CODE_LIFE_US,
+    REMEMBERED_US,
     TOKEN_LIFE_US,
     Application,
     Asked,
+    Consent,
     Given,
     Staff,
     StaffRole,
@@ -124,29 +127,84 @@ class Applications:
         if len(asked.nonce) > 256:
             raise Refused("openid.invalid", "a nonce has up to 256 characters")
 
-    async def give(self, application: Application, session: Session, asked: Asked) -> str:
-        """A code for an application this person may enter.
+    def check_entry(self, application: Application, session: Session) -> None:
+        """Whether this person may enter the application at all, whatever he agrees to.
 
         Raises: Refused `openid.passkey` (he signed in without one), `openid.role` (it is not for any role he has).
         """
-        person, now_us = session.person.id, self._clock.now_us()
+        person = session.person.id
         if session.means != "passkey":
             refusal = Refused("openid.passkey", "applications are opened with a passkey; sign in with yours")
             raise self._note(person, "openid.code", application.id, refusal)
-        if not self._roles(application, person, now_us):
+        if not self._roles(application, person, self._clock.now_us()):
             refusal = Refused(
                 "openid.role", "this application is for people of dealers in another role or of another brand"
             )
             raise self._note(person, "openid.code", application.id, refusal)
-        code = self._secret()
-        scope = " ".join(sorted(set(asked.scope.split())))
-        given = Given(
-            application.id, person, session.number, asked.redirect, asked.challenge, asked.nonce, scope,
-            session.opened_us, now_us + CODE_LIFE_US, 0,
-        )  # fmt: skip
+
+    async def give(self, application: Application, session: Session, asked: Asked) -> str:
+        """A code for an application this person may enter, and wanted not to be asked about again.
+
+        Raises: as `check_entry`; Refused `openid.consent.required`.
+        """
+        self.check_entry(application, session)
+        now_us = self._clock.now_us()
         async with store.transaction(self._database) as connection:
-            await store.add_code(connection, _hash(code), given, now_us)
-            await self._record(person, "openid.code", application.id)
+            consents = await store.read_consents(connection, session.person.id, now_us)
+            if not any(
+                one.application == application.id and one.covers(application, asked, now_us) for one in consents
+            ):
+                raise Refused("openid.consent.required", "whoever is signed in has to allow this first")
+            return await self._code(connection, application, session, asked, now_us)
+
+    async def agree(self, application: Application, session: Session, asked: Asked, *, remember: bool) -> str:
+        """A code, since this person was asked and allowed it; `remember`: an application that proves itself asks for 30 days.
+
+        Raises: as `check_entry`.
+        """
+        self.check_entry(application, session)
+        now_us, is_remembered = self._clock.now_us(), remember and application.secret_hash is not None
+        until_us = now_us + (REMEMBERED_US if is_remembered else CODE_LIFE_US + TOKEN_LIFE_US)
+        consent = Consent(application.id, _sorted(asked.scope), is_remembered, now_us, until_us)
+        async with store.transaction(self._database) as connection:
+            await store.put_consent(connection, session.person.id, consent, now_us)
+            await self._record(
+                session.person.id, "openid.consent", application.id, scope=consent.scope, until_us=until_us
+            )
+            return await self._code(connection, application, session, asked, now_us)
+
+    def deny(self, application: Application, session: Session) -> Refused:
+        """He was asked and did not allow it; the refusal for the application."""
+        refusal = Refused("openid.consent.denied", "the person did not allow it")
+        return self._note(session.person.id, "openid.consent", application.id, refusal)
+
+    async def consents_of(self, person: str) -> list[tuple[Application, Consent]]:
+        """What this person's consents still allow, with whom."""
+        async with store.transaction(self._database) as connection:
+            found = await store.read_consents(connection, person, self._clock.now_us())
+            known = {one.id: one for one in await store.read_all(connection)} if found else {}
+        return [(known[one.application], one) for one in found if one.application in known]
+
+    async def withdraw(self, person: str, application: str) -> None:
+        """Take a consent back: the application's codes and tokens for this person end, the next request asks again.
+
+        Raises: Refused `openid.consent.unknown`.
+        """
+        async with store.transaction(self._database) as connection:
+            if not await store.end_consent(connection, person, application):
+                raise Refused("openid.consent.unknown", "you have allowed this application nothing that still holds")
+            await self._record(person, "openid.consent.end", application)
+
+    async def _code(
+        self, connection: asyncpg.Connection, application: Application, session: Session, asked: Asked, now_us: int
+    ) -> str:
+        code = self._secret()
+        given = Given(
+            application.id, session.person.id, session.number, asked.redirect, asked.challenge, asked.nonce,
+            _sorted(asked.scope), session.opened_us, now_us + CODE_LIFE_US, 0,
+        )  # fmt: skip
+        await store.add_code(connection, _hash(code), given, now_us)
+        await self._record(session.person.id, "openid.code", application.id)
         return code
 
     async def redeem(
@@ -251,6 +309,10 @@ def _fault(given: Given | None, application: Application, redirect: str, verifie
 
 def _unknown() -> Refused:
     return Refused("openid.code.unknown", "this code is not known, or was given to another application")
+
+
+def _sorted(scope: str) -> str:
+    return " ".join(sorted(set(scope.split())))
 
 
 def _hash(secret: str) -> bytes:

@@ -1,4 +1,4 @@
-"""SQL of applications, codes and tokens. Functions with a `connection` run inside the caller's transaction."""
+"""SQL of applications, consents, codes and tokens. Functions with a `connection` run inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from rocade.core.errors import Unavailable
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
-from rocade.trust.authority.applications.model import Application, Given
+from rocade.trust.authority.applications.model import Application, Consent, Given
 
 KEPT_US = 600_000_000
 """Ended codes and tokens are kept this long, so that a second use is told from an invention."""
@@ -57,10 +57,46 @@ def _application(row: Any) -> Application:
 
 
 async def drop(connection: asyncpg.Connection, id: str) -> bool:
-    """False if there is none. Its codes and tokens end with it."""
+    """False if there is none. Its consents, codes and tokens end with it."""
+    await connection.execute("DELETE FROM application_consent WHERE application = $1", id)
     await connection.execute("DELETE FROM application_code WHERE application = $1", id)
     await connection.execute("DELETE FROM application_token WHERE application = $1", id)
     return bool(await connection.execute("DELETE FROM application WHERE id = $1", id) == "DELETE 1")
+
+
+_CONSENT = ", ".join(Consent.__struct_fields__)
+
+
+async def put_consent(connection: asyncpg.Connection, person: str, one: Consent, now_us: int) -> None:
+    """The newest decision counts."""
+    await connection.execute("DELETE FROM application_consent WHERE until_us < $1", now_us)
+    await connection.execute(
+        f"INSERT INTO application_consent (person, {_CONSENT}) VALUES ($1, $2, $3, $4, $5, $6)"
+        " ON CONFLICT (person, application) DO UPDATE SET scope = excluded.scope, is_remembered = excluded.is_remembered,"
+        " given_us = excluded.given_us, until_us = excluded.until_us",
+        person, *msgspec.structs.astuple(one),
+    )  # fmt: skip
+
+
+async def read_consents(connection: Any, person: str, now_us: int) -> list[Consent]:
+    """Those that have not run out, by application."""
+    rows = await connection.fetch(
+        f"SELECT {_CONSENT} FROM application_consent WHERE person = $1 AND until_us > $2 ORDER BY application",
+        person, now_us,
+    )  # fmt: skip
+    return [Consent(*row) for row in rows]
+
+
+async def end_consent(connection: asyncpg.Connection, person: str, application: str) -> bool:
+    """False if there is none. What it became ends with it."""
+    for what in ("code", "token"):
+        await connection.execute(
+            f"DELETE FROM application_{what} WHERE person = $1 AND application = $2", person, application
+        )
+    done = await connection.execute(
+        "DELETE FROM application_consent WHERE person = $1 AND application = $2", person, application
+    )
+    return bool(done == "DELETE 1")
 
 
 async def add_code(connection: asyncpg.Connection, code_hash: bytes, one: Given, now_us: int) -> None:

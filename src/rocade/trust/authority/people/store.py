@@ -147,6 +147,7 @@ async def end_person(connection: asyncpg.Connection, id: int, now_us: int) -> No
     )
     await connection.execute("UPDATE person_duty SET ended_us = $2 WHERE person = $1 AND ended_us IS NULL", id, now_us)
     await connection.execute("DELETE FROM person_account WHERE person = $1", id)
+    await connection.execute("DELETE FROM application_consent WHERE person = $1", person_id(id))
 
 
 async def add_duty(connection: asyncpg.Connection, person: int, duty: Duty, now_us: int) -> None:
@@ -455,6 +456,7 @@ async def forget_person(connection: asyncpg.Connection, id: int, now_us: int) ->
     )
     for name, rows in gone:
         counts[name] = int((await connection.execute(f"DELETE FROM {rows}", id)).split()[-1])
+    await connection.execute("DELETE FROM application_consent WHERE person = $1", person_id(id))
     await connection.execute(
         "UPDATE person SET name = NULL, name_sealed = NULL, name_marks = NULL, organisation = '', language = '', ended_us = COALESCE(ended_us, $2) WHERE id = $1",
         id, now_us,
