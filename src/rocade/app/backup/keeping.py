@@ -7,8 +7,8 @@
     numbers                 of vehicles that an erasure gave a new reference, sealed (store.py)
     chunks/<name>           private keys and what else stands in DIR, sealed with the region's BACKUP key
 
-Flow: one snapshot of the key tables -> private files -> manifest -> older parts go: those past their days, and at once those
-that a puncture has made useless. A puncture calls this before it destroys the old region key (`keep_after_puncture`), so that
+Flow: whose it is -> one snapshot of the key tables -> private files -> manifest -> older parts go: those past their days, at once
+those that a puncture has made useless, and what a kill has left of one an hour ago or more. A puncture calls this before it destroys the old region key (`keep_after_puncture`), so that
 at every instant some keys part opens everything that is not erased.
 Refuses: `backup.keys.missing`, `backup.keys.foreign`; Corrupt `backup.keys.changed`.
 """
@@ -36,6 +36,8 @@ from rocade.fabric.database.dump import Cut, Rows
 from rocade.trust.authority.sealing import REGION, Group, RegionCustody
 
 DAY_US = 86_400_000_000
+ABANDONED_US = 3_600_000_000
+"""A part without a manifest that began so long ago is nobody's work any more, and holds keys."""
 OWN = (REGION, int(Group.BACKUP))
 """The key of private files."""
 ROOT_KEY = "trust/root"
@@ -45,6 +47,7 @@ ELSEWHERE = frozenset({"postgres", "history", "blobs", "archive", "logs", "run",
 AUDIT = "trust/audit"
 AUDIT_KEYS = frozenset({"key.pem", "key.json"})
 NUMBERS = "numbers"
+TRUST = "clear/trust.pem"
 PIECE_BYTES = 32 << 20
 
 
@@ -73,7 +76,8 @@ async def keep(
     keep_days: float,
     sealing: bytes | None,
 ) -> str:
-    """Write a keys part of now; the name of its folder. Parts older than `keep_days` or than the last puncture go.
+    """Write a keys part of now; the name of its folder. Parts older than `keep_days` (0 = whatever their age) or than the last
+    puncture go.
 
     `sealing`: the key of `OWN`; without it private files are taken over, sealed as they are, from the part before.
     Raises: Unavailable `custody.*`, `database.*`, `backup.full`, `backup.place`, `backup.keys.first`.
@@ -86,6 +90,9 @@ async def keep(
         await asyncio.to_thread(place.put, f"{folder}/{name}", content)
         files.append(KeyFile(name, sha256(content).hexdigest()))
 
+    await put(
+        TRUST, (configuration.trust / "trust.pem").read_bytes()
+    )  # first: what is left of a part tells whose it is
     cut = await Cut.open(url, is_key_table)
     try:
         for table in cut.tables:
@@ -95,7 +102,6 @@ async def keep(
         await cut.close()
     await put(NUMBERS, msgspec.msgpack.encode(await store.read_renewed(url)))
     await put("clear/rocade.toml", (configuration.root / "rocade.toml").read_bytes())
-    await put("clear/trust.pem", (configuration.trust / "trust.pem").read_bytes())
     if not Path(configuration.custody.directory).is_absolute():
         for path in custody.files():
             if path.stem == str(version):
@@ -147,7 +153,7 @@ def newest(place: Place) -> KeysPart:
 
 
 def open_part(place: Place, folder: str) -> KeysPart:
-    trust = place.get(f"{folder}/clear/trust.pem")
+    trust = place.get(f"{folder}/{TRUST}")
     signed = place.get(f"{folder}/manifest.json")
     try:
         root = x509.load_pem_x509_certificate(trust or b"")
@@ -214,17 +220,17 @@ def _take_over_private(place: Place, folder: str) -> tuple[Chunk, ...]:
 
 
 def _forget(place: Place, kept: str, manifest: KeysManifest, keep_days: float) -> None:
-    """Remove parts of this region that are too old, or wrapped by a region key that a puncture destroys."""
-    oldest = f"keys-{stamp(manifest.at_us - int(keep_days * DAY_US))}"
-    names = place.names()
+    """Remove parts of this region that are too old, wrapped by a region key that a puncture destroys, or never finished."""
+    oldest, abandoned = (f"keys-{stamp(manifest.at_us - age_us)}" for age_us in (int(keep_days * DAY_US), ABANDONED_US))
+    names, trust = place.names(), place.get(f"{kept}/{TRUST}") or b""
+    root = x509.load_pem_x509_certificate(trust)
     for folder in sorted({name.split("/")[0] for name in names if name.startswith("keys-")} - {kept}):
+        if place.get(f"{folder}/{TRUST}") != trust:
+            continue  # another region's
         try:
-            found = read(KEYS_TYPE, place.get(f"{folder}/manifest.json") or b"", KeysManifest, _root(place, kept))
+            found = read(KEYS_TYPE, place.get(f"{folder}/manifest.json") or b"", KeysManifest, root)
+            is_over = (keep_days > 0 and folder < oldest) or found.region_key < manifest.region_key
         except (Refused, Corrupt):
-            continue  # not ours to remove: unfinished, or of another region
-        if folder < oldest or found.region_key < manifest.region_key:
+            is_over = folder < abandoned
+        if is_over:
             place.remove([name for name in names if name.startswith(f"{folder}/")])
-
-
-def _root(place: Place, folder: str) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(place.get(f"{folder}/clear/trust.pem") or b"")

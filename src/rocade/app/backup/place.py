@@ -75,6 +75,8 @@ class Folder:
             path.unlink(missing_ok=True)
             folders.update(parent for parent in path.parents if parent.is_relative_to(self.directory))
         for folder in sorted(folders - {self.directory}, key=lambda one: len(one.parts), reverse=True):
+            for half in folder.glob(".*.new"):  # what a kill has left of a file that was being written
+                half.unlink(missing_ok=True)
             try:
                 folder.rmdir()
             except OSError:

@@ -23,7 +23,11 @@ from rocade.app.commands import Load, config_option, example
 @click.argument("to", required=False)
 @click.option("--keys-to", help="Where the keys part goes: another place than TO. Default: [backup] keys_to.")
 @click.option("--keep-days", type=click.FloatRange(0), help="Remove backups older than that afterwards; 0 = none.")
-@click.option("--keep-keys-days", type=click.FloatRange(0), help="The same for keys parts. Default: [backup], 7.")
+@click.option(
+    "--keep-keys-days",
+    type=click.FloatRange(0),
+    help="The same for keys parts; those that a puncture made useless go at once. Default: [backup], 7.",
+)
 @click.option("--keys-only", is_flag=True, help="Write a fresh keys part and nothing else.")
 @click.option("--dry-run", is_flag=True, help="Say what would be copied, write nothing.")
 @config_option
