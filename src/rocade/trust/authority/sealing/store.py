@@ -95,12 +95,13 @@ async def write_buckets(connection: asyncpg.Connection, rows: Sequence[tuple[int
 
 
 async def read_keys(connection: asyncpg.Connection, names: Sequence[Name]) -> list[tuple[int, int, int, int, bytes]]:
-    """(owner, group, bucket, generation of the bucket's key, wrapped or None) of those that exist. One statement."""
+    """(owner, group, bucket, generation of the bucket's key, wrapped or None) of those that exist. One statement, each row
+    found by its key: a join would be planned while the tables are small, and read all buckets for each key later.
+    """
     rows = await connection.fetch(
-        "SELECT k.owner, k.grp, k.bucket, b.generation, k.wrapped"
+        "SELECT k.owner, k.grp, k.bucket, (SELECT b.generation FROM seal_bucket b WHERE b.bucket = k.bucket), k.wrapped"
         " FROM unnest($1::bigint[], $2::smallint[]) AS n(owner, grp)"
-        " CROSS JOIN LATERAL (SELECT * FROM seal_key s WHERE s.owner = n.owner AND s.grp = n.grp OFFSET 0) AS k"
-        " JOIN seal_bucket b ON b.bucket = k.bucket",
+        " CROSS JOIN LATERAL (SELECT * FROM seal_key s WHERE s.owner = n.owner AND s.grp = n.grp OFFSET 0) AS k",
         [owner for owner, _ in names], [group for _, group in names],
     )  # fmt: skip
     return [tuple(row) for row in rows]
