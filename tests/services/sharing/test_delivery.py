@@ -9,7 +9,9 @@ from standardwebhooks import Webhook as Standard
 from tests.services.sharing.conftest import LATITUDE, OWNER, PARTY, PATIENCE_S, SOC, SPEED, Stand, until
 
 from rocade.core.errors import Refused
-from rocade.services.sharing import tidy
+from rocade.doors.webhooks import Poster
+from rocade.doors.webhooks.posting import Target
+from rocade.services.sharing import Contract, tidy
 
 DAY_US = 24 * 3_600_000_000
 
@@ -136,6 +138,59 @@ async def test_a_contract_that_ends_in_the_middle_of_a_feed_sends_nothing_more_a
     await tidy(stand.sharing, stand.audit)
     assert await stand.waiting() == 0
     assert [one.facts["why"] for one in stand.audit.of("sharing.end")] == ["withdrawn"]
+
+
+class Held(Poster):
+    """A receiver whose connection stands when the test lets it."""
+
+    def __init__(self, stand: Stand) -> None:
+        super().__init__(stand.receiver.trusting(), lambda address: str(address) == "127.0.0.1")
+        self.asked, self.may = asyncio.Event(), asyncio.Event()
+
+    async def connect(self, target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self.asked.set()
+        await self.may.wait()
+        return await super().connect(target)
+
+
+async def held(stand: Stand) -> tuple[int, Contract, Held]:
+    """A record that was read and waits for its connection."""
+    ref = await stand.vehicle()
+    contract = await stand.contract(ref, "driving", "energy", signals=(SPEED, SOC))
+    await stand.hook(contract)
+    stand.poster = poster = Held(stand)
+    stand.deliver()
+    await stand.send(ref)
+    await asyncio.wait_for(poster.asked.wait(), PATIENCE_S)
+    return ref, contract, poster
+
+
+async def test_what_is_withdrawn_while_a_post_waits_for_its_connection_does_not_leave(stand: Stand) -> None:
+    ref, contract, poster = await held(stand)
+    await stand.sharing.withdraw(ref, OWNER, contract.id)
+    await stand.table.refresh()
+    poster.may.set()
+    await until(lambda: stand.receiver.taken(kind="sharing.ended"))
+    assert stand.receiver.taken() == []
+
+
+async def test_a_signal_taken_out_while_a_post_waits_for_its_connection_does_not_leave(stand: Stand) -> None:
+    ref, contract, poster = await held(stand)
+    await stand.sharing.narrow(ref, OWNER, contract.id, contract.classes, (SPEED,))
+    await until(lambda: stand.book.by_id[contract.id].version == 2)
+    poster.may.set()
+    await until(stand.receiver.taken)
+    assert [one["signal"] for one in stand.receiver.taken()[0]["series"]] == ["Vehicle.Speed"]
+
+
+async def test_a_post_is_dated_when_it_leaves(stand: Stand) -> None:
+    """Receivers refuse a timestamp that is more than minutes old."""
+    _, _, poster = await held(stand)
+    stand.clock.more_us = 600_000_000
+    poster.may.set()
+    await until(stand.receiver.taken)
+    _, headers, _ = stand.receiver.got[0]
+    assert abs(int(headers["webhook-timestamp"]) - stand.clock.now_us() // 1_000_000) < 300
 
 
 async def test_a_second_process_takes_over_and_nothing_is_missing(stand: Stand) -> None:

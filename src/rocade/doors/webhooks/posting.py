@@ -2,6 +2,7 @@
 
 The name is resolved here, every address it has is looked at, and the connection goes to the one that was looked at, so that a
 name cannot change its mind in between. Redirects are not followed, answers are read up to a few kilobytes and not used.
+Names are looked up in threads of their own: a name server that never answers holds up nothing else of the process.
 Refuses: `webhooks.address.*`. What cannot be reached is Unavailable and tried again later.
 """
 
@@ -9,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -20,11 +23,16 @@ import msgspec
 from rocade.core.errors import Refused, Unavailable
 
 TIMEOUT_S = 15.0
+LOOK_UP_S = 10.0
+LOOK_UPS = 256
+"""Names looked up at once; a silent name server keeps a thread for longer than anybody waits."""
 CLOSE_S = 2.0
 ANSWER_LIMIT_BYTES = 16 * 1024
 URL_LIMIT = 400
 
 type Address = IPv4Address | IPv6Address
+type Sign = Callable[[], Mapping[str, str]]
+"""Gives the headers of a request when its connection stands, at the last moment; what it raises is not sent."""
 _NAT64, _SIX_TO_FOUR = IPv6Address("64:ff9b::"), IPv6Address("2002::")
 
 
@@ -32,6 +40,12 @@ class Target(msgspec.Struct, frozen=True):
     host: str
     port: int
     path: str
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a request names them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == 443 else f"{host}:{self.port}"
 
 
 def target_of(url: str) -> Target:
@@ -65,7 +79,7 @@ def is_public(address: Address) -> bool:
             inner = IPv4Address(address.packed[12:])
         if inner is not None:
             return is_public(inner)
-        if address.teredo is not None:
+        if address.teredo is not None or address.is_site_local:
             return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
@@ -76,12 +90,13 @@ class Poster:
     def __init__(self, context: ssl.SSLContext | None = None, may_reach: Callable[[Address], bool] = is_public) -> None:
         self._context = context or ssl.create_default_context()
         self._may_reach = may_reach
+        self._looking = ThreadPoolExecutor(LOOK_UPS, thread_name_prefix="names")
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """The status of the answer. Raises: Refused `webhooks.address.*`; Unavailable `webhooks.unreachable`."""
         line = self.kept(url)
         try:
-            return await line.post(headers, body, is_last=True)
+            return await line.post(lambda: headers, body, is_last=True)
         finally:
             await line.close()
 
@@ -101,8 +116,11 @@ class Poster:
 
         Raises: Refused `webhooks.address.private`; OSError.
         """
-        loop = asyncio.get_running_loop()
-        found = {str(one[4][0]).partition("%")[0] for one in await loop.getaddrinfo(target.host, target.port)}
+        looked_up = asyncio.get_running_loop().run_in_executor(
+            self._looking, socket.getaddrinfo, target.host, target.port
+        )
+        async with asyncio.timeout(LOOK_UP_S):
+            found = {str(one[4][0]).partition("%")[0] for one in await looked_up}
         addresses = sorted((ip_address(one) for one in found), key=lambda one: (one.version, one.packed))
         if not addresses or not all(map(self._may_reach, addresses)):
             raise Refused("webhooks.address.private", "the name leads to an address that is not public")
@@ -120,18 +138,18 @@ class Kept:
         self._target = target
         self._open: tuple[asyncio.StreamReader, asyncio.StreamWriter, h11.Connection] | None = None
 
-    async def post(self, headers: Mapping[str, str], body: bytes, *, is_last: bool = False) -> int:
-        """The status of the answer. Raises: Refused `webhooks.address.*`; Unavailable `webhooks.unreachable`."""
+    async def post(self, sign: Sign, body: bytes, *, is_last: bool = False) -> int:
+        """The status of the answer. Raises: Refused `webhooks.address.*`; Unavailable `webhooks.unreachable`; what `sign` raises."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 was_kept = self._open is not None
                 try:
-                    return await self._post(headers, body, is_last=is_last)
+                    return await self._post(sign, body, is_last=is_last)
                 except (OSError, h11.ProtocolError):
                     await self.close()
                     if not was_kept:
                         raise
-                return await self._post(headers, body, is_last=is_last)
+                return await self._post(sign, body, is_last=is_last)
         except (OSError, TimeoutError, h11.ProtocolError) as error:
             await self.close()
             raise Unavailable(
@@ -141,7 +159,7 @@ class Kept:
             self._cut()
             raise
 
-    async def _post(self, headers: Mapping[str, str], body: bytes, *, is_last: bool) -> int:
+    async def _post(self, sign: Sign, body: bytes, *, is_last: bool) -> int:
         if self._open is None:
             self._open = (
                 *await self._poster.connect(self._target),
@@ -149,7 +167,7 @@ class Kept:
             )
         reader, writer, http = self._open
         more = {"connection": "close" if is_last else "keep-alive"}
-        status = await _exchange(reader, writer, http, self._target, {**more, **headers}, body)
+        status = await _exchange(reader, writer, http, self._target, {**more, **sign()}, body)
         if http.our_state is h11.DONE and http.their_state is h11.DONE and not is_last:
             http.start_next_cycle()
         else:
@@ -179,8 +197,7 @@ async def _exchange(
     body: bytes,
 ) -> int:
     """One request, one answer; its body is read so that the receiver is not cut off, and forgotten."""
-    host = target.host if target.port == 443 else f"{target.host}:{target.port}"
-    head = {"host": host, "content-length": str(len(body)), "content-type": "application/json"}
+    head = {"host": target.authority, "content-length": str(len(body)), "content-type": "application/json"}
     request = h11.Request(method="POST", target=target.path, headers=[*head.items(), *headers.items()])
     writer.write(http.send(request) + http.send(h11.Data(data=body)) + http.send(h11.EndOfMessage()))
     await writer.drain()

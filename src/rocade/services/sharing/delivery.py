@@ -1,7 +1,8 @@
 """Feeds by webhook: each record posted to the address the third party chose, signed as Standard Webhooks has it, in order.
 
 A feed is a contract with an address. It has a task of its own, a connection of its own and a cursor into what waits, which moves
-when the receiver has answered 2xx; so a receiver that is slow, away or sends elsewhere delays nobody but itself. A failure is
+when the receiver has answered 2xx; so a receiver that is slow, away or sends elsewhere delays nobody but itself. Contract and
+consent are asked, and the post is dated, when the connection stands, however long that took. A failure is
 tried again after `RETRY_S`, then every half hour; what has waited as long as records are kept goes, with a line in the
 contract's log, an audit entry and a notice in the next post (`sharing.expired`). 410 pauses a feed until it is resumed.
 A contract that has ended says so once (`sharing.ended`, no data), and what waits for it is never sent.
@@ -15,6 +16,7 @@ import asyncio
 import hmac
 import logging
 import zlib
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -148,15 +150,24 @@ class Delivery:
     def actor(self, contract: Contract) -> Principal:
         return of_certificate(Identity(self._place.trust_domain, self._place.region, *contract.party.split(":", 1)))
 
-    async def post(self, line: Kept, hook: Webhook, id: str, body: bytes, *, is_slow: bool) -> tuple[int, float]:
-        """(status, seconds). Raises: Unavailable, Refused `webhooks.*`."""
-        now_us = self.clock.now_us()
+    async def post(
+        self, line: Kept, hook: Webhook, id: str, body: bytes, one: Sent | None, *, is_slow: bool
+    ) -> tuple[int, float]:
+        """(status, seconds). Raises: Unavailable, Refused `webhooks.*`; _Changed: `one` may not leave as it was read."""
         secrets = [await self._secrets.of(hook)]
-        if hook.generation > 1 and now_us < hook.rotated_us + signing.OVERLAP_US:
+        if hook.generation > 1 and self.clock.now_us() < hook.rotated_us + signing.OVERLAP_US:
             secrets.append(await self._secrets.of(hook, hook.generation - 1))
+
+        def sign() -> Mapping[str, str]:
+            if one is not None:
+                if not self.feeding.is_agreed(one):
+                    raise _Changed
+                self.feeding.note(self.actor(one.contract), one.contract)
+            return signing.headers(secrets, id, self.clock.now_us() // 1_000_000, body)
+
         async with self._slow if is_slow else self._quick:
             begun_s = self.clock.monotonic_s()
-            status = await line.post(signing.headers(secrets, id, now_us // 1_000_000, body), body)
+            status = await line.post(sign, body)
             return status, self.clock.monotonic_s() - begun_s
 
     def told(self, one: Sent) -> None:
@@ -190,6 +201,10 @@ class Delivery:
                 await self.save()
             except (OSError, RocadeError, *store.FAILURES) as error:
                 _log.warning("places of feeds cannot be written: %s", type(error).__name__)
+
+
+class _Changed(Exception):
+    """What is agreed is another than when a record was read."""
 
 
 class _Feed:
@@ -241,12 +256,12 @@ class _Feed:
             while not is_all:
                 found, after, is_all = await feeding.after([contract], self._hook.cursor)
                 for one in found:
-                    if one.body and feeding.sharing.classes_of(one.contract) != one.classes:
-                        self.wake.set()  # what is agreed is another than when it was read: read again from here
-                        return True
                     if not await self._tell(one):
                         return await self._later()
                 self._move(after)
+            return True
+        except _Changed:  # what is agreed is another than when it was read: read again from here
+            self.wake.set()
             return True
         except (RocadeError, *store.FAILURES) as error:
             # consents, keys or the database are away: from the same place, in a moment
@@ -285,9 +300,8 @@ class _Feed:
         if not one.body:
             self._move(one.number)
             return True
-        self._delivery.feeding.note(self._delivery.actor(one.contract), one.contract)
         body = b'{"type":"sharing.record","timestamp":"%s","data":%s}' % (write_instant(one.at_us).encode(), one.body)
-        status, code = await self._post(f"{one.contract.id}.{one.number}", body)
+        status, code = await self._post(f"{one.contract.id}.{one.number}", body, one)
         if not 200 <= status < 300:
             self._failed(status, code)
             return False
@@ -299,12 +313,12 @@ class _Feed:
         self._delivery.told(one)
         return True
 
-    async def _post(self, id: str, body: bytes) -> tuple[int, str]:
+    async def _post(self, id: str, body: bytes, one: Sent | None = None) -> tuple[int, str]:
         delivery = self._delivery
         try:
             if self._line is None:
                 self._line = delivery.poster.kept(self._hook.url)
-            status, took_s = await delivery.post(self._line, self._hook, id, body, is_slow=self._is_slow)
+            status, took_s = await delivery.post(self._line, self._hook, id, body, one, is_slow=self._is_slow)
             self._is_slow = took_s > SLOW_S or not 200 <= status < 300
             return status, "webhooks.answer"
         except RocadeError as error:

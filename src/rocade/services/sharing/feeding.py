@@ -1,8 +1,8 @@
 """What goes out under contracts: waiting records opened, looked at under the contract and its consent, written as JSON.
 
 `Feeding.after` gives a reader what comes behind its cursor; `Bell` wakes readers when something waits for their vehicles. Each
-record asks the consent table at the moment it goes out, so what was withdrawn stops at the next record; what goes out is noted
-for the owner as a look. While consents are not known, or keys are not to be had, nothing goes out and nothing is lost.
+record asks contract and consent again at the moment it goes out (`is_agreed`), so what was withdrawn or narrowed stops at the next
+record; what goes out is noted for the owner as a look. While consents are not known, or keys are not to be had, nothing goes out and nothing is lost.
 """
 
 from __future__ import annotations
@@ -87,6 +87,16 @@ class Feeding:
             return Sent(contract, classes, number, at_us, b"", 0)
         written = records.written(contract, number, arrived_us, found, scope, classes)
         return Sent(contract, classes, number, at_us, written, records.count(found))
+
+    def is_agreed(self, one: Sent) -> bool:
+        """Whether a record may still leave as it was read: under this version of its contract, and all of its classes.
+
+        Raises: Unavailable `sharing.stale`.
+        """
+        return (
+            self.book.by_id.get(one.contract.id) == one.contract
+            and self.sharing.classes_of(one.contract) == one.classes
+        )
 
     def note(self, actor: Principal, contract: Contract, signals: Iterable[int] = ()) -> None:
         """The owner's log of looks: something of his vehicle is about to leave. Raises: Unavailable `consent.looks.full`."""

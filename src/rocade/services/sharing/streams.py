@@ -154,7 +154,7 @@ class _Following:
     def _may_leave(self, one: Sent) -> bool:
         """Whether this is still agreed as it was when it was read; then it is noted for the owner."""
         try:
-            if self._feeding.sharing.classes_of(one.contract) != one.classes:
+            if not self._feeding.is_agreed(one):
                 return False
             self._feeding.note(caller_of(self._request), one.contract)
         except Unavailable:
