@@ -1,7 +1,8 @@
 """Bulk: the history of a contract's signals as one Parquet file, for what is past or was missed.
 
 From the contract's beginning on, nothing from before. The consent is asked again before each part (an hour of one signal): ended
-in the middle, the file is cut off without its end, so that nobody takes it for whole, and nothing more leaves.
+in the middle, the file is cut off without its end, so that nobody takes it for whole, and nothing more leaves; signals taken out
+meanwhile stay out. What left is in the contract's log, also of a file that its reader did not fetch to the end.
 """
 
 from __future__ import annotations
@@ -50,12 +51,15 @@ class Bulk:
                 allowed = self._feeding.sharing.classes_of(contract)
                 if not allowed:
                     raise errors.ended("withdrawn")
-                if scope.shows(part[1], allowed):
+                named = self._feeding.book.by_id.get(contract.id, contract).signals
+                if scope.shows(part[1], allowed) and (not named or part[1] in named):
                     sent[0] += len(part[2].time_us)
                     yield part
 
-        async for piece in files.write(parts(), "parquet", scope.about):
-            sent[1] += len(piece)
-            yield piece
-        now_us = self._feeding.sharing.clock.now_us()
-        note(Line(contract.id, now_us, "sent", "parquet", contract.version, 1, sent[0], sent[1]))
+        try:
+            async for piece in files.write(parts(), "parquet", scope.about):
+                sent[1] += len(piece)
+                yield piece
+        finally:
+            now_us = self._feeding.sharing.clock.now_us()
+            note(Line(contract.id, now_us, "sent", "parquet", contract.version, 1, sent[0], sent[1]))
