@@ -109,6 +109,34 @@ async def test_contracts_that_cannot_be_are_refused_and_leave_nothing(
     assert await stand.consents.grants(ref) == []
 
 
+async def test_a_narrowing_that_is_refused_narrows_nothing(stand: Stand) -> None:
+    ref = await stand.vehicle()
+    contract = await stand.contract(ref, "driving", "energy", signals=(SOC,))
+    with pytest.raises(Refused, match="nothing would be left"):
+        await stand.sharing.narrow(ref, OWNER, contract.id, mask(["driving"]))
+    await stand.table.refresh()
+    assert stand.sharing.classes_of(contract) == contract.classes
+
+
+async def test_a_contract_declined_while_it_is_narrowed_stays_ended(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = await stand.vehicle()
+    contract = await stand.contract(ref, "driving", "energy")
+    narrow = stand.consents.narrow
+
+    async def declined_meanwhile(*arguments: Any) -> Any:
+        made = await narrow(*arguments)
+        await stand.sharing.decline(PARTY, contract.id, "spiffe://acme")
+        return made
+
+    monkeypatch.setattr(stand.consents, "narrow", declined_meanwhile)
+    with pytest.raises(Refused) as refused:
+        await stand.sharing.narrow(ref, OWNER, contract.id, mask(["driving"]))
+    assert (refused.value.code, refused.value.facts["why"]) == ("sharing.contract.ended", "declined")
+    assert await stand.sharing.of_vehicle(ref, is_live_only=True) == []
+
+
 async def test_a_narrower_version_shows_less_at_once_and_cannot_be_widened(stand: Stand) -> None:
     ref = await stand.vehicle()
     contract = await stand.contract(ref, "driving", "energy", "location")

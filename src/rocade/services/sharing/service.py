@@ -130,15 +130,18 @@ class Sharing:
         check_terms(before.party, classes, before.ways, kept)
         if before.signals and not (kept and set(kept) <= set(before.signals)):
             raise errors.widens()
+        left = tuple(one for one in kept if bit(self.catalogue.by_id(one).data_class) & classes)
+        if kept and not left:
+            raise errors.signals("nothing would be left of the signals named")
         grant = await self._consents.narrow(ref, person, (await self._grant_of(before)).id, classes, until_us)
         made = msgspec.structs.replace(
-            before, version=before.version + 1, classes=classes, grant=grant.id, until_us=grant.end_us,
-            signals=tuple(one for one in kept if bit(self.catalogue.by_id(one).data_class) & classes), made_us=self.clock.now_us(),
+            before, version=before.version + 1, classes=classes, grant=grant.id, until_us=grant.end_us, signals=left,
+            made_us=self.clock.now_us(),
         )  # fmt: skip
-        if kept and not made.signals:
-            raise errors.signals("nothing would be left of the signals named")
         async with self._acting(person, "sharing.narrow", f"vehicle:{ref}") as connection:
-            await store.end(connection, id, before.version, made.made_us, "narrowed")
+            if not await store.end(connection, id, before.version, made.made_us, "narrowed"):
+                newest = await store.contract(connection, id)  # somebody ended or narrowed it meanwhile
+                raise errors.ended(newest.why_ended or "narrowed" if newest else "withdrawn")
             await store.add_contract(connection, made)
             await store.log(connection, [Line(id, made.made_us, "narrowed", version=made.version)])
             await self._record(made.made_us, person, "sharing.narrow", f"vehicle:{ref}", **_facts(made))
