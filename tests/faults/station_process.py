@@ -10,6 +10,7 @@ from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.doors.ocpp import OcppDoor
 from rocade.fabric.database import Database
 from rocade.services.charging.stations import Holding, StationIntake, Stations, Tags
+from rocade.trust.authority.sealing import FileCustody, Keyring
 
 
 class Quiet:
@@ -19,6 +20,7 @@ class Quiet:
 
 async def main(url: str, directory: Path) -> None:
     database, clock, random, audit = await Database.connect(url), SystemClock(), SystemRandom(), Quiet()
+    database.keyring = Keyring(database, FileCustody(directory / "custody"), clock)
     tags = Tags(directory / "stations.key", random)
     stations = Stations(database, tags, audit, clock, random)
     intake = StationIntake(database, tags, audit, clock, "killed")

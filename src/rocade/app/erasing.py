@@ -21,7 +21,7 @@ from rocade.fabric.log import Log
 from rocade.services.battery import store as battery
 from rocade.services.charging import grid
 from rocade.services.charging import store as charging
-from rocade.services.charging.stations import store as stations
+from rocade.services.charging.stations import forgetting as at_stations
 from rocade.services.consent import Consents
 from rocade.services.sharing import store as sharing
 from rocade.services.telemetry import Eraser, Forget, Handover, Ledger, Place, store
@@ -86,7 +86,7 @@ async def erase_again(parts: wiring.Common, entries: Iterable[Entry]) -> int:
         await store.ensure(history)
         async with wiring.open_log(parts) as log:
             made = region_erasing(parts, history, log)
-            made.handover.forgetting = FORGETTING
+            made.handover.forgetting = _forgetting(parts.database)
             return await made.eraser.erase_again(entries)
     finally:
         await history.close()
@@ -96,12 +96,13 @@ async def _forget_waiting(connection: Any, ref: int) -> None:
     await sharing.drop_waiting(connection, [ref])
 
 
-FORGETTING: Sequence[Forget] = (
-    charging.forget,
-    grid.forget,
-    stations.forget_vehicle,
-    battery.forget,
-    commands.erase,
-    _forget_waiting,
-)
-"""What services made of a vehicle's data, where none of them runs; in the API process their modules say it (`Module.forget`)."""
+def _forgetting(database: Database) -> Sequence[Forget]:
+    """What services made of a vehicle's data, where none of them runs; in the API process their modules say it (`Module.forget`)."""
+    return (
+        charging.forget,
+        grid.forget,
+        at_stations(database),
+        battery.forget,
+        commands.erase,
+        _forget_waiting,
+    )

@@ -19,9 +19,9 @@ from rocade.services.charging.stations.model import (
     Transaction,
 )
 from rocade.services.charging.stations.proving import Tags
-from rocade.services.charging.stations.service import Stations
+from rocade.services.charging.stations.service import Stations, forgetting
 
 __all__ = [
     "Connector", "ConnectorState", "Event", "Holding", "Limit", "Sample", "Slot", "Standing", "Station", "StationIntake", "Stations", "Tag",
-    "Tags", "Transaction",
+    "Tags", "Transaction", "forgetting",
 ]  # fmt: skip

@@ -10,7 +10,6 @@ A transaction is always recorded, also with a tag that may not charge: the stati
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import asyncpg
@@ -24,9 +23,11 @@ from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
 from rocade.fabric.database.gathering import Gathering
 from rocade.services.charging.stations import errors, ledger, reading, store
-from rocade.services.charging.stations.ledger import Known, Meter, Turned, Went
+from rocade.services.charging.stations.ledger import Meter
 from rocade.services.charging.stations.model import Event, Sample, Station
 from rocade.services.charging.stations.proving import Gatekeeper, Tags
+from rocade.services.charging.stations.sealing import Hand, StationSeals
+from rocade.services.charging.stations.turning import Known, Turned, Went
 
 HEARTBEAT_S = 300
 _SUBJECT = "station:{}"
@@ -57,6 +58,7 @@ class StationIntake:
         self._database, self._tags, self._audit, self._clock = database, tags, audit, clock
         self._process = process
         self._gatekeeper = Gatekeeper(clock)
+        self._seals = StationSeals(database)
         self._rows = Gathering(self._load)
         self._lines = Gathering(self._claim)
         self.connected: dict[str, Context] = {}
@@ -128,8 +130,10 @@ class StationIntake:
         for one in asked:
             one.context.seen_us = one.arrived_us
         try:
+            hand = await self._seals.at_hand()
+            facts = [_named(fact, hand) if isinstance(fact, reading.Turn) else fact for fact in facts]
             tags = await self._look_up(facts)
-            tick = _Tick(asked, facts, tags, self._tags, now_us)
+            tick = _Tick(asked, facts, tags, self._tags, hand, now_us)
             if tick.has_work:
                 async with self._database.pool.acquire() as connection, connection.transaction():
                     await tick.write(connection)
@@ -200,17 +204,24 @@ def _read(one: Asked) -> reading.Fact | Problem:
     return fact
 
 
+def _named(fact: reading.Turn, hand: Hand) -> reading.Turn:
+    """1.6 has no name for what begins: ours holds what the meter showed, so it is blinded."""
+    if fact.kind != "began" or not fact.is_named_here:
+        return fact
+    return msgspec.structs.replace(fact, reference=hand.blind_reference(fact.reference))
+
+
 class _Tick:
     """One tick while it is being written."""
 
     def __init__(
         self, asked: Sequence[Asked], facts: Sequence[reading.Fact | Problem], tags: dict[bytes, store.TagRow],
-        keyed: Tags, now_us: int,
+        keyed: Tags, hand: Hand, now_us: int,
     ) -> None:  # fmt: skip
         self.now_us = now_us
         self.known: dict[tuple[str, str], Known] = {}
         self.events: list[Event] = []
-        self._tags, self._keyed = tags, keyed
+        self._tags, self._keyed, self._hand = tags, keyed, hand
         self._turns: list[tuple[Turned, reading.Turn]] = []
         self._goes: list[tuple[Went, reading.Turn | reading.Metered]] = []
         self._loose: list[tuple[str, reading.Metered]] = []
@@ -265,7 +276,7 @@ class _Tick:
     async def write(self, connection: asyncpg.Connection) -> None:
         meters: list[Meter] = []
         if self._turns:
-            self.known = await ledger.turn(connection, [row for row, _ in self._turns], self.now_us)
+            self.known = await ledger.turn(connection, self._hand, [row for row, _ in self._turns], self.now_us)
             for row, turn in self._turns:
                 known = self.known[row.station, row.reference]
                 self._happened(row.station, turn.kind, turn.at_us, known, turn.samples, meters)
@@ -275,11 +286,11 @@ class _Tick:
         for id, metered in self._loose:
             self._happened(id, "updated", 0, Known(0, None, metered.evse, 0), metered.samples, meters)
         if meters:
-            await ledger.add_meters(connection, meters)
+            await ledger.add_meters(connection, self._hand, meters)
         await self._write_rest(connection)
 
     async def _go(self, connection: asyncpg.Connection, meters: list[Meter]) -> None:
-        found = await ledger.go(connection, [row for row, _ in self._goes], self.now_us)
+        found = await ledger.go(connection, self._hand, [row for row, _ in self._goes], self.now_us)
         orphans: list[Turned] = []
         for row, fact in self._goes:
             known = found.get((row.station, row.number))
@@ -300,7 +311,7 @@ class _Tick:
                 meters,
             )
         if orphans:
-            await ledger.turn(connection, orphans, self.now_us)
+            await ledger.turn(connection, self._hand, orphans, self.now_us)
 
     def _happened(
         self, station: str, kind: str, at_us: int, known: Known, samples: Sequence[Sample], meters: list[Meter]
@@ -310,7 +321,7 @@ class _Tick:
         if known.is_new:  # its beginning may have been lost
             self.events.append(Event(kind="began", at_us=at_us, vehicle=vehicle, **place))  # type: ignore[arg-type]  # names above
         for sample in samples:
-            meters.append(Meter(station, known.evse, known.number, _digest(sample), sample))
+            meters.append(Meter(station, known.evse, known.number, known.vehicle, sample))
             self.events.append(Event(kind="sample", at_us=sample.at_us, vehicle=vehicle, sample=sample, **place))  # type: ignore[arg-type]
         if kind == "ended":
             self.events.append(Event(kind="ended", at_us=at_us, vehicle=vehicle, **place))  # type: ignore[arg-type]
@@ -321,7 +332,9 @@ class _Tick:
         if not begun:
             return
         numbers = [known.number for known in begun.values()]
-        for vehicle, station, evse, connector, number in await ledger.open_elsewhere(connection, list(begun), numbers):
+        for vehicle, station, evse, connector, number in await ledger.open_elsewhere(
+            connection, self._hand, list(begun), numbers
+        ):
             self.events.append(Event(
                 kind="moved", station=station, at_us=self.now_us, evse=evse, connector=connector, transaction=number,
                 vehicle=VehicleRef(vehicle), code="stations.vehicle.moved",
@@ -364,8 +377,3 @@ def _went(station: str, number: int, samples: Sequence[Sample], end: reading.Tur
     if end is None:
         return Went(station, number, None, None, "", last_us, last_wh, last_w, last_soc)
     return Went(station, number, end.at_us, end.wh, end.reason, last_us, end.wh, last_w, last_soc)
-
-
-def _digest(sample: Sample) -> int:
-    """63 bits that tell samples of one instant apart."""
-    return int.from_bytes(blake2b(msgspec.json.encode(sample), digest_size=8).digest(), "big") >> 1

@@ -25,6 +25,7 @@ from rocade.services.charging.stations import ledger, profiles, store
 from rocade.services.charging.stations.dialect import SETTLE_US, STRIKES, Dialect, Way
 from rocade.services.charging.stations.intake import Context
 from rocade.services.charging.stations.model import Connector, Event, LimitState, Standing, Transaction
+from rocade.services.charging.stations.sealing import StationSeals
 
 type Call = Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """(station, action, payload) -> answer; `OcppDoor.call`."""
@@ -58,6 +59,7 @@ class Limiter:
         tell: Callable[[Sequence[Event]], None], clock: Clock, settle_us: int = SETTLE_US,
     ) -> None:  # fmt: skip
         self._database, self._call, self._context_of, self._tell, self._clock = database, call, context_of, tell, clock
+        self._seals = StationSeals(database)
         self._settle_us = settle_us
         self._dialects: dict[str, tuple[Dialect, store.Make]] = {}
         self._watched: dict[tuple[str, int], _Watch] = {}
@@ -108,7 +110,7 @@ class Limiter:
         if context is None:
             return standing
         memory = await self.dialect(place.station)
-        open_now = await ledger.open_at(self._database.pool, place.station, place.evse)
+        open_now = await ledger.open_at(self._database.pool, await self._seals.at_hand(), place.station, place.evse)
         now_us = self._clock.now_us()
         before_w = await self._drawn(place, now_us)
         alone = await self._is_alone(place)
@@ -204,7 +206,7 @@ class Limiter:
         return stands
 
     async def _drawn(self, place: Connector, now_us: int) -> float | None:
-        last = await ledger.last_sample(self._database.pool, place.station, place.evse)
+        last = await ledger.last_sample(self._database.pool, await self._seals.at_hand(), place.station, place.evse)
         return last.watts if last is not None and now_us - last.at_us < STALE_US else None
 
     async def _is_alone(self, place: Connector) -> bool:

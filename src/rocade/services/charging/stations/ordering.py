@@ -18,6 +18,7 @@ from rocade.services.charging.stations.dialect import PURPOSES
 from rocade.services.charging.stations.intake import Context
 from rocade.services.charging.stations.limiting import Call
 from rocade.services.charging.stations.model import Tag
+from rocade.services.charging.stations.sealing import StationSeals
 from rocade.services.charging.stations.store import Order
 from rocade.trust.authority.sealing.columns import Columns
 
@@ -31,6 +32,7 @@ START_US = 300_000_000
 class Ordering:
     def __init__(self, database: Database, call: Call, clock: Clock, random: Random, tags: proving.Tags) -> None:
         self._database, self._call, self._clock, self._random, self._tags = database, call, clock, random, tags
+        self._seals = StationSeals(database)
 
     async def carry_out(self, context: Context, order: Order) -> dict[str, Any]:
         """Raises: Refused, Unavailable; KeyError for a body that our own API should have refused."""
@@ -58,7 +60,9 @@ class Ordering:
         return await self._accepted(context, "RequestStartTransaction", wanted)
 
     async def _stop(self, context: Context, body: dict[str, Any]) -> dict[str, Any]:
-        found = await ledger.read_transaction(self._database.pool, int(body["transaction"]))
+        found = await ledger.read_transaction(
+            self._database.pool, await self._seals.at_hand(), int(body["transaction"])
+        )
         if found is None or found.station != context.station.id or found.ended_us is not None:
             raise errors.transaction_unknown()
         if context.version == "1.6":

@@ -62,6 +62,8 @@ class Turn(msgspec.Struct, frozen=True):
     reason: str
     sequence: int
     samples: tuple[Sample, ...]
+    is_named_here: bool = False
+    """The reference is made of connector, instant and register."""
 
 
 class Metered(msgspec.Struct, frozen=True):
@@ -271,7 +273,7 @@ def _start_16(payload: dict[str, Any], arrived_us: int) -> Fact:
     at_us, connector, meter = instant(payload["timestamp"], arrived_us), payload["connectorId"], payload["meterStart"]
     # a station repeats what was not answered: the same beginning again is the same transaction
     reference = f"{connector}/{payload['timestamp']}/{meter}"
-    return Turn("began", connector, connector, reference, 0, payload["idTag"], at_us, float(meter), "", 0, ())
+    return Turn("began", connector, connector, reference, 0, payload["idTag"], at_us, float(meter), "", 0, (), True)
 
 
 def _stop_16(payload: dict[str, Any], arrived_us: int) -> Fact:

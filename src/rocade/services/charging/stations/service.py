@@ -7,7 +7,7 @@ that holds the station's line hears of it and does it (`holding`), the others wa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,6 +31,7 @@ from rocade.services.charging.stations.model import (
     Tag,
     Transaction,
 )
+from rocade.services.charging.stations.sealing import StationSeals
 from rocade.trust.authority.sealing.columns import Columns
 
 PAGE = 200
@@ -45,18 +46,19 @@ class Stations:
     def __init__(self, database: Database, tags: proving.Tags, audit: Audit, clock: Clock, random: Random) -> None:
         self._database, self.tag_keys, self._audit = database, tags, audit
         self._clock, self.random = clock, random
+        self._seals = StationSeals(database)
         self.watchers: list[Watcher] = []
 
     # --- what the charging service asks ---------------------------------------------------------------------------
 
     async def connector_of(self, ref: VehicleRef) -> Connector | None:
         """Where the vehicle hangs now, as its stations know it; the newest place counts."""
-        found = await ledger.open_of_vehicle(self._database.pool, ref)
-        return found.place if found else None
+        found = await self.transactions_of_vehicles([ref])
+        return found[ref].place if ref in found else None
 
     async def transactions_of_vehicles(self, refs: Sequence[VehicleRef]) -> dict[VehicleRef, Transaction]:
         """The open transaction of each that has one. One query."""
-        found = await ledger.open_of_vehicles(self._database.pool, refs)
+        found = await ledger.open_of_vehicles(self._database.pool, await self._seals.at_hand(), refs)
         return {one.vehicle: one for one in found if one.vehicle is not None}
 
     async def limit(self, place: Connector, limit: Limit) -> Standing:
@@ -91,26 +93,35 @@ class Stations:
     ) -> list[Sample]:
         """Meter values of an EVSE, of one transaction or of all, the oldest first."""
         return await ledger.samples(
-            self._database.pool, place.station, place.evse, transaction, from_us, until_us, min(count, MOST_SAMPLES)
+            self._database.pool,
+            await self._seals.at_hand(),
+            place.station,
+            place.evse,
+            transaction,
+            from_us,
+            until_us,
+            min(count, MOST_SAMPLES),
         )
 
     async def transaction(self, number: int) -> Transaction | None:
-        return await ledger.read_transaction(self._database.pool, number)
+        return await ledger.read_transaction(self._database.pool, await self._seals.at_hand(), number)
 
     async def open_at(self, station: str, evse: int | None = None) -> list[Transaction]:
-        return await ledger.open_at(self._database.pool, station, evse)
+        return await ledger.open_at(self._database.pool, await self._seals.at_hand(), station, evse)
 
     async def changed_since(self, changed_us: int, number: int = 0, count: int = PAGE) -> list[tuple[int, Transaction]]:
         """Transactions in the order they changed, to be followed: hand in the last row's (changed_us, number)."""
-        return await ledger.changed_since(self._database.pool, changed_us, number, count)
+        return await ledger.changed_since(self._database.pool, await self._seals.at_hand(), changed_us, number, count)
 
     async def bind(self, number: int, ref: VehicleRef | None) -> None:
         """Say which vehicle hangs at an open transaction, where no tag said it (found by time and place, or by a driver).
 
         Raises: Refused `stations.transaction`.
         """
-        if not await store.bind(self._database.pool, number, ref, self._clock.now_us()):
-            raise errors.transaction_unknown()
+        hand = await self._seals.at_hand()
+        async with self._database.pool.acquire() as connection, connection.transaction():
+            if not await ledger.bind(connection, hand, number, ref, self._clock.now_us()):
+                raise errors.transaction_unknown()
 
     def watch(self, watcher: Watcher) -> None:
         """Call `watcher(events)` for what happens at stations whose lines are here, after it is durable. Must not block."""
@@ -197,7 +208,9 @@ class Stations:
         return await store.read_connectors(self._database.pool, stations)
 
     async def transactions(self, station: str, before: int = 1 << 62, count: int = PAGE) -> list[Transaction]:
-        return await ledger.transactions_of(self._database.pool, station, before, min(count, PAGE))
+        return await ledger.transactions_of(
+            self._database.pool, await self._seals.at_hand(), station, before, min(count, PAGE)
+        )
 
     async def events(self, station: str = "", before: int = 1 << 62, count: int = PAGE) -> list[tuple[int, Event]]:
         return await store.read_events(self._database.pool, station, before, min(count, PAGE))
@@ -234,12 +247,22 @@ class Stations:
             await self._record("stations.tag.drop", by, f"tag:{reference}")
 
     async def forget(self, connection: Any, ref: int) -> None:
-        """Erase what names a vehicle, in the caller's transaction: its tags' and transactions' tie to it."""
-        await store.forget_vehicle(connection, ref)
+        """Erase what names a vehicle and what was measured at it, in the caller's transaction."""
+        await forgetting(self._database)(connection, ref)
 
     async def _record(self, action: str, by: str, subject: str, **facts: str | int | float) -> None:
         named = subject if ":" in subject else f"station:{subject}"
         await self._audit.record(AuditEntry(self._clock.now_us(), by, action, named, facts=facts))
+
+
+def forgetting(database: Database) -> Callable[[Any, int], Awaitable[None]]:
+    """What an erasure does here, where no `Stations` runs."""
+    seals = StationSeals(database)
+
+    async def forget(connection: Any, ref: int) -> None:
+        await ledger.forget_vehicle(connection, await seals.at_hand(), ref)
+
+    return forget
 
 
 def _check(station: Station) -> None:

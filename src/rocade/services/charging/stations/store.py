@@ -255,21 +255,6 @@ async def drop_tag(executor: Executor, reference: str) -> bool:
     return str(await executor.execute("DELETE FROM station_tag WHERE reference = $1", reference)).endswith(" 1")
 
 
-async def bind(executor: Executor, number: int, vehicle: int | None, now_us: int) -> bool:
-    """Say which vehicle hangs at an open transaction."""
-    done = await executor.execute(
-        "UPDATE station_transaction SET vehicle = $2, changed_us = $3 WHERE number = $1 AND ended_us IS NULL",
-        number, vehicle, now_us,
-    )  # fmt: skip
-    return str(done).endswith(" 1")
-
-
-async def forget_vehicle(executor: Executor, vehicle: int) -> None:
-    """After erasure or a change of owner: neither tags nor transactions name it."""
-    await executor.execute("UPDATE station_tag SET vehicle = NULL WHERE vehicle = $1", vehicle)
-    await executor.execute("UPDATE station_transaction SET vehicle = NULL, tag = NULL WHERE vehicle = $1", vehicle)
-
-
 # --- limits ---------------------------------------------------------------------------------------------------------------
 
 
