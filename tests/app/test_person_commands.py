@@ -24,6 +24,14 @@ def test_people_are_added_listed_let_in_again_and_ended(region: Region) -> None:
     assert re.split(r"\s{2,}", line)[1:5] == ["Ada Lovelace", "security, support", "0", line.split()[-2]]
     again = region.rocade("person", "link", person, "--hours", "1").strip()
     assert again != address
+    site = region.configuration.site
+    with httpx.Client(base_url=site, headers={"origin": site}, trust_env=False, timeout=30) as browser:
+        secret = {"secret": again.rpartition("/")[2]}
+        assert browser.post("/v1/signin/link", json=secret).json()["code"] == "people.link.unconfirmed"
+        number = browser.post("/v1/signin/link/asks", json=secret).json()["number"]
+        region.rocade("person", "confirm", person, "00000000", code=1, says="[people.link.unasked]")
+        region.rocade("person", "confirm", person, number)
+        assert browser.post("/v1/signin/link", json=secret).json()["person"] == person
     region.rocade("person", "end", person, "--yes")
     ended = next(one for one in region.rocade("person", "list").splitlines() if person in one)
     assert ended.endswith("ended")

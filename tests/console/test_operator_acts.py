@@ -132,20 +132,28 @@ def test_a_record_is_dropped_and_one_tried_again(sign_in: Open) -> None:
     expect(rows).to_have_count(1)
 
 
-def test_somebody_is_invited_with_a_duty_and_ended(sign_in: Open) -> None:
+def test_somebody_is_invited_with_a_duty_and_ended(sign_in: Open, city: City) -> None:
     page = sign_in("Ada", "/people")
     page.click("text=Invite somebody")
     page.fill("#f-name", "Grace")
     page.check("input[name=duties][value=support]")
+    page.select_option("select[name=hours]", "24")
     page.click("text=Make the invitation")
     page.wait_for_selector("#made .qr svg")
-    assert "/signin/link/" in page.inner_text(".secret-text")
+    secret = page.inner_text(".secret-text").rpartition("/signin/link/")[2]
+    expect(page.locator("#made")).to_contain_text("is shown a number")
+    asked = city.call(city.people.links.ask(secret, "her browser", "peer:192.0.2.7"))
     page.reload()
     row = page.locator("tr", has_text="Grace")
     expect(row).to_contain_text("support")
+    row.locator("text=Confirm…").click()
+    page.fill("#f-number", asked.number)
+    page.click("text=Let in")
+    expect(page.locator("#made .good")).to_contain_text("Confirmed")
+    assert city.call(city.people.links.ask(secret, "her browser", "peer:192.0.2.7")).is_confirmed
     row.locator("text=End…").click()
     page.click("text=End for good")
-    expect(page.locator("#made .good")).to_be_visible()
+    expect(page.locator("#made .good")).to_contain_text("The access is ended")
     page.reload()
     assert page.locator("tr", has_text="Grace").count() == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
@@ -276,6 +277,19 @@ def test_a_used_link_says_so_and_opens_nothing(house: House, device: Callable[[]
     expect(other.page.get_by_text("This link was used already")).to_be_visible()
     other.page.reload()
     expect(other.page.get_by_role("heading", name="This link opens nothing")).to_be_visible()
+
+
+def test_an_invitation_that_travelled_shows_a_number_and_goes_on_once_it_is_confirmed(
+    house: House, device: Callable[[], Device]
+) -> None:
+    ada = house.do(house.people.add("Ada Lovelace"))
+    phone = device()
+    phone.page.goto(f"{house.served.address}/signin/link/{house.do(house.people.link(ada.id, 'invitation', 86_400))}")
+    phone.press("Go on")
+    number = phone.page.locator("#number")
+    expect(number).to_have_text(re.compile(r"^\d{4} \d{4}$"))
+    house.do(house.people.links.confirm(ada.id, number.inner_text(), "local"))
+    phone.page.wait_for_url("**/account")
 
 
 def test_a_duty_is_lent_for_some_acts_until_a_day_and_taken_back(house: House, device: Callable[[], Device]) -> None:

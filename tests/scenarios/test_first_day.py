@@ -92,8 +92,18 @@ def links_of(process: subprocess.Popen[str]) -> list[str]:
 
 
 def opens(link: str) -> bool:
-    """Whether somebody is welcomed behind it."""
-    return 'data-act="link"' in httpx.get(link, trust_env=False).text
+    """Whether somebody is welcomed behind it, asks to be let in, and is."""
+    site, _, rest = link.partition("/signin/link/")
+    secret = {"secret": rest.partition("?")[0]}
+    with httpx.Client(base_url=site, headers={"origin": site}, trust_env=False, timeout=30) as browser:
+        if 'data-act="link"' not in browser.get(link).text:
+            return False
+        until_s = time.monotonic() + 30
+        while not browser.post("/v1/signin/link/asks", json=secret).json()["is_confirmed"]:
+            if time.monotonic() > until_s:
+                return False
+            time.sleep(0.2)
+        return browser.post("/v1/signin/link", json=secret).is_success
 
 
 def started_after(process: subprocess.Popen[str]) -> float:

@@ -116,6 +116,7 @@ class _Demo:
                     self._convoy(configuration, seats),
                     self._accounting(configuration, database),
                     demo_dealers.agent(self.dealer, self.directory / "logs" / "dealer.log"),
+                    demo_people.letting_in(configuration, database),
                 ):
                     view = View(
                         self.screen, configuration, self.links, time.monotonic() - began_s, with_chaos=self.with_chaos

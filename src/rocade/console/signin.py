@@ -42,9 +42,9 @@ async def show_link(
     back: FromQuery[str] = "",
 ) -> Response[str]:
     """`back`: a page of ours to go to, else where a passkey is registered."""
-    person = await people.links.whose(secret, peer_of(request.scope))
-    data = {"secret": secret if person else "", "back": local(back)}
-    return render(request, "link.html", "signin", data, person=person)
+    shown = await people.links.whose(secret, peer_of(request.scope))
+    data = {"secret": secret if shown else "", "back": local(back), "asks": shown is not None and shown.must_ask}
+    return render(request, "link.html", "signin", data, shown=shown)
 
 
 @get("/account", opt=does(acts.READ_ACCOUNT), include_in_schema=False)

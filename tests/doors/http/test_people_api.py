@@ -60,6 +60,32 @@ async def test_support_finds_and_recovers_somebody_and_the_link_lets_in(desk: De
         assert (entered["person"], entered["next"]) == (desk.person.id, "/account")
 
 
+async def test_an_invitation_that_travels_lets_in_who_tells_its_number(desk: Desk) -> None:
+    bob = await desk.people.add("Bob")
+    async with desk.browser() as browser, desk.browser() as his, desk.browser() as thiefs:
+        clerk = await Clerk.at(desk, browser, "security")
+        given = await clerk.does("POST", f"/v1/people/{bob.id}/link?hours=48", "people.link", f"{bob.id}?hours=48")
+        desk.clock.ahead_us += 47 * 3_600_000_000
+        assert (await desk.sign_in(browser, clerk.key))["http"] == 200
+        for opened in (his, thiefs):
+            assert (await answer(opened, "/v1/signin/link", secret=given["secret"]))[
+                "code"
+            ] == "people.link.unconfirmed"
+        await answer(thiefs, "/v1/signin/link/asks", secret=given["secret"])
+        asked = await answer(his, "/v1/signin/link/asks", secret=given["secret"])
+        assert asked["is_confirmed"] is False
+        query = f"number={asked['number']}"
+        path = f"/v1/people/{bob.id}/confirmation?{query}"
+        assert (await answer(browser, path))["code"] == "gate.touch"
+        other = await clerk.does("POST", path, "people.link", f"{bob.id}?number=12345678")
+        assert other["code"] == "people.touch.other", "a touch confirms one number"
+        assert (await clerk.does("POST", path, "people.link", f"{bob.id}?{query}"))["confirmed"] == 1
+        assert (await answer(his, "/v1/signin/link/asks", secret=given["secret"]))["is_confirmed"] is True
+        refused = await answer(thiefs, "/v1/signin/link", secret=given["secret"])
+        assert refused["code"] == "people.link.unconfirmed"
+        assert (await answer(his, "/v1/signin/link", secret=given["secret"]))["person"] == bob.id
+
+
 TOUCHLESS = ["recovery", "link", "duties"]
 
 

@@ -19,7 +19,7 @@ from rocade.core.errors import Refused
 from rocade.core.ports import Random
 
 ROLES = ("seller", "manager")
-LINK_LIFE_US = 15 * 60_000_000
+LINK_LIFE_US = 10 * 60_000_000
 SESSION_LIFE_US = 12 * 3_600_000_000
 _CHALLENGE_LIFE_US = 300_000_000
 _TRIES, _TRIES_WITHIN_US = 20, 60_000_000
@@ -75,7 +75,7 @@ class Staff:
     # --- links and sessions
 
     def make_link(self, name: str) -> str:
-        """The secret of a link that works once, for a quarter of an hour. Raises: Refused `dealer.staff.unknown`."""
+        """The secret of a link that works once, for ten minutes. Raises: Refused `dealer.staff.unknown`."""
         person, secret = self.by_name(name), new_secret(self._random)
         with self._store.write() as write:
             until_us = self._store.clock.now_us() + LINK_LIFE_US

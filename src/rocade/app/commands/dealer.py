@@ -280,7 +280,7 @@ def staff_add(name: str, role: str, place: Path) -> None:
 @click.argument("name")
 @place_option
 def staff_link(name: str, place: Path) -> None:
-    """Print a sign-in link, and a QR code of it, that works once within a quarter of an hour."""
+    """Print a sign-in link, and a QR code of it, that works once within ten minutes."""
     from rocade.agents.dealer import settings
     from rocade.agents.dealer.lan_identity import LanIdentity
     from rocade.agents.dealer.staff import Staff

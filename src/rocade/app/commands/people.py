@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
 DUTIES = ("support", "security", "release")
 LANGUAGES = ("en", "fr", "zh")
-HOURS = 24.0
+
+
+hours_option = click.option(
+    "--hours",
+    default=0.0,
+    help="Make an invitation for so many hours, up to 168, to be confirmed by number, instead of a link for ten minutes.",
+)
+
+
+def _lifetime_s(hours: float) -> float:
+    return hours * 3600 or 600.0
 
 
 def _people(hand: Hand) -> People:
@@ -51,19 +61,19 @@ def person() -> None:
 @click.option(
     "--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Language of pages and messages."
 )
-@click.option("--hours", default=HOURS, show_default=True, help="Life of the one-time link.")
+@hours_option
 @config_option
 @click.pass_obj
 def person_add(
     load: Load, name: str, duties: tuple[str, ...], organisation: str, language: str, hours: float, config: Path | None
 ) -> None:
-    """Add a person and print the one-time link for the first sign-in, where a passkey is registered."""
+    """Add a person and print the one-time link for the first sign-in, where a passkey is registered. It is good for ten minutes."""
     from rocade.app.local import act
 
     async def add(hand: Hand) -> tuple[str, str]:
         people = _people(hand)
         made = await people.add(name, duties, organisation, language, hand.actor)
-        return made.id, _address(people, await people.link(made.id, "invitation", hours * 3600, hand.actor))
+        return made.id, _address(people, await people.link(made.id, "invitation", _lifetime_s(hours), hand.actor))
 
     made, address = act(load(config), add)
     click.echo(f"{made}\n{address}")
@@ -93,20 +103,45 @@ def person_list(load: Load, config: Path | None) -> None:
     table.show()
 
 
-@person.command("link", epilog=example("person link person:0f1e2d3c4b5a6978 --config ./eu"))
+@person.command(
+    "link",
+    epilog=example(
+        "person link person:0f1e2d3c4b5a6978 --config ./eu",
+        "person link person:0f1e2d3c4b5a6978 --hours 48 --config ./eu",
+    ),
+)
 @click.argument("id", metavar="PERSON")
-@click.option("--hours", default=HOURS, show_default=True, help="Life of the link, up to 168.")
+@hours_option
 @config_option
 @click.pass_obj
 def person_link(load: Load, id: str, hours: float, config: Path | None) -> None:
-    """Print a new one-time sign-in link; earlier unused ones end. It lets PERSON look and, without a passkey, register one."""
+    """Print a new one-time sign-in link; earlier unused ones end. It lets PERSON look and, without a passkey, register one.
+
+    Alone it is good for ten minutes; one that has to travel (--hours) shows its holder a number, to be confirmed by `person confirm`.
+    """
     from rocade.app.local import act
 
     async def link(hand: Hand) -> str:
         people = _people(hand)
-        return _address(people, await people.link(id, "local", hours * 3600, hand.actor))
+        return _address(people, await people.link(id, "local", _lifetime_s(hours), hand.actor))
 
     click.echo(act(load(config), link))
+
+
+@person.command("confirm", epilog=example("person confirm person:0f1e2d3c4b5a6978 48271935 --config ./eu"))
+@click.argument("id", metavar="PERSON")
+@click.argument("number")
+@config_option
+@click.pass_obj
+def person_confirm(load: Load, id: str, number: str, config: Path | None) -> None:
+    """Let PERSON in, who opened an invitation and told you the NUMBER it shows: make sure first whom you are speaking to."""
+    from rocade.app.local import act
+
+    async def confirm(hand: Hand) -> None:
+        await _people(hand).links.confirm(id, number, hand.actor)
+
+    act(load(config), confirm)
+    click.echo(f"{id} is let in")
 
 
 @person.command("end", epilog=example("person end person:0f1e2d3c4b5a6978 --config ./eu"))

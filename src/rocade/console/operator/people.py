@@ -13,9 +13,10 @@ from rocade.core.errors import Refused
 from rocade.doors.http import AnyRequest, caller_of, does
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import People
+from rocade.trust.authority.people.links import ALONE_S
 
 PAGE = 100
-ASKED = {"recover": acts.LINK_PERSON, "end": acts.END_PERSON}
+ASKED = {"recover": acts.LINK_PERSON, "confirm": acts.LINK_PERSON, "end": acts.END_PERSON}
 DUTIES = ("support", "security", "release")
 
 
@@ -23,6 +24,7 @@ class Invited(msgspec.Struct, frozen=True):
     name: str
     organisation: str = ""
     language: str = "en"
+    hours: float = 0
 
 
 @get("/people", opt=does(acts.READ_PEOPLE), include_in_schema=False)
@@ -53,12 +55,15 @@ async def invite(
     """Add somebody and make the one-time link for the first sign-in. Duties, which the touch is bound to, are in the query."""
     people, actor = _people(desk), caller_of(request).id
     person = await people.add(data.name, duties or (), data.organisation, data.language, actor)
-    return _link(request, people, person.name, await people.link(person.id, "invitation", actor=actor))
+    lifetime_s = data.hours * 3600 or ALONE_S
+    return _link(
+        request, people, person.name, await people.link(person.id, "invitation", lifetime_s, actor), lifetime_s
+    )
 
 
 @get("/people/{person:str}/ask", opt=does(acts.READ_PEOPLE), include_in_schema=False)
 async def ask(request: AnyRequest, desk: DeskDependency, person: FromPath[str], what: FromQuery[str]) -> Response[str]:
-    """The form inside the dialog: recover or end."""
+    """The form inside the dialog: recover, confirm or end."""
     if what not in ASKED:
         raise Refused("people.invalid", f"what is one of {', '.join(ASKED)}")
     name = (await _people(desk).by_id(person)).name
@@ -72,15 +77,24 @@ async def recover(request: AnyRequest, desk: DeskDependency, person: FromPath[st
     return _link(request, people, (await people.by_id(person)).name, secret)
 
 
+@post("/people/{person:str}/confirm", opt=does(acts.LINK_PERSON), include_in_schema=False, status_code=200)
+async def confirm(
+    request: AnyRequest, desk: DeskDependency, person: FromPath[str], number: FromQuery[str]
+) -> Response[str]:
+    """Let in who is shown this number on his invitation. The number, which the touch is bound to, is in the query."""
+    await _people(desk).confirm(caller_of(request), person, number)
+    return fragment(request, "operator/person_done.html", said="confirm_done")
+
+
 @post("/people/{person:str}/end", opt=does(acts.END_PERSON), include_in_schema=False, status_code=200)
 async def end(request: AnyRequest, desk: DeskDependency, person: FromPath[str]) -> Response[str]:
     await _people(desk).dismiss(caller_of(request), person)
-    return fragment(request, "operator/person_ended.html")
+    return fragment(request, "operator/person_done.html", said="ended_done")
 
 
-def _link(request: AnyRequest, people: People, name: str, secret: str) -> Response[str]:
-    address = f"{people.site.origin}/signin/link/{secret}"
-    return fragment(request, "operator/link.html", name=name, address=address, picture=qr(address))
+def _link(request: AnyRequest, people: People, name: str, secret: str, lifetime_s: float = ALONE_S) -> Response[str]:
+    address, must_ask = f"{people.site.origin}/signin/link/{secret}", lifetime_s > ALONE_S
+    return fragment(request, "operator/link.html", name=name, address=address, picture=qr(address), must_ask=must_ask)
 
 
 def _people(desk: Desk) -> People:
@@ -88,4 +102,4 @@ def _people(desk: Desk) -> People:
     return desk.people
 
 
-HANDLERS = [show_people, invite, ask, recover, end]
+HANDLERS = [show_people, invite, ask, recover, confirm, end]

@@ -38,7 +38,7 @@ async def recover(request: AnyRequest, desk: DeskDependency, person: FromPath[st
     secret = await desk.people.recover(caller_of(request), person)
     address = f"{desk.people.site.origin}/signin/link/{secret}"
     name = (await desk.people.by_id(person)).name
-    return fragment(request, "operator/link.html", name=name, address=address, picture=qr(address))
+    return fragment(request, "operator/link.html", name=name, address=address, picture=qr(address), must_ask=False)
 
 
 HANDLERS = [show, recover]

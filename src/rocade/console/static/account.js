@@ -15,12 +15,29 @@ async function run(button, work) {
   button.disabled = false;
 }
 
+const ASK_EVERY_MS = 1500;
+
+/** Ask to be let in by an invitation and wait until whoever made it has confirmed the number. */
+async function letIn() {
+  let first = "";
+  for (;;) {
+    const { number, is_confirmed } = await ask("/v1/signin/link/asks", { secret: page.secret });
+    if (is_confirmed) return;
+    if (first && first !== number) throw Object.assign(new Error("nobody confirmed"), { code: "people.link.unconfirmed" });
+    first = number;
+    document.getElementById("number").textContent = number.replace(/(?<=^....)/, " ");
+    document.getElementById("asked").hidden = false;
+    await new Promise((done) => setTimeout(done, ASK_EVERY_MS));
+  }
+}
+
 const ACTS = {
   async "sign-in"() {
     const { next } = await signIn();
     location.assign(page.back || next);
   },
   async link() {
+    if (page.asks) await letIn();
     const { next } = await ask("/v1/signin/link", { secret: page.secret });
     location.assign(page.back || next);
   },

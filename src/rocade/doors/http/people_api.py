@@ -15,6 +15,7 @@ from rocade.doors.http.access import AnyRequest, caller_of, does
 from rocade.doors.http.signin import NO_STORE, DutyView, duty_views, number_of
 from rocade.trust.authority.gate import acts
 from rocade.trust.authority.people import People, Person
+from rocade.trust.authority.people.links import ALONE_S
 
 
 class PersonView(msgspec.Struct, frozen=True):
@@ -108,10 +109,23 @@ async def invite_person(
     request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     person: FromPath[str],
+    hours: FromQuery[float] = 0,
 ) -> Response[LinkView]:
-    """A one-time link for somebody who has no passkey yet."""
+    """A one-time link for somebody who has no passkey yet: good for ten minutes; or for so many hours, to be confirmed by number."""
     by = caller_of(request)
-    return _link(people, person, await people.invite(by, person))
+    return _link(people, person, await people.invite(by, person, hours * 3600 or ALONE_S))
+
+
+@post("/v1/people/{person:str}/confirmation", status_code=200, opt=does(acts.LINK_PERSON))
+async def confirm_person(
+    request: AnyRequest,
+    people: NamedDependency[SkipValidation[People]],
+    person: FromPath[str],
+    number: FromQuery[str],
+) -> dict[str, int]:
+    """Let in who opened this person's invitation and is shown this number. The touch is bound to the whole address."""
+    await people.confirm(caller_of(request), person, number)
+    return {"confirmed": 1}
 
 
 @post("/v1/people/{person:str}/recovery", status_code=200, opt=does(acts.RECOVER_PERSON))
@@ -169,6 +183,7 @@ HANDLERS = [
     find_people,
     add_person,
     invite_person,
+    confirm_person,
     recover_person,
     lend_duty,
     take_duty_back,

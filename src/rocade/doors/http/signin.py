@@ -51,6 +51,14 @@ class OneTimeLink(msgspec.Struct, frozen=True):
     secret: str
 
 
+class AskView(msgspec.Struct, frozen=True):
+    """`number`: what to tell whoever made the invitation; '' where nothing has to be confirmed."""
+
+    number: str
+    is_confirmed: bool
+    until_us: int
+
+
 class TouchFor(msgspec.Struct, frozen=True):
     """`subject`: what the act's address names, as `sessions.subject_of` says it."""
 
@@ -152,14 +160,28 @@ async def sign_in(
     return _answer(SignedIn(person.id, home_of(person, 1)), session_cookie(secret, people.site))
 
 
+@post("/v1/signin/link/asks", status_code=200, opt=does(acts.SIGN_IN))
+async def ask_to_be_let_in(
+    request: AnyRequest,
+    people: NamedDependency[SkipValidation[People]],
+    data: JSONBody[OneTimeLink],
+) -> Response[AskView]:
+    """Ask to be let in by a link that lives for longer than ten minutes; asked again, it says whether that was confirmed."""
+    browser = secret_of(request.scope, BROWSER) or people.new_browser()
+    asked = await people.links.ask(data.secret, browser, peer_of(request.scope))
+    view = AskView(asked.number, asked.is_confirmed, asked.until_us)
+    return _answer(view, browser_cookie(browser, people.site))
+
+
 @post("/v1/signin/link", status_code=200, opt=does(acts.SIGN_IN))
 async def sign_in_by_link(
     request: AnyRequest,
     people: NamedDependency[SkipValidation[People]],
     data: JSONBody[OneTimeLink],
 ) -> Response[SignedIn]:
-    """Use a one-time link and open a session that may look."""
-    secret, person = await people.links.redeem(data.secret, peer_of(request.scope))
+    """Use a one-time link and open a session that may look. An invitation is confirmed before (`/v1/signin/link/asks`)."""
+    browser = secret_of(request.scope, BROWSER)
+    secret, person = await people.links.redeem(data.secret, peer_of(request.scope), browser)
     passkeys = await people.passkeys.list(person.id)
     return _answer(SignedIn(person.id, home_of(person, len(passkeys))), session_cookie(secret, people.site))
 
@@ -318,6 +340,7 @@ def number_of(text: str) -> int:
 HANDLERS = [
     sign_in_options,
     sign_in,
+    ask_to_be_let_in,
     sign_in_by_link,
     sign_out,
     sign_out_everywhere,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -97,9 +98,74 @@ async def test_a_link_shown_to_two_browsers_at_once_lets_in_one(people: People) 
     assert {one.code for one in found if isinstance(one, Refused)} == {"people.link.used"}
 
 
+async def test_a_link_that_lets_in_alone_lives_ten_minutes_at_most(people: People, clock: TurnedClock) -> None:
+    ada = await people.add("Ada")
+    _, by, _ = await operator(people, "security")
+    for link in (
+        await people.link(ada.id, "invitation"),
+        await people.invite(by.principal, ada.id),
+        await people.recover(by.principal, ada.id),
+    ):
+        clock.ahead_us += 10 * MINUTE_US
+        assert await code_of(people.redeem_link(link)) == "people.link.expired"
+    for lifetime_s in (600.001, 86_400, 7 * 86_400):
+        link = await people.link(ada.id, "invitation", lifetime_s)
+        assert await code_of(people.redeem_link(link, browser="mine")) == "people.link.unconfirmed"
+
+
+async def test_an_invitation_lets_in_the_browser_whose_number_was_confirmed(
+    people: People, clock: TurnedClock, notebook: Notebook
+) -> None:
+    ada, ben = await people.add("Ada"), await people.add("Ben")
+    link = await people.link(ada.id, "invitation", 86_400)
+    asked = await people.links.ask(link, "mine", PEER)
+    assert re.fullmatch(r"\d{8}", asked.number)
+    assert not asked.is_confirmed
+    assert await people.links.ask(link, "mine", PEER) == asked
+    theirs = await people.links.ask(link, "a thief's", PEER)
+    assert theirs.number != asked.number
+    assert await code_of(people.links.confirm(ben.id, asked.number, "local")) == "people.link.unasked"
+    assert await code_of(people.links.confirm(ada.id, "12345678", "local")) == "people.link.unasked"
+    await people.links.confirm(ada.id, f"{asked.number[:4]} {asked.number[4:]}", "local")
+    assert await code_of(people.redeem_link(link, browser="a thief's")) == "people.link.unconfirmed"
+    assert await people.redeem_link(link, browser="mine")
+    assert await code_of(people.redeem_link(link, browser="mine")) == "people.link.used"
+    assert [one.action for one in notebook.entries if one.outcome == "done"][-4:] == [
+        "people.link.ask", "people.link.ask", "people.link.confirm", "people.link.redeem"
+    ]  # fmt: skip
+    assert asked.number not in str(notebook.entries)
+
+
+async def test_asking_to_be_let_in_ends_after_ten_minutes(people: People, clock: TurnedClock) -> None:
+    ada = await people.add("Ada")
+    link = await people.link(ada.id, "invitation", 86_400)
+    late, confirmed = await people.links.ask(link, "late", PEER), await people.links.ask(link, "confirmed", PEER)
+    await people.links.confirm(ada.id, confirmed.number, "local")
+    clock.ahead_us += 10 * MINUTE_US
+    assert await code_of(people.links.confirm(ada.id, late.number, "local")) == "people.link.unasked"
+    assert await code_of(people.redeem_link(link, browser="confirmed")) == "people.link.unconfirmed"
+    again = await people.links.ask(link, "late", PEER)
+    assert again.number != late.number
+    await people.link(ada.id, "another", 86_400)
+    assert await people.links.waiting(ada.id) == [], "a newer link ends what was asked with the older one"
+
+
+async def test_who_may_recover_somebody_confirms_and_nobody_himself(people: People) -> None:
+    ada, boss = await people.add("Ada"), await people.add("Boss", ("security",))
+    _, support, _ = await operator(people, "support")
+    _, security, _ = await operator(people, "security", name=b"security")
+    for by, whom, code in ((support, ada, ""), (support, boss, "people.duty.missing"), (security, boss, "")):
+        number = (await people.links.ask(await people.link(whom.id, "test", 86_400), "browser", PEER)).number
+        if code:
+            assert await code_of(people.confirm(by.principal, whom.id, number)) == code
+        else:
+            await people.confirm(by.principal, whom.id, number)
+    assert await code_of(people.confirm(security.principal, security.person.id, "12345678")) == "people.self"
+
+
 async def test_guessing_links_is_slowed_down_by_address(people: People, clock: TurnedClock, notebook: Notebook) -> None:
     ada = await people.add("Ada")
-    link = await people.link(ada.id, "invitation", 3600)
+    link = await people.link(ada.id, "invitation", 600)
     for _ in range(10):
         assert await code_of(people.redeem_link("guess", PEER)) == "people.link.unknown"
     assert await code_of(people.redeem_link(link, PEER)) == "quota.sign_in"

@@ -17,7 +17,7 @@ from rocade.fabric.database import Database
 from rocade.trust.authority.gate.model import Principal
 from rocade.trust.authority.people import store
 from rocade.trust.authority.people.challenges import Challenges
-from rocade.trust.authority.people.links import Links
+from rocade.trust.authority.people.links import ALONE_S, Links
 from rocade.trust.authority.people.model import (
     DAY_US,
     SECOND_US,
@@ -37,7 +37,6 @@ from rocade.trust.authority.people.passkeys import Passkeys
 from rocade.trust.authority.people.sessions import Sessions
 from rocade.trust.authority.people.touches import Touches
 
-RECOVERY_S = 86_400.0
 LOAN_LIMIT_US = 366 * DAY_US
 LOCAL = "local"
 
@@ -52,7 +51,7 @@ class People:
         self.challenges = Challenges(parts)
         self.sessions = Sessions(parts)
         self.passkeys = Passkeys(parts, self.challenges, self.sessions)
-        self.links = Links(parts, self.sessions, self.passkeys.failures)
+        self.links = Links(parts, self.sessions, self.passkeys.failures, self.passkeys.begin)
         self.accounts = Accounts(parts, self.challenges, self.sessions)
         self.touches = Touches(parts, self.challenges, self.passkeys)
 
@@ -91,13 +90,13 @@ class People:
         """A secret that binds challenges to a browser nobody has signed in with yet."""
         return self._parts.secret()
 
-    async def link(self, person: str, reason: str, lifetime_s: float = RECOVERY_S, actor: str = LOCAL) -> str:
+    async def link(self, person: str, reason: str, lifetime_s: float = ALONE_S, actor: str = LOCAL) -> str:
         """A one-time link for this person; see `Links.make`."""
         return await self.links.make(person, reason, lifetime_s, actor)
 
-    async def redeem_link(self, secret: str, peer: str = LOCAL) -> str:
+    async def redeem_link(self, secret: str, peer: str = LOCAL, browser: str = "") -> str:
         """The secret of the session a link opens; see `Links.redeem`."""
-        return (await self.links.redeem(secret, peer))[0]
+        return (await self.links.redeem(secret, peer, browser))[0]
 
     # --- who there is
 
@@ -180,15 +179,16 @@ class People:
                 sessions = await store.end_sessions(connection, number, now_us)
                 await store.end_links(connection, number, now_us)
                 await store.drop_accounts(connection, number)
-                until_us = now_us + int(RECOVERY_S * SECOND_US)
+                until_us = now_us + int(ALONE_S * SECOND_US)
                 await store.add_link(connection, hash_of(secret), number, "recovery", now_us, until_us)
                 await parts.record(by.id, "people.recover", person, passkeys=passkeys, sessions=sessions)
         self.sessions.forget()
         return secret
 
-    async def invite(self, by: Principal, person: str) -> str:
+    async def invite(self, by: Principal, person: str, lifetime_s: float = ALONE_S) -> str:
         """A new one-time link for somebody who has no passkey yet; who has one is recovered, which he notices.
 
+        Beyond ten minutes it is an invitation, whose holder is let in by `confirm`.
         Raises: Refused `people.self`, `people.passkey.exists`, `people.duty.missing`, `people.unknown`.
         """
         with self._parts.noting(by.id, "people.link.make", person):
@@ -196,7 +196,17 @@ class People:
             _check_duty(by, *_desk_duties(await self.by_id(person)))
             if await self.passkeys.list(person):
                 raise Refused("people.passkey.exists", "this person has a passkey; recover the access instead")
-            return await self.link(person, "invitation", RECOVERY_S, by.id)
+            return await self.link(person, "invitation", lifetime_s, by.id)
+
+    async def confirm(self, by: Principal, person: str, number: str) -> None:
+        """Let in who is shown this number on an invitation of this person.
+
+        Raises: Refused `people.self`, `people.duty.missing`, `people.unknown`, `people.link.unasked`.
+        """
+        with self._parts.noting(by.id, "people.link.confirm", person):
+            _check_other(by, person)
+            _check_duty(by, *_desk_duties(await self.by_id(person)))
+        await self.links.confirm(person, number, by.id)
 
     async def lend(self, by: Principal, person: str, duty: str, scope: str, until_us: int) -> Duty:
         """Give a duty, or the part of it that `scope` names, until a date; at most a year.

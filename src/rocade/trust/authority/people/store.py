@@ -311,6 +311,7 @@ async def end_sessions(
 class Link(msgspec.Struct, frozen=True):
     person: int
     reason: str
+    made_us: int
     until_us: int
     used_us: int | None
 
@@ -329,7 +330,7 @@ async def add_link(
 
 async def read_link(connection: asyncpg.Connection, secret_hash: bytes, *, lock: bool = False) -> Link | None:
     row = await connection.fetchrow(
-        "SELECT person, reason, until_us, used_us FROM person_link WHERE secret_hash = $1"
+        "SELECT person, reason, made_us, until_us, used_us FROM person_link WHERE secret_hash = $1"
         + (" FOR UPDATE" if lock else ""),
         secret_hash,
     )
@@ -338,6 +339,7 @@ async def read_link(connection: asyncpg.Connection, secret_hash: bytes, *, lock:
 
 async def use_link(connection: asyncpg.Connection, secret_hash: bytes, now_us: int) -> None:
     await connection.execute("UPDATE person_link SET used_us = $2 WHERE secret_hash = $1", secret_hash, now_us)
+    await connection.execute("DELETE FROM person_ask WHERE link_hash = $1", secret_hash)
 
 
 async def end_links(connection: asyncpg.Connection, person: int, now_us: int) -> None:
@@ -345,6 +347,49 @@ async def end_links(connection: asyncpg.Connection, person: int, now_us: int) ->
     await connection.execute(
         "UPDATE person_link SET until_us = $2 WHERE person = $1 AND used_us IS NULL AND until_us > $2", person, now_us
     )
+    await connection.execute("DELETE FROM person_ask WHERE person = $1", person)
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Somebody who opened an invitation and waits to be let in."""
+
+    number: str
+    until_us: int
+    confirmed_us: int | None
+
+
+async def read_ask(connection: asyncpg.Connection, link_hash: bytes, browser_hash: bytes, now_us: int) -> Ask | None:
+    row = await connection.fetchrow(
+        "SELECT number, until_us, confirmed_us FROM person_ask WHERE link_hash = $1 AND browser_hash = $2 AND until_us > $3",
+        link_hash, browser_hash, now_us,
+    )  # fmt: skip
+    return Ask(*row) if row else None
+
+
+async def put_ask(
+    connection: asyncpg.Connection, link_hash: bytes, browser_hash: bytes, person: int, ask: Ask, now_us: int
+) -> None:
+    await connection.execute("DELETE FROM person_ask WHERE until_us <= $1", now_us)
+    await connection.execute(
+        "INSERT INTO person_ask (link_hash, browser_hash, person, number, until_us) VALUES ($1, $2, $3, $4, $5)"
+        " ON CONFLICT DO NOTHING",
+        link_hash, browser_hash, person, ask.number, ask.until_us,
+    )  # fmt: skip
+
+
+async def confirm_ask(connection: asyncpg.Connection, person: int, number: str, now_us: int) -> bool:
+    done = await connection.execute(
+        "UPDATE person_ask SET confirmed_us = COALESCE(confirmed_us, $3) WHERE person = $1 AND number = $2 AND until_us > $3",
+        person, number, now_us,
+    )  # fmt: skip
+    return bool(done != "UPDATE 0")
+
+
+async def waiting(connection: asyncpg.Connection, person: int, now_us: int) -> list[str]:
+    rows = await connection.fetch(
+        "SELECT number FROM person_ask WHERE person = $1 AND until_us > $2 AND confirmed_us IS NULL", person, now_us
+    )
+    return [row["number"] for row in rows]
 
 
 # --- challenges and touches -----------------------------------------------------------------------------------------
@@ -448,6 +493,7 @@ async def forget_person(connection: asyncpg.Connection, id: int, now_us: int) ->
     gone = (
         ("touches", "person_touch WHERE session IN (SELECT number FROM person_session WHERE person = $1)"),
         ("challenges", "person_challenge WHERE person = $1"),
+        ("asks", "person_ask WHERE person = $1"),
         ("links", "person_link WHERE person = $1"),
         ("sessions", "person_session WHERE person = $1"),
         ("passkeys", "passkey WHERE person = $1"),
