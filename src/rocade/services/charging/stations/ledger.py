@@ -52,6 +52,9 @@ _UPDATE = """
         $10::bigint[], $11::bigint[], $12::int[], $13::int[], $15::bytea[])
         u(number, station, reference, evse, connector, tag, blind, sealed, began_us, ended_us, last_us, sequence, events, body)
     WHERE t.number = u.number"""
+_GO = """
+    UPDATE station_transaction t SET ended_us = u.ended_us, last_us = u.last_us, body = u.body, changed_us = $5
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[]) u(number, ended_us, last_us, body) WHERE t.number = u.number"""
 _METER = """
     INSERT INTO station_meter (station, evse, at_us, digest, transaction, is_owned, body)
     SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bool[], $7::bytea[])
@@ -101,7 +104,12 @@ async def go(
     for one, row in changed:
         ended(one, row.ended_us, row.ended_wh, row.reason)
         last(one, row)
-    await _update(connection, hand, [one for one, _ in changed], now_us)
+    if changed:
+        await connection.execute(
+            _GO,
+            [one.number for one, _ in changed], [one.ended_us for one, _ in changed], [one.last_us for one, _ in changed],
+            [_body(hand, one) for one, _ in changed], now_us,
+        )  # fmt: skip
     return {(one.station, one.number): Known(one.number, one.vehicle, one.evse, one.connector) for one, _ in changed}
 
 
@@ -144,8 +152,8 @@ async def _opened(hand: Hand, rows: Iterable[Any]) -> list[Held]:
     """Stored rows, opened. Of an erased vehicle nothing is told, and the row is nobody's."""
     found: list[tuple[Held, bytes | None]] = []
     for row in rows:
-        vehicle = hand.open_vehicle(row["vehicle_sealed"], row_of(row["station"], row["reference"]))
-        found.append((Held(*[*row[:11], vehicle]), row["body"]))
+        number = row_of(row["station"], row["reference"])
+        found.append((Held(*[number, *row[:11], hand.open_vehicle(row["vehicle_sealed"], number)]), row["body"]))
     await hand.take_owners({one.vehicle for one, _ in found if one.vehicle})
     for one, body in found:
         if (plain := hand.open(VALUES, one.owner, one.row, body)) is not None:
@@ -173,16 +181,19 @@ async def _update(connection: asyncpg.Connection, hand: Hand, held: Sequence[Hel
 
 
 def _columns(hand: Hand, held: Sequence[Held], now_us: int) -> list[Any]:
-    rows = [one.row for one in held]
     return [
         [one.number for one in held], [one.station for one in held], [one.reference for one in held],
         [one.evse for one in held], [one.connector for one in held], [one.tag for one in held],
         [hand.blind_vehicle(one.vehicle) for one in held],
-        [hand.seal_vehicle(one.vehicle, row) for one, row in zip(held, rows, strict=True)],
+        [hand.seal_vehicle(one.vehicle, one.row) for one in held],
         [one.began_us for one in held], [one.ended_us for one in held], [one.last_us for one in held],
         [one.sequence for one in held], [one.events for one in held], now_us,
-        [hand.seal(VALUES, one.owner, row, _encode(one.values)) for one, row in zip(held, rows, strict=True)],
+        [_body(hand, one) for one in held],
     ]  # fmt: skip
+
+
+def _body(hand: Hand, one: Held) -> bytes:
+    return hand.seal(VALUES, one.owner, one.row, _encode(one.values))
 
 
 # --- meter values -------------------------------------------------------------------------------------------------------

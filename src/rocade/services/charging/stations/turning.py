@@ -30,6 +30,8 @@ class Values(msgspec.Struct, array_like=True, gc=False):
 class Held(msgspec.Struct, gc=False):
     """A transaction as it is stored, opened; `number` 0 = not stored yet."""
 
+    row: int
+    """Its number in what is sealed."""
     number: int
     station: str
     reference: str
@@ -43,10 +45,6 @@ class Held(msgspec.Struct, gc=False):
     events: int
     vehicle: int | None
     values: Values = msgspec.field(default_factory=Values)
-
-    @property
-    def row(self) -> int:
-        return row_of(self.station, self.reference)
 
     @property
     def owner(self) -> int:
@@ -102,7 +100,7 @@ def begun(row: Turned, has: Has) -> Held:
     values = Values(row.began_wh, row.ended_wh, row.reason, row.last_wh, row.last_w, row.last_soc)
     vehicle = row.vehicle if row.vehicle and has(row.vehicle) else None
     return Held(
-        0, row.station, row.reference, row.evse, row.connector, row.tag, row.began_us, row.ended_us, row.last_us, row.sequence,
+        row_of(row.station, row.reference), 0, row.station, row.reference, row.evse, row.connector, row.tag, row.began_us, row.ended_us, row.last_us, row.sequence,
         1, vehicle, values,
     )  # fmt: skip
 
