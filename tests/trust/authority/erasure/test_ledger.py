@@ -57,6 +57,26 @@ def test_an_entry_repeated_is_written_once(made: Made) -> None:
     assert len(read_ledger(made.directory, made.root).entries) == 1
 
 
+def test_two_processes_write_one_ledger(made: Made, tmp_path: Path) -> None:
+    other = LedgerFiles(made.directory, tmp_path / "trust" / "audit", made.clock)
+    for number in range(3):
+        made.files.append("ordered", f"mine-{number}", "vehicle:1")
+        other.append("ordered", f"theirs-{number}", "vehicle:2")
+    assert other.append("ordered", "mine-0", "vehicle:1").number == 1
+    assert len(read_ledger(made.directory, made.root).entries) == 6
+
+
+def test_a_ledger_put_back_from_a_copy_is_gone_on_with_as_it_is(made: Made) -> None:
+    made.files.append("ordered", "a", "vehicle:1")
+    copy = {path: path.read_bytes() for path in made.directory.iterdir()}
+    made.files.append("ordered", "b", "vehicle:2")
+    made.files.append("ordered", "c", "vehicle:3")
+    for path, content in copy.items():
+        path.write_bytes(content)
+    assert made.files.append("ordered", "b", "vehicle:2").number == 2
+    assert [one.erasure for one in read_ledger(made.directory, made.root).entries] == ["a", "b"]
+
+
 def test_a_beat_says_that_nothing_else_was_erased_until_now(made: Made) -> None:
     made.files.beat()
     made.clock.at_us = 60_000

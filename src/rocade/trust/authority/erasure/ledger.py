@@ -120,6 +120,7 @@ class LedgerFiles:
     """The ledger as its writers use it; several processes of one region may, each write waits for a lock.
 
     `signing`: the directory of the audit key. A line that a crash cut off is removed by the next write.
+    Cost: what others wrote since the last write of this object is read, nothing twice.
     """
 
     def __init__(self, directory: Path, signing: Path, clock: Clock) -> None:
@@ -127,6 +128,7 @@ class LedgerFiles:
         self._clock = clock
         self._key = read_private(signing / "key.pem")
         self._statement = (signing / "key.json").read_bytes()
+        self._known = _Known()
 
     def append(
         self,
@@ -138,24 +140,24 @@ class LedgerFiles:
     ) -> Entry:
         """Write one entry, durable when this returns; one that stands there already is not written twice."""
         with self._locked():
-            lines = self._lines()
-            for line in reversed(lines):
-                known = msgspec.json.decode(envelope.payload_of(line), type=Entry)
-                if (known.state, known.erasure) == (state, erasure):
-                    self._write_head(lines)
-                    return known
-            previous = sha256(lines[-1]).hexdigest() if lines else ""
-            at_us = self._clock.now_us()
-            entry = Entry(len(lines) + 1, previous, at_us, state, erasure, subject, renewed, dict(facts or {}))
+            known = self._read_on()
+            if place := known.places.get((state, erasure)):
+                self._write_head()
+                return _entry(self._line(*place))
+            entry = Entry(
+                known.entries + 1, known.last, self._clock.now_us(), state, erasure, subject, renewed, dict(facts or {})
+            )
             line = envelope.seal(ENTRY_TYPE, msgspec.json.encode(entry), self._key)
             self._add(line)
-            self._write_head([*lines, line])
+            known.take(entry, line)
+            self._write_head()
             return entry
 
     def beat(self) -> None:
         """Say that until now nothing was erased but what stands here."""
         with self._locked():
-            self._write_head(self._lines())
+            self._read_on()
+            self._write_head()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -167,16 +169,27 @@ class LedgerFiles:
         finally:
             os.close(lock)
 
-    def _lines(self) -> list[bytes]:
+    def _read_on(self) -> _Known:
+        """What the file says, with what others have written meanwhile; one that was put in its place is read anew."""
         path = self._directory / FILE
-        if not path.exists():
-            return []
-        content = path.read_bytes()
-        lines = _whole_lines(content)
-        whole = sum(len(line) + 1 for line in lines)
-        if whole != len(content):
-            os.truncate(path, whole)
-        return lines
+        size = path.stat().st_size if path.exists() else 0
+        known = self._known
+        if size < known.size_bytes or (known.entries and sha256(self._line(*known.newest)).hexdigest() != known.last):
+            known = self._known = _Known()
+        if size > known.size_bytes:
+            with path.open("rb") as file:
+                file.seek(known.size_bytes)
+                lines = _whole_lines(file.read())
+            for line in lines:
+                known.take(_entry(line), line)
+            if known.size_bytes != size:
+                os.truncate(path, known.size_bytes)
+        return known
+
+    def _line(self, begin: int, length: int) -> bytes:
+        with (self._directory / FILE).open("rb") as file:
+            file.seek(begin)
+            return file.read(length)
 
     def _add(self, line: bytes) -> None:
         path = self._directory / FILE
@@ -196,13 +209,38 @@ class LedgerFiles:
         if is_new:
             _sync(self._directory)
 
-    def _write_head(self, lines: list[bytes]) -> None:
+    def _write_head(self) -> None:
         signers = self._directory / SIGNERS
         known = signers.read_bytes().splitlines() if signers.exists() else []
         if self._statement not in known:
             write_atomically(signers, b"".join(one + b"\n" for one in [*known, self._statement]))
-        head = LedgerHead(len(lines), sha256(lines[-1]).hexdigest() if lines else "", self._clock.now_us())
+        head = LedgerHead(self._known.entries, self._known.last, self._clock.now_us())
         write_atomically(self._directory / HEAD, envelope.seal(HEAD_TYPE, msgspec.json.encode(head), self._key))
+
+
+class _Known(msgspec.Struct):
+    """What was read of the file: its size, how many entries, the last line's hash, and where each entry lies (begin, bytes)."""
+
+    size_bytes: int = 0
+    entries: int = 0
+    last: str = ""
+    newest: tuple[int, int] = (0, 0)
+    places: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def take(self, entry: Entry, line: bytes) -> None:
+        self.newest = self.size_bytes, len(line)
+        self.places[entry.state, entry.erasure] = self.newest
+        self.size_bytes += len(line) + 1
+        self.entries += 1
+        self.last = sha256(line).hexdigest()
+
+
+def _entry(line: bytes) -> Entry:
+    """Of a line that this region wrote; whoever reads what others hold uses `read_ledger`."""
+    try:
+        return msgspec.json.decode(envelope.payload_of(line), type=Entry)
+    except (Refused, Corrupt, msgspec.MsgspecError):
+        raise _broken("a line is not what this region wrote") from None
 
 
 def _whole_lines(content: bytes) -> list[bytes]:
