@@ -77,6 +77,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False  # xdist would begin with the files that hold most tests
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """To import all files for the few tests that want the machine alone would take longer than those take."""
+    is_named = any("::" in name for name in config.args)
+    if config.option.markexpr.startswith("alone") and collection_path.match("test_*.py") and not is_named:
+        return "mark.alone" not in collection_path.read_text("utf-8") or None
+    return None
+
+
 class Scheduling(LoadFileScheduling):
     """A file goes to one worker whole, and so do the files that share one running region."""
 

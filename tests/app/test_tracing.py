@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rocade.app import tracing
+from rocade.app.tracing_requests import TracedTraffic
 from rocade.core.errors import Misconfigured, Unavailable
 from rocade.doors.mqtt import Publish
 
@@ -49,7 +50,7 @@ def test_the_variable_without_the_packages_is_a_clear_error(monkeypatch: pytest.
 
 def test_a_request_is_a_span_named_by_its_route() -> None:
     kept = Kept()
-    traffic = tracing.TracedTraffic(kept)
+    traffic = TracedTraffic(kept)
     traffic.note("GET", "/v1/vehicles/{ref}", 200, 0.01)
     assert kept.spans == [("GET /v1/vehicles/{ref}", {"http.response.status_code": 200}, "")]
     assert traffic.requests["GET", "/v1/vehicles/{ref}", 200] == 1

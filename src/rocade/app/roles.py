@@ -2,7 +2,7 @@
 
 Every role: JSON logs, one event loop, engines opened, "ready" said to the supervisor (pipe) or systemd (notify socket),
 its status published each second, SIGTERM or SIGINT -> drain in at most ten seconds -> exit 0 (75 if cut off). Wiring of rooms is in
-`rocade.app.wiring`; this file only starts and stops things.
+`rocade.app.wiring`; this file only starts and stops things. A role imports what it is made of when it begins, and nothing of the others.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from rocade.app import logs, wiring
+from rocade.app import logs
 from rocade.app.configuration import Configuration
 from rocade.app.supervisor import Supervisor, die_with_parent
 from rocade.core.errors import RocadeError
 from rocade.fabric.status import StatusBoard
+
+if TYPE_CHECKING:
+    from rocade.app.wiring import Part
 
 GC_THRESHOLD = 100_000, 20, 20
 """Connections and caches live long: looking through them often costs 10 % of a core."""
@@ -57,16 +60,22 @@ def run(configuration: Configuration, role: str) -> None:
 
 
 async def _run_gateway(configuration: Configuration) -> None:
+    from rocade.app import wiring
+
     async with wiring.gateway(configuration) as gateway, _played("gateway", gateway):
         pass
 
 
 async def _run_worker(configuration: Configuration) -> None:
+    from rocade.app import wiring
+
     async with wiring.worker(configuration) as worker, _played("worker", worker):
         pass
 
 
 async def _run_api(configuration: Configuration) -> None:
+    from rocade.app import wiring
+
     async with wiring.api(configuration) as api, _played("api", api):
         pass
 
@@ -111,7 +120,7 @@ _ROLES = {
 
 
 @contextlib.asynccontextmanager
-async def _played(role: str, part: wiring.Part) -> AsyncIterator[None]:
+async def _played(role: str, part: Part) -> AsyncIterator[None]:
     """Say ready, publish status until a signal comes, then let the part drain."""
     stopping = stop_event()
     board = StatusBoard(part.database, part.clock)
@@ -132,7 +141,7 @@ async def _played(role: str, part: wiring.Part) -> AsyncIterator[None]:
         await asyncio.wait_for(board.remove(role, process), 2)
 
 
-async def _outlive(part: wiring.Part) -> None:
+async def _outlive(part: Part) -> None:
     """A background task that ends by itself ends the role: the supervisor starts a fresh one."""
     try:
         await part.failed()

@@ -19,6 +19,7 @@ from rocade.app.dealing import Dealing
 from rocade.app.erasing import region_erasing
 from rocade.app.sharing import Shared
 from rocade.app.taking import whole_of
+from rocade.app.tracing_requests import TracedTraffic
 from rocade.app.trading import Trading
 from rocade.console.application import Services, create_app, forgetting
 from rocade.console.my import Mine
@@ -181,7 +182,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         )
     )
     if tracing.wanted():
-        app.state.traffic = tracing.TracedTraffic(tracing.open_spans("api"))
+        app.state.traffic = TracedTraffic(tracing.open_spans("api"))
     settings = configuration.http
     shared = settings.processes > 1
     listeners = Listeners(

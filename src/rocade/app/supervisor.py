@@ -22,7 +22,6 @@ from pathlib import Path
 import msgspec
 
 from rocade.app.configuration import Configuration
-from rocade.app.sealing import seal_older_rows
 from rocade.core.errors import Misconfigured, Refused, RocadeError, Unavailable
 from rocade.fabric.database import EmbeddedPostgres, migrate
 
@@ -216,6 +215,8 @@ class Supervisor:
 
     async def start(self, roles: tuple[str, ...] = ()) -> None:
         """Start the database and these roles; none named = those the configuration wants."""
+        from rocade.app.sealing import seal_older_rows  # with every service; the roles import this module too
+
         configuration = self.configuration
         roles = roles or roles_of(configuration)
         configuration.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)

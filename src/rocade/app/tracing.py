@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from rocade.core.errors import Misconfigured, RocadeError
-from rocade.doors.http.shell import Traffic
 from rocade.doors.mqtt import Intake, Publish, Verdict
 from rocade.fabric.history import History
 
@@ -56,19 +55,6 @@ class _OpenTelemetry:
             name, start_time=began_ns, attributes={**facts, **({"error": error} if error else {})}
         )
         span.end(time.time_ns())
-
-
-class TracedTraffic(Traffic):
-    """The HTTP door's counters, and a span for each request."""
-
-    def __init__(self, spans: Spans) -> None:
-        super().__init__()
-        self._spans = spans
-
-    def note(self, method: str, template: str, status: int, took_s: float) -> None:
-        super().note(method, template, status, took_s)
-        began_ns = time.time_ns() - int(took_s * 1e9)
-        self._spans.finished(f"{method} {template}", began_ns, {"http.response.status_code": status})
 
 
 class TracedIntake:

@@ -33,8 +33,10 @@ class _Document(Controller):
 
     @get("/openapi.json", include_in_schema=False, media_type="application/vnd.oai.openapi+json")
     async def show(self, request: Request[Any, Any, Any]) -> Response[bytes]:
-        body = msgspec.json.encode(request.app.openapi_schema.to_schema())
-        return Response(body, media_type="application/vnd.oai.openapi+json")
+        made = request.app.state
+        if "document" not in made:  # once: routes stay as they are
+            made.document = msgspec.json.encode(request.app.openapi_schema.to_schema())
+        return Response(made.document, media_type="application/vnd.oai.openapi+json")
 
 
 def build(

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from rocade.core.errors import Misconfigured, Unavailable
 from rocade.fabric.database.connection import DOWN, check_url, make_engine
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
 
 LOCK = 0x526F63616465  # "Rocade": the advisory lock that serialises migrations of one database
 
@@ -31,6 +31,8 @@ def migrate(url: str, packages: Sequence[str]) -> None:
     May be called with or without a running event loop; blocks until done.
     Raises: Unavailable `database.down`; Misconfigured `database.schema.newer`, `database.url`.
     """
+    from alembic.script import ScriptDirectory  # a third of this package's import, and only one process migrates
+
     check_url(url)
     folders = [folder for folder in map(_migrations_folder, packages) if folder is not None]
     if not folders:
@@ -63,6 +65,10 @@ async def _migrate(url: str, script: ScriptDirectory) -> None:
 
 
 def _upgrade(connection: Connection, script: ScriptDirectory) -> None:
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.runtime.migration import MigrationContext
+
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     known = {revision.revision for revision in script.walk_revisions()}
     unknown = sorted(set(MigrationContext.configure(connection).get_current_heads()) - known)
