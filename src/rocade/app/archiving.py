@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 
@@ -10,7 +11,7 @@ from rocade.app.wiring import Common
 from rocade.fabric.blobs import open_blobs
 from rocade.fabric.database import Leases
 from rocade.fabric.log import Log
-from rocade.services.telemetry.archive import GROUP, Archive, Archiver, put_away
+from rocade.services.telemetry.archive import GROUP, Archive, Archiver, put_away, sweep
 from rocade.services.telemetry.model import STREAM
 
 
@@ -19,12 +20,20 @@ def archive_of(configuration: Configuration) -> Archive:
     return Archive(open_blobs(configuration.blobs_url))
 
 
+def keep_days(configuration: Configuration) -> float:
+    """How long objects stay: a batch holds all signals, so none outlives the shortest of the rules of retention."""
+    shortest = min(rule.days for rule in configuration.retention)
+    return min(configuration.archive.keep_days or shortest, shortest)
+
+
 async def keep_archive(parts: Common, log: Log) -> None:
-    """In each worker: archive for ever; where the archive is off, tell the log so and rest."""
-    keep_days = parts.configuration.archive.keep_days
-    if keep_days <= 0:
-        await put_away(log)
-        return
-    owner = f"{socket.gethostname()}:{os.getpid()}:{parts.random.bits(32):08x}"
-    leases = Leases(parts.database, GROUP, STREAM, owner)
-    await Archiver(archive_of(parts.configuration), log, leases, parts.clock, keep_days).run()
+    """In each worker: archive for ever; where the archive is off, tell the log so. What is too old goes either way."""
+    archive = archive_of(parts.configuration)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sweep(archive, parts.clock, keep_days(parts.configuration)), name="archive-sweep")
+        if parts.configuration.archive.keep_days <= 0:
+            await put_away(log)
+            return
+        owner = f"{socket.gethostname()}:{os.getpid()}:{parts.random.bits(32):08x}"
+        leases = Leases(parts.database, GROUP, STREAM, owner)
+        await Archiver(archive, log, leases, parts.clock).run()

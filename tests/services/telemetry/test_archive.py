@@ -25,7 +25,7 @@ def blobs(tmp_path: Path) -> Blobs:
 
 
 def archiver(road: Any, blobs: Blobs, name: str = "a1") -> Archiver:
-    return Archiver(Archive(blobs), road.log, Leases(road.database, "archive", STREAM, name, 6.0), road.clock, 30.0)
+    return Archiver(Archive(blobs), road.log, Leases(road.database, "archive", STREAM, name, 6.0), road.clock)
 
 
 async def drive(road: Any, count: int = 3) -> Any:

@@ -33,6 +33,7 @@ FORMAT = 1
 DAY_US = 86_400_000_000
 EVERY_S = 300.0
 RETRY_S = 5.0
+SWEEP_S = 3_600.0
 OLD_US = 3_600_000_000
 """What has waited so long is archived, however little it is."""
 WORTH_BYTES = 4 << 20
@@ -138,24 +139,19 @@ class Archive:
 class Archiver:
     """Moves what is new from the log to the archive; one in each worker process, partitions shared by leases."""
 
-    def __init__(self, archive: Archive, log: Log, leases: Leases, clock: Clock, keep_days: float) -> None:
+    def __init__(self, archive: Archive, log: Log, leases: Leases, clock: Clock) -> None:
         self._archive = archive
         self._log = log
         self._leases = leases
         self._clock = clock
-        self._keep_us = int(keep_days * DAY_US)
         self.archived = 0
         """Records since the start."""
 
     async def run(self, every_s: float = EVERY_S) -> None:
         """For ever; what fails is tried again."""
-        swept_s = float("-inf")
         while True:
             try:
                 await self.turn()
-                if self._clock.monotonic_s() - swept_s > 3_600:
-                    await self._archive.drop_before(self._clock.now_us() - self._keep_us)
-                    swept_s = self._clock.monotonic_s()
                 await self._leave_alone(every_s)
             except (RocadeError, *DOWN, TimeoutError) as error:
                 _log.warning("the archive waits: %s", getattr(error, "code", type(error).__name__))
@@ -190,6 +186,16 @@ class Archiver:
         await self._log.commit(GROUP, STREAM, taken.positions)
         self.archived += len(taken.records)
         return True
+
+
+async def sweep(archive: Archive, clock: Clock, keep_days: float, every_s: float = SWEEP_S) -> None:
+    """For ever: objects of days that ended so long ago go; what fails is tried again."""
+    while True:
+        try:
+            await archive.drop_before(clock.now_us() - int(keep_days * DAY_US))
+        except RocadeError as error:
+            _log.warning("old objects of the archive stay for now: %s", error.code)
+        await asyncio.sleep(every_s)
 
 
 async def put_away(log: Log) -> None:
