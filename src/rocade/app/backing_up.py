@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -47,7 +48,7 @@ def wanted(
         raise Misconfigured(
             "backup.to", "say where the backup goes and where its keys go: TO and --keys-to, or [backup] to and keys_to"
         )
-    if to.rstrip("/") == keys_to.rstrip("/"):
+    if to and not _are_apart(to, keys_to):
         raise Misconfigured(
             "backup.apart", "a backup and its keys in one place protect nothing: give --keys-to another"
         )
@@ -57,6 +58,16 @@ def wanted(
         settings.keep_days if keep_days is None else keep_days,
         settings.keep_keys_days if keep_keys_days is None else keep_keys_days,
     )
+
+
+def _are_apart(to: str, keys_to: str) -> bool:
+    """Whether neither place is the other, or lies in it."""
+    one, other = (
+        f"{place.rstrip('/')}/" if "://" in place and not place.startswith("file://")
+        else f"{Path(place.removeprefix('file://')).resolve()}/"
+        for place in (to, keys_to)
+    )  # fmt: skip
+    return not one.startswith(other) and not other.startswith(one)
 
 
 def back_up(configuration: Configuration, asked: Wanted, progress: Progress) -> list[str]:

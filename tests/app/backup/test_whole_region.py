@@ -11,7 +11,7 @@ from tests.app.backup.conftest import Place, empty_database, erase, in_region, m
 
 from rocade.app import backing_up, wiring
 from rocade.app import configuration as settings
-from rocade.app.backup import frozen, keeping
+from rocade.app.backup import frozen, keeping, making
 from rocade.app.backup.place import Folder
 from rocade.app.backup.progress import Progress
 from rocade.core.errors import RocadeError, Unavailable
@@ -148,16 +148,21 @@ def test_a_backup_that_was_broken_off_goes_on_under_its_number(
     yesterday: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = backing_up.wanted(yesterday.configuration, str(tmp_path / "to"), None, None, None)
-    put, left = Folder.put, [12]
+    put, left = Folder.put, [3]
+
+    failure: list[Exception] = [RuntimeError("a mistake in the code")]
 
     def fill(self: Folder, name: str, content: bytes) -> None:
         if "/chunks/" in name:
             left[0] -= 1
         if left[0] < 0:
-            raise Unavailable("backup.full", "no room")
+            raise failure[0]
         put(self, name, content)
 
     monkeypatch.setattr(Folder, "put", fill)
+    with pytest.raises(RuntimeError):
+        backing_up.back_up(yesterday.configuration, wanted, Progress())
+    left[0], failure[0] = 13, Unavailable("backup.full", "no room")
     with pytest.raises(Unavailable, match="no room"):
         backing_up.back_up(yesterday.configuration, wanted, Progress())
     (folder,) = (tmp_path / "to").iterdir()
@@ -168,10 +173,11 @@ def test_a_backup_that_was_broken_off_goes_on_under_its_number(
         backing_up.put_back(yesterday.asked("none", source=str(tmp_path / "to"), dry_run=True), Progress())
     assert refusal.value.code == "backup.unfinished"
 
-    async def failed(parts: wiring.Common, _: History) -> bool:
-        return any("backup.failed" in one and "backup.full" in one for one in await actions(parts))
+    async def failed(parts: wiring.Common, _: History) -> list[bool]:
+        said = [one for one in await actions(parts) if "backup.failed" in one]
+        return [any(reason in one for one in said) for reason in ("backup.unfinished", "backup.full")]
 
-    assert in_region(yesterday.configuration, failed), "the failure stands in the audit log"
+    assert in_region(yesterday.configuration, failed) == [True, True], "each failure stands in the audit log"
 
     left[0] = 1_000_000
     said = backing_up.back_up(yesterday.configuration, wanted, Progress())
@@ -179,6 +185,17 @@ def test_a_backup_that_was_broken_off_goes_on_under_its_number(
     assert int(next(line for line in said if "sealed" in line).split(", ")[2].split()[0]) > 5
     assert not (folder / "draft.json").exists()
     backing_up.put_back(yesterday.asked("none", source=str(tmp_path / "to"), dry_run=True), Progress())
+
+    def kill(self: Folder, names: list[str]) -> None:
+        remove(self, names)
+        if names[0].startswith(folder.name):
+            raise KeyboardInterrupt
+
+    remove = Folder.remove
+    monkeypatch.setattr(Folder, "remove", kill)
+    with pytest.raises(KeyboardInterrupt):
+        backing_up.back_up(yesterday.configuration, msgspec.structs.replace(wanted, keep_days=1e-9), Progress())
+    assert folder.name not in making.finished(Folder(tmp_path / "to")), "half removed, it does not count as whole"
 
 
 async def test_an_erasure_waits_for_a_backup_and_lets_go_what_a_killed_one_holds(tmp_path: Path) -> None:
@@ -202,6 +219,13 @@ def test_a_place_that_is_no_other_place_is_refused(yesterday: Place) -> None:
     with pytest.raises(RocadeError) as refusal:
         backing_up.wanted(yesterday.configuration, str(yesterday.keys), None, None, None)
     assert refusal.value.code == "backup.apart"
+    for to, keys_to in (("b", "./b"), ("b", "file://" + str(Path("b").resolve())), ("b", "b/keys"), ("k/b", "k"),
+                        ("s3://one/b", "s3://one/b/"), ("s3://one/b", "s3://one/b/keys")):  # fmt: skip
+        with pytest.raises(RocadeError) as refusal:
+            backing_up.wanted(yesterday.configuration, to, keys_to, None, None)
+        assert refusal.value.code == "backup.apart", (to, keys_to)
+    for to, keys_to in (("b", "bk"), ("s3://one/b", "s3://two/b"), ("s3://one/b", "b")):
+        assert backing_up.wanted(yesterday.configuration, to, keys_to, None, None).to == to
     with pytest.raises(RocadeError) as refusal:
         bare = msgspec.structs.replace(yesterday.configuration, backup=settings.Backup())
         backing_up.wanted(bare, "somewhere", None, None, None)

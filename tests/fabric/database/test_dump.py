@@ -103,6 +103,18 @@ async def test_a_table_cannot_be_dropped_while_it_is_copied_and_can_be_afterward
         await connection.execute("DROP TABLE going")
 
 
+async def test_rows_that_cannot_be_copied_are_said(database: Database) -> None:
+    cut = await Cut.open(database.url, lambda _: False)
+    with pytest.raises(Unavailable, match="cannot be copied") as refusal:
+        await cut.rows(Rows("odd", "never there", ("id",)), nowhere)
+    assert refusal.value.code == "database.dump"
+    await cut.close()
+
+
+async def nowhere(_: bytes) -> None:
+    """Takes what comes."""
+
+
 async def test_rows_that_are_not_rows_leave_the_table_as_it_was(database: Database) -> None:
     await database.pool.execute("CREATE TABLE kept (a int); INSERT INTO kept VALUES (7)")
     filling = await Filling.open(database.url)

@@ -74,8 +74,9 @@ async def _make(
     await hand.record("backup.begun", subject)
     try:
         made = await _Making(hand, place, keys, progress, draft).run(keep_keys_days)
-    except (RocadeError, OSError) as error:
-        reason = error.code if isinstance(error, RocadeError) else "backup.place"
+    except BaseException as error:
+        place_failed = "backup.place" if isinstance(error, OSError) else "backup.unfinished"
+        reason = error.code if isinstance(error, RocadeError) else place_failed
         hand.audit.note(AuditEntry(hand.clock.now_us(), hand.actor, "backup.failed", subject, "refused", reason))
         raise
     old = await asyncio.to_thread(_forget, hand, place, made, keep_days)
@@ -241,6 +242,7 @@ def _forget(hand: Hand, place: Place, made: Made, keep_days: float) -> list[int]
         except (Refused, Corrupt):
             continue  # not ours to remove
         if found.at_us < oldest_us and folder != made.folder:
+            place.remove([f"{folder}/{MANIFEST}"])  # first: a backup without its chunks must not count as whole
             place.remove(place.names(folder))
             gone.append(found.number)
     return gone

@@ -108,7 +108,7 @@ class Cut:
     async def rows(self, table: Rows, sink: Callable[[bytes], Awaitable[None]]) -> None:
         """Hand the rows of a table over, piece by piece, in PostgreSQL's binary COPY form.
 
-        Raises: Unavailable `database.down`.
+        Raises: Unavailable `database.down`, `database.dump`.
         """
         try:
             await self._connection.copy_from_table(
@@ -116,6 +116,8 @@ class Cut:
             )
         except DOWN as error:
             raise _down(error) from error
+        except asyncpg.PostgresError as error:
+            raise Unavailable("database.dump", f"rows of {table.name} cannot be copied: {error}; try again") from error
 
     async def close(self) -> None:
         """Let go; harmless when the connection is gone."""
