@@ -11,7 +11,7 @@ import pytest
 from tests.app.backup.conftest import Place
 
 from rocade.app import backing_up, initialise
-from rocade.app.backup import checking, keeping, model
+from rocade.app.backup import checking, keeping, model, restoring
 from rocade.app.backup.place import open_place
 from rocade.app.backup.progress import Progress
 from rocade.core.errors import Corrupt, Misconfigured, Refused, RocadeError, Unavailable
@@ -173,6 +173,29 @@ def test_a_whole_backup_with_its_keys_and_ledger_passes(yesterday: Place, tmp_pa
     said = backing_up.put_back(msgspec.structs.replace(copy.asked, dry_run=True), Progress())
     assert any("nothing was written" in line for line in said)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backups", "keys", "ledger"]
+
+
+def test_what_somebody_else_put_beside_the_target_is_left_alone(yesterday: Place, tmp_path: Path) -> None:
+    copy, victim = Copy(yesterday, tmp_path), tmp_path / "victim"
+    victim.write_bytes(b"root's\n")
+    victim.chmod(0o644)
+    (tmp_path / ".into.refused").symlink_to(victim)
+    asked = msgspec.structs.replace(copy.asked, name="backup-of-nobody")
+    with pytest.raises(Refused):
+        backing_up.put_back(asked, Progress())
+    assert (victim.read_bytes(), victim.stat().st_mode & 0o777) == (b"root's\n", 0o644)
+    (tmp_path / ".into.restoring").symlink_to(yesterday.home)
+    with pytest.raises(Misconfigured, match="somebody else's"):
+        backing_up.put_back(copy.asked, Progress())
+
+
+def test_only_refusals_are_taken_over_into_the_next_log(yesterday: Place, tmp_path: Path) -> None:
+    asked, path = Copy(yesterday, tmp_path).asked, tmp_path / ".into.refused"
+    with pytest.raises(Refused):
+        backing_up.put_back(msgspec.structs.replace(asked, name="backup-of-nobody"), Progress())
+    forged = msgspec.json.encode(AuditEntry(1, "operator:ada", "telemetry.erased", "vehicle:7"))
+    path.write_bytes(path.read_bytes() + forged + b"\n" + b'{"at_us":1,"act')
+    assert [one.reason for one in restoring._written_down(asked)] == ["backup.missing"]
 
 
 def test_a_disk_without_room_is_known_before(yesterday: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,7 @@ async def test_a_full_place_is_said_and_what_was_written_counts_in_the_next_atte
     assert again.kept >= 2, "one may still have been on its way when the first was refused"
 
 
-async def test_files_and_links_come_back_with_their_modes(tmp_path: Path) -> None:
+async def test_files_and_links_come_back_with_their_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     (home / "deep/er").mkdir(parents=True)
     (home / "deep/er/big").write_bytes(os.urandom(5_500))
@@ -139,8 +139,11 @@ async def test_files_and_links_come_back_with_their_modes(tmp_path: Path) -> Non
     sealer = Sealer(Folder(tmp_path / "place"), "b", 5, KEY)
     cutter = Cutter(sealer, lambda _: None)
     await trees.send(trees.below(home, "in"), cutter)
+    synced = list[int]()
+    monkeypatch.setattr(os, "sync", lambda: synced.append(len([*(tmp_path / "back").rglob("*")])))
     count = await trees.receive(pieces(sealer, await cutter.finish(), lambda _: None), tmp_path / "back")
     assert count == 4
+    assert synced == [7], "all of it is on disk before anybody writes down that it is there"
     back = tmp_path / "back/in"
     assert (back / "deep/er/big").read_bytes() == (home / "deep/er/big").read_bytes()
     assert (back / "deep/secret").stat().st_mode & 0o777 == 0o600

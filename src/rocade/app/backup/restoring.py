@@ -6,7 +6,7 @@ on local sockets alone -> every erasure that the ledger holds since the backup i
 engines are stopped, the ledger is put in, and the folder is moved into place. `rocade serve` finds a region only then.
 
 Broken off, the next run goes on after the last whole item. A restore that was refused is written down beside the target and
-enters the audit log with the one that succeeds.
+enters the audit log with the one that succeeds. What somebody else has put beside the target is neither read nor written.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -35,7 +37,7 @@ from rocade.app.configuration import Configuration
 from rocade.app.custodies import custody_of
 from rocade.app.erasing import erase_again
 from rocade.app.supervisor import MIGRATED
-from rocade.core.errors import Corrupt, RocadeError, Unavailable
+from rocade.core.errors import Corrupt, Misconfigured, RocadeError, Unavailable
 from rocade.core.ports import AuditEntry, Clock, SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.fabric.database.dump import Filling
@@ -121,6 +123,8 @@ class _Filler:
     def _resume(self) -> None:
         """Go on in the folder of an attempt with the same backup and keys; another one's is removed."""
         origin = sha256(msgspec.json.encode((self._checked.manifest, self._checked.keys.manifest))).hexdigest()
+        if self._building.is_symlink() or (self._building.exists() and self._building.stat().st_uid != os.geteuid()):
+            raise Misconfigured("backup.into", f"{self._building} is somebody else's; restore into another folder")
         with contextlib.suppress(OSError, msgspec.MsgspecError):
             self._state = msgspec.json.decode((self._building / STATE).read_bytes(), type=State)
         if self._state.origin != origin:
@@ -283,7 +287,8 @@ class _Filler:
         if self._asked.into.exists():
             self._asked.into.rmdir()
         self._building.rename(self._asked.into.absolute())
-        _refusals(self._asked).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            _refusals(self._asked).unlink(missing_ok=True)
 
 
 @contextlib.asynccontextmanager
@@ -325,13 +330,25 @@ def _refusals(asked: Asked) -> Path:
 def _write_down(asked: Asked, error: RocadeError, clock: Clock) -> None:
     """A region that does not exist has no audit log: its next one takes this over."""
     entry = AuditEntry(clock.now_us(), _actor(), "backup.restored", "backup", "refused", error.code)
-    with contextlib.suppress(OSError), _refusals(asked).open("ab") as file:
-        os.fchmod(file.fileno(), 0o600)
+    with contextlib.suppress(OSError), _ours(_refusals(asked), os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
         file.write(msgspec.json.encode(entry) + b"\n")
 
 
 def _written_down(asked: Asked) -> list[AuditEntry]:
-    path = _refusals(asked)
-    return (
-        [msgspec.json.decode(line, type=AuditEntry) for line in path.read_bytes().splitlines()] if path.exists() else []
-    )
+    """The refusals; a line that was cut off is none."""
+    found = list[AuditEntry]()
+    with contextlib.suppress(OSError), _ours(_refusals(asked), os.O_RDONLY) as file:
+        for line in file.read().splitlines():
+            with contextlib.suppress(msgspec.MsgspecError):
+                found.append(msgspec.json.decode(line, type=AuditEntry))
+    return [one for one in found if (one.action, one.outcome) == ("backup.restored", "refused")]
+
+
+def _ours(path: Path, flags: int) -> BinaryIO:
+    """A file of our own: the folder may be one where others write too. Raises: OSError."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    status = os.fstat(descriptor)
+    if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "it is somebody else's")
+    return os.fdopen(descriptor, "rb" if flags & os.O_ACCMODE == os.O_RDONLY else "ab")

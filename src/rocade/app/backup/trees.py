@@ -7,6 +7,7 @@ Refuses: Corrupt `backup.tree`; Unavailable `backup.changed` for a file that shr
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
@@ -89,7 +90,7 @@ async def send(sources: Iterable[Source], cutter: Cutter, *, may_go: bool = True
 
 
 async def receive(stream: AsyncIterable[bytes], directory: Path) -> int:
-    """Write the files of a stream below `directory`, synced; how many there were.
+    """Write the files of a stream below `directory`, on disk when this returns; how many there were.
 
     Raises: Corrupt `backup.tree`; OSError when the disk is full.
     """
@@ -110,6 +111,7 @@ async def receive(stream: AsyncIterable[bytes], directory: Path) -> int:
             async for piece in reader.some(size_bytes):
                 file.write(piece)
             os.fchmod(file.fileno(), stat.S_IMODE(mode))
+    await asyncio.to_thread(os.sync)  # once for all of them: a history has thousands
     return count
 
 
