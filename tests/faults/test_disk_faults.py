@@ -24,7 +24,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from rocade.agents.vehicle.journal import Journal
+from rocade.agents.vehicle.command_book import BEGUN, Book, Lane, report_of
+from rocade.agents.vehicle.journal import Entry, Journal
 from rocade.core.errors import Corrupt, RocadeError
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
@@ -36,6 +37,7 @@ from rocade.trust.authority.verification import verify
 from rocade.trust.identity import tls
 from rocade.trust.identity.directory import load_identity, load_leaf
 from rocade.wire.batch import Batch, Clock, Column, decode_many
+from rocade.wire.commands import Command
 
 KEY = bytes(range(32))
 SCRIPT = Path(__file__).with_name("disk_journal.py")
@@ -84,26 +86,62 @@ def test_what_a_vehicle_was_told_is_kept_is_kept_when_the_disk_fails(tmp_path: P
         assert journal.append([(Batch(0, 0, 0), 0)])[0] > told[-1], "no number is given twice"
 
 
-def test_a_vehicle_sends_no_batch_whose_bits_have_turned(tmp_path: Path) -> None:
-    bodies = set(fill_journal(tmp_path / "whole.db", 60))
-    dice, refused, spent, untouched = Random(61), 0, 0, 0
-    print("seed 61")
-    for _ in range(30):
-        path = tmp_path / "turned.db"
-        shutil.copy(tmp_path / "whole.db", path)
-        turn_bits(path, dice)
+def make_journal(path: Path, batches: int) -> None:
+    """A journal with all that is ever in one: batches, how far the source got, a command under way and a report owed."""
+    fill_journal(path, batches)
+    command = Command(
+        id="1" * 32, vehicle="VF1VANX0000000001", lane="charging", version=7, act="charging.limit",
+        parameters={"percent": 80}, issued_us=1_700_000_000_000_000, expires_us=1_800_000_000_000_000,
+    )  # fmt: skip
+    with Journal(path, SystemClock(), SystemRandom()) as journal:
+        journal.append([(Batch(0, 0, 0), 0)], {"can0": 4_000_000_000, "log": 17})
+        book = Book(journal.connection)
+        lane = Lane(command, BEGUN, "", is_waking=False, at_us=1_700_000_000_000_000)
+        book.put(lane, [report_of(lane, "accepted", 1_700_000_000_000_001)])
+
+
+def read_journal(path: Path) -> tuple[object, list[Entry]]:
+    """All that decides what the vehicle does next, and what it would send."""
+    with Journal(path, SystemClock(), SystemRandom()) as journal:
+        book = Book(journal.connection)
+        facts = (journal.epoch, journal.next_sequence, journal.position("can0"), journal.position("log"))
+        return (*facts, book.newest("charging"), book.owed(0, 10), journal.aside()), journal.waiting(0, 1000)
+
+
+@pytest.mark.parametrize("turns", [150, pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+def test_a_turned_bit_in_a_journal_is_refused_or_costs_one_batch_and_changes_nothing_else(
+    tmp_path: Path, turns: int
+) -> None:
+    whole = tmp_path / "whole.db"
+    make_journal(whole, 60)
+    state, entries = read_journal(whole)
+    content, place = bytearray(whole.read_bytes()), tmp_path / "turned"
+    refused, spent = list[str](), 0
+    seed = int(os.environ.get("ROCADE_SEED") or 61)
+    print(f"seed {seed}")
+    for bit in Random(seed).sample(range(len(content) * 8), turns):
+        place.mkdir()
+        content[bit // 8] ^= 1 << bit % 8
+        (place / "journal.db").write_bytes(content)
+        content[bit // 8] ^= 1 << bit % 8
         try:
-            with Journal(path, SystemClock(), SystemRandom()) as journal:
-                entries = journal.waiting(0, 1000)
-        except RocadeError:
-            refused += 1
-            continue
-        changed = [entry for entry in entries if entry.body not in bodies]
-        assert all(entry.points == 0 for entry in changed), "a batch that was changed would be sent"
-        spent += bool(changed)
-        untouched += not changed
-        path.unlink()
-    assert spent > 5, (refused, spent, untouched)
+            seen, found = read_journal(place / "journal.db")
+        except Corrupt as error:
+            refused.append(error.code)
+        else:
+            assert seen == state, f"bit {bit}"
+            assert [entry.sequence for entry in found] == [entry.sequence for entry in entries], f"bit {bit}"
+            changed = [one for one, other in zip(found, entries, strict=True) if one != other]
+            assert len(changed) <= 1, f"bit {bit}"
+            assert all(entry.points == 0 and decode_many([entry.body]).reasons == [None] for entry in changed), (
+                f"bit {bit}"
+            )
+            spent += len(changed)
+        shutil.rmtree(place)
+    print(f"{len(refused)} refused, {spent} batches spent, {turns - len(refused) - spent} in unused room")
+    assert len(refused) > 2
+    assert set(refused) == {"journal.damaged"}
+    assert spent > turns // 5
 
 
 def _identity(place: Path) -> Callable[[], object]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -182,3 +184,39 @@ def test_after_kill_9_everything_reported_is_there_once_and_in_order(
         rows = journal._db.execute("SELECT sequence, body FROM batch ORDER BY sequence").fetchall()
         assert [row[0] for row in rows] == list(range(1, position + 1))
         assert check_many([row[1] for row in rows]).sequence.tolist() == list(range(1, position + 1))
+
+
+OLD_SCHEMA = """
+CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE position (source TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE batch (
+    sequence INTEGER PRIMARY KEY, state INTEGER NOT NULL, made_us INTEGER NOT NULL, start_us INTEGER NOT NULL,
+    points INTEGER NOT NULL, size INTEGER NOT NULL, reason TEXT NOT NULL DEFAULT '', body BLOB NOT NULL);
+INSERT INTO fact VALUES ('epoch', 77), ('next', 5), ('dropped_points', 2);
+INSERT INTO position VALUES ('log', 9);
+INSERT INTO batch VALUES (4, 0, 1, 1, 3, 3, '', x'616263');
+"""
+
+
+def test_a_journal_from_before_there_were_checksums_goes_on_with_them(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "j") as old:
+        old.executescript(OLD_SCHEMA)
+    old.close()
+    for _ in range(2):
+        with Journal(tmp_path / "j", Hands(), SystemRandom()) as journal:
+            assert (journal.epoch, journal.next_sequence, journal.position("log")) == (77, 5, 9)
+            assert [(entry.sequence, entry.body) for entry in journal.waiting(0, 9)] == [(4, b"abc")]
+    for change, said in (
+        ("UPDATE position SET value = 6", "a row of position has changed"),
+        ("UPDATE fact SET value = 6 WHERE name = 'next'", "a row of fact has changed"),
+        ("DELETE FROM fact WHERE name = 'next'", "next number is gone"),
+    ):
+        shutil.copy(tmp_path / "j", tmp_path / "changed")
+        with sqlite3.connect(tmp_path / "changed") as hand:
+            hand.execute(change)
+        hand.close()
+        with pytest.raises(Corrupt, match=said):
+            Journal(tmp_path / "changed", Hands(), SystemRandom())
+    shutil.copy(tmp_path / "j", tmp_path / "changed")
+    with Journal(tmp_path / "changed", Hands(), SystemRandom()):  # what was refused holds no lock
+        pass

@@ -2,7 +2,7 @@
 
 One row a lane: a version, once taken, is never undercut, whatever happens afterwards. Every change of a lane and the report of it
 are one transaction, flushed to disk before the call returns, so that a vehicle that loses power at any instant neither forgets
-what it began nor what it owes the platform. Refuses: Unavailable `journal.full`, Corrupt `journal.damaged` as the journal does.
+what it began nor what it owes the platform. Every row carries its checksum. Refuses: Unavailable `journal.full`, Corrupt `journal.damaged` as the journal does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from rocade.agents.vehicle.journal import raise_for
+from rocade.agents.vehicle.row_sums import BROKEN, add_sums, check_sums, raise_for, row_sum
 from rocade.wire.commands import Command, Report, State, encode, encode_report, read_command
 
 WAITING, BEGUN = "waiting", "begun"
@@ -22,10 +22,16 @@ MOST_REPORTS = 1000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS command_lane (
     lane TEXT PRIMARY KEY, version INTEGER NOT NULL, state TEXT NOT NULL, code TEXT NOT NULL DEFAULT '',
-    is_waking INTEGER NOT NULL DEFAULT 0, at_us INTEGER NOT NULL, issued_us INTEGER NOT NULL, command BLOB NOT NULL) WITHOUT ROWID;
+    is_waking INTEGER NOT NULL DEFAULT 0, at_us INTEGER NOT NULL, issued_us INTEGER NOT NULL, command BLOB NOT NULL, sum INTEGER)
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS command_report (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, state TEXT NOT NULL, body BLOB NOT NULL, UNIQUE (id, state));
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, state TEXT NOT NULL, body BLOB NOT NULL, sum INTEGER,
+    UNIQUE (id, state));
 """
+_SUMMED = {
+    "command_lane": "lane, version, state, code, is_waking, at_us, issued_us, command",
+    "command_report": "id, state, body",
+}
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -47,8 +53,14 @@ class Book:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
-        self._db.executescript(_SCHEMA)
-        rows = self._db.execute("SELECT lane, command, state, code, is_waking, at_us FROM command_lane").fetchall()
+        try:
+            self._db.executescript(_SCHEMA)
+            for table, columns in _SUMMED.items():
+                add_sums(self._db, table, columns)
+                check_sums(self._db, table, columns)
+            rows = self._db.execute("SELECT lane, command, state, code, is_waking, at_us FROM command_lane").fetchall()
+        except sqlite3.Error as error:
+            raise_for(error)
         self._lanes = {row[0]: Lane(read_command(row[1]), row[2], row[3], bool(row[4]), row[5]) for row in rows}
 
     def newest(self, lane: str) -> Lane | None:
@@ -66,19 +78,13 @@ class Book:
     def put(self, lane: Lane, reports: Sequence[Report]) -> None:
         """Make this the lane's newest state, and owe these reports."""
         command = lane.command
+        row = (
+            *(command.lane, command.version, lane.state, lane.code),
+            *(int(lane.is_waking), lane.at_us, command.issued_us, encode(command)),
+        )
         with self._transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO command_lane VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    command.lane,
-                    command.version,
-                    lane.state,
-                    lane.code,
-                    lane.is_waking,
-                    lane.at_us,
-                    command.issued_us,
-                    encode(command),
-                ),
+                "INSERT OR REPLACE INTO command_lane VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, row_sum(*row))
             )
             self._owe(reports)
         self._lanes[command.lane] = lane
@@ -90,10 +96,12 @@ class Book:
 
     def owed(self, after: int, count: int) -> list[tuple[int, bytes]]:
         """Reports not acknowledged yet, oldest first: (number, body)."""
-        rows = self._db.execute(
-            "SELECT number, body FROM command_report WHERE number > ? ORDER BY number LIMIT ?", (after, count)
-        )
-        return rows.fetchall()
+        asked = "SELECT number, body FROM command_report WHERE number > ? ORDER BY number LIMIT ?"
+        try:
+            check_sums(self._db, "command_report", _SUMMED["command_report"])
+            return self._db.execute(asked, (after, count)).fetchall()
+        except BROKEN as error:
+            raise_for(error)
 
     def settle(self, number: int) -> None:
         """The platform has this report. Not flushed: losing this costs one more report, which changes nothing there."""
@@ -104,8 +112,8 @@ class Book:
 
     def _owe(self, reports: Sequence[Report]) -> None:
         self._db.executemany(
-            "INSERT OR REPLACE INTO command_report (id, state, body) VALUES (?, ?, ?)",
-            [(report.id, report.state, encode_report(report)) for report in reports],
+            "INSERT OR REPLACE INTO command_report (id, state, body, sum) VALUES (?, ?, ?, ?)",
+            [(*row, row_sum(*row)) for row in ((one.id, one.state, encode_report(one)) for one in reports)],
         )
         self._db.execute(
             "DELETE FROM command_report WHERE number <= (SELECT max(number) FROM command_report) - ?", (MOST_REPORTS,)

@@ -4,7 +4,8 @@ Flow: `append` packs batches, gives them the next sequence numbers and commits t
 transaction (fsync) -> `waiting` hands them to the link -> `acknowledge` marks them -> they are kept for a while for
 resend requests -> dropped. A journal has a random 64-bit epoch made with it: a lost journal is a new epoch, never a
 number used twice. After kill -9 everything appended is there, and the source goes on at its recorded position.
-A row carries a checksum over everything but its state: one whose bits have turned is not sent, an empty batch takes its number.
+Every row carries a checksum: a batch whose bits have turned is not sent, an empty batch takes its number; any other row, and the
+file's own structure (checked when it is opened), refuses. A batch's state stands twice, in its row and in an index.
 Limits: bytes and age of what waits. What must be dropped unsent leaves an empty batch with its number, so that the
 platform learns that the number is spent instead of asking for ever; it is counted in `dropped_points`.
 Refuses: Unavailable `journal.full` when the disk is full (nothing was half written), Corrupt `journal.damaged`.
@@ -20,11 +21,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Self
 
 import msgspec
 
-from rocade.core.errors import Corrupt, Unavailable
+from rocade.agents.vehicle.row_sums import BROKEN, add_sums, check_sums, damaged, raise_for, row_sum, translated
 from rocade.core.ports import Clock, Random
 from rocade.wire.batch import Batch, pack
 
@@ -33,8 +34,8 @@ WAITING, ACKNOWLEDGED, SET_ASIDE = 0, 1, 2
 _ASKED_AGAIN = "asked again"
 """Reason of a batch that had been acknowledged and waits again; acknowledged twice, it counts once."""
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS position (source TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL, sum INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS position (source TEXT PRIMARY KEY, value INTEGER NOT NULL, sum INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS batch (
     sequence INTEGER PRIMARY KEY, state INTEGER NOT NULL, made_us INTEGER NOT NULL, start_us INTEGER NOT NULL,
     points INTEGER NOT NULL, size INTEGER NOT NULL, reason TEXT NOT NULL DEFAULT '', body BLOB NOT NULL, sum INTEGER);
@@ -43,6 +44,12 @@ CREATE INDEX IF NOT EXISTS batch_state ON batch (state, sequence);
 _WAITING = (
     "SELECT sequence, start_us, points, body, sum FROM batch WHERE state = 0 AND sequence > ? ORDER BY sequence LIMIT ?"
 )
+_SET_FACT = "INSERT OR REPLACE INTO fact (name, value, sum) VALUES (?, ?, ?)"
+_SET_POSITION = "INSERT OR REPLACE INTO position (source, value, sum) VALUES (?, ?, ?)"
+_SUMMED = {"fact": "name, value", "position": "source, value"}
+"""Tables of which every row must fit its sum, and what the sum is of. A batch's is made by `_sum`."""
+FORMAT = 3
+"""`user_version` of a file in which every row has its sum; 0 = new, or from before there were any."""
 _AGE_CHECK_US = 60_000_000
 MOST_ASKED = 10_000
 """Numbers one resend request may name; the platform asks again for the rest."""
@@ -78,25 +85,55 @@ class Journal:
         self._clock, self._limits = clock, limits
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=5, cached_statements=32)
         try:
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=5, cached_statements=32)
-            if path:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA)
-            if not any(column[1] == "sum" for column in self._db.execute("PRAGMA table_info(batch)")):
-                self._db.execute(
-                    "ALTER TABLE batch ADD COLUMN sum INTEGER"
-                )  # a journal from before there were checksums
-            self._db.execute("INSERT OR IGNORE INTO fact VALUES ('epoch', ?)", (_signed(random.bits(64) or 1),))
-            self._facts: dict[str, int] = dict(self._db.execute("SELECT name, value FROM fact").fetchall())
-        except sqlite3.Error as error:
-            raise_for(error)
-        self.epoch = self._facts["epoch"] & 0xFFFFFFFFFFFFFFFF
-        self._next = self._facts.get("next", 1)
-        self.waiting_bytes, self._kept_bytes = self._sizes()
+            with translated():
+                if path:
+                    self._db.execute("PRAGMA journal_mode = WAL")
+                    self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._begin(random)
+                self._facts = self._read_facts()
+                self.epoch = self._facts["epoch"] & 0xFFFFFFFFFFFFFFFF
+                self._next = self._facts["next"]
+                self.waiting_bytes, self._kept_bytes = self._sizes()
+        except BaseException:
+            self._db.close()
+            raise
         self._enforce_at_us = 0
+
+    def _begin(self, random: Random) -> None:
+        """Check the file as a whole, or make it what it should be. Cost: once through the file.
+
+        Raises: Corrupt `journal.damaged`.
+        """
+        self._db.create_function("row_sum", -1, row_sum, deterministic=True)
+        (format_read,) = self._db.execute("PRAGMA user_version").fetchone()
+        if format_read not in (0, FORMAT) or self._db.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+            raise damaged("its structure does not hold")
+        if format_read == 0:
+            self._db.executescript(_SCHEMA)
+            self._db.execute("BEGIN IMMEDIATE")
+            for table in ("batch", *_SUMMED):
+                add_sums(self._db, table, _SUMMED.get(table, ""))
+            for row in self._db.execute(
+                "SELECT sequence, start_us, points, body FROM batch WHERE sum IS NULL"
+            ).fetchall():
+                self._db.execute("UPDATE batch SET sum = ? WHERE sequence = ?", (_sum(*row), row[0]))
+            for name, value in (("epoch", _signed(random.bits(64) or 1)), ("next", 1)):
+                if not self._db.execute("SELECT 1 FROM fact WHERE name = ?", (name,)).fetchone():
+                    self._db.execute(_SET_FACT, (name, value, row_sum(name, value)))
+            self._db.execute(f"PRAGMA user_version = {FORMAT}")
+            self._db.execute("COMMIT")
+        for table, columns in _SUMMED.items():
+            check_sums(self._db, table, columns)
+
+    def _read_facts(self) -> dict[str, int]:
+        check_sums(self._db, "fact", _SUMMED["fact"])
+        facts: dict[str, int] = dict(self._db.execute("SELECT name, value FROM fact").fetchall())
+        if not {"epoch", "next"} <= facts.keys():
+            raise damaged("epoch or next number is gone")
+        return facts
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -123,7 +160,10 @@ class Journal:
 
     def position(self, source: str) -> int:
         """How far a source got, as recorded with its last batches; 0 at first."""
-        row = self._db.execute("SELECT value FROM position WHERE source = ?", (source,)).fetchone()
+        with translated():
+            row = self._db.execute("SELECT value, sum FROM position WHERE source = ?", (source,)).fetchone()
+        if row and row[1] != row_sum(source, row[0]):
+            raise damaged("the position of a source has changed")
         return int(row[0]) if row else 0
 
     def append(self, batches: Sequence[tuple[Batch, int]], positions: Mapping[str, int] | None = None) -> range:
@@ -147,7 +187,7 @@ class Journal:
                 rows,
             )
             self._set("next", first + len(rows))
-            self._db.executemany("INSERT OR REPLACE INTO position VALUES (?,?)", list((positions or {}).items()))
+            self._db.executemany(_SET_POSITION, [(*one, row_sum(*one)) for one in (positions or {}).items()])
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._undo()
@@ -162,22 +202,25 @@ class Journal:
         """Batches that wait, with sequence numbers above `after`, lowest first. Raises: Corrupt `journal.damaged`."""
         try:
             rows = self._db.execute(_WAITING, (after, count)).fetchall()
-            damaged = [row[0] for row in rows if row[4] not in (None, _sum(*row[:4]))]
-            if damaged:
-                self._spend(damaged)
+            changed = [row[0] for row in rows if row[4] != _sum(*row[:4])]
+            if changed:
+                self._spend(changed)
                 rows = self._db.execute(_WAITING, (after, count)).fetchall()
-        except sqlite3.Error as error:
+        except BROKEN as error:
             self._undo()
             raise_for(error)
         return [Entry(*row[:4]) for row in rows]
 
     def newest_waiting(self, before: int) -> int | None:
         """The highest number below `before` that waits."""
-        row = self._db.execute("SELECT max(sequence) FROM batch WHERE state = 0 AND sequence < ?", (before,)).fetchone()
+        asked = "SELECT max(sequence) FROM batch WHERE state = 0 AND sequence < ?"
+        with translated():
+            row = self._db.execute(asked, (before,)).fetchone()
         return None if row[0] is None else int(row[0])
 
     def count_waiting(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM batch WHERE state = 0").fetchone()[0])
+        with translated():
+            return int(self._db.execute("SELECT count(*) FROM batch WHERE state = 0").fetchone()[0])
 
     def acknowledge(self, sequences: Iterable[int]) -> None:
         """Mark batches as the platform's. Not flushed: a lost mark costs one duplicate, which the platform suppresses."""
@@ -189,7 +232,8 @@ class Journal:
 
     def aside(self) -> dict[int, str]:
         """Refused batches by sequence, with the reason."""
-        return dict(self._db.execute("SELECT sequence, reason FROM batch WHERE state = 2").fetchall())
+        with translated():
+            return dict(self._db.execute("SELECT sequence, reason FROM batch WHERE state = 2").fetchall())
 
     def ask_again(self, ranges: Iterable[tuple[int, int]]) -> list[int]:
         """Make batches wait again that the platform asks for; a number no longer held is answered by an empty batch.
@@ -321,13 +365,14 @@ class Journal:
         self._set("dropped_points", self.dropped_points + (int(row[0]) if row else 0))
 
     def _set(self, name: str, value: int) -> None:
-        self._db.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
+        self._db.execute(_SET_FACT, (name, value, row_sum(name, value)))
         self._facts[name] = value
 
     def _undo(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-        self._facts = dict(self._db.execute("SELECT name, value FROM fact").fetchall())
+        with translated():
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._facts = self._read_facts()
 
     def _sizes(self) -> tuple[int, int]:
         sizes = dict(self._db.execute("SELECT state, sum(size) FROM batch GROUP BY state").fetchall())
@@ -340,14 +385,3 @@ def _sum(sequence: int, start_us: int, points: int, body: bytes) -> int:
 
 def _signed(number: int) -> int:
     return number - (1 << 64) if number >= 1 << 63 else number
-
-
-def raise_for(error: sqlite3.Error) -> NoReturn:
-    """What a failure of the journal's file means. Raises: Unavailable `journal.full`, Corrupt `journal.damaged`."""
-    if isinstance(error, sqlite3.OperationalError):
-        raise Unavailable(
-            "journal.full", f"the journal cannot be written ({error}); free the disk, nothing was lost"
-        ) from error
-    raise Corrupt(
-        "journal.damaged", f"the journal is damaged ({error}); set it aside, a new one starts a new epoch"
-    ) from error
