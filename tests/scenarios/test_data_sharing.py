@@ -207,6 +207,7 @@ def test_an_owner_has_her_data_sent_and_takes_them_back(
     agreed = json.loads(found.read("agreements/contracts.json"))
     assert [one["why_ended"] for one in agreed] == ["withdrawn"]
     assert json.loads(found.read("agreements/vehicle.json"))[0]["id"] == VIN
+    assert {"agreements/commands.json", "agreements/goals.json", "derived/trips.json"} <= set(found.namelist())
     (tmp_path / "opened").mkdir()
     found.extractall(tmp_path / "opened")
     opened = browser.new_page()

@@ -127,7 +127,7 @@ async def open_api(parts: wiring.Common, records: Log, denied: DenySet) -> Async
         stations.module(parts),
         charging.module(charge_control),
         feeds.module(history),
-        feeds.pages(mine, whole_of(mine, feeds.sharing, charge_control, batteries)),
+        feeds.pages(mine, whole_of(mine, feeds.sharing, charge_control, batteries, commanding.commands)),
         await crossing.module(parts, history, registry, ledger, rights, issuers, authority),
         charging_pages.module(parts, mine, charge_control, commanding.commands, batteries),
     ]

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,11 +106,18 @@ async def test_the_zip_holds_what_may_be_seen_and_says_what_it_holds(
     async def rows(_ref: int) -> list[dict[str, Any]]:
         return [{"id": "grant-1", "note": "=HYPERLINK(1)", "classes": ("driving",)}]
 
+    async def derived(ref: int, classes: Sequence[str]) -> list[dict[str, Any]] | None:
+        return await rows(ref) if "driving" in classes else None
+
+    async def places(ref: int, classes: Sequence[str]) -> list[dict[str, Any]] | None:
+        return await rows(ref) if "location" in classes else None
+
     def index(contents: whole.Contents) -> dict[str, bytes]:
         seen.append(contents)
         return {"index.html": b"<h1>all</h1>"}
 
-    made = whole.Whole(history, SIGNALS, SystemClock(), {"trips": rows}, {"permissions": rows})
+    readers = {"trips": derived, "places": places}
+    made = whole.Whole(history, SIGNALS, SystemClock(), readers, {"permissions": rows})
     pieces = [piece async for piece in made.zipped(1, ("driving", "energy"), index, is_owner=is_owner)]
     assert len(pieces) > 3, "streamed"
     found = zipfile.ZipFile(io.BytesIO(b"".join(pieces)))
@@ -118,6 +125,7 @@ async def test_the_zip_holds_what_may_be_seen_and_says_what_it_holds(
     names = {name for name in found.namelist() if name.startswith("data/")}
     assert names == {f"data/{kind}.{form}" for kind in ("driving", "energy") for form in whole.FORMS}
     assert ("agreements/permissions.json" in found.namelist()) is is_owner
+    assert not [name for name in found.namelist() if "places" in name], "classes that do not suffice give no file"
     speed = seen[0].kinds[0].signals[0]
     assert (speed.name, speed.samples, speed.first_us) == ("Vehicle.Speed", 4, T0_US)
     assert seen[0].kinds[1].signals[0].origin == "derived"

@@ -3,7 +3,7 @@
     index.html, style.css       what lies here, in words; opens in any browser, without a network
     data/<class>.parquet|csv|json   every sample of a kind of data, doubtful ones too, with unit, class and origin
     derived/<name>.json|csv     what the platform worked out (trips, battery health, ...): marked so, apart
-    agreements/<name>.json|csv  owner, consents, contracts and their logs, drivers, who looked
+    agreements/<name>.json|csv  owner, consents, contracts and their logs, drivers, who looked, what was ordered
 
 Streamed: memory is bounded by an hour of a signal, nothing is written to a disk here. The files of one kind hold the same
 samples; each is a pass of its own over the history. Source: Regulation (EU) 2023/2854 Art. 4.
@@ -35,6 +35,8 @@ FORMS = ("parquet", "csv", "json")
 type Rows = Sequence[Mapping[str, Any]]
 type Reader = Callable[[int], Awaitable[Rows]]
 """`await reader(ref)`: rows of one kind about a vehicle, plain values only."""
+type DerivedReader = Callable[[int, Sequence[str]], Awaitable[Rows | None]]
+"""`await reader(ref, classes)`: the same for who may see these classes; None = they do not suffice, there is no file."""
 
 
 class SignalLine(msgspec.Struct):
@@ -79,7 +81,7 @@ class Whole:
     """Makes the zip. `derived` and `agreements` are readers by name of what other services keep."""
 
     def __init__(
-        self, history: History, catalogue: Catalogue, clock: Clock, derived: Mapping[str, Reader],
+        self, history: History, catalogue: Catalogue, clock: Clock, derived: Mapping[str, DerivedReader],
         agreements: Mapping[str, Reader],
     ) -> None:  # fmt: skip
         self._history = history
@@ -97,13 +99,13 @@ class Whole:
         with zipfile.ZipFile(cast("IO[bytes]", out), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
             async for piece in self._samples(zipped, out, ref, classes, contents):
                 yield piece
-            readers = [("derived", self._derived, contents.derived)]
-            if is_owner:
-                readers.append(("agreements", self._agreements, contents.agreements))
-            for folder, named, lines in readers:
-                for name, reader in named.items():
-                    lines.append(Table(name, _put(zipped, f"{folder}/{name}", await reader(ref))))
+            for name, derived in self._derived.items():
+                if (rows := await derived(ref, classes)) is not None:
+                    contents.derived.append(Table(name, _put(zipped, f"derived/{name}", rows)))
                     yield out.taken()
+            for name, reader in self._agreements.items() if is_owner else ():
+                contents.agreements.append(Table(name, _put(zipped, f"agreements/{name}", await reader(ref))))
+                yield out.taken()
             for name, content in index(contents).items():
                 zipped.writestr(name, content)
         yield out.taken()
