@@ -9,8 +9,11 @@ import pytest
 from tests.app.backup.conftest import Place
 
 from rocade.app import backing_up, initialise
-from rocade.app.backup import keeping
+from rocade.app.backup import keeping, store
 from rocade.app.backup.progress import Progress
+from rocade.core.ports import SystemClock
+from rocade.fabric.database import Database
+from rocade.trust.authority.sealing import Group, Keyring
 
 OLD, YOUNG, DAYS_OLD = "keys-20200101T000000.000000Z", "keys-29990101T000000.000000Z", "keys-20200102T000000.000000Z"
 
@@ -47,3 +50,15 @@ def test_parts_that_were_never_finished_go_and_others_as_their_days_say(
     made = keep(yesterday, to, days)
     stay = {made, YOUNG, "keys-20200103T000000.000000Z"} | (set() if days else {DAYS_OLD})
     assert parts(to) == stay
+
+
+async def test_keys_tell_whom_they_know_to_be_erased_and_no_backup_is_one(database: Database, keyring: Keyring) -> None:
+    backup, before, after = 4711, 5, 6
+    await keyring.ensure([(backup, Group.BACKUP), (before, Group.ROAD), (after, Group.ROAD)])
+    between_us = 0
+    for owners in ([before], [after, backup]):
+        between_us = SystemClock().now_us()
+        async with database.pool.acquire() as connection, connection.transaction():
+            await keyring.destroy(connection, owners)
+    assert await store.destroyed_since(database.url, between_us - 1) == {after}
+    assert await store.destroyed_since(database.url, 0) == {before, after}

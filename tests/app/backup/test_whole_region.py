@@ -11,13 +11,16 @@ from tests.app.backup.conftest import Place, empty_database, erase, in_region, m
 
 from rocade.app import backing_up, wiring
 from rocade.app import configuration as settings
-from rocade.app.backup import frozen, keeping, making
+from rocade.app.backup import checking, frozen, keeping, making
 from rocade.app.backup.place import Folder
 from rocade.app.backup.progress import Progress
 from rocade.core.errors import RocadeError, Unavailable
+from rocade.core.ports import SystemClock
 from rocade.fabric.history import History
 from rocade.services.vehicles import Registry
-from rocade.trust.authority.sealing import Group
+from rocade.trust.authority.erasure import LedgerFiles
+from rocade.trust.authority.people.model import person_number
+from rocade.trust.authority.sealing import Group, Keyring
 from rocade.trust.authority.store import read_entries
 
 
@@ -77,6 +80,39 @@ def test_what_was_erased_since_the_backup_is_not_in_the_restored_region(
     rows = list((tmp_path / "back/history").rglob("data.bin"))
     assert rows
     assert not (tmp_path / ".back.restoring").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_ledger_that_does_not_know_an_erasure_the_keys_know_is_older(
+    tmp_path: Path, postgres_url: str, template: str, target: str
+) -> None:
+    place = make_place(tmp_path, postgres_url, template, "behind")
+    place.back_up()
+    shutil.copytree(place.ledger, tmp_path / "ledger")  # signed after the backup, and before the erasure
+    person = "person:00000000000000aa"
+    destroy(place, person_number(person))
+    with pytest.raises(RocadeError) as refusal:
+        backing_up.put_back(place.asked("back", ledger=tmp_path / "ledger"), Progress())
+    assert refusal.value.code == "backup.ledger.older"
+    assert not (tmp_path / "back").exists()
+    LedgerFiles(tmp_path / "ledger", place.configuration.trust / "audit", SystemClock()).append("ordered", "e", person)
+    checked = checking.check(place.asked("back", ledger=tmp_path / "ledger"), *map(Folder, (place.backups, place.keys)))
+    assert [entry.subject for entry in checked.erasures] == [person]
+
+
+def destroy(place: Place, owner: int) -> None:
+    """The keys of an owner, and of the backup before, which is no erasure; and a keys part from after that."""
+
+    async def work(parts: wiring.Common, _: History) -> None:
+        keyring: Keyring = parts.keyring
+        await keyring.ensure([(owner, Group.PERSON), (4711, Group.BACKUP)])
+        async with parts.database.pool.acquire() as connection, connection.transaction():
+            await keyring.destroy(connection, [owner, 4711])
+
+    in_region(place.configuration, work)
+    wanted = backing_up.wanted(place.configuration, None, None, None, None, keys_only=True)
+    backing_up.back_up(place.configuration, wanted, Progress())
 
 
 @pytest.mark.slow

@@ -37,12 +37,13 @@ from rocade.app.configuration import Configuration
 from rocade.app.custodies import custody_of
 from rocade.app.erasing import erase_again
 from rocade.app.supervisor import MIGRATED
-from rocade.core.errors import Corrupt, Misconfigured, RocadeError, Unavailable
+from rocade.core.errors import Corrupt, Misconfigured, Refused, RocadeError, Unavailable
 from rocade.core.ports import AuditEntry, Clock, SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.fabric.database.dump import Filling
 from rocade.trust.authority import AuditLog
 from rocade.trust.authority.erasure import Entry
+from rocade.trust.authority.people.model import person_number
 from rocade.trust.authority.sealing import REGION, Group, Keyring
 from rocade.trust.authority.verification import Report, verify
 from rocade.trust.identity.directory import load_root
@@ -111,6 +112,7 @@ class _Filler:
             filling = await Filling.open(url)
             try:
                 await self._fill_keys(filling, configuration)
+                await self._check_ledger_knows(url)
                 async with _connected(configuration, self._clock) as (database, keyring):
                     await self._fill(filling, keyring)
                     await asyncio.to_thread(migrate, url, MIGRATED)
@@ -174,6 +176,19 @@ class _Filler:
     async def _fill_key_tables(self, filling: Filling) -> None:
         for table in self._checked.keys.manifest.tables:
             await filling.rows(table, keeping.rows(self._keys, self._checked.keys, table))
+
+    async def _check_ledger_knows(self, url: str) -> None:
+        """Whom the keys part, which may be younger than the ledger given, knows to be erased, the ledger must know too.
+
+        Raises: Refused `backup.ledger.older`.
+        """
+        known = {_number_of(entry) for entry in self._checked.ledger.entries}
+        if unknown := await store.destroyed_since(url, self._checked.manifest.at_us) - known:
+            raise Refused(
+                "backup.ledger.older",
+                f"the keys part knows of {len(unknown)} erasures that this ledger does not: what was erased would come back; bring"
+                " the region's newest ledger",
+            )
 
     async def _sealer(self, keyring: Keyring) -> Sealer:
         """Raises: Corrupt `backup.key`: the keys part does not know this backup."""
@@ -317,6 +332,11 @@ async def _connected(configuration: Configuration, clock: Clock) -> AsyncIterato
             await keyring.close()
     finally:
         await database.close()
+
+
+def _number_of(entry: Entry) -> int:
+    kind, _, number = entry.subject.partition(":")
+    return int(number) if kind == "vehicle" else person_number(entry.subject)
 
 
 def _actor() -> str:

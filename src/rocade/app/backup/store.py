@@ -1,4 +1,4 @@
-"""SQL of backups: numbers of vehicles that got a new reference by an erasure.
+"""SQL of backups: numbers of vehicles that got a new reference by an erasure, and whose keys a keys part knows to be destroyed.
 
 A backup from before the erasure holds such a number sealed with a key that is gone for good. So each keys part carries those
 numbers as they were sealed anew, and a restore puts them where the erasure, done again, looks for them.
@@ -7,6 +7,8 @@ numbers as they were sealed anew, and a restore puts them where the erasure, don
 from __future__ import annotations
 
 import asyncpg
+
+from rocade.trust.authority.sealing import Group
 
 type Numbers = dict[int, bytes]
 """By reference, sealed under it."""
@@ -21,6 +23,22 @@ async def read_renewed(url: str) -> Numbers:
             " AND EXISTS (SELECT FROM erasure e WHERE e.renewed = v.ref)"
         )
         return {ref: bytes(sealed) for ref, sealed in rows}
+    finally:
+        await connection.close()
+
+
+async def destroyed_since(url: str, at_us: int) -> set[int]:
+    """Vehicles' references and people's numbers whose keys were destroyed after an instant; numbers of backups, whose keys go with
+    them, are told by the one key they had.
+    """
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(
+            "SELECT g.owner FROM seal_gone g WHERE g.gone_us > $1 AND NOT EXISTS ("
+            "SELECT FROM seal_key k WHERE k.owner = g.owner AND k.grp = $2 AND k.made_us < g.gone_us)",
+            at_us, int(Group.BACKUP),
+        )  # fmt: skip
+        return {row["owner"] for row in rows}
     finally:
         await connection.close()
 
