@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.app import forked
 from tests.ports import free_port
 
 from rocade.app import configuration as settings
@@ -38,21 +39,34 @@ signal = "Vehicle.CurrentLocation.Longitude"
 """Mapping of a log with speed, charge and where the car is."""
 PROGRAM = (sys.executable, "-m", "rocade")
 START_S = 90
+COMMAND_S = 240
 
 
 def rocade(
-    *arguments: str | Path, code: int = 0, environment: dict[str, str] | None = None, says: str = "", answer: str = ""
+    *arguments: str | Path,
+    code: int = 0,
+    environment: dict[str, str] | None = None,
+    says: str = "",
+    answer: str = "",
+    is_fresh: bool = False,
 ) -> str:
-    """Run one command in a pipe; its standard output. `code` and `says` (on standard error) are what it must end with."""
+    """Run one command; its standard output. `code` and `says` (on standard error) are what it must end with.
+
+    `is_fresh`: as somebody starts it; else forked from a process that has imported it (`forked`).
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ROCADE_")}
-    done = subprocess.run(
-        [*PROGRAM, *map(str, arguments)], env={**clean, **(environment or {})}, input=answer, text=True,
-        capture_output=True, check=False, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == code, f"rocade {arguments} ended with {done.returncode}: {done.stdout} {done.stderr}"
-    assert "Traceback" not in done.stderr, done.stderr
-    assert says in done.stderr, done.stderr
-    return done.stdout
+    words, named = [str(one) for one in arguments], {**clean, **(environment or {})}
+    if is_fresh:
+        done = subprocess.run(
+            [*PROGRAM, *words], env=named, input=answer, text=True, capture_output=True, check=False, timeout=COMMAND_S
+        )
+        ended, out, err = done.returncode, done.stdout, done.stderr
+    else:
+        ended, out, err = forked.run(words, named, answer, COMMAND_S)
+    assert ended == code, f"rocade {arguments} ended with {ended}: {out} {err}"
+    assert "Traceback" not in err, err
+    assert says in err, err
+    return out
 
 
 STATUS_AGE_S = 2.5
@@ -71,7 +85,7 @@ class Region:
 
     def init(self) -> str:
         """Make it, with free ports on loopback; what `rocade init` printed."""
-        said = rocade("init", self.directory, "--region", self.name)
+        said = rocade("init", self.directory, "--region", self.name, is_fresh=True)
         mqtt, est, api, pages = (free_port() for _ in range(4))
         plain = settings.load(self.directory)
         changed = msgspec.structs.replace(

@@ -34,7 +34,7 @@ def test_every_help_says_what_the_command_does_and_shows_an_example(name: str, c
 
 
 def test_the_first_day_stands_in_the_help_line_by_line() -> None:
-    text = rocade("--help")
+    text = rocade("--help", is_fresh=True)
     assert "\n    rocade init ./eu --region eu\n    rocade serve --config ./eu\n" in text
 
 
@@ -74,7 +74,7 @@ def test_completion_prints_a_script_its_shell_can_read(shell: str) -> None:
 
 def test_completion_completes_commands() -> None:
     words = {"_ROCADE_COMPLETE": "bash_complete", "COMP_WORDS": "rocade aud", "COMP_CWORD": "1"}
-    done = rocade(environment=words)
+    done = rocade(environment=words, is_fresh=True)
     assert done.split() == ["plain,audit"]
 
 
