@@ -11,8 +11,8 @@ from rocade.fabric.database import Database
 from rocade.services.battery import store as battery
 from rocade.services.charging import ledger as sessions
 from rocade.services.charging import store as charging
-from rocade.services.charging.stations import older as meters
-from rocade.services.charging.stations import store as stations
+from rocade.services.charging.grid import store as grid
+from rocade.services.charging.stations import older as stations
 from rocade.services.exchange import ledger as messages
 from rocade.services.exchange import store as exchange
 from rocade.services.exchange.vouching import store as vouching
@@ -25,8 +25,8 @@ from rocade.trust.authority.people import older as people
 from rocade.trust.authority.sealing.older import seal_older
 
 OLDER = (
-    *naming.OLDER, *people.OLDER, *vehicles.OLDER, *twin.OLDER, *commands.OLDER, *telemetry.OLDER, *charging.OLDER, *sessions.OLDER,
-    *battery.OLDER, *stations.OLDER, *meters.OLDER, *messages.OLDER, *exchange.OLDER, *vouching.OLDER,
+    *naming.OLDER, *people.OLDER, *vehicles.OLDER, *twin.OLDER, *commands.OLDER, *telemetry.OLDER, *charging.OLDER, *sessions.OLDER, *grid.OLDER,
+    *battery.OLDER, *stations.OLDER, *messages.OLDER, *exchange.OLDER, *vouching.OLDER,
 )  # fmt: skip
 _log = logging.getLogger("rocade.app")
 

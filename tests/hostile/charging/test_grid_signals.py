@@ -205,7 +205,7 @@ async def test_a_partner_does_not_learn_which_car_did_what(door: Door) -> None:
     await door.ask(NETZ, "POST", f"{NORD}/dimming", body=SIGNAL)
     async with door.stand.database.pool.acquire() as connection:
         line = Proof(door.stand.clock.now_us() + HOUR_US, "told", 4711, 3.7, "charge.limit")
-        await store.add_proof(connection, "nord", "s-1", [(line, "told 1")])
+        await store.add_proof(connection, door.stand.charging.columns, "nord", "s-1", [(line, "told 1")])
     told = [(await door.ask(who, "GET", f"{NORD}/dimming/s-1"))["proof"][-1]["ref"] for who in (NETZ, SUPPORT)]
     assert told == [0, 4711]
 

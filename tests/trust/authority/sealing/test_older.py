@@ -104,7 +104,7 @@ async def test_older_rows_are_sealed_once_and_found_as_before(database: Database
         before = await everything(connection)
         assert all(struct.pack(">d", number) in before for number in (WH, POINT.percent))
         assert all(text.encode() in before for text in (VIN, NAME, LABEL, "ottilie@example.org"))
-        assert await seal_older(database, OLDER, 1) == 16
+        assert await seal_older(database, OLDER, 1) == 17
         assert await seal_older(database, OLDER, 1) == 0
         after = await everything(connection)
     assert not [text for text in (VIN, NAME, LABEL, "ottilie@example.org", "Quarrington") if text.encode() in after]

@@ -108,7 +108,11 @@ class Grid:
         await charging_store.put_dimming(connection, _dimming(site, limit, now_us))
         what = RECEIVED if kept is None else CHANGED
         await store.add_proof(
-            connection, site, limit.signal, [(Proof(now_us, what, 0, limit.limit_kw, received.via), None)]
+            connection,
+            self.charging.columns,
+            site,
+            limit.signal,
+            [(Proof(now_us, what, 0, limit.limit_kw, received.via), None)],
         )
         return True
 
@@ -141,7 +145,7 @@ class Grid:
         if not await charging_store.end_dimming(connection, site, signal, now_us):
             return False
         await self.charging.record("charging.dim.end", actor, f"depot:{site}")
-        await store.add_proof(connection, site, signal, [(Proof(now_us, CALLED_OFF), None)])
+        await store.add_proof(connection, self.charging.columns, site, signal, [(Proof(now_us, CALLED_OFF), None)])
         return True
 
     # How it stands ------------------------------------------------------------------------------------------------------
@@ -154,7 +158,7 @@ class Grid:
             if dimming is None:
                 raise errors.dimming("unknown")
             received = (await store.received(connection, site, [signal])).get(signal)
-            proof = await store.proof(connection, site, signal)
+            proof = await store.proof(connection, self.charging.columns, site, signal)
         return self._standing(about, dimming, received, proof)
 
     async def signals(self, site: str) -> list[Signal]:
@@ -163,7 +167,7 @@ class Grid:
         async with charging_store.transaction(self._database) as connection:
             dimmings = await store.dimmings(connection, site, PAGE)
             known = await store.received(connection, site, [one.signal for one in dimmings])
-            proofs = [await store.proof(connection, site, one.signal) for one in dimmings]
+            proofs = [await store.proof(connection, self.charging.columns, site, one.signal) for one in dimmings]
         found = zip(dimmings, proofs, strict=True)
         return [self._standing(about, one, known.get(one.signal), proof, is_short=True) for one, proof in found]
 

@@ -66,7 +66,7 @@ class Follower:
                 boards[one.site] = await self._charging.board(one.site)
             lines = await self._lines(one, boards[one.site])
             async with charging_store.transaction(self._charging.database) as connection:
-                await store.add_proof(connection, one.site, one.signal, lines)
+                await store.add_proof(connection, self._charging.columns, one.site, one.signal, lines)
         return len(due)
 
     async def _lines(self, one: Dimming, board: Board) -> Lines:
@@ -110,7 +110,7 @@ class Follower:
         within = is_within(board.load_kw, one.limit_kw)
         line = Proof(board.at_us, MEASURED, 0, board.load_kw, "within" if within else "above")
         async with charging_store.transaction(self._charging.database) as connection:
-            last = await store.last_measured(connection, one.site, one.signal)
+            last = await store.last_measured(connection, self._charging.columns, one.site, one.signal)
         lines: Lines = []
         if last is None or last.code != line.code or line.at_us - last.at_us >= EVERY_US:
             lines.append((line, None))

@@ -1,13 +1,25 @@
-"""SQL of who may dim a depot, of signals as they came, and of the proof of what was done."""
+"""SQL of who may dim a depot, of signals as they came, and of the proof of what was done.
+
+How much each car was given is sealed with the key of its reference, what the whole depot drew with the region's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
+from struct import Struct
 from typing import Any
+
+import msgspec
 
 from rocade.services.charging.grid.model import Proof, Received
 from rocade.services.charging.model import Dimming
+from rocade.trust.authority.sealing import Group
+from rocade.trust.authority.sealing.columns import Column, Columns
+from rocade.trust.authority.sealing.older import Older
 
+KW = Column("charging_grid_proof.kw", Group.SERVICE)
+_FLOAT = Struct(">d")
 _RECEIVED = "signal, event, party, via, first_us, last_us, times"
 _DIMMING = ", ".join(f"d.{name}" for name in Dimming.__struct_fields__)
 
@@ -26,6 +38,9 @@ async def unbind(connection: Any, site: str, party: str) -> bool:
 async def parties(connection: Any, site: str) -> list[str]:
     rows = await connection.fetch("SELECT party FROM charging_grid_party WHERE site = $1 ORDER BY party", site)
     return [row["party"] for row in rows]
+
+
+_PROOF = "SELECT at_us, what, ref, kw_sealed, code FROM charging_grid_proof"
 
 
 async def lock(connection: Any, site: str) -> None:
@@ -84,32 +99,70 @@ async def unfinished(connection: Any, now_us: int) -> list[Dimming]:
     return [Dimming(*row) for row in rows]
 
 
-async def add_proof(connection: Any, site: str, signal: str, lines: Sequence[tuple[Proof, str | None]]) -> None:
+async def add_proof(
+    connection: Any, columns: Columns, site: str, signal: str, lines: Sequence[tuple[Proof, str | None]]
+) -> None:
     """Lines with a key are written once, however often they are found; None = always."""
+    told = [one for one, _ in lines if one.kw is not None]
+    sealed = iter(await columns.seal(KW, [_row(site, signal, one, _FLOAT.pack(one.kw)) for one in told]))
     await connection.executemany(
-        "INSERT INTO charging_grid_proof (site, signal, at_us, what, ref, kw, code, once)"
+        "INSERT INTO charging_grid_proof (site, signal, at_us, what, ref, kw_sealed, code, once)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (site, signal, once) DO NOTHING",
-        [(site, signal, one.at_us, one.what, one.ref, one.kw, one.code, once) for one, once in lines],
+        [
+            (site, signal, one.at_us, one.what, one.ref, None if one.kw is None else next(sealed), one.code, once)
+            for one, once in lines
+        ],
     )
 
 
-async def proof(connection: Any, site: str, signal: str, limit: int = 5_000) -> list[Proof]:
+async def proof(connection: Any, columns: Columns, site: str, signal: str, limit: int = 5_000) -> list[Proof]:
     rows = await connection.fetch(
-        "SELECT at_us, what, ref, kw, code FROM charging_grid_proof WHERE site = $1 AND signal = $2 ORDER BY at_us, id LIMIT $3",
-        site, signal, limit,
-    )  # fmt: skip
-    return [Proof(*row) for row in rows]
+        f"{_PROOF} WHERE site = $1 AND signal = $2 ORDER BY at_us, id LIMIT $3", site, signal, limit
+    )
+    return await _opened(columns, site, signal, rows)
 
 
-async def last_measured(connection: Any, site: str, signal: str) -> Proof | None:
-    row = await connection.fetchrow(
-        "SELECT at_us, what, ref, kw, code FROM charging_grid_proof WHERE site = $1 AND signal = $2 AND what = 'measured'"
-        " ORDER BY id DESC LIMIT 1",
-        site, signal,
-    )  # fmt: skip
-    return Proof(*row) if row else None
+async def last_measured(connection: Any, columns: Columns, site: str, signal: str) -> Proof | None:
+    rows = await connection.fetch(
+        f"{_PROOF} WHERE site = $1 AND signal = $2 AND what = 'measured' ORDER BY id DESC LIMIT 1", site, signal
+    )
+    return next(iter(await _opened(columns, site, signal, rows)), None)
 
 
 async def forget(connection: Any, ref: int) -> None:
-    """Which car was told is forgotten with its data; that a car was told is kept."""
-    await connection.execute("UPDATE charging_grid_proof SET ref = 0, once = NULL WHERE ref = $1", ref)
+    """Which car was told, and what, is forgotten with its data; that a car was told is kept."""
+    await connection.execute(
+        "UPDATE charging_grid_proof SET ref = 0, once = NULL, kw_sealed = NULL WHERE ref = $1", ref
+    )
+
+
+def _row(site: str, signal: str, one: Proof, body: bytes) -> tuple[int, int, bytes]:
+    place = f"{site}/{signal}/{one.at_us}/{one.what}".encode()
+    return one.ref, int.from_bytes(blake2b(place, digest_size=8).digest()), body
+
+
+async def _opened(columns: Columns, site: str, signal: str, rows: Sequence[Any]) -> list[Proof]:
+    lines = [Proof(row["at_us"], row["what"], row["ref"], None, row["code"]) for row in rows]
+    told = [at for at, row in enumerate(rows) if row["kw_sealed"] is not None]
+    opened = await columns.open(KW, [_row(site, signal, lines[at], rows[at]["kw_sealed"]) for at in told])
+    for at, body in zip(told, opened, strict=True):
+        if body is not None:
+            lines[at] = msgspec.structs.replace(lines[at], kw=_FLOAT.unpack(body)[0])
+    return lines
+
+
+async def _seal_older(connection: Any, columns: Columns) -> int:
+    rows = await connection.fetch(
+        "SELECT id, site, signal, at_us, what, ref, kw, code FROM charging_grid_proof WHERE kw IS NOT NULL"
+    )
+    lines = [_row(row["site"], row["signal"], Proof(*row[3:]), _FLOAT.pack(row["kw"])) for row in rows]
+    sealed = await columns.seal(KW, lines)
+    await connection.executemany(
+        "UPDATE charging_grid_proof SET kw = NULL, kw_sealed = $2 WHERE id = $1",
+        [(row["id"], body) for row, body in zip(rows, sealed, strict=True)],
+    )
+    return len(rows)
+
+
+OLDER = (Older(KW.name, ("charging_grid_proof",), _seal_older),)
+"""Rows from before they were sealed."""

@@ -30,6 +30,7 @@ from rocade.services.charging.stations.ordering import Ordering
 from rocade.services.charging.stations.returning import Returning
 from rocade.services.charging.stations.service import Stations
 from rocade.services.charging.stations.store import Order
+from rocade.trust.authority.sealing.columns import Columns
 
 AT_ONCE = 32
 """Stations that are looked after at the same moment when all of them return."""
@@ -49,6 +50,7 @@ class Holding:
         keep_days: float = 400.0,
     ) -> None:  # fmt: skip
         self._database, self._intake, self._door, self._stations = database, intake, door, stations
+        self._columns = Columns(database)
         self._clock, self._process, self._signer, self._keep_days = clock, process, signer, keep_days
         self.limiter = Limiter(database, door.call, self._context, self._tell, clock, settle_us)
         self._returning = Returning(database, door.call, clock)
@@ -93,7 +95,7 @@ class Holding:
                 self._spawn(self._limit(standing))
         if has_orders:
             by_station: dict[str, list[Order]] = {}
-            for order in await store.claim_orders(connection, here, self._clock.now_us()):
+            for order in await store.claim_orders(connection, self._columns, here, self._clock.now_us()):
                 by_station.setdefault(order.station, []).append(order)
             for station, orders in by_station.items():
                 self._spawn(self._carry_out(station, orders))
@@ -117,7 +119,9 @@ class Holding:
                 answer = {"kind": str(error.facts["kind"])} if "kind" in error.facts else {}
             except (KeyError, ValueError, TypeError, StopIteration):
                 state, code = "failed", "stations.invalid"
-            await store.settle_order(self._database.pool, order.id, state, answer, code, self._clock.now_us())
+            await store.settle_order(
+                self._database.pool, self._columns, order.id, state, answer, code, self._clock.now_us()
+            )
 
     # --- a station returns ----------------------------------------------------------------------------------------
 

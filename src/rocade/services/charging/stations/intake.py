@@ -132,8 +132,9 @@ class StationIntake:
         try:
             hand = await self._seals.at_hand()
             facts = [_named(fact, hand) if isinstance(fact, reading.Turn) else fact for fact in facts]
-            tags = await self._look_up(facts)
-            tick = _Tick(asked, facts, tags, self._tags, hand, now_us)
+            marks = self._marks(facts, hand)
+            tags = await store.read_tags(self._database.pool, list(marks.values())) if marks else {}
+            tick = _Tick(asked, facts, tags, marks, hand, now_us)
             if tick.has_work:
                 async with self._database.pool.acquire() as connection, connection.transaction():
                     await tick.write(connection)
@@ -145,11 +146,10 @@ class StationIntake:
         self._tell(tick.events)
         return answers
 
-    async def _look_up(self, facts: Sequence[reading.Fact | Problem]) -> dict[bytes, store.TagRow]:
+    def _marks(self, facts: Sequence[reading.Fact | Problem], hand: Hand) -> dict[str, bytes]:
+        """Under what each tag that was shown is known here."""
         shown = {fact.tag for fact in facts if isinstance(fact, (reading.Shown, reading.Turn)) and fact.tag}
-        if not shown:
-            return {}
-        return await store.read_tags(self._database.pool, [self._tags.digest(tag) for tag in shown])
+        return {tag: hand.blind_tag(self._tags.digest(tag)) for tag in shown}
 
     def _answer(self, one: Asked, fact: reading.Fact | Problem, tick: _Tick) -> Answer:
         station: Station = one.context.station
@@ -216,12 +216,12 @@ class _Tick:
 
     def __init__(
         self, asked: Sequence[Asked], facts: Sequence[reading.Fact | Problem], tags: dict[bytes, store.TagRow],
-        keyed: Tags, hand: Hand, now_us: int,
+        marks: dict[str, bytes], hand: Hand, now_us: int,
     ) -> None:  # fmt: skip
         self.now_us = now_us
         self.known: dict[tuple[str, str], Known] = {}
         self.events: list[Event] = []
-        self._tags, self._keyed, self._hand = tags, keyed, hand
+        self._tags, self._marks, self._hand = tags, marks, hand
         self._turns: list[tuple[Turned, reading.Turn]] = []
         self._goes: list[tuple[Went, reading.Turn | reading.Metered]] = []
         self._loose: list[tuple[str, reading.Metered]] = []
@@ -236,7 +236,7 @@ class _Tick:
 
     def status_of(self, station: Station, tag: str, version: str) -> str:
         """Whether a tag may charge here, in the version's words."""
-        found = self._tags.get(self._keyed.digest(tag))
+        found = self._tags.get(self._marks[tag])
         if found is None:
             return "Accepted" if station.is_open else ("Invalid" if version == "1.6" else "Unknown")
         if found.is_blocked:
@@ -263,7 +263,7 @@ class _Tick:
             self._alarms.append((id, fact))
 
     def _turned(self, station: str, fact: reading.Turn) -> Turned:
-        tag = self._keyed.digest(fact.tag) if fact.tag else None
+        tag = self._marks[fact.tag] if fact.tag else None
         found = self._tags.get(tag) if tag else None
         last_us, last_wh, last_w, last_soc = _last(fact.samples, fact.at_us, fact.wh)
         has_ended = fact.kind == "ended"

@@ -48,8 +48,9 @@ class Ordering:
         evse, vehicle = int(body["evse"]), body.get("vehicle")
         tag = proving.new_password(self._random)
         now_us = self._clock.now_us()
-        row = Tag(reference=self._tags.digest(tag)[:6].hex(), vehicle=vehicle, label="start", ends_us=now_us + START_US)
-        await store.put_tag(self._database.pool, Columns(self._database), self._tags.digest(tag), row, now_us)
+        digest = (await self._seals.at_hand()).blind_tag(self._tags.digest(tag))
+        row = Tag(reference=digest[:6].hex(), vehicle=vehicle, label="start", ends_us=now_us + START_US)
+        await store.put_tag(self._database.pool, Columns(self._database), digest, row, now_us)
         if context.version == "1.6":
             return await self._accepted(context, "RemoteStartTransaction", {"connectorId": evse, "idTag": tag})
         wanted = {

@@ -19,7 +19,7 @@ from rocade.core.errors import Refused
 from rocade.core.ports import Clock, Random
 from rocade.services.charging.stations import errors
 from rocade.trust.authority.attempts import Attempts
-from rocade.trust.identity.keys import write_private
+from rocade.trust.identity.keys import create_secret, read_secret
 
 SYMBOLS = 20
 MOST_TAG = 36
@@ -83,14 +83,11 @@ class Tags:
     """Digests of tags under a key of the region that is in no table."""
 
     def __init__(self, key_file: Path, random: Random) -> None:
+        """Raises: Corrupt `trust.secret.damaged`."""
         if not key_file.exists():
-            key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mine = key_file.with_name(f".{key_file.name}.{random.bits(32):08x}")
-            write_private(mine, random.bits(256).to_bytes(32, "big"))
             with contextlib.suppress(FileExistsError):  # another process was first
-                os.link(mine, key_file)
-            mine.unlink()
-        self._key = key_file.read_bytes()
+                create_secret(key_file, random)
+        self._key = read_secret(key_file)
 
     def digest(self, tag: str) -> bytes:
         """Tags are compared without case, as OCPP's are."""

@@ -99,6 +99,10 @@ class Hand:
         """For a name of ours that holds what the meter showed."""
         return f"begun/{blind(self._keys[REGION, _INDEX], f'station_transaction.reference={reference}').hex()}"
 
+    def blind_tag(self, digest: bytes) -> bytes:
+        """Of a tag's digest, whose key is a file beside the configuration: whoever holds that file alone cannot try numbers."""
+        return blind(self._keys[REGION, _INDEX], f"station_tag.digest={digest.hex()}")
+
     def digest(self, body: bytes) -> int:
         """63 bits that tell readings of one instant apart, and nothing of what they say."""
         key = self._keys[REGION, _INDEX]

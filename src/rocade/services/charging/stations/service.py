@@ -134,13 +134,15 @@ class Stations:
         now_us = self._clock.now_us()
         if ":" in by:
             await self._record("stations.order", by, station, act=act)
-        return await store.add_order(self._database.pool, station, act, body, by, now_us, now_us + life_s * 1_000_000)
+        return await store.add_order(
+            self._database.pool, Columns(self._database), station, act, body, by, now_us, now_us + life_s * 1_000_000
+        )
 
     async def outcome(self, id: int, wait_s: float) -> tuple[str, dict[str, Any], str]:
         """(state, answer, code) of an order when it is settled, or as it stands after `wait_s`."""
         ends_s = self._clock.monotonic_s() + wait_s
         while True:
-            found = await store.read_order(self._database.pool, id)
+            found = await store.read_order(self._database.pool, Columns(self._database), id)
             if found is None:
                 raise Refused("stations.order.unknown", "there is no such order")
             if found[0] not in {"queued", "sent"} or self._clock.monotonic_s() >= ends_s:
@@ -226,6 +228,7 @@ class Stations:
         Raises: Refused `stations.tag.form`, `stations.invalid`.
         """
         digest = self.tag_keys.digest(proving.check_tag(tag))
+        digest = (await self._seals.at_hand()).blind_tag(digest)
         if len(label) > 80 or not (label.isprintable()):
             raise errors.invalid("label", "at most 80 printable characters")
         made = Tag(

@@ -19,11 +19,13 @@ from rocade.services.charging.stations.model import (
     Station,
     Tag,
 )
+from rocade.services.charging.stations.sealing import row_of
 from rocade.trust.authority.sealing import REGION, Group
 from rocade.trust.authority.sealing.columns import Column, Columns
-from rocade.trust.authority.sealing.older import Older
 
-LABEL = Column("station_tag.label", Group.SERVICE)
+LABEL, ORDER, ANSWER = (
+    Column(name, Group.SERVICE) for name in ("station_tag.label", "station_order.body", "station_order.answer")
+)
 WORK_CHANNEL = "station_work"
 """A limit or an order waits for a station."""
 LINE_CHANNEL = "station_line"
@@ -205,7 +207,7 @@ async def read_tags(executor: Executor, digests: Sequence[bytes]) -> dict[bytes,
 
 async def put_tag(executor: Executor, columns: Columns, digest: bytes, tag: Tag, now_us: int) -> None:
     """The label, which may say whose it is, is sealed."""
-    [label] = await columns.seal_text(LABEL, [(REGION, _row(tag.reference), tag.label)])
+    [label] = await columns.seal_text(LABEL, [(REGION, tag_row(tag.reference), tag.label)])
     await executor.execute(
         "INSERT INTO station_tag (digest, reference, vehicle, label_sealed, ends_us, is_blocked, made_us)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (digest) DO UPDATE SET vehicle = excluded.vehicle,"
@@ -220,7 +222,7 @@ async def list_tags(executor: Executor, columns: Columns, after: str, count: int
         " ORDER BY reference LIMIT $2",
         after, count,
     )  # fmt: skip
-    sealed = [(REGION, _row(row["reference"]), row["label_sealed"]) for row in rows]
+    sealed = [(REGION, tag_row(row["reference"]), row["label_sealed"]) for row in rows]
     labels = await columns.open_text(LABEL, sealed)
     return [
         Tag(
@@ -234,21 +236,8 @@ async def list_tags(executor: Executor, columns: Columns, after: str, count: int
     ]
 
 
-def _row(reference: str) -> int:
+def tag_row(reference: str) -> int:
     return int(reference, 16)
-
-
-async def _seal_older_labels(connection: Any, columns: Columns) -> int:
-    rows = await connection.fetch("SELECT digest, reference, label FROM station_tag WHERE label_sealed IS NULL")
-    sealed = await columns.seal_text(LABEL, [(REGION, _row(row["reference"]), row["label"]) for row in rows])
-    await connection.executemany(
-        "UPDATE station_tag SET label = NULL, label_sealed = $2 WHERE digest = $1",
-        [(row["digest"], label) for row, label in zip(rows, sealed, strict=True)],
-    )
-    return len(rows)
-
-
-OLDER = (Older(LABEL.name, ("station_tag",), _seal_older_labels),)
 
 
 async def drop_tag(executor: Executor, reference: str) -> bool:
@@ -335,43 +324,58 @@ async def read_limit(executor: Executor, station: str, evse: int) -> Standing | 
 
 
 async def add_order(
-    executor: Executor, station: str, act: str, body: Mapping[str, Any], by: str, now_us: int, expires_us: int
+    executor: Executor,
+    columns: Columns,
+    station: str,
+    act: str,
+    body: Mapping[str, Any],
+    by: str,
+    now_us: int,
+    expires_us: int,
 ) -> int:
+    """What is wanted may name a vehicle, and what is answered too: both are sealed."""
+    [sealed] = await columns.seal(ORDER, [(REGION, row_of(station, act, now_us), msgspec.json.encode(body))])
     id: int = await executor.fetchval(
-        "INSERT INTO station_order (station, act, body, by, made_us, expires_us) VALUES ($1, $2, $3::text::jsonb, $4, $5, $6)"
+        "INSERT INTO station_order (station, act, body_sealed, by, made_us, expires_us) VALUES ($1, $2, $3, $4, $5, $6)"
         " RETURNING id",
-        station, act, msgspec.json.encode(body).decode(), by, now_us, expires_us,
+        station, act, sealed, by, now_us, expires_us,
     )  # fmt: skip
     await executor.execute("SELECT pg_notify($1, $2)", WORK_CHANNEL, station)
     return id
 
 
-async def claim_orders(executor: Executor, stations: Sequence[str], now_us: int) -> list[Order]:
+async def claim_orders(executor: Executor, columns: Columns, stations: Sequence[str], now_us: int) -> list[Order]:
     """What waits for these stations, each given out once."""
     rows = await executor.fetch(
         "UPDATE station_order SET state = CASE WHEN expires_us > $2 THEN 'sent' ELSE 'expired' END, at_us = $2 WHERE id IN"
         " (SELECT id FROM station_order WHERE station = ANY($1) AND state = 'queued' ORDER BY id LIMIT 500"
-        " FOR UPDATE SKIP LOCKED) RETURNING id, station, act, body::text, by, expires_us",
+        " FOR UPDATE SKIP LOCKED) RETURNING id, station, act, body_sealed, by, expires_us, made_us",
         list(stations), now_us,
     )  # fmt: skip
-    orders = [Order(row[0], row[1], row[2], msgspec.json.decode(row[3]), row[4], row[5]) for row in rows]
+    sealed = [(REGION, row_of(row["station"], row["act"], row["made_us"]), row["body_sealed"]) for row in rows]
+    bodies = [msgspec.json.decode(body or b"{}") for body in await columns.open(ORDER, sealed)]
+    orders = [Order(row[0], row[1], row[2], body, row[4], row[5]) for row, body in zip(rows, bodies, strict=True)]
     return sorted((one for one in orders if one.expires_us > now_us), key=lambda one: one.id)
 
 
 async def settle_order(
-    executor: Executor, id: int, state: str, answer: Mapping[str, Any], code: str, now_us: int
+    executor: Executor, columns: Columns, id: int, state: str, answer: Mapping[str, Any], code: str, now_us: int
 ) -> None:
+    [sealed] = await columns.seal(ANSWER, [(REGION, id, msgspec.json.encode(answer))])
     await executor.execute(
-        "UPDATE station_order SET state = $2, answer = $3::text::jsonb, code = $4, at_us = $5 WHERE id = $1",
-        id, state, msgspec.json.encode(answer).decode(), code, now_us,
+        "UPDATE station_order SET state = $2, answer_sealed = $3, code = $4, at_us = $5 WHERE id = $1",
+        id, state, sealed, code, now_us,
     )  # fmt: skip
     await executor.execute("SELECT pg_notify($1, $2)", f"{WORK_CHANNEL}_done", str(id))
 
 
-async def read_order(executor: Executor, id: int) -> tuple[str, dict[str, Any], str] | None:
+async def read_order(executor: Executor, columns: Columns, id: int) -> tuple[str, dict[str, Any], str] | None:
     """(state, answer, code)."""
-    row = await executor.fetchrow("SELECT state, answer::text, code FROM station_order WHERE id = $1", id)
-    return (row[0], msgspec.json.decode(row[1]) if row[1] else {}, row[2]) if row else None
+    row = await executor.fetchrow("SELECT state, answer_sealed, code FROM station_order WHERE id = $1", id)
+    if row is None:
+        return None
+    [answer] = await columns.open(ANSWER, [(REGION, id, row[1])]) if row[1] else [None]
+    return row[0], msgspec.json.decode(answer) if answer else {}, row[2]
 
 
 async def has_work(executor: Executor, stations: Sequence[str]) -> tuple[bool, list[Standing]]:

@@ -1,4 +1,4 @@
-"""Seals transactions and meter values that were written in clear, transactions first: whose a meter value is stands there.
+"""Seals what was written in clear; transactions before meter values: whose a meter value is stands there.
 
 Digests of meter values were made without a key, and names of transactions held what the meter showed: both are made anew.
 """
@@ -14,6 +14,7 @@ import msgspec
 
 from rocade.services.charging.stations.model import Sample
 from rocade.services.charging.stations.sealing import READING, VALUES, Hand, row_of
+from rocade.services.charging.stations.store import ANSWER, LABEL, ORDER, tag_row
 from rocade.services.charging.stations.turning import Values
 from rocade.trust.authority.sealing import REGION
 from rocade.trust.authority.sealing.columns import Columns
@@ -27,13 +28,13 @@ async def _seal_transactions(connection: asyncpg.Connection, columns: Columns) -
     hand = await Hand.of(columns)
     number = count = 0
     while rows := await connection.fetch(
-        "SELECT number, station, reference, vehicle, began_wh, ended_wh, reason, last_wh, last_w, last_soc"
+        "SELECT number, station, reference, vehicle, tag, began_wh, ended_wh, reason, last_wh, last_w, last_soc"
         " FROM station_transaction WHERE number > $1 AND body IS NULL ORDER BY number LIMIT $2", number, ROWS,
     ):  # fmt: skip
         await hand.take_owners({row["vehicle"] for row in rows if row["vehicle"]})
         await connection.executemany(
-            "UPDATE station_transaction SET reference = $2, vehicle_blind = $3, vehicle_sealed = $4, body = $5, vehicle = NULL,"
-            " began_wh = NULL, ended_wh = NULL, reason = '', last_wh = NULL, last_w = NULL, last_soc = NULL WHERE number = $1",
+            "UPDATE station_transaction SET reference = $2, vehicle_blind = $3, vehicle_sealed = $4, body = $5, tag = $6,"
+            " vehicle = NULL, began_wh = NULL, ended_wh = NULL, reason = '', last_wh = NULL, last_w = NULL, last_soc = NULL WHERE number = $1",
             [_transaction(hand, row) for row in rows],
         )
         number, count = rows[-1]["number"], count + len(rows)
@@ -46,8 +47,19 @@ def _transaction(hand: Hand, row: Any) -> tuple[Any, ...]:
         reference = hand.blind_reference(reference)
     vehicle = row["vehicle"] if row["vehicle"] and hand.has(row["vehicle"]) else None
     place = row_of(row["station"], reference)
-    body = hand.seal(VALUES, vehicle or REGION, place, msgspec.msgpack.encode(Values(*row[4:])))
-    return row["number"], reference, hand.blind_vehicle(vehicle), hand.seal_vehicle(vehicle, place), body
+    body = hand.seal(VALUES, vehicle or REGION, place, msgspec.msgpack.encode(Values(*row[5:])))
+    tag = hand.blind_tag(row["tag"]) if row["tag"] else None
+    return row["number"], reference, hand.blind_vehicle(vehicle), hand.seal_vehicle(vehicle, place), body, tag
+
+
+async def _blind_tags(connection: asyncpg.Connection, columns: Columns) -> int:
+    """Digests under a key that lies in a file, under one of custody as well."""
+    hand = await Hand.of(columns)
+    rows = await connection.fetch("SELECT digest FROM station_tag")
+    await connection.executemany(
+        "UPDATE station_tag SET digest = $2 WHERE digest = $1", [(row[0], hand.blind_tag(row[0])) for row in rows]
+    )
+    return len(rows)
 
 
 async def _seal_meters(connection: asyncpg.Connection, columns: Columns) -> int:
@@ -95,7 +107,33 @@ def _floats(values: Sequence[float] | None) -> tuple[float, ...]:
     return tuple(values or ())
 
 
+async def _seal_older_labels(connection: Any, columns: Columns) -> int:
+    rows = await connection.fetch("SELECT digest, reference, label FROM station_tag WHERE label_sealed IS NULL")
+    sealed = await columns.seal_text(LABEL, [(REGION, tag_row(row["reference"]), row["label"]) for row in rows])
+    await connection.executemany(
+        "UPDATE station_tag SET label = NULL, label_sealed = $2 WHERE digest = $1",
+        [(row["digest"], label) for row, label in zip(rows, sealed, strict=True)],
+    )
+    return len(rows)
+
+
+async def _seal_older_orders(connection: Any, columns: Columns) -> int:
+    rows = await connection.fetch(
+        "SELECT id, station, act, made_us, body::text, answer::text FROM station_order WHERE body_sealed IS NULL"
+    )
+    bodies = await columns.seal(ORDER, [(REGION, row_of(row[1], row[2], row[3]), row[4].encode()) for row in rows])
+    answers = await columns.seal(ANSWER, [(REGION, row["id"], (row["answer"] or "{}").encode()) for row in rows])
+    await connection.executemany(
+        "UPDATE station_order SET body = NULL, answer = NULL, body_sealed = $2, answer_sealed = $3 WHERE id = $1",
+        [(row["id"], body, answer) for row, body, answer in zip(rows, bodies, answers, strict=True)],
+    )
+    return len(rows)
+
+
 OLDER = (
+    Older(LABEL.name, ("station_tag",), _seal_older_labels),
+    Older(ORDER.name, ("station_order",), _seal_older_orders),
     Older(VALUES.name, ("station_transaction",), _seal_transactions),
+    Older("station_tag.digest", ("station_tag",), _blind_tags),
     Older(READING.name, ("station_meter",), _seal_meters),
 )
