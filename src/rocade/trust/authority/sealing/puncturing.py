@@ -8,7 +8,8 @@ backup). In this order, so that a kill between any two steps loses nothing and i
     3. custody destroys region key n: what n wrapped is gone
     4. the owners that 2 took are marked as punctured
 
-Killed after 1: n+1 is used by the next puncture. After 2: `finish` does 3 and 4. Custody's older versions are destroyed only
+Killed after 1: n+1 is used by the next puncture. After 2: `finish`, or the next puncture before it begins, does 3 and 4: while they
+cannot be done no more keys are made. Custody's older versions are destroyed only
 when it holds the one the tables name. Source: D. Boneh, R. Lipton, A Revocable Backup System, USENIX Security 1996.
 """
 
@@ -67,6 +68,7 @@ async def puncture(
     async with store.connected(pool) as connection, store.puncturing(connection, PATIENCE_S) as is_ours:
         if not is_ours:
             raise Unavailable("custody.busy", "another process changes the region key; try again")
+        await _end_begun(connection, custody, keep)
         done, gone = await _change(connection, custody, everything=everything)
         await _end(connection, custody, done.version_after, keep, gone)
     return done
@@ -75,13 +77,17 @@ async def puncture(
 async def finish(pool: asyncpg.Pool, custody: RegionCustody, keep: Keep | None = None) -> bool:
     """End a puncture that was killed between its commit and its end. Returns whether there was one."""
     async with store.connected(pool) as connection, store.puncturing(connection, 0.0) as is_ours:
-        version = await store.read_version(connection)
-        gone = await store.gone_before(connection, version)
-        held = await asyncio.to_thread(custody.versions)
-        if not is_ours or version not in held or (held[0] == version and not gone):
-            return False
-        await _end(connection, custody, version, keep, gone)
-        return True
+        return is_ours and await _end_begun(connection, custody, keep)
+
+
+async def _end_begun(connection: asyncpg.Connection, custody: RegionCustody, keep: Keep | None) -> bool:
+    version = await store.read_version(connection)
+    gone = await store.gone_before(connection, version)
+    held = await asyncio.to_thread(custody.versions)
+    if version not in held or (held[0] == version and not gone):
+        return False
+    await _end(connection, custody, version, keep, gone)
+    return True
 
 
 async def _change(
