@@ -308,7 +308,7 @@ def load(path: Path | str | None = None) -> Configuration:
         if value := os.environ.get("ROCADE_LOG_URL"):
             raw["log"] = {**raw.get("log", {}), "url": value}
         return msgspec.convert(raw, Configuration)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise Misconfigured("app.configuration.invalid", f"{file}: {error}") from error
 
 

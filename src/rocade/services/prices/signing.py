@@ -21,7 +21,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import Random
 from rocade.trust.identity import envelope
-from rocade.trust.identity.keys import PrivateKey, create_private, read_private, write_atomically, write_private
+from rocade.trust.identity.keys import (
+    PrivateKey,
+    create_private,
+    create_secret,
+    read_private,
+    read_secret,
+    write_atomically,
+)
 from rocade.wire.prices import HEAD_TYPE, KEY_TYPE, Head
 
 SECRET_BYTES = 32
@@ -31,10 +38,10 @@ class Signing:
     """What is in the folder, opened."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises: Misconfigured `prices.key.missing`, `trust.key.*`."""
+        """Raises: Misconfigured `prices.key.missing`, `trust.key.*`; Corrupt `trust.secret.damaged`."""
         try:
             self.statement = (directory / "key.json").read_text("ascii")
-            self._secret = (directory / "secret").read_bytes()
+            self._secret = read_secret(directory / "secret")
         except FileNotFoundError:
             raise Misconfigured(
                 "prices.key.missing",
@@ -64,4 +71,4 @@ def create(directory: Path, root_key: PrivateKey, random: Random) -> None:
     key = create_private(directory / "key.pem")
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     write_atomically(directory / "key.json", envelope.seal(KEY_TYPE, public, root_key))
-    write_private(directory / "secret", random.bits(8 * SECRET_BYTES).to_bytes(SECRET_BYTES))
+    create_secret(directory / "secret", random)

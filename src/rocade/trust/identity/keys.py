@@ -2,29 +2,35 @@
 
 Files have mode 0600, in a 0700 directory, and are written whole or not at all; a key that others can read is refused. A PKCS#11 custody later returns an object of the same `ec.EllipticCurvePrivateKey` interface and
 needs no other change. The root's key belongs in a custody of its own, off the running machine.
-Why P-256: docs/decisions/0007-certificates.md.
+Why P-256: docs/decisions/0007-certificates.md. A secret of plain bytes stands with a digest of it, so that one whose bits have
+turned is refused instead of used (a P-256 key in PEM holds its public half, and does not load when the two differ).
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import stat
 import threading
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from rocade.core.errors import Misconfigured, Refused
+from rocade.core.errors import Corrupt, Misconfigured, Refused
 from rocade.core.identifiers import Identity
+from rocade.core.ports import Random
 
 type PrivateKey = ec.EllipticCurvePrivateKey
 type PublicKey = ec.EllipticCurvePublicKey
 
 CSR_LIMIT_BYTES = 8 * 1024
+SECRET_BYTES = 32
 
 
 class Custody(Protocol):
@@ -138,11 +144,43 @@ def read_private(path: Path) -> PrivateKey:
         raise Misconfigured("trust.key.exposed", f"{path.name} can be read by others; chmod 600 it, or replace the key")
     try:
         key = serialization.load_pem_private_key(content, None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise Misconfigured("trust.key.unreadable", f"{path.name} holds no unencrypted PEM key") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise Misconfigured("trust.key.unreadable", f"{path.name} holds no P-256 key")
     return key
+
+
+def create_secret(path: Path, random: Random) -> None:
+    """Draw a secret of 32 bytes into a new file; of several processes that do so at once the first one's counts."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    secret = random.bits(8 * SECRET_BYTES).to_bytes(SECRET_BYTES)
+    draft = path.with_name(f".{path.name}.{random.bits(64):016x}")
+    write_private(draft, secret + _digest(secret))
+    try:
+        os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def read_secret(path: Path) -> bytes:
+    """A secret that stands as it was written; one from before there was a digest gets it now.
+
+    Raises: Corrupt `trust.secret.damaged`; FileNotFoundError.
+    """
+    content = path.read_bytes()
+    secret, digest = content[:SECRET_BYTES], content[SECRET_BYTES:]
+    if len(content) == SECRET_BYTES:
+        write_private(path, secret + _digest(secret))
+    elif not hmac.compare_digest(digest, _digest(secret)):
+        raise Corrupt(
+            "trust.secret.damaged", f"{path.name} is not the secret that was written; put the backup of the keys back"
+        )
+    return secret
+
+
+def _digest(secret: bytes) -> bytes:
+    return sha256(b"rocade secret" + secret).digest()
 
 
 def csr(key: PrivateKey, identity: Identity | None = None) -> bytes:

@@ -10,6 +10,7 @@ Each endpoint is told by one process at a time; a crash leads to a repetition, w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from rocade.services.exchange.model import party_of
 from rocade.services.exchange.news import Item, Newsroom, read_cursor, write_cursor
 from rocade.services.exchange.webhooks import store
 from rocade.services.exchange.webhooks.store import Endpoint
-from rocade.trust.identity.keys import write_private
+from rocade.trust.identity.keys import create_secret, read_secret
 from rocade.wire.resources.schema import write_instant
 
 _log = logging.getLogger(__name__)
@@ -197,6 +198,6 @@ def _unknown() -> Refused:
 def _master_key(file: Path, random: Random) -> bytes:
     """The region's webhook key; made at its first use."""
     if not file.exists():
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(file, random.bits(256).to_bytes(32))
-    return file.read_bytes()
+        with contextlib.suppress(FileExistsError):  # another process was first
+            create_secret(file, random)
+    return read_secret(file)
