@@ -1,7 +1,7 @@
 # Rocade's commands. Each sets up what it needs in .venv; a second run finds it done. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test real check sbom format bench wheel lock lists clean distclean
+.PHONY: help demo test real check sbom advisories format bench wheel lock lists clean distclean
 
 RUN := .venv/bin
 ARGS ?=
@@ -37,6 +37,9 @@ check: .venv/check.stamp ## format, lint, types, and which room may import which
 
 sbom: .venv/check.stamp ## build/sbom.cdx.json: what an installation is made of (CycloneDX, validated)
 	$(RUN)/python tools/sbom.py
+
+advisories: .venv/check.stamp ## known holes in what is locked: make advisories ARGS="--source FOLDER" (docs/updates.md)
+	@$(RUN)/python tools/advisories.py $(ARGS)
 
 format: .venv/check.stamp ## put every file into the house's layout
 	$(RUN)/ruff check --fix --quiet . || true

@@ -14,6 +14,7 @@ compile() { # compile <name> <arguments...>: pins that stand in requirements/<na
 }
 
 compile check --extra jetstream --extra test --extra check --extra bench --build-deps-for editable pyproject.toml # the largest set first: the others take its versions
+[ -z "${UPGRADE:-}" ] || date -u +%F >requirements/renewed # tools/advisories.py says when that is too long ago
 UPGRADE=''
 for part in test bench; do
   cp requirements/check.txt requirements/$part.txt
