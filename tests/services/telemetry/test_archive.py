@@ -137,6 +137,8 @@ async def test_old_days_go_and_a_damaged_object_is_told(road: Any, blobs: Blobs)
     await blobs.put(name, (await blobs.get(name))[:-9])
     with pytest.raises(Corrupt, match=r"archive\.corrupt"):
         await archive.replay(road.log, vehicle.ref, 0, road.clock.now_us() + 1)
+    assert await archive.forget([vehicle.ref]) == 0, "no damaged object holds up an erasure"
+    await blobs.put(f"{name.rpartition('/')[0]}/notes.txt", b"laid here by hand")
     ((objects, size_bytes),) = (await archive.days()).values()
     assert (objects, size_bytes > 200) == (1, True)
     assert await archive.drop_before(road.clock.now_us() + 2 * DAY_US) == 1

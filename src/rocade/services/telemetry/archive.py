@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -21,7 +22,7 @@ import msgspec
 from rocade.core.errors import Corrupt, Refused, RocadeError
 from rocade.core.identifiers import VehicleRef, partition_of
 from rocade.core.ports import Clock
-from rocade.fabric.blobs import Blobs
+from rocade.fabric.blobs import Blob, Blobs
 from rocade.fabric.database import Leases
 from rocade.fabric.database.connection import DOWN
 from rocade.fabric.log import Limits, Log, Record
@@ -40,6 +41,7 @@ WORTH_BYTES = 4 << 20
 OBJECT_BYTES = 16 << 20
 OBJECT_RECORDS = 100_000
 REPLAY_RECORDS = 2_000
+_NAME = re.compile(rf"{ROOT}/\d+/(\d{{8}})/(\d{{1,18}})-[0-9a-f]+\.records")
 _log = logging.getLogger(__name__)
 
 
@@ -74,10 +76,9 @@ class Archive:
 
     async def names(self, partition: int, since_us: int = 0, until_us: int = 1 << 62) -> list[str]:
         """Objects of a partition that can hold records which arrived in [since, until), oldest first."""
-        found = [blob.name async for blob in self._blobs.list(f"{ROOT}/{partition:02d}")]
-        first_us = {name: int(name.rpartition("/")[2].partition("-")[0]) for name in found}
-        chosen = [name for name in found if first_us[name] < until_us and first_us[name] >= since_us - DAY_US]
-        return sorted(chosen, key=lambda name: first_us[name])
+        first_us = {blob.name: int(named[2]) async for blob, named in self._objects(f"{ROOT}/{partition:02d}")}
+        chosen = [name for name, at_us in first_us.items() if since_us - DAY_US <= at_us < until_us]
+        return sorted(chosen, key=first_us.__getitem__)
 
     async def records(self, ref: int, since_us: int, until_us: int) -> AsyncIterator[Record]:
         """A vehicle's records by arrival, sealed as they are; one that was archived twice comes twice."""
@@ -103,11 +104,18 @@ class Archive:
         return count + len(some)
 
     async def forget(self, refs: Sequence[int]) -> int:
-        """Write anew what holds records of these vehicles, without them; how many records went. Repeatable."""
+        """Write anew what holds records of these vehicles, without them; how many records went. Repeatable.
+
+        A damaged object stays for who mends it from a copy: what it may hold of them has no key any more.
+        """
         gone, removed = set(refs), 0
         for partition in sorted({partition_of(VehicleRef(ref)) for ref in refs}):
             for name in await self.names(partition):
-                content = await self.read(name)
+                try:
+                    content = await self.read(name)
+                except Corrupt as damage:
+                    _log.warning("%s; an erasure passed it over", damage)
+                    continue
                 if gone.isdisjoint(content.refs):
                     continue
                 kept = [record for record in content.records if record.key not in gone]
@@ -120,20 +128,24 @@ class Archive:
     async def days(self) -> dict[str, tuple[int, int]]:
         """Objects and bytes of each day."""
         found: dict[str, tuple[int, int]] = {}
-        async for blob in self._blobs.list(ROOT):
-            day = blob.name.split("/")[2]
-            objects, size_bytes = found.get(day, (0, 0))
-            found[day] = objects + 1, size_bytes + blob.size_bytes
+        async for blob, named in self._objects(ROOT):
+            objects, size_bytes = found.get(named[1], (0, 0))
+            found[named[1]] = objects + 1, size_bytes + blob.size_bytes
         return found
 
     async def drop_before(self, before_us: int) -> int:
         """Remove objects whose day has ended before an instant; how many."""
-        day, dropped = _day(before_us), 0
-        old = [blob.name async for blob in self._blobs.list(ROOT) if blob.name.split("/")[2] < day]
+        day = _day(before_us)
+        old = [blob.name async for blob, named in self._objects(ROOT) if named[1] < day]
         for name in old:
             await self._blobs.delete(name)
-            dropped += 1
-        return dropped
+        return len(old)
+
+    async def _objects(self, under: str) -> AsyncIterator[tuple[Blob, re.Match[str]]]:
+        """With day and first instant; what else somebody laid there is none of ours."""
+        async for blob in self._blobs.list(under):
+            if named := _NAME.fullmatch(blob.name):
+                yield blob, named
 
 
 class Archiver:
