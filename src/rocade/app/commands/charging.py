@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
@@ -179,7 +180,7 @@ def sites(load: Load, config: Path | None) -> None:
 def site(load: Load, depot: str, file: Path, config: Path | None) -> None:
     """Make or change a depot from a JSON FILE (see docs/charging.md)."""
     with ApiClient(load(config)) as api:
-        made = api.put_body(f"/v1/charging/sites/{depot}", file.read_bytes())
+        made = api.put_body(f"/v1/charging/sites/{quote(depot, safe='')}", file.read_bytes())
     click.echo(f"{made['id']}: {len(made['nodes'])} limits")
 
 
@@ -199,7 +200,7 @@ def place(
 ) -> None:
     """Say that VEHICLE charges at DEPOT."""
     with ApiClient(load(config)) as api:
-        path = f"/v1/charging/sites/{depot}/places/{_ref(api, vehicle)}"
+        path = f"/v1/charging/sites/{quote(depot, safe='')}/places/{_ref(api, vehicle)}"
         if remove:
             api.delete(path)
         else:
@@ -213,7 +214,7 @@ def place(
 def board(load: Load, depot: str, config: Path | None) -> None:
     """Show a depot now: its limit, its load, every car with the time it can still wait."""
     with ApiClient(load(config)) as api:
-        found = api.get(f"/v1/charging/sites/{depot}/board")
+        found = api.get(f"/v1/charging/sites/{quote(depot, safe='')}/board")
     dimmed = ", dimmed" if found["is_dimmed"] else ""
     click.echo(
         f"{found['site']['name']}: {found['load_kw']:g} of {found['limit_kw'][0]:g} kW{dimmed};"
@@ -263,7 +264,7 @@ def tariff(load: Load, /, series: str, config: Path | None, **facts: Any) -> Non
     """Make an empty SERIES; its kind, currency, clock and area stay."""
     facts["name"] = facts["name"] or series
     with ApiClient(load(config)) as api:
-        api.put_body(f"/v1/charging/tariffs/{series}", _json(facts))
+        api.put_body(f"/v1/charging/tariffs/{quote(series, safe='')}", _json(facts))
 
 
 @charging.command("import", epilog=example("charging import fr ./day-ahead.xml --config ./eu"))
@@ -276,7 +277,7 @@ def tariff(load: Load, /, series: str, config: Path | None, **facts: Any) -> Non
 def import_file(load: Load, series: str, file: Path, unit: str, sequence: int, config: Path | None) -> None:
     """Take a FILE of prices (CSV, ENTSO-E XML) or CO2 (CSV) into SERIES; whole or not at all."""
     with ApiClient(load(config)) as api:
-        found = api.send(f"/v1/charging/tariffs/{series}/file", file=file, unit=unit, sequence=sequence)
+        found = api.send(f"/v1/charging/tariffs/{quote(series, safe='')}/file", file=file, unit=unit, sequence=sequence)
     click.echo(f"{found['values']} values; {series} is published until {_time(found['tariff']['known_us'])} UTC")
     for note in found["notes"]:
         click.echo(f"  {note}")

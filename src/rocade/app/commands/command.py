@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 import msgspec
@@ -120,7 +121,7 @@ def command(
         by_us = instant_us(by, now) if by else 0
         wanted = {"act": act, "parameters": parameters_of(act, parameters, now), "by_us": by_us, "key": key}
     with ApiClient(load(config)) as api:
-        ref = api.get(f"/v1/vehicles/by-id/{vehicle}")["ref"]
+        ref = api.get(f"/v1/vehicles/by-id/{quote(vehicle, safe='')}")["ref"]
         if act is None:
             _list(api, ref, as_json=as_json)
             return

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 import msgspec
@@ -156,7 +157,7 @@ def pin(load: Load, region: str, root: Path, config: Path | None) -> None:
         raise click.BadParameter("this file holds no certificate (PEM)", param_hint="ROOT") from None
     body = msgspec.json.encode({"root": pem.decode()})
     with ApiClient(load(config)) as api:
-        api.put_body(f"/v1/crossing/neighbours/{region}/{fingerprint}", body)
+        api.put_body(f"/v1/crossing/neighbours/{quote(region, safe='')}/{fingerprint}", body)
     click.echo(f"packets of region {region} may be accepted here now; its root is {fingerprint}")
 
 

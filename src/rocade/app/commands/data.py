@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 import msgspec
@@ -185,7 +186,7 @@ quarantine.add_command(_one_quarantined("drop", "delete", "", "Remove one record
 
 def _ref(api: ApiClient, vin: str) -> str:
     """The reference of a vehicle, asked of the registry by its VIN or serial."""
-    return str(api.get("/v1/vehicles/by-id/" + vin)["ref"])
+    return str(api.get(f"/v1/vehicles/by-id/{quote(vin, safe='')}")["ref"])
 
 
 def _line(value: Any) -> str:

@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -95,9 +96,9 @@ def list_(load: Load, group: str, dealer: str, country: str, brand: str, find: s
 def show(load: Load, site: str, config: Path | None) -> None:
     """Show one point of sale: its card, its people, the steps of its moving over."""
     with ApiClient(load(config)) as api:
-        card = api.get(f"/v1/dealers/sites/{site}")
-        roles = api.get(f"/v1/dealers/sites/{site}/people")
-        steps = api.get(f"/v1/dealers/sites/{site}/moves")
+        card = api.get(f"/v1/dealers/sites/{quote(site, safe='')}")
+        roles = api.get(f"/v1/dealers/sites/{quote(site, safe='')}/people")
+        steps = api.get(f"/v1/dealers/sites/{quote(site, safe='')}/moves")
     for name, value in card.items():
         if name != "brands" and value not in {None, ""}:
             click.echo(f"{name:14} {_day(value) if name.endswith('_us') else value}")
@@ -122,7 +123,7 @@ def join(load: Load, site: str, config: Path | None) -> None:
     """Print the one-time code a point of sale joins with: `rocade dealer init` there makes the key and never lets it go."""
     configuration = load(config)
     with ApiClient(configuration) as api:
-        answer = api.post(f"/v1/dealers/sites/{site}/code")
+        answer = api.post(f"/v1/dealers/sites/{quote(site, safe='')}/code")
     click.echo(answer["claim_code"])
     click.echo(
         f"{answer['identity']}; good once, for seven days; root {root_fingerprint(configuration.trust)}", err=True
@@ -182,7 +183,7 @@ def enrol_many(
 def role(load: Load, site: str, person: str, role: str, brand: str, config: Path | None) -> None:
     """Give somebody of the dealer a role at a site; its manager gives the others himself."""
     with ApiClient(load(config)) as api:
-        made = api.post(f"/v1/dealers/sites/{site}/people", person=person, role=role, brand=brand)
+        made = api.post(f"/v1/dealers/sites/{quote(site, safe='')}/people", person=person, role=role, brand=brand)
     click.echo(made["id"])
 
 
@@ -204,7 +205,7 @@ def invite(load: Load, site: str, name: str, role: str, brand: str, language: st
     """Add somebody to a dealer's people with his first role, and print the one-time link for his passkey."""
     configuration = load(config)
     with ApiClient(configuration) as api:
-        path = f"/v1/dealers/sites/{site}/invitations"
+        path = f"/v1/dealers/sites/{quote(site, safe='')}/invitations"
         made = api.post(path, name=name, role=role, brand=brand, language=language)
     click.echo(f"{made['person']}\n{configuration.site.rstrip('/')}/signin/link/{made['secret']}")
 
@@ -337,7 +338,7 @@ def _sum(items: list[dict[str, Any]]) -> dict[str, Any]:
 def step(load: Load, site: str, to: str, note: str, config: Path | None, *, accept: bool) -> None:
     """Take a site one step: shadow, cut-over, rolled-back, or back to old."""
     with ApiClient(load(config)) as api:
-        made = api.post(f"/v1/dealers/sites/{site}/moves", to=to, note=note, accept=str(accept).lower())
+        made = api.post(f"/v1/dealers/sites/{quote(site, safe='')}/moves", to=to, note=note, accept=str(accept).lower())
     click.echo(f"{site}: {made['state']}")
 
 
@@ -377,7 +378,7 @@ def compare(
     if identity is not None:
         with ApiClient(load(config), hub, identity=identity) as api:
             body = {"list": list_id, "seq": seq, "compared": msgspec.to_builtins(found)}
-            api.send(f"/v1/dealers/sites/{site}/shadows", json=body)
+            api.send(f"/v1/dealers/sites/{quote(site, safe='')}/shadows", json=body)
     if not found.is_same:
         sys.exit(1)
 

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 import msgspec
@@ -72,7 +73,7 @@ def _person(api: ApiClient, person: str, yes: bool, dry_run: bool) -> dict[str, 
     if dry_run:
         return None
     _ask(yes)
-    ordered: dict[str, Any] = api.delete(f"/v1/people/{person}/data")
+    ordered: dict[str, Any] = api.delete(f"/v1/people/{quote(person, safe='')}/data")
     return ordered
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -60,7 +61,14 @@ def services(load: Load, config: Path | None) -> None:
 def offer(load: Load, name: str, at: str, host: str, port: int, priority: str, about: str, config: Path | None) -> None:
     """Name a service. Nobody reaches it before `allow`."""
     with ApiClient(load(config)) as api:
-        api.put(f"/v1/interconnection/services/{name}", at=at, host=host, port=port, priority=priority, about=about)
+        api.put(
+            f"/v1/interconnection/services/{quote(name, safe='')}",
+            at=at,
+            host=host,
+            port=port,
+            priority=priority,
+            about=about,
+        )
     click.echo(f"{name} is {host}:{port} at {at}")
 
 
@@ -71,7 +79,7 @@ def offer(load: Load, name: str, at: str, host: str, port: int, priority: str, a
 def withdraw(load: Load, name: str, config: Path | None) -> None:
     """Take a service and its rules away; open connections to it are closed."""
     with ApiClient(load(config)) as api:
-        api.delete(f"/v1/interconnection/services/{name}")
+        api.delete(f"/v1/interconnection/services/{quote(name, safe='')}")
 
 
 @interconnect.command(
@@ -181,7 +189,11 @@ def devices(load: Load, site: str, config: Path | None) -> None:
 def line(load: Load, /, site: str, name: str, price: str, config: Path | None, **facts: Any) -> None:
     """Write down a line a site pays for, so that the report can say what it costs."""
     with ApiClient(load(config)) as api:
-        api.put(f"/v1/interconnection/lines/{site}/{name}", monthly_minor=_minor(price), **facts)
+        api.put(
+            f"/v1/interconnection/lines/{quote(site, safe='')}/{quote(name, safe='')}",
+            monthly_minor=_minor(price),
+            **facts,
+        )
 
 
 def _minor(price: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -91,7 +92,9 @@ def publish(
     at = effective or datetime.now(UTC).isoformat(timespec="seconds")
     mode = "changes" if only_changes else "full"
     with ApiClient(load(config)) as api:
-        draft = api.send(f"/v1/price-lists/{list_id}/drafts", file=file, effective=at, mode=mode, note=note or None)
+        draft = api.send(
+            f"/v1/price-lists/{quote(list_id, safe='')}/drafts", file=file, effective=at, mode=mode, note=note or None
+        )
         for line in draft["lines"]:
             click.echo(line)
         report = draft["report"]
@@ -105,7 +108,7 @@ def publish(
             click.echo(f"not released: accept {', '.join(needs)} with --accept, or correct the file", err=True)
             raise SystemExit(1)
         given = ",".join((*accept, *(("past",) if effective is None else ())))
-        done = api.post(f"/v1/price-lists/{list_id}/drafts/{draft['id']}/release", accept=given or None)
+        done = api.post(f"/v1/price-lists/{quote(list_id, safe='')}/drafts/{draft['id']}/release", accept=given or None)
     click.echo(f"released as number {done['seq']} of {list_id}, effective {_shown(done['effective_us'])}")
 
 
@@ -122,7 +125,9 @@ def publish(
 def release(load: Load, draft: str, list_id: str, accept: tuple[str, ...], config: Path | None) -> None:
     """Release a file that was handed in before (`publish --dry-run` shows its id)."""
     with ApiClient(load(config)) as api:
-        done = api.post(f"/v1/price-lists/{list_id}/drafts/{draft}/release", accept=",".join(accept) or None)
+        done = api.post(
+            f"/v1/price-lists/{quote(list_id, safe='')}/drafts/{draft}/release", accept=",".join(accept) or None
+        )
     click.echo(f"released as number {done['seq']} of {list_id}, effective {_shown(done['effective_us'])}")
 
 
@@ -133,8 +138,8 @@ def release(load: Load, draft: str, list_id: str, accept: tuple[str, ...], confi
 def show(load: Load, list_id: str, config: Path | None) -> None:
     """Releases of a list, and how far the last one came."""
     with ApiClient(load(config)) as api:
-        found = api.get(f"/v1/price-lists/{list_id}/releases")["items"]
-        progress = api.get(f"/v1/price-lists/{list_id}/progress")
+        found = api.get(f"/v1/price-lists/{quote(list_id, safe='')}/releases")["items"]
+        progress = api.get(f"/v1/price-lists/{quote(list_id, safe='')}/progress")
     table = Table("release", "effective (UTC)", "released (UTC)", "by", "changes", "note")
     for one in found:
         table.add(
@@ -156,7 +161,7 @@ def show(load: Load, list_id: str, config: Path | None) -> None:
 def who_leaked(load: Load, file: Path, list_id: str, config: Path | None) -> None:
     """Name the point of sale whose export of a list FILE was made from: sorted, cut, or in another form."""
     with ApiClient(load(config)) as api:
-        found = api.send(f"/v1/price-lists/{list_id}/leaks", file=file)
+        found = api.send(f"/v1/price-lists/{quote(list_id, safe='')}/leaks", file=file)
     for one in found["suspects"]:
         if one["is_named"]:
             click.echo(f"{one['site']}: {one['marks']} of its {found['marks_each']} marks")
@@ -172,7 +177,7 @@ def who_leaked(load: Load, file: Path, list_id: str, config: Path | None) -> Non
 def cut_off(load: Load, list_id: str, config: Path | None) -> None:
     """Seal the next release with a new key, given only to those entitled now (the next release does so by itself when one left)."""
     with ApiClient(load(config)) as api:
-        done = api.post(f"/v1/price-lists/{list_id}/epochs", reason="asked")
+        done = api.post(f"/v1/price-lists/{quote(list_id, safe='')}/epochs", reason="asked")
     click.echo(f"{list_id}: epoch {done['epoch']} from the next release on")
 
 

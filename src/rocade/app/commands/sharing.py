@@ -229,13 +229,16 @@ def fetch(
         f"/v1/sharing/contracts/{quote(contract, safe='')}/parquet",
         {"from_us": _us(since), "until_us": _us(until)},
     )
-    with ApiClient(load(config), identity=identity) as api, out.open("wb") as file:
+    part = out.with_name(f"{out.name}.part")
+    with ApiClient(load(config), identity=identity) as api, part.open("wb") as file:
         size, end = 0, b""
         for piece in api.stream(path, **asked):
             size += file.write(piece)
             end = (end + piece)[-len(_PARQUET) :]
     if end != _PARQUET:
+        part.unlink()
         raise Refused("sharing.contract.ended", "the file was cut off: the contract has ended meanwhile", why="ended")
+    part.replace(out)
     click.echo(f"{out}: {size} bytes")
 
 

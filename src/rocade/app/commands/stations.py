@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -63,7 +64,7 @@ def list_stations(load: Load, site: str, config: Path | None) -> None:
 def show(load: Load, station: str, config: Path | None) -> None:
     """Show connectors, open transactions, limits and how they stand, and what STATION has shown that it accepts."""
     with ApiClient(load(config)) as api:
-        found = api.get(f"/v1/stations/{station}")
+        found = api.get(f"/v1/stations/{quote(station, safe='')}")
     connectors = Table("EVSE", "connector", "state", "error", "since (UTC)")
     for one in found["connectors"]:
         connectors.add(str(one["evse"]), str(one["connector"]), one["state"], one["error"], _time(one["at_us"]))
@@ -97,9 +98,9 @@ def password(load: Load, station: str, at_once: bool, over_the_line: bool, confi
     """Make a new password: printed once to be entered at STATION, or set there over its line."""
     with ApiClient(load(config)) as api:
         if over_the_line:
-            _settled(api.post(f"/v1/stations/{station}/orders", act="password", wait_s=30))
+            _settled(api.post(f"/v1/stations/{quote(station, safe='')}/orders", act="password", wait_s=30))
         else:
-            made = api.post(f"/v1/stations/{station}/password", at_once=str(at_once).lower())
+            made = api.post(f"/v1/stations/{quote(station, safe='')}/password", at_once=str(at_once).lower())
             click.echo(made["password"])
 
 
@@ -117,7 +118,7 @@ def password(load: Load, station: str, at_once: bool, over_the_line: bool, confi
 def change(load: Load, /, station: str, config: Path | None, **facts: Any) -> None:
     """Change what is known of STATION."""
     with ApiClient(load(config)) as api:
-        api.put(f"/v1/stations/{station}", **_texts(facts))
+        api.put(f"/v1/stations/{quote(station, safe='')}", **_texts(facts))
 
 
 @stations.command("limit", epilog=example("stations limit CP-1 7.4 --hours 8 --config ./eu"))
@@ -131,10 +132,14 @@ def limit(load: Load, station: str, kw: float, evse: int, hours: float, config: 
     """Limit an EVSE to KW (0 = pause), and say what its station made of it."""
     until_us = time.time_ns() // 1000 + round(hours * 3_600_000_000)
     with ApiClient(load(config)) as api:
-        wanted = api.put(f"/v1/stations/{station}/limit", power_kw=kw, evse=evse, until_us=until_us)
+        wanted = api.put(f"/v1/stations/{quote(station, safe='')}/limit", power_kw=kw, evse=evse, until_us=until_us)
         ends = time.monotonic() + 15
         while True:
-            found = [one for one in api.get(f"/v1/stations/{station}")["limits"] if one["place"]["evse"] == evse]
+            found = [
+                one
+                for one in api.get(f"/v1/stations/{quote(station, safe='')}")["limits"]
+                if one["place"]["evse"] == evse
+            ]
             now = found[0] if found else wanted
             if now["state"] != "wanted" or now["version"] != wanted["version"] or time.monotonic() > ends:
                 break
@@ -151,7 +156,7 @@ def limit(load: Load, station: str, kw: float, evse: int, hours: float, config: 
 def unlimit(load: Load, station: str, evse: int, config: Path | None) -> None:
     """Take the limit of an EVSE away."""
     with ApiClient(load(config)) as api:
-        api.delete(f"/v1/stations/{station}/limit", evse=evse)
+        api.delete(f"/v1/stations/{quote(station, safe='')}/limit", evse=evse)
 
 
 def _order(act: str, help: str, *options: Any) -> click.Command:
@@ -162,7 +167,7 @@ def _order(act: str, help: str, *options: Any) -> click.Command:
     @click.pass_obj
     def run(load: Load, /, station: str, config: Path | None, **body: Any) -> None:
         with ApiClient(load(config)) as api:
-            _settled(api.post(f"/v1/stations/{station}/orders", act=act, wait_s=30, **_texts(body)))
+            _settled(api.post(f"/v1/stations/{quote(station, safe='')}/orders", act=act, wait_s=30, **_texts(body)))
 
     for option in options:
         run = option(run)
@@ -202,7 +207,7 @@ def values(load: Load, station: str, evse: int, hours: float, config: Path | Non
     from_us = time.time_ns() // 1000 - round(hours * 3_600_000_000)
     table = Table("at (UTC)", "Wh", "W", "A", "charge %")
     with ApiClient(load(config)) as api:
-        for one in api.get(f"/v1/stations/{station}/meter", evse=evse, from_us=from_us)["items"]:
+        for one in api.get(f"/v1/stations/{quote(station, safe='')}/meter", evse=evse, from_us=from_us)["items"]:
             currents = " ".join(_value(number) for number in one.get("current_a", ()))
             table.add(
                 _time(one["at_us"]), _value(one.get("energy_wh")), _value(one.get("power_w")), currents,
