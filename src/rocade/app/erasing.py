@@ -57,7 +57,12 @@ def region_erasing(parts: wiring.Common, history: History, log: Log) -> RegionEr
     registry = Registry(parts.database, parts.random, parts.clock)
     handover = Handover(parts.database, registry, TwinStore(parts.database), Ledger(parts.database), parts.clock)
     consents = Consents(parts.database, parts.audit, parts.clock, parts.random, renew=handover.renew)
-    handover.renamed, handover.orphaned = consents.renamed, consents.orphaned
+
+    async def renamed(connection: Any, ref: int, renewed: int) -> None:
+        await consents.renamed(connection, ref, renewed)
+        await sharing.rename(connection, ref, renewed)
+
+    handover.renamed, handover.orphaned = renamed, consents.orphaned
 
     async def forget_person(connection: Any, number: int) -> dict[str, int]:
         counts = await people.forget_person(connection, number, parts.clock.now_us())

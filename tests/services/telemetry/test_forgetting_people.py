@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from rocade.app.configuration import Configuration
 from rocade.app.erasing import region_erasing
 from rocade.core.data_classes import ALL
 from rocade.core.errors import Refused
-from rocade.services.consent import Consents
+from rocade.services.consent import FOREVER_US, Consents
+from rocade.services.sharing import Book, Contract
+from rocade.services.sharing import store as sharing
 from rocade.trust.authority import AuditLog
 from rocade.trust.authority.people import People, Site
 from rocade.trust.authority.people.model import person_number
@@ -81,6 +84,28 @@ async def test_nothing_of_a_person_is_left_and_what_others_have_stays(road: Any,
     said = proof.verify(await erasing.eraser.erasures.certificate(ordered.id), load_root(tmp_path / "trust/trust.pem"))
     assert ida.id in " ".join(said)
     assert guest.id
+
+
+async def test_contracts_follow_a_vehicle_in_the_transaction_that_gives_it_its_new_reference(
+    road: Any, tmp_path: Path
+) -> None:
+    """What it sends under that one would otherwise wait for nobody until somebody looks."""
+    audit = AuditLog(road.database, tmp_path / "trust/audit", road.clock)
+    configuration = Configuration("eu", "rocade.test", directory=str(tmp_path))
+    parts = wiring.Common(configuration, road.clock, road.random, road.database, audit, keyring_of(road.database))
+    erasing, book = region_erasing(parts, road.history, road.log), await Book.open(road.database)
+    car, now_us = await road.add_vehicle(), road.clock.now_us()
+    contract = Contract("contract-1", 1, car.ref, "partner:p", "insurance", ALL, (), ("sse",), 0, "grant-1", now_us, FOREVER_US, now_us, now_us)  # fmt: skip
+    await sharing.add_contract(road.database.pool, contract)
+    await erasing.eraser.erase(car.ref, "operator:test")
+    renewed = (await road.registry.resolve(car.id)).ref
+    assert renewed != car.ref
+    assert [one.ref for one in await sharing.live(road.database.pool)] == [renewed]
+    async with asyncio.timeout(30):
+        while renewed not in book.by_ref:
+            await asyncio.sleep(0.02)
+    await book.close()
+    await audit.close()
 
 
 async def test_somebody_unknown_is_not_forgotten(road: Any, tmp_path: Path) -> None:

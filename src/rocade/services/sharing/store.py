@@ -144,8 +144,12 @@ async def live(connection: Any) -> list[Contract]:
 
 
 async def rename(connection: Any, ref: int, renewed: int) -> None:
-    """After an erasure: the same contracts under the vehicle's new reference."""
-    await connection.execute("UPDATE sharing_contract SET ref = $2 WHERE ref = $1", ref, renewed)
+    """After an erasure, in its transaction: the same contracts under the vehicle's new reference, so that nothing it sends under
+    that one is missed.
+    """
+    done = await connection.execute("UPDATE sharing_contract SET ref = $2 WHERE ref = $1", ref, renewed)
+    if done != "UPDATE 0":
+        await note_change(connection)
 
 
 async def count_live(connection: Any) -> list[tuple[str, str, int, int]]:
