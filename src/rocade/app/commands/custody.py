@@ -111,6 +111,10 @@ def move(
     click.echo(f"region key {version} in {custody_move.place_of(configuration, settings)}; start the region again")
     if not destroy_old:
         click.echo("the old key still opens older copies of the key tables: destroy it where it is", err=True)
+    if configuration.backup.keys_to:
+        click.echo(
+            f"{configuration.backup.keys_to} still holds what the old key opens: rocade backup --keys-only", err=True
+        )
 
 
 COMMANDS = (custody,)

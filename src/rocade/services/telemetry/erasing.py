@@ -228,7 +228,7 @@ class Eraser:
         held = await store.held_of(self._history, list(vehicles))
         for ref, one in vehicles.items():
             rows, parts = held.get(ref, (0, 0))
-            await self.erasures.counted(one, rows=rows, parts_before=parts, parts_after=0)
+            await self.erasures.counted(one, rows=rows, parts_before=parts)
         telling: set[asyncio.Task[None]] = set()
 
         def progress(done: int, of: int) -> None:
@@ -242,6 +242,8 @@ class Eraser:
         await discard_staged(self._history, self._ledger)
         if erased.parts_after:
             raise Unavailable("erasure.parts", "parts of the history still hold erased rows; the next turn goes on")
+        for one in vehicles.values():
+            await self.erasures.counted(one, parts_after=0)
 
     async def _clear_log(self, vehicles: dict[int, Erasure]) -> None:
         await self._tell(list(vehicles.values()), "log")
