@@ -113,6 +113,14 @@ def countersign(content: bytes, key: PrivateKey) -> bytes:
     return msgspec.json.encode(Envelope(envelope.payload_type, envelope.payload, (*envelope.signatures, signed)))
 
 
+def signers_of(content: bytes) -> frozenset[str]:
+    """Key ids that a statement names, its signatures unchecked. Raises: Refused `trust.envelope.malformed`."""
+    try:
+        return frozenset(one.keyid for one in msgspec.json.decode(content, type=Envelope).signatures)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise Refused("trust.envelope.malformed", "not a signed statement") from None
+
+
 def payload_of(content: bytes) -> bytes:
     """What a statement says, its signatures unchecked: for what was checked and recorded before.
 

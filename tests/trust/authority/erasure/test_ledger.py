@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -156,3 +157,32 @@ def test_another_regions_ledger_is_not_believed(made: Made, tmp_path: Path) -> N
 def test_a_missing_ledger_is_said_to_be_missing(made: Made) -> None:
     with pytest.raises(Unavailable, match=r"erasure\.ledger\.missing"):
         read_ledger(made.directory, made.root)
+
+
+def test_a_turned_bit_is_found_by_who_reads_and_by_who_writes_and_never_signed_over(made: Made) -> None:
+    made.fill()
+    whole = {name: (made.directory / name).read_bytes() for name in ("ledger", "head", "signers")}
+    entries, dice = read_ledger(made.directory, made.root).entries, Random(22)
+    found = dict.fromkeys(whole, 0)
+    for name, content in whole.items():
+        bits = dice.sample(range(len(content) * 8), 30)
+        bits += range(len(content) * 8 - 8, len(content) * 8)  # the end of the last line too
+        for bit in bits:
+            turned = bytearray(content)
+            turned[bit // 8] ^= 1 << bit % 8
+            (made.directory / name).write_bytes(turned)
+            try:
+                assert read_ledger(made.directory, made.root).entries == entries
+            except Corrupt as error:
+                found[name] += error.code == "erasure.ledger.broken"
+            try:
+                made.files.beat()
+                assert read_ledger(made.directory, made.root).entries == entries, f"{name}, bit {bit}: signed over"
+            except Corrupt:
+                assert name != "signers", "written anew by the next beat"
+                assert (made.directory / "ledger").read_bytes() == (turned if name == "ledger" else whole["ledger"])
+            for each, before in whole.items():
+                (made.directory / each).write_bytes(before)
+    assert found["ledger"] == 38, "every bit of the entries counts"
+    assert found["head"] > 25
+    assert found["signers"] > 15

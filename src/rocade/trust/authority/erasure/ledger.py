@@ -7,7 +7,8 @@
 An erasure is written down when it is ordered, before anything of it is done, and again when it is complete. A restore of
 an older copy reads the ledger, has to find a head younger than the copy, and erases again what was ordered since.
 The files hold references, instants and counts, never a VIN, a name or a value. They are signed by the key of the audit
-log, so whoever can write the directory but has not that key can neither add, drop, swap nor shorten unseen.
+log, so whoever can write the directory but has not that key can neither add, drop, swap nor shorten unseen. Who writes holds
+what it reads against the hashes in it and the last head: what has changed is not cut off as a crash's rest, nor signed over.
 Refuses: Unavailable `erasure.ledger.missing`, Corrupt `erasure.ledger.broken`. docs/decisions/0057-erasure.md.
 """
 
@@ -119,7 +120,8 @@ def entries_after(ledger: ErasureLedger, after_us: int) -> list[Entry]:
 class LedgerFiles:
     """The ledger as its writers use it; several processes of one region may, each write waits for a lock.
 
-    `signing`: the directory of the audit key. A line that a crash cut off is removed by the next write.
+    `signing`: the directory of the audit key. A line that a crash cut off is removed by the next write. Every act raises
+    Corrupt `erasure.ledger.broken` where the ledger is not what was written.
     Cost: what others wrote since the last write of this object is read, nothing twice.
     """
 
@@ -176,15 +178,45 @@ class LedgerFiles:
         known = self._known
         if size < known.size_bytes or (known.entries and sha256(self._line(*known.newest)).hexdigest() != known.last):
             known = self._known = _Known()
+        head = self._head()
         if size > known.size_bytes:
             with path.open("rb") as file:
                 file.seek(known.size_bytes)
                 lines = _whole_lines(file.read())
             for line in lines:
-                known.take(_entry(line), line)
-            if known.size_bytes != size:
-                os.truncate(path, known.size_bytes)
+                self._take(line, head)
+        if head.entries > known.entries or (head.entries == known.entries and head.last != known.last):
+            self._known = _Known()
+            raise _broken("the entries are not those the head was signed over")
+        if size > known.size_bytes:
+            os.truncate(path, known.size_bytes)
         return known
+
+    def _take(self, line: bytes, head: LedgerHead) -> None:
+        """The next line as it stands: a hash covers it, or a signature where neither a line nor the head follows."""
+        known = self._known
+        entry = self._opened(ENTRY_TYPE, line, Entry, must_verify=known.entries >= head.entries)
+        follows = (entry.number, entry.previous) == (known.entries + 1, known.last)
+        is_headed = head.entries != known.entries or head.last == known.last
+        if not follows or not is_headed:
+            self._known = _Known()
+            raise _broken(f"entry {known.entries + 1} is not what was written")
+        known.take(entry, line)
+
+    def _head(self) -> LedgerHead:
+        path = self._directory / HEAD
+        return self._opened(HEAD_TYPE, path.read_bytes(), LedgerHead) if path.exists() else LedgerHead(0, "", 0)
+
+    def _opened[T](self, kind: str, signed: bytes, shape: type[T], *, must_verify: bool = True) -> T:
+        """What we signed; what an earlier key of the region signed only readers can check."""
+        own = {key_id(self._key.public_key()).hex(): self._key.public_key()}
+        try:
+            is_ours = must_verify and not envelope.signers_of(signed).isdisjoint(own)
+            payload = envelope.unseal(kind, signed, own) if is_ours else envelope.payload_of(signed)
+            return msgspec.json.decode(payload, type=shape)
+        except (Refused, msgspec.MsgspecError, UnicodeDecodeError):
+            self._known = _Known()
+            raise _broken("a line or the head is not what this region wrote") from None
 
     def _line(self, begin: int, length: int) -> bytes:
         with (self._directory / FILE).open("rb") as file:
@@ -239,7 +271,7 @@ def _entry(line: bytes) -> Entry:
     """Of a line that this region wrote; whoever reads what others hold uses `read_ledger`."""
     try:
         return msgspec.json.decode(envelope.payload_of(line), type=Entry)
-    except (Refused, Corrupt, msgspec.MsgspecError):
+    except (Refused, UnicodeDecodeError, msgspec.MsgspecError):
         raise _broken("a line is not what this region wrote") from None
 
 
