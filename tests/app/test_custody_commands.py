@@ -130,7 +130,14 @@ def test_status_rotation_and_move_by_the_command_line(tmp_path: Path) -> None:
     assert "region key 2; 1 is destroyed; 0 buckets" in rocade("custody", "rotate", environment=here)
     assert "1024 buckets" in rocade("custody", "rotate", "--all", environment=here)
     said = rocade(
-        "custody", "move", "--directory", str(tmp_path / "trustee"), "--destroy-old", "--yes", environment=here
+        "custody",
+        "move",
+        "--directory",
+        str(tmp_path / "trustee"),
+        "--destroy-old",
+        "--yes",
+        environment=here,
+        says="rocade backup --keys-only",
     )
     assert f"region key 4 in files in {tmp_path / 'trustee'}" in said
     state = json.loads(rocade("custody", "status", "--json", environment=here))

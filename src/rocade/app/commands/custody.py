@@ -109,6 +109,7 @@ def move(
 
     version = act(configuration, work)
     click.echo(f"region key {version} in {custody_move.place_of(configuration, settings)}; start the region again")
+    click.echo("keys parts of before hold or need the old key: write one anew with rocade backup --keys-only", err=True)
     if not destroy_old:
         click.echo("the old key still opens older copies of the key tables: destroy it where it is", err=True)
     if configuration.backup.keys_to:
