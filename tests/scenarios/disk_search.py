@@ -1,4 +1,4 @@
-"""Finds what was sent in what lies on a disk: texts and positions, in every form they could stand in.
+"""Finds what was sent in what lies on a disk: texts, positions and amounts, in every form they could stand in.
 
 Forms of a text: UTF-8 and UTF-16 in small and capital letters, percent-encoded, hexadecimal, base64 at each of its three
 offsets. Forms of a number: decimal text, float64 and float32, integers scaled by powers of ten in 32 and 64 bits (both byte
@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import numpy as np
 import zstandard
 
@@ -64,6 +65,26 @@ def forms_of_track(track: Sequence[tuple[float, float]]) -> dict[str, bytes]:
             for decimals in (5, 6, 7):
                 scaled = round(first * 10**decimals), round(second * 10**decimals)
                 found[f"{what} int32{order} {decimals}"] = struct.pack(f"{order}2i", *scaled)
+    return found
+
+
+def forms_of_amounts(amounts: Mapping[str, float]) -> dict[str, bytes]:
+    """Every form of what was measured or paid, by its name; integers that occur by chance, being small, are left out."""
+    found: dict[str, bytes] = {}
+    for name, value in amounts.items():
+        found[f"{name}: text"] = f"{value:.12g}".encode()
+        for decimals in (0, 3, 6, 7):
+            scaled = round(value * 10**decimals)
+            if scaled < 1 << 32 and (decimals or scaled < 1 << 28):
+                continue
+            found[f"{name}: msgpack {decimals}"] = msgspec.msgpack.encode(scaled)
+            for order in "<>":
+                found[f"{name}: int64{order} {decimals}"] = struct.pack(f"{order}q", scaled)
+        for order in "<>":
+            found[f"{name}: float64{order}"] = struct.pack(f"{order}d", value)
+    for (name, first), (_, second) in pairwise(amounts.items()):
+        for order in "<>":
+            found[f"{name}: float32{order} beside the next"] = struct.pack(f"{order}2f", first, second)
     return found
 
 

@@ -1,8 +1,8 @@
 """The hosting partner: with root on database, log, blobs and configuration, but without key custody, nobody finds a vehicle
-number, a name or a position.
+number, a name, a position, or what a car was charged with and what that cost.
 
 A whole region runs. Two cars with numbers are enrolled and drive; people with names get links, passkeys with names, a
-calendar with a doctor's appointment; stations get labelled tags; one car is revoked; a backup is made. Then every byte under
+calendar with a doctor's appointment; stations get labelled tags; a car charges at one; one car is revoked; a backup is made. Then every byte under
 the region's folder, but for custody and people's own key files, every byte of the backup and every value of every table is
 searched for all of it in every form it could stand in. The same search finds each form where it is planted, and
 finds them all when the seal is taken out of the program.
@@ -16,20 +16,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
 import numpy as np
 import pytest
 from tests.app.stand import PLACED, Region
-from tests.scenarios.disk_search import Search, forms_of_text, forms_of_track
+from tests.scenarios.disk_search import Search, forms_of_amounts, forms_of_text, forms_of_track
 from tests.trust.authority.people.authenticator import Authenticator
 
+from rocade.app.custodies import hang_keyring
+from rocade.core.identifiers import VehicleRef
 from rocade.core.ports import SystemClock, SystemRandom
+from rocade.doors.ocpp.contract import Asked
 from rocade.fabric.database import Database, EmbeddedPostgres
-from rocade.services.charging import Departure, Goal
+from rocade.services.battery import Point, Segment
+from rocade.services.battery import store as battery
+from rocade.services.charging import Departure, Goal, Session
+from rocade.services.charging import ledger as sessions
 from rocade.services.charging import store as charging
+from rocade.services.charging.stations import Station, StationIntake, Stations, Tags
+from rocade.services.charging.stations import sealing as station_sealing
 from rocade.services.charging.stations import store as stations
+from rocade.services.charging.stations.intake import Context
 from rocade.services.charging.stations.model import Tag
 from rocade.services.vehicles import Registry, twin
 from rocade.services.vehicles.sessions import GatewaySessions
@@ -56,9 +66,18 @@ LOCATION:Hollerbuschgasse 17
 END:VEVENT
 END:VCALENDAR
 """
-FORMS = {f"{word}: {name}": form for word in WORDS for name, form in forms_of_text(word).items()} | {
-    f"position {name}": form for name, form in forms_of_track(TRACK).items()
-}
+AMOUNTS = {
+    "register": 7_318_461.0625, "register at the end": 7_341_942.8125, "power": 7_391.515625, "current of L1": 15.7265625,
+    "current of L2": 14.9140625, "charge": 61.26953125, "energy": 23.48193359375, "cost": 734_193_817.0, "CO2": 912_837_465.0,
+    "health": 91.384765625, "capacity": 48.7265625,
+}  # fmt: skip
+"""What is measured at a plug, what that cost, how worn a battery is."""
+CHARGED = 4711
+FORMS = (
+    {f"{word}: {name}": form for word in WORDS for name, form in forms_of_text(word).items()}
+    | {f"position {name}": form for name, form in forms_of_track(TRACK).items()}
+    | forms_of_amounts(AMOUNTS)
+)
 
 
 def drive(region: Region, folder: Path, vin: str) -> None:
@@ -119,6 +138,67 @@ def live(region: Region, folder: Path) -> None:
     region.rocade("revoke", "--kind", "vehicle", "--id", VINS[1], "--reason", "sold")
 
 
+async def charge_in(database: Database, folder: Path, ref: int) -> None:
+    """A car charges at a station; its session is reckoned, its battery judged."""
+    clock, random = SystemClock(), SystemRandom()
+    tags = Tags(folder / "stations.key", random)
+    at_stations = Stations(database, tags, Silent(), clock, random)  # type: ignore[arg-type]
+    intake = StationIntake(database, tags, Silent(), clock, "test")  # type: ignore[arg-type]
+    station = Station(id="CP-1", is_open=True)
+    context = Context(station, "1.6", 1, 0, 0)
+
+    async def say(action: str, **payload: object) -> dict[str, Any]:
+        asked = Asked(context=context, version="1.6", action=action, payload=payload, arrived_us=clock.now_us())
+        return dict((await intake.accept([asked]))[0])  # type: ignore[call-overload]
+
+    await at_stations.put_tag("CAR-TAG", "test", vehicle=VehicleRef(ref))
+    begun = await say(
+        "StartTransaction",
+        connectorId=1,
+        idTag="CAR-TAG",
+        meterStart=AMOUNTS["register"],
+        timestamp="2026-11-01T10:00:00Z",
+    )
+    values = [
+        {"value": str(AMOUNTS["register"])}, {"value": str(AMOUNTS["power"]), "measurand": "Power.Active.Import", "unit": "W"},
+        {"value": str(AMOUNTS["charge"]), "measurand": "SoC"},
+        *({"value": str(AMOUNTS[f"current of {phase}"]), "measurand": "Current.Import", "phase": phase} for phase in ("L1", "L2")),
+    ]  # fmt: skip
+    sample = {"timestamp": "2026-11-01T10:05:00Z", "sampledValue": values}
+    number = begun["transactionId"]
+    await say("MeterValues", connectorId=1, transactionId=number, meterValue=[sample])
+    await say(
+        "StopTransaction",
+        transactionId=number,
+        meterStop=AMOUNTS["register at the end"],
+        timestamp="2026-11-01T11:00:00Z",
+    )
+    found = await at_stations.transaction(number)
+    assert found is not None
+    assert (found.vehicle, found.last_w, found.ended_wh) == (ref, AMOUNTS["power"], AMOUNTS["register at the end"])
+    sealing, at_us = Columns(database), clock.now_us()
+    session = Session(
+        f"cs-{number}", ref, at_us - 1, at_us, station="CP-1/1/1", energy_kwh=AMOUNTS["energy"], cost_minor=int(AMOUNTS["cost"]),
+        co2_g=int(AMOUNTS["CO2"]), soc_end=AMOUNTS["charge"],
+    )  # fmt: skip
+    async with database.pool.acquire() as connection:
+        await sessions.put_session(connection, sealing, session, at_us)
+        points = [Point(at_us, AMOUNTS["health"], 90.0, 93.0, AMOUNTS["capacity"], 12)]
+        await battery.put_points(connection, sealing, ref, points)
+        segment = Segment("charge", at_us, at_us + 1, 10.0, AMOUNTS["charge"], AMOUNTS["energy"])
+        await battery.replace_segments(connection, sealing, ref, at_us, [segment])
+
+
+async def charge_in_region(region: Region, folder: Path, url: str) -> None:
+    database = await Database.connect(url, max_connections=4)
+    keyring = await hang_keyring(region.configuration, database, SystemClock())
+    try:
+        await charge_in(database, folder, CHARGED)
+    finally:
+        await keyring.close()
+        await database.close()
+
+
 async def tables(url: str) -> dict[str, bytes]:
     """Every value of every table as its owner reads it: values that PostgreSQL keeps compressed too."""
     connection = await asyncpg.connect(url)
@@ -148,9 +228,10 @@ def found_in(region: Region, folder: Path) -> dict[str, set[str]]:
     search = Search(FORMS)
     with region.serving():
         live(region, folder)
-        region.rocade("backup", folder / "backup", "--keys-to", folder / "backup-keys")
         url = EmbeddedPostgres.url_of_running(region.directory / "postgres")
         assert url is not None
+        asyncio.run(charge_in_region(region, folder, url))
+        region.rocade("backup", folder / "backup", "--keys-to", folder / "backup-keys")
         kept = asyncio.run(tables(url))
     found = {f"table {name}": hits for name, body in kept.items() if (hits := search.bytes(body))}
     own = [region.directory / "custody", region.directory / "operator"]
@@ -262,6 +343,7 @@ async def live_in(database: Database, folder: Path) -> None:
         await twin.upsert_many(connection, rows, keyring_of(database))
         await charging.put_goal(connection, sealing, goal)
         await stations.put_tag(connection, sealing, b"digest", tag, 1)
+    await charge_in(database, folder, CHARGED)
     assert (await registry.resolve(VINS[1])).ref == refs[1]
     assert [one.name for one in await people.find("quarr")] == [NAMES[0]]
 
@@ -294,12 +376,17 @@ async def test_rows_of_vehicles_and_people_show_nothing_in_the_databases_own_fil
 async def test_the_search_of_the_database_finds_them_without_seals(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(columns, "seal", lambda _key, plain, _aad: seals.FORMAT + bytes(28) + plain)
-    monkeypatch.setattr(columns, "open_sealed", lambda _key, sealed, _aad: bytes(sealed[29:]))
+    for module in (columns, station_sealing):
+        monkeypatch.setattr(module, "seal", lambda _key, plain, _aad: seals.FORMAT + bytes(28) + plain)
+        monkeypatch.setattr(module, "open_sealed", lambda _key, sealed, _aad: bytes(sealed[29:]))
     found = await found_in_database(database, tmp_path)
     for what in (*VINS, *NAMES, "Quarringtons Telefon", "Praxis Weidenfeller", "Karte Zwickelstorf"):
         places = [place for place, hits in found.items() if any(hit.startswith(f"{what}:") for hit in hits)]
         assert {place.partition("/")[0].partition(" ")[0] for place in places} == {"table", "base", "pg_wal"}, what
+    unseen = [
+        what for what in AMOUNTS if not any(hit.startswith(f"{what}:") for hits in found.values() for hit in hits)
+    ]
+    assert not unseen, "the search would not have found these"
 
 
 def test_every_form_is_found_where_it_is_planted(tmp_path: Path) -> None:
