@@ -67,7 +67,7 @@ END:VEVENT
 END:VCALENDAR
 """
 AMOUNTS = {
-    "register": 7_318_461.0625, "register at the end": 7_341_942.8125, "power": 7_391.515625, "current of L1": 15.7265625,
+    "register": 6_284_917.0625, "register at the end": 6_308_398.8125, "power": 7_391.515625, "current of L1": 15.7265625,
     "current of L2": 14.9140625, "charge": 61.26953125, "energy": 23.48193359375, "cost": 734_193_817.0, "CO2": 912_837_465.0,
     "health": 91.384765625, "capacity": 48.7265625,
 }  # fmt: skip
