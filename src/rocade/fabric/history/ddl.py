@@ -18,8 +18,10 @@ _ALWAYS = {
     "fsync_part_directory": 1,
     "min_rows_to_fsync_after_merge": 1,
     "min_compressed_bytes_to_fsync_after_merge": 1,
+    "cleanup_delay_period_random_add": 0,
 }
-"""Merged parts too: the parts they replace leave the disk soon, sooner than the system would write the new one by itself."""
+"""Merged parts too: the parts they replace leave the disk soon, sooner than the system would write the new one by itself.
+Soon: the engine would add up to ten seconds by chance, and who erases waits until replaced parts are gone."""
 
 
 class Definition(msgspec.Struct, frozen=True):
