@@ -67,7 +67,7 @@ class City(Household):
     def _sharing_pages(self, built: Services) -> Module:
         assert built.mine
 
-        async def rows(_ref: int) -> Rows:
+        async def rows(_ref: int, *_classes: object) -> Rows:
             return [{"id": "1"}]
 
         whole = Whole(self.history, catalogue.standard(), self.clock, {"trips": rows}, {"permissions": rows})

@@ -16,6 +16,8 @@ FLAGS = (
     "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
 )  # fmt: skip
+DRAWS_PAGES_PLAINLY = "--disable-gpu-compositing"
+"""Maps need WebGL, which is computed here; that pages are put together by it too costs a fifth of a test and shows the same."""
 
 expect.set_options(timeout=30_000)  # a busy machine
 
@@ -29,9 +31,10 @@ def browser_libraries() -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
     """Playwright keeps an event loop running in this thread while it lives, so it must not outlive its module."""
+    flags = [*FLAGS] if request.config.option.markexpr.startswith("alone") else [*FLAGS, DRAWS_PAGES_PLAINLY]
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield chromium
         chromium.close()

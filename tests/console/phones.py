@@ -28,7 +28,7 @@ class Phone:
     def tab(self) -> Page:
         page = self.context.new_page()
         page.on("request", lambda request: self.requests.append(request.url))
-        page.on("console", lambda said: said.type in {"error", "warning"} and self.complaints.append(said.text))
+        page.on("console", lambda said: toytown.is_complaint(said) and self.complaints.append(said.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         return page
 

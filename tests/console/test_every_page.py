@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from city import City, fresh_database
 from playwright.sync_api import Browser, Page
-from toytown import leave, wait
+from toytown import is_complaint, leave, wait
 
 from rocade.console import create_app, languages, vendor
 from rocade.fabric.history.process import StoreProcess
@@ -129,7 +129,7 @@ class Look:
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda said: said.type in {"error", "warning"} and self.complaints.append(said.text))
+        self.page.on("console", lambda said: is_complaint(said) and self.complaints.append(said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         if who:
             city.sign_in(self.page, who)

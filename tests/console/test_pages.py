@@ -51,9 +51,7 @@ class Visit:
         self.requests: list[str] = []
         self.complaints: list[str] = []
         page.on("request", lambda request: self.requests.append(request.url))
-        page.on(
-            "console", lambda message: message.type in {"error", "warning"} and self.complaints.append(message.text)
-        )
+        page.on("console", lambda said: toytown.is_complaint(said) and self.complaints.append(said.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def open(self, path: str) -> Page:

@@ -63,7 +63,7 @@ def test_street_maps_are_asked_for_by_range_decoded_and_drawn_and_no_other_host_
             asked.append(request)
 
         page.on("request", note)
-        page.on("console", lambda one: one.type in {"error", "warning"} and complaints.append(one.text))
+        page.on("console", lambda one: toytown.is_complaint(one) and complaints.append(one.text))
         toytown.sign_in(page, served.address)
         page.goto(served.address)
         toytown.wait(page, "window.rocade && rocade.map.loaded()")

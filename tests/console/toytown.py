@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from playwright.sync_api import BrowserContext
+from playwright.sync_api import BrowserContext, ConsoleMessage
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page as BrowserPage
 
@@ -429,6 +429,11 @@ def wait(page: BrowserPage, expression: str, timeout_s: float = 30.0) -> None:
     while not _is_true(page, expression):
         assert time.monotonic() < until, f"never true: {expression}"
         page.wait_for_timeout(50)
+
+
+def is_complaint(said: ConsoleMessage) -> bool:
+    """Whether a page complains; what the driver of the graphics card says, which there is none of here, is no page's."""
+    return said.type in {"error", "warning"} and "GL Driver Message" not in said.text
 
 
 def leave(*contexts: BrowserContext) -> None:
