@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from rocade.agents.vehicle.row_sums import BROKEN, add_sums, check_sums, raise_for, row_sum
+from rocade.agents.vehicle.row_sums import BROKEN, add_sums, check_sums, raise_for, row_sum, teach
 from rocade.wire.commands import Command, Report, State, encode, encode_report, read_command
 
 WAITING, BEGUN = "waiting", "begun"
@@ -54,6 +54,7 @@ class Book:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         try:
+            teach(self._db)
             self._db.executescript(_SCHEMA)
             for table, columns in _SUMMED.items():
                 add_sums(self._db, table, columns)

@@ -25,7 +25,7 @@ from typing import Self
 
 import msgspec
 
-from rocade.agents.vehicle.row_sums import BROKEN, add_sums, check_sums, damaged, raise_for, row_sum, translated
+from rocade.agents.vehicle.row_sums import BROKEN, add_sums, check_sums, damaged, raise_for, row_sum, teach, translated
 from rocade.core.ports import Clock, Random
 from rocade.wire.batch import Batch, pack
 
@@ -107,7 +107,7 @@ class Journal:
 
         Raises: Corrupt `journal.damaged`.
         """
-        self._db.create_function("row_sum", -1, row_sum, deterministic=True)
+        teach(self._db)
         (format_read,) = self._db.execute("PRAGMA user_version").fetchone()
         if format_read not in (0, FORMAT) or self._db.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
             raise damaged("its structure does not hold")

@@ -25,6 +25,11 @@ def row_sum(*values: object) -> int:
     return zlib.crc32(b"\0".join(one if isinstance(one, bytes) else str(one).encode() for one in values))
 
 
+def teach(connection: sqlite3.Connection) -> None:
+    """Give a connection's SQL the function `row_sum`."""
+    connection.create_function("row_sum", -1, row_sum, deterministic=True)
+
+
 def add_sums(connection: sqlite3.Connection, table: str, columns: str) -> None:
     """Give a table from before there were sums its column, and its rows their sums where `columns` says of what."""
     if not any(column[1] == "sum" for column in connection.execute(f"PRAGMA table_info({table})")):
