@@ -12,6 +12,7 @@ from hashlib import sha256
 from rocade.core.errors import Refused
 from rocade.trust.authority.people import store
 from rocade.trust.authority.people.model import MINUTE_US
+from rocade.trust.authority.people.once import store as once
 from rocade.trust.authority.people.parts import SECRET_BYTES, Parts, hash_of
 
 CHALLENGE_US = 2 * MINUTE_US
@@ -25,9 +26,9 @@ class Challenges:
         """A fresh challenge; `detail` comes back with `take`."""
         challenge = self._parts.random.bits(SECRET_BYTES * 8).to_bytes(SECRET_BYTES)
         now_us = self._parts.clock.now_us()
-        drawn = store.Challenge(kind, hash_of(browser), person, detail, now_us + CHALLENGE_US, None)
+        drawn = once.Challenge(kind, hash_of(browser), person, detail, now_us + CHALLENGE_US, None)
         async with store.transaction(self._parts.database) as connection:
-            await store.add_challenge(connection, sha256(challenge).digest(), drawn, now_us)
+            await once.add_challenge(connection, sha256(challenge).digest(), drawn, now_us)
         return challenge
 
     async def take(self, challenge: bytes, kind: str, browser: str, person: int | None = None) -> bytes:
@@ -37,7 +38,7 @@ class Challenges:
         """
         now_us = self._parts.clock.now_us()
         async with store.transaction(self._parts.database) as connection:
-            drawn = await store.use_challenge(connection, sha256(challenge).digest(), now_us)
+            drawn = await once.use_challenge(connection, sha256(challenge).digest(), now_us)
         if drawn is None:
             raise Refused("people.challenge.unknown", "this answers no challenge of ours; begin again")
         if drawn.used_us is not None:

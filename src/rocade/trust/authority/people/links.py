@@ -18,6 +18,7 @@ from rocade.core.errors import Refused
 from rocade.trust.authority.people import store
 from rocade.trust.authority.people.limits import Limit
 from rocade.trust.authority.people.model import SECOND_US, Person, person_number, require
+from rocade.trust.authority.people.once import store as once
 from rocade.trust.authority.people.parts import Parts, hash_of
 from rocade.trust.authority.people.sessions import Sessions
 
@@ -64,8 +65,8 @@ class Links:
             require(await store.read_person(connection, parts.columns, number, now_us, lock=True))
             until_us = now_us + int(lifetime_s * SECOND_US)
             if ends_earlier:
-                await store.end_links(connection, number, now_us)
-            await store.add_link(connection, hash_of(secret), number, reason, now_us, until_us)
+                await once.end_links(connection, number, now_us)
+            await once.add_link(connection, hash_of(secret), number, reason, now_us, until_us)
             await parts.record(actor, "people.link.make", person, reason=reason, until_us=until_us)
         return secret
 
@@ -77,7 +78,7 @@ class Links:
         self._failures.check(peer)
         async with store.transaction(self._parts.database) as connection:
             now_us = self._parts.clock.now_us()
-            link = await store.read_link(connection, hash_of(secret))
+            link = await once.read_link(connection, hash_of(secret))
             if link is None or link.used_us is not None or now_us >= link.until_us:
                 self._failures.count(peer)
                 return None
@@ -95,16 +96,16 @@ class Links:
         with self._counting(peer, "people.link.ask"):
             async with store.transaction(parts.database) as connection:
                 now_us = parts.clock.now_us()
-                link = _usable(await store.read_link(connection, hash_of(secret)), now_us)
+                link = _usable(await once.read_link(connection, hash_of(secret)), now_us)
                 person = require(await store.read_person(connection, parts.columns, link.person, now_us))
                 if not _must_ask(link):
                     return Asked("", is_confirmed=True, until_us=link.until_us)
-                found = await store.read_ask(connection, hash_of(secret), hash_of(browser), now_us)
+                found = await once.read_ask(connection, hash_of(secret), hash_of(browser), now_us)
                 if found is None:
                     self._begin(peer)
                     number = f"{parts.random.bits(64) % NUMBERS:08d}"
-                    found = store.Ask(number, now_us + int(ALONE_S * SECOND_US), None)
-                    await store.put_ask(connection, hash_of(secret), hash_of(browser), link.person, found, now_us)
+                    found = once.Ask(number, now_us + int(ALONE_S * SECOND_US), None)
+                    await once.put_ask(connection, hash_of(secret), hash_of(browser), link.person, found, now_us)
                     await parts.record(peer, "people.link.ask", person.id)
         return Asked(found.number, found.confirmed_us is not None, found.until_us)
 
@@ -116,7 +117,7 @@ class Links:
         parts, digits = self._parts, "".join(number.split())
         with parts.noting(actor, "people.link.confirm", person):
             async with store.transaction(parts.database) as connection:
-                if not await store.confirm_ask(connection, person_number(person), digits, parts.clock.now_us()):
+                if not await once.confirm_ask(connection, person_number(person), digits, parts.clock.now_us()):
                     raise Refused(
                         "people.link.unasked", "nobody with an invitation for this person is shown this number now"
                     )
@@ -125,7 +126,7 @@ class Links:
     async def waiting(self, person: str) -> list[str]:
         """The numbers shown to those who ask to be let in as this person, unconfirmed."""
         async with store.transaction(self._parts.database) as connection:
-            return await store.waiting(connection, person_number(person), self._parts.clock.now_us())
+            return await once.waiting(connection, person_number(person), self._parts.clock.now_us())
 
     # --- use
 
@@ -138,15 +139,15 @@ class Links:
         with self._counting(peer, "people.link.redeem"):
             async with store.transaction(parts.database) as connection:
                 now_us = parts.clock.now_us()
-                link = _usable(await store.read_link(connection, hash_of(secret), lock=True), now_us)
+                link = _usable(await once.read_link(connection, hash_of(secret), lock=True), now_us)
                 person = require(await store.read_person(connection, parts.columns, link.person, now_us))
                 if _must_ask(link):
-                    ask = await store.read_ask(connection, hash_of(secret), hash_of(browser), now_us)
+                    ask = await once.read_ask(connection, hash_of(secret), hash_of(browser), now_us)
                     if ask is None or ask.confirmed_us is None:
                         raise Refused(
                             "people.link.unconfirmed", "tell the number to whoever invited you; he lets you in with it"
                         )
-                await store.use_link(connection, hash_of(secret), now_us)
+                await once.use_link(connection, hash_of(secret), now_us)
                 opened = await self._sessions.open(connection, person, "link")
                 await parts.record(person.id, "people.link.redeem", person.id, reason=link.reason)
         return opened, person
@@ -164,12 +165,12 @@ class Links:
             raise
 
 
-def _must_ask(link: store.Link) -> bool:
+def _must_ask(link: once.Link) -> bool:
     """Whether it lives too long to let anybody in by itself."""
     return link.until_us - link.made_us > ALONE_S * SECOND_US
 
 
-def _usable(link: store.Link | None, now_us: int) -> store.Link:
+def _usable(link: once.Link | None, now_us: int) -> once.Link:
     if link is None:
         raise Refused("people.link.unknown", "this link is not known here; ask for a new one")
     if link.used_us is not None:

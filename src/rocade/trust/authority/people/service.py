@@ -31,6 +31,7 @@ from rocade.trust.authority.people.model import (
     person_number,
     require,
 )
+from rocade.trust.authority.people.once import store as once
 from rocade.trust.authority.people.openid import Accounts
 from rocade.trust.authority.people.parts import Parts, hash_of
 from rocade.trust.authority.people.passkeys import Passkeys
@@ -156,7 +157,7 @@ class People:
             require(await store.read_person(connection, parts.columns, number, now_us, lock=True))
             await store.end_passkeys(connection, number, now_us)
             await store.end_sessions(connection, number, now_us)
-            await store.end_links(connection, number, now_us)
+            await once.end_links(connection, number, now_us)
             await store.end_person(connection, number, now_us)
             await parts.record(actor, "people.end", person)
         self.sessions.forget()
@@ -177,10 +178,10 @@ class People:
                 _check_duty(by, *_desk_duties(lost))
                 passkeys = await store.end_passkeys(connection, number, now_us)
                 sessions = await store.end_sessions(connection, number, now_us)
-                await store.end_links(connection, number, now_us)
+                await once.end_links(connection, number, now_us)
                 await store.drop_accounts(connection, number)
                 until_us = now_us + int(ALONE_S * SECOND_US)
-                await store.add_link(connection, hash_of(secret), number, "recovery", now_us, until_us)
+                await once.add_link(connection, hash_of(secret), number, "recovery", now_us, until_us)
                 await parts.record(by.id, "people.recover", person, passkeys=passkeys, sessions=sessions)
         self.sessions.forget()
         return secret

@@ -15,6 +15,7 @@ from rocade.trust.authority.people import ceremonies, store
 from rocade.trust.authority.people.ceremonies import Options
 from rocade.trust.authority.people.challenges import Challenges
 from rocade.trust.authority.people.model import SECOND_US, Session, person_number
+from rocade.trust.authority.people.once import store as once
 from rocade.trust.authority.people.parts import Parts, hash_of
 from rocade.trust.authority.people.passkeys import Passkeys
 
@@ -61,8 +62,8 @@ class Touches:
                 assert passkey is not None
                 await store.use_passkey(connection, passkey.number, sign_count, now_us)
                 secret = parts.secret()
-                touch = store.Touch(session.number, act, subject, now_us + FRESH_US, None)
-                await store.add_touch(connection, hash_of(secret), touch, now_us)
+                touch = once.Touch(session.number, act, subject, now_us + FRESH_US, None)
+                await once.add_touch(connection, hash_of(secret), touch, now_us)
                 await parts.record(person, "people.touch", f"passkey:{passkey.number:x}", act=act)
         except Refused as refusal:
             self._passkeys.refused(refusal, "people.touch", peer, person)
@@ -77,12 +78,12 @@ class Touches:
         parts = self._parts
         async with store.transaction(parts.database) as connection:
             now_us = parts.clock.now_us()
-            found = await store.use_touch(connection, hash_of(touch), now_us)
+            found = await once.use_touch(connection, hash_of(touch), now_us)
         with parts.noting(session.person.id, "people.touch", session.person.id):
             _check(found, session, act, subject, now_us)
 
 
-def _check(found: store.Touch | None, session: Session, act: str, subject: str, now_us: int) -> None:
+def _check(found: once.Touch | None, session: Session, act: str, subject: str, now_us: int) -> None:
     if found is None or found.session != session.number:
         raise Refused("people.touch.unknown", "touch your passkey for this")
     if found.used_us is not None:
