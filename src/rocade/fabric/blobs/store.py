@@ -24,6 +24,7 @@ from obstore.store import LocalStore, from_url
 from rocade.core.errors import Misconfigured, Refused, Unavailable
 from rocade.fabric.blobs import Blob
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]+(/(?!\.)[A-Za-z0-9._-]+)*\Z")
 
 
@@ -120,6 +121,6 @@ def _translated() -> Iterator[None]:
     except (FileNotFoundError, NotFoundError) as error:
         raise Refused("blobs.absent", "no object has this name") from error
     except (BaseError, OSError) as error:
-        if getattr(error, "errno", 0) in {errno.ENOSPC, errno.EDQUOT} or "No space left" in str(error):
+        if getattr(error, "errno", 0) in _NO_ROOM or any(os.strerror(each) in str(error) for each in _NO_ROOM):
             raise Unavailable("blobs.full", "there is no room for more objects; nothing was stored") from error
         raise Unavailable("blobs.down", f"the blobs do not answer: {type(error).__name__}") from error

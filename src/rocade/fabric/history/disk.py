@@ -77,7 +77,7 @@ def check_key(directory: Path, key: bytes) -> None:
     file, digest = directory / "key.digest", hmac.digest(key, b"rocade history", "sha256").hex()
     if not file.exists():
         file.write_text(digest)
-    elif file.read_text() != digest:
+    elif file.read_bytes() != digest.encode():
         raise Misconfigured(
             "history.key", "this history was sealed with another key; give it the keyring and custody it belongs to"
         )

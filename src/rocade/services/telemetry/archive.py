@@ -3,7 +3,8 @@
 Flow: the archiver is a group of the log of its own, so that nothing is dropped before it was archived -> every few minutes it takes
 what is new of each of its partitions -> one object, on disk -> its position moves on. A crash between the two writes the object
 again. `replay` puts a vehicle's records back into the log, where the worker drops those it knows by their numbers.
-    object  road/<partition>/<day>/<first arrival>-<digest>.records      MessagePack: format, references, records
+    object  road/<partition>/<day>/<first arrival>-<digest>.records      MessagePack: format, references, records; then 16 bytes
+            of digest over name and MessagePack, since a record's seal does not cover who sent it when
 Erasure: the key is destroyed, so the objects open no more; `forget` also writes them anew without the vehicle's records, under a new
 name. Days beyond `keep_days` go. Refuses: a damaged object (`archive.corrupt`). Decision: docs/decisions/0055-sealed-road.md.
 """
@@ -30,7 +31,10 @@ from rocade.services.telemetry.model import STREAM
 
 GROUP = "archive"
 ROOT = "road"
-FORMAT = 1
+FORMAT = 2
+UNSUMMED = 1
+"""The format from before there was a digest at the end."""
+SUM_BYTES = 16
 DAY_US = 86_400_000_000
 EVERY_S = 300.0
 RETRY_S = 5.0
@@ -67,7 +71,7 @@ class Archive:
         body = msgspec.msgpack.encode(Content(FORMAT, sorted({record.key for record in records}), list(records)))
         digest = blake2b(salt or body, digest_size=12).hexdigest()
         name = f"{ROOT}/{partition:02d}/{_day(first_us)}/{first_us}-{digest}.records"
-        await self._blobs.put(name, body)
+        await self._blobs.put(name, body + _sum(name, body))
         return name
 
     async def read(self, name: str) -> Content:
@@ -219,14 +223,22 @@ async def put_away(log: Log) -> None:
             await asyncio.sleep(RETRY_S)
 
 
-def _content(name: str, body: bytes) -> Content:
+def _content(name: str, stored: bytes) -> Content:
+    is_unsummed = stored[:2] == bytes((0x93, UNSUMMED))  # an array of three, the first of them the format
+    body = stored if is_unsummed else stored[:-SUM_BYTES]
     try:
+        if not (is_unsummed or stored[-SUM_BYTES:] == _sum(name, body)):
+            raise ValueError
         content = msgspec.msgpack.decode(body, type=Content)
     except (msgspec.DecodeError, ValueError) as error:
         raise Corrupt("archive.corrupt", f"the archive's object {name} is damaged; take it from a backup") from error
-    if content.format != FORMAT:
+    if content.format not in (UNSUMMED, FORMAT):
         raise Refused("archive.format", f"the archive's object {name} is of another version of Rocade")
     return content
+
+
+def _sum(name: str, body: bytes) -> bytes:
+    return blake2b(body, digest_size=SUM_BYTES, key=blake2b(name.encode()).digest()).digest()
 
 
 def _salt(limits: Limits) -> bytes:

@@ -81,7 +81,7 @@ def load_leaf(directory: Path, name: str = "certificate.pem") -> x509.Certificat
         return x509.load_pem_x509_certificates((directory / name).read_bytes())[0]
     except FileNotFoundError:
         raise Misconfigured("trust.directory.missing", f"{directory.name} has no {name}; enrol first") from None
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise Misconfigured("trust.directory.unreadable", f"{name} holds no certificate") from None
 
 
@@ -94,7 +94,7 @@ def load_identity(directory: Path) -> Identity:
 def load_root(trust_pem: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(trust_pem.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, x509.InvalidVersion):
         raise Misconfigured("trust.root.missing", f"{trust_pem.name} holds no root certificate") from None
 
 

@@ -124,14 +124,14 @@ def pem_of(certificate: x509.Certificate) -> str:
 
 
 def _checked_root(root: x509.Certificate) -> PublicKey:
-    key = root.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise Refused("trust.issuers.root", "the root's key is of an unknown kind")
     try:
+        key = root.public_key()
         root.verify_directly_issued_by(root)
         is_authority = root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound):
+    except Exception:  # the parser raises many types on turned bits; every one of them means refused
         raise Refused("trust.issuers.root", "the root certificate is not a self-signed authority") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise Refused("trust.issuers.root", "the root's key is of an unknown kind")
     if not is_authority:
         raise Refused("trust.issuers.root", "the root certificate is not a self-signed authority")
     return key

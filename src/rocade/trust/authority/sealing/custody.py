@@ -67,7 +67,11 @@ class FileCustody:
     def versions(self) -> list[int]:
         try:
             names = [file.name for file in self._directory.iterdir()]
-            if self._region and REGION_FILE in names and (self._directory / REGION_FILE).read_text() != self._region:
+            if (
+                self._region
+                and REGION_FILE in names
+                and (self._directory / REGION_FILE).read_bytes() != self._region.encode()
+            ):
                 raise Misconfigured(
                     "custody.foreign", f"{self._directory} holds the key of another region; name another"
                 )

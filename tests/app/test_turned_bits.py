@@ -1,0 +1,248 @@
+"""Every file of a running region, and what a turned bit in it does: refused with a code, detected by whom, or harmless and why.
+
+A file that no line of the table speaks of fails the test: whoever adds one says what protects it. docs/disks.md is this table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import asyncpg
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from tests.app.stand import Region
+
+from rocade.agents.dealer.prices.heads import open_signer
+from rocade.app import configuration as settings
+from rocade.core.errors import RocadeError
+from rocade.core.identifiers import KINDS
+from rocade.core.ports import SystemClock, SystemRandom
+from rocade.fabric.database import EmbeddedPostgres
+from rocade.fabric.history.disk import check_key, settings_file
+from rocade.trust.authority.erasure import read_ledger
+from rocade.trust.authority.heads import load_public_key
+from rocade.trust.authority.machines.keyring import Seal
+from rocade.trust.authority.sealing import FileCustody
+from rocade.trust.identity.certificates import verify_leaf
+from rocade.trust.identity.directory import load_issuers, load_leaf, load_root
+from rocade.trust.identity.keys import read_private, read_secret
+
+type Judge = Callable[[Path, Path], object]
+"""`judge(region's folder, file)`: what the platform has of the file, or what it refuses with."""
+BITS = 24
+ROOT = Path(__file__).parents[2]
+
+
+class Kind(NamedTuple):
+    """`codes`: what a turned bit is refused with. A bit that is not is harmless: what is read is what was written."""
+
+    files: str
+    judge: Judge | None
+    codes: str
+    always: bool = False
+    """Every bit counts."""
+    tested: str = ""
+    """Where it is tested, if not here; why it need not be."""
+
+
+def _issuers(_: Path, file: Path) -> object:
+    return load_issuers(file.parent).table
+
+
+def _root(_: Path, file: Path) -> object:
+    return load_root(file).public_bytes(Encoding.DER), load_issuers(file.parent).version
+
+
+def _private(_: Path, file: Path) -> object:
+    return read_private(file).private_numbers()
+
+
+def _leaf(_: Path, file: Path) -> object:
+    leaf = load_leaf(file.parent).public_bytes(Encoding.DER)
+    return verify_leaf(leaf, load_issuers(file.parent), SystemClock().now_us(), KINDS)
+
+
+def _audit_key(place: Path, file: Path) -> object:
+    return load_public_key(file.parent, load_root(place / "trust" / "trust.pem")).public_numbers()
+
+
+def _price_key(place: Path, file: Path) -> object:
+    root = load_root(place / "trust" / "trust.pem").public_key()
+    return open_signer(file.read_bytes(), root)[0]  # type: ignore[arg-type]  # the root's key is on P-256
+
+
+def _wrapping(place: Path, file: Path) -> object:
+    row = Seal((place / "wrapping.whole").read_bytes()).new_row(0, SystemRandom())[0]
+    return Seal.load(file.parent).open(row).begins_us
+
+
+def _custody(place: Path, file: Path) -> object:
+    return FileCustody(file.parent).unwrap(int(file.stem), (place / "wrapped").read_bytes(), b"bucket")
+
+
+def _mark(place: Path, file: Path) -> object:
+    return FileCustody(file.parent, (place / "custody.whole").read_text()).current()
+
+
+def _ledger(place: Path, file: Path) -> object:
+    return read_ledger(file.parent, load_root(place / "trust" / "trust.pem")).entries
+
+
+def _settings(place: Path, file: Path) -> object:
+    read = settings.load(file)
+    return read.region, read.trust_domain
+
+
+def _engine(_: Path, file: Path) -> object:
+    return settings_file(file.parent).read_text()
+
+
+def _digest(_: Path, file: Path) -> object:
+    return check_key(file.parent, bytes(32))
+
+
+FAULTS = "tests/faults/test_disk_faults.py"
+KINDS_OF_FILES = (
+    Kind("*/issuers.json", _issuers, r"trust\.(envelope|issuers)\."),
+    Kind("*trust.pem", _root, r"trust\.(root|issuers|envelope)\."),
+    Kind("*key.pem", _private, r"trust\.key\.unreadable"),
+    Kind("trust/issuers/*.pem", _private, r"trust\.key\.unreadable"),
+    Kind("*/certificate.pem", _leaf, r"trust\.(certificate|directory|identity)\."),
+    Kind("trust/audit/key.json", _audit_key, r"audit\.key"),
+    Kind("trust/audit/heads", None, "audit.heads", tested="tests/trust/authority/test_heads.py"),
+    Kind("trust/audit/leaves", None, "audit.altered", tested=FAULTS),
+    Kind("trust/prices/key.json", _price_key, r"prices\.signer"),
+    Kind("trust/prices/secret", lambda _, file: read_secret(file), r"trust\.secret\.damaged", always=True),
+    Kind("stations.key", lambda _, file: read_secret(file), r"trust\.secret\.damaged", always=True),
+    Kind("webhooks.key", lambda _, file: read_secret(file), r"trust\.secret\.damaged", always=True),
+    Kind("trust/tokens/wrapping.key", _wrapping, r"trust\.tokens\.seal", always=True),
+    Kind("custody/*.key", _custody, r"custody\.wrap", always=True),
+    Kind("custody/region", _mark, r"custody\.foreign", always=True),
+    Kind("erasures/ledger", None, "erasure.ledger.broken", tested="tests/trust/authority/erasure/test_ledger.py"),
+    Kind("erasures/head", _ledger, r"erasure\.ledger\.broken"),
+    Kind("erasures/signers", _ledger, r"erasure\.ledger\.broken"),
+    Kind("history/engine.xml", _engine, "nothing: written anew at each start"),
+    Kind("history/key.digest", _digest, r"history\.key", always=True),
+    Kind("rocade.toml", None, "app.configuration.invalid", tested="below: people edit it, nothing seals it"),
+    Kind("postgres/password", None, "nobody is let in", tested="below"),
+    Kind("postgres/data/*", None, "PostgreSQL's checksums", tested=FAULTS),
+    Kind("history/chdb/*", None, "the engine's checksums", tested=FAULTS),
+    Kind("history/sealed/*", None, "the engine's checksums", tested=FAULTS),
+    Kind("blobs/*", None, "seal.broken", tested="tests/faults/test_blob_faults.py"),
+    Kind("logs/*", None, "", tested="for people; nothing reads it"),
+    Kind("postgres/server.log", None, "", tested="for people; nothing reads it"),
+    Kind("*lock", None, "", tested="held, never read"),
+    Kind("run/*", None, "", tested="sockets and numbers of processes that run now"),
+)
+
+
+def kind_of(name: str) -> Kind:
+    return next((kind for kind in KINDS_OF_FILES if fnmatch(name, kind.files)), Kind(name, None, ""))
+
+
+def files_of(directory: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(directory))
+        for path in directory.rglob("*")
+        if not path.name.endswith(".new") and path.is_file()
+    )
+
+
+@pytest.fixture(scope="module")
+def place(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The small files of the region in a folder of their own, and what is needed to try keys."""
+    place = tmp_path_factory.mktemp("turned") / "eu"
+    for name in files_of(region.directory):
+        if kind_of(name).judge is not None or name == "erasures/ledger":
+            (place / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copy2(region.directory / name, place / name)
+    (place / "history" / "key.digest").unlink()
+    check_key(place / "history", bytes(32))
+    (place / "wrapped").write_bytes(FileCustody(place / "custody").wrap(1, b"plain", b"bucket"))
+    (place / "wrapping.whole").write_bytes((place / "trust/tokens/wrapping.key").read_bytes())
+    (place / "custody.whole").write_bytes((place / "custody/region").read_bytes())
+    yield place
+    shutil.rmtree(place)
+
+
+def test_of_every_file_of_a_region_it_is_said_what_a_turned_bit_in_it_does(region: Region) -> None:
+    unknown = [name for name in files_of(region.directory) if not any(kind_of(name)[1:])]
+    assert unknown == []
+    for kind in KINDS_OF_FILES:
+        assert not kind.tested.startswith("tests/") or (ROOT / kind.tested).exists()
+
+
+@pytest.mark.parametrize("bits", [BITS, pytest.param(1_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS_OF_FILES if kind.judge], ids=lambda kind: kind.files)
+def test_a_turned_bit_is_refused_or_changes_nothing(place: Path, kind: Kind, bits: int) -> None:
+    names = [name for name in files_of(place) if kind_of(name) is kind]
+    assert names, f"the region has no {kind.files}"
+    seed = int(os.environ.get("ROCADE_SEED") or 4)
+    dice, outcomes = Random(seed), Counter[str]()
+    print(f"seed {seed}")
+    assert kind.judge is not None
+    for name in names:
+        file, content = place / name, (place / name).read_bytes()
+        good = kind.judge(place, file)
+        for bit in dice.sample(range(len(content) * 8), min(len(content) * 8, max(4, bits // len(names)))):
+            turned = bytearray(content)
+            turned[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(turned)
+            try:
+                assert kind.judge(place, file) == good, f"{name}, bit {bit}: another value is taken for the one written"
+                outcomes["harmless"] += 1
+            except RocadeError as error:
+                outcomes["refused" if re.match(kind.codes, error.code) else f"{name}, bit {bit}: {error.code}"] += 1
+            file.write_bytes(content)
+    print(kind.files, dict(outcomes))
+    assert not kind.always or outcomes["harmless"] == 0
+    assert outcomes.keys() <= {"refused", "harmless"}
+    assert outcomes["refused"] > 0 or kind.codes.startswith("nothing")
+
+
+def test_a_turned_bit_in_the_settings_is_refused_or_one_setting_reads_otherwise(region: Region, tmp_path: Path) -> None:
+    """People write this file, so nothing seals it. A region's name that changed finds itself among certificates of another."""
+    content = (region.directory / "rocade.toml").read_bytes()
+    good, dice, outcomes = settings.load(region.directory), Random(8), Counter[str]()
+    for bit in dice.sample(range(len(content) * 8), 100):
+        turned = bytearray(content)
+        turned[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "rocade.toml").write_bytes(turned)
+        try:
+            read = settings.load(tmp_path)
+            outcomes["other" if read.mqtt != good.mqtt or read.region != good.region else "same"] += 1
+        except RocadeError as error:
+            outcomes[error.code] += 1
+    print(dict(outcomes))
+    assert outcomes.keys() <= {"app.configuration.invalid", "same", "other"}
+    assert outcomes["app.configuration.invalid"] > 10
+
+
+async def test_a_turned_bit_in_the_database_password_lets_nobody_in_who_was_not(region: Region, tmp_path: Path) -> None:
+    url = EmbeddedPostgres.url_of_running(region.directory / "postgres")
+    assert url is not None
+    content, dice, outcomes = (region.directory / "postgres/password").read_bytes(), Random(2), Counter[str]()
+    file = tmp_path / "password"
+    turned_url = url.replace(str(region.directory / "postgres" / "password"), str(file))
+    assert turned_url != url
+    for bit in [None, *dice.sample(range(len(content) * 8), 10)]:
+        turned = bytearray(content)
+        if bit is not None:
+            turned[bit // 8] ^= 1 << bit % 8
+        await asyncio.to_thread(file.write_bytes, turned)
+        file.chmod(0o600)
+        try:
+            await (await asyncpg.connect(turned_url)).close()
+            outcomes["in"] += 1
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError):
+            outcomes["refused"] += 1
+    assert outcomes == {"in": 1, "refused": 10}
