@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import tempfile
@@ -32,6 +33,19 @@ __all__ = ["watching"]
 # Tests start some hundred processes: each would compile all of Rocade anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Test libraries import jsonschema, which would compile a grammar of addresses: a second, for a check that nobody makes.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Nothing is garbage of what was imported until now, by each worker anew; what tests leave is looked for less often."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    gc.enable()
+
 
 PACKAGES = (
     "rocade.fabric.database",
