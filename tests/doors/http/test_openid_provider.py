@@ -408,6 +408,9 @@ async def test_who_does_not_want_to_be_asked_again_is_asked_when_more_is_wanted(
     await stand.table.refresh()
     assert (await stand.sign_in(browser))["http"] == 200
     assert await is_asked()
+    await stand.allow(browser, await browser.get("/openid/authorize", params=asked), remember=True)
+    await stand.people.end(stand.person.id)
+    assert await stand.applications.consents_of(stand.person.id) == [], "who is forgotten allows nothing"
 
 
 async def test_an_application_that_cannot_prove_itself_asks_each_time(stand: Stand, browser: httpx.AsyncClient) -> None:

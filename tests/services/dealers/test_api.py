@@ -10,6 +10,7 @@ from tests.services.dealers.conftest import RememberedAudit, SetClock
 from tests.services.dealers.standing import SECURITY, SUPPORT, Stand, machine, staff
 from tests.services.dealers.test_importing import many, table
 
+from rocade.core.errors import Refused
 from rocade.fabric.database import Database
 from rocade.services.dealers import Dealers, SiteTable
 
@@ -60,7 +61,7 @@ async def test_a_network_is_imported_with_a_touch_and_tried_before(stand: Stand)
     assert (await stand.ask(SUPPORT, "GET", f"{SITES}/FR-1-2"))["primary"] == "FR-0-1"
 
 
-async def test_a_manager_leads_his_site_and_nothing_else(stand: Stand) -> None:
+async def test_a_manager_leads_his_site_and_nothing_else(stand: Stand, clock: SetClock) -> None:
     made = await stand.ask(SECURITY, "POST", f"{SITES}/FR-1-1/invitations", name="Ada", role="manager")
     ada = staff(made["person"], "FR-1")
     assert made["secret"]
@@ -70,6 +71,14 @@ async def test_a_manager_leads_his_site_and_nothing_else(stand: Stand) -> None:
     assert (
         await stand.ask(ada, "POST", f"{SITES}/FR-1-1/invitations", touch=False, name="X", role="parts") == "gate.touch"
     )
+    clock.us += 600_000_000
+    with pytest.raises(Refused, match=r"people\.link\.expired"):
+        await stand.people.redeem_link(invited["secret"])
+    again = await stand.ask(ada, "POST", f"{SITES}/FR-1-1/invitations/{bea.id}")
+    assert await stand.people.redeem_link(again["secret"])
+    assert await stand.ask(bea, "POST", f"{SITES}/FR-1-1/invitations/{bea.id}") == "gate.denied"
+    stranger = await stand.people.add("Stan")
+    assert await stand.ask(ada, "POST", f"{SITES}/FR-1-1/invitations/{stranger.id}") == "people.unknown"
     for site in ("FR-1-2", "FR-2-1"):
         assert await stand.ask(ada, "POST", f"{SITES}/{site}/people", person=bea.id, role="parts") == "gate.denied"
     assert await stand.ask(bea, "POST", f"{SITES}/FR-1-1/people", person=bea.id, role="manager") == "gate.denied"

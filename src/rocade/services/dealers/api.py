@@ -14,6 +14,7 @@ from litestar import delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import Body, FromPath, FromQuery, SkipValidation
 
+from rocade.core.errors import Refused
 from rocade.doors.http import AnyRequest, caller_of, does
 from rocade.services.dealers import errors
 from rocade.services.dealers.importing import FILE_LIMIT_BYTES, Report, import_file
@@ -330,7 +331,7 @@ async def give_role(
 
 
 class InvitedView(msgspec.Struct, frozen=True):
-    """`secret` opens /signin/link/<secret> once: the new person registers a passkey there. Seen only here."""
+    """`secret` opens /signin/link/<secret> once, within ten minutes: the new person registers a passkey there. Seen only here."""
 
     person: str
     role: Role
@@ -355,6 +356,23 @@ async def invite(
     added = await people.add(name, (), organisation, language, actor)
     made = await dealers.give_role(added.id, organisation, site, role, brand=brand, actor=actor)
     return InvitedView(added.id, made, await people.link(added.id, "invitation", actor=actor))
+
+
+@post("/v1/dealers/sites/{site:str}/invitations/{person:str}", opt=does(acts.CHANGE_SITE_PEOPLE))
+async def invite_again(
+    request: AnyRequest,
+    site: FromPath[str],
+    person: FromPath[str],
+    dealers: DealersDependency,
+    people: NamedDependency[SkipValidation[People]],
+) -> InvitedView:
+    """Another one-time link for somebody of this site whose own came too late: it is good for ten minutes."""
+    role = next((one for one in await dealers.roles_at(site) if one.person == person), None)
+    if role is None:
+        raise Refused("people.unknown", "nobody with this number has a role at this site")
+    if await people.passkeys.list(person):
+        raise Refused("people.passkey.exists", "this person has a passkey already; an operator recovers a lost one")
+    return InvitedView(person, role, await people.link(person, "invitation", actor=caller_of(request).id))
 
 
 @delete("/v1/dealers/sites/{site:str}/people/{id:str}", opt=does(acts.CHANGE_SITE_PEOPLE))
@@ -418,5 +436,5 @@ async def install_agent(request: AnyRequest, site: FromPath[str], orders: Orders
 HANDLERS: list[Any] = [
     list_sites, import_sites, list_providers, add_provider, list_delegations, add_delegation, end_delegation,
     list_exceptions, set_exception, drop_exception, make_codes, show_site, set_brand, end_brand, make_code, list_people,
-    give_role, invite, end_role, delegate, end_site_delegation, list_orders, renew_agent, restart_agent, install_agent,
+    give_role, invite, invite_again, end_role, delegate, end_site_delegation, list_orders, renew_agent, restart_agent, install_agent,
 ]  # fmt: skip
