@@ -112,10 +112,6 @@ def move(
     click.echo("keys parts of before hold or need the old key: write one anew with rocade backup --keys-only", err=True)
     if not destroy_old:
         click.echo("the old key still opens older copies of the key tables: destroy it where it is", err=True)
-    if configuration.backup.keys_to:
-        click.echo(
-            f"{configuration.backup.keys_to} still holds what the old key opens: rocade backup --keys-only", err=True
-        )
 
 
 COMMANDS = (custody,)
