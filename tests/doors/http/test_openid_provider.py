@@ -419,6 +419,7 @@ async def test_an_application_that_cannot_prove_itself_asks_each_time(stand: Sta
              "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "code_challenge_method": "S256"}  # fmt: skip
     for _ in range(2):
         answer = await browser.get("/openid/authorize", params=asked)
+        assert answer.headers["location"].startswith("/openid/consent?")
         assert "code" in said(await stand.allow(browser, answer, remember=True))
 
 
