@@ -9,8 +9,10 @@ Refuses: ranges and steps that are not whole hours where only whole hours can be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from itertools import pairwise
+from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
@@ -19,6 +21,7 @@ import pyarrow as pa
 from rocade.core.errors import Refused
 from rocade.fabric.history import Erased, History, Progress
 from rocade.services.telemetry import chunks
+from rocade.services.telemetry.answering import Answer
 from rocade.services.telemetry.chunks import HOUR_US, REAL, Chunks, Ints, Samples
 
 type Part = tuple[int, int, Samples]
@@ -32,6 +35,15 @@ _WHERE = (
     "vehicle IN {vehicles:Array(UInt64)} AND signal IN {signals:Array(UInt32)} "
     "AND t0_us >= {first:Int64} AND t0_us < {until:Int64}"
 )
+
+
+_FROM = (
+    "(signal > {in_signal:UInt32} OR (signal = {in_signal:UInt32} AND (vehicle > {in_vehicle:UInt64}"
+    " OR (vehicle = {in_vehicle:UInt64} AND t0_us >= {in_us:Int64}))))"
+)
+"""From a place in the order of rows on."""
+_hidden: WeakKeyDictionary[History, frozenset[int]] = WeakKeyDictionary()
+"""Vehicles that a client does not show."""
 
 
 def _unscaled(column: str) -> str:
@@ -63,20 +75,30 @@ async def insert(history: History, block: Chunks, token: str) -> None:
 async def samples(
     history: History, vehicles: Sequence[int], signals: Sequence[int], from_us: int, until_us: int
 ) -> AsyncIterator[Part]:
-    """Samples of these vehicles and signals in order of signal, vehicle and time, whole hours at once; bounded memory."""
-    sql = f"SELECT {_COLUMNS} FROM {_NAME} WHERE {_WHERE} ORDER BY signal, vehicle, t0_us SETTINGS max_threads = 1"
-    waiting: pa.Table | None = None
-    async for batch in history.stream(sql, _parameters(vehicles, signals, from_us, until_us)):
-        table = pa.Table.from_batches([batch])
-        if waiting is not None:
-            table = pa.concat_tables([waiting, table])
-        complete = _last_hour_begins(table)
-        waiting = table.slice(complete)
-        for part in _parts(table.slice(0, complete), from_us, until_us):
-            yield part
-    if waiting is not None:
-        for part in _parts(waiting, from_us, until_us):
-            yield part
+    """Samples of these vehicles and signals in order of signal, vehicle and time, whole hours at once; bounded memory.
+
+    Asked again from where it was when its reader is slow (`answering`); what is erased meanwhile is in no part after that.
+    """
+    sql = f"SELECT {_COLUMNS} FROM {_NAME} WHERE {_WHERE} AND {_FROM} ORDER BY signal, vehicle, t0_us SETTINGS max_threads = 1"
+    parameters, place = _parameters(vehicles, signals, from_us, until_us), (0, 0, from_us // HOUR_US * HOUR_US)
+    while True:
+        waiting, begun = list[pa.Table](), place
+        asked = {**parameters, **dict(zip(("in_signal", "in_vehicle", "in_us"), place, strict=True))}
+        async with aclosing(Answer(history.stream(sql, asked))) as answer:
+            async for batch in answer:
+                table = pa.concat_tables([*waiting, pa.Table.from_batches([batch])])
+                complete = _last_hour_begins(table)
+                waiting, place = [table.slice(complete)], _place(table, complete) or place
+                for part in _visible(history, _parts(table.slice(0, complete), from_us, until_us)):
+                    yield part
+                if answer.is_old and place != begun:
+                    break
+            else:
+                if not answer.was_let_go:
+                    for table in waiting:
+                        for part in _visible(history, _parts(table, from_us, until_us)):
+                            yield part
+                    return
 
 
 async def series(history: History, vehicle: int, signal: int, from_us: int, until_us: int) -> Samples:
@@ -178,6 +200,7 @@ async def held_of(history: History, vehicles: Sequence[int]) -> dict[int, tuple[
 
 def hide(history: History, vehicles: Sequence[int]) -> None:
     """From now on no question to this client finds values of these vehicles; those of before are found again."""
+    _hidden[history] = frozenset(vehicles)
     history.hide(_NAME, f"vehicle NOT IN ({', '.join(str(int(one)) for one in vehicles)})" if vehicles else "")
 
 
@@ -252,6 +275,19 @@ def _last_hour_begins(table: pa.Table) -> int:
         return 0
     same = (vehicle == vehicle[-1]) & (signal == signal[-1]) & (t0_us // HOUR_US == t0_us[-1] // HOUR_US)
     return len(same) - int(np.argmin(same[::-1])) if not same.all() else 0
+
+
+def _place(table: pa.Table, row: int) -> tuple[int, int, int] | None:
+    """Signal, vehicle and hour of a row, if there is one."""
+    if row >= table.num_rows:
+        return None
+    signal, vehicle, t0_us = (table.column(name)[row].as_py() for name in ("signal", "vehicle", "t0_us"))
+    return signal, vehicle, t0_us // HOUR_US * HOUR_US
+
+
+def _visible(history: History, parts: Iterable[Part]) -> Iterator[Part]:
+    """Without what was hidden since the question was asked."""
+    return (part for part in parts if part[0] not in _hidden.get(history, ()))
 
 
 def _parts(table: pa.Table, from_us: int, until_us: int) -> Iterator[Part]:
