@@ -216,12 +216,15 @@ def walk(
 ) -> list[str]:
     wrong: list[str] = []
     looks: dict[tuple[str, str], Look] = {}
+    last: Look | None = None
     for who, path in opened:
         for language in languages:
             if (who, language) not in looks:
                 looks[who, language] = Look(browser, city, who, language)
-            wrong += check(look := looks[who, language], path, views)
-            look.page.goto("about:blank")  # a map that is left open goes on being drawn
+            look = looks[who, language]
+            if last and last is not look:
+                last.page.goto("about:blank")  # a map that is left open goes on being drawn
+            wrong += check(last := look, path, views)
     leave(*(look.context for look in looks.values()))
     return wrong
 
