@@ -12,7 +12,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,10 @@ from chdb.state.sqlitelike import Connection, connect
 
 from rocade.core.errors import Misconfigured
 from rocade.fabric.history import disk
+from rocade.fabric.history.parts import NewParts
 
+NOT_WRITTEN = 243
+"""The engine's own code of a disk that is full."""
 READERS = 4
 STREAMS = 2
 """Streams wait for slow clients, so they have places of their own and never take those of short reads."""
@@ -52,11 +55,12 @@ class Engine:
         with disk.key_in_environment(key):
             self._keeper = connect(self._address)  # keeps the engine open while sessions come and go
         self._writer = threading.Lock()
+        self._parts = NewParts()
         self._readers = threading.BoundedSemaphore(READERS)
         self._streams = threading.BoundedSemaphore(STREAMS)
 
     def session(self) -> Session:
-        return Session(connect(self._address), self._writer, self._readers, self._streams)
+        return Session(connect(self._address), self._writer, self._readers, self._streams, self._parts)
 
 
 class Session:
@@ -68,11 +72,13 @@ class Session:
         writer: threading.Lock,
         readers: threading.BoundedSemaphore,
         streams: threading.BoundedSemaphore,
+        parts: NewParts,
     ) -> None:
         self._handle = handle
         self._writer = writer
         self._readers = readers
         self._streams = streams
+        self._parts = parts
         self._settings: dict[str, str] = {}
 
     def set(self, settings: Mapping[str, str]) -> None:
@@ -99,6 +105,24 @@ class Session:
             if self._failed_inserts() != failed:
                 code = self._asked("SELECT code FROM system.errors ORDER BY last_error_time DESC, value LIMIT 1")
                 raise ChdbError(f"Code: {code or 1002}. The rows could not be written")
+            self._drop_broken()
+
+    def check_parts(self) -> list[str]:
+        """Names of merged parts that are shorter on the disk than the engine believes, found since the start."""
+        with self._writer:
+            with suppress(ChdbError):  # an insert's, already dropped: nobody was told that it is stored
+                self._drop_broken()
+            return list(self._parts.merged)
+
+    def _drop_broken(self) -> None:
+        """Raises: ChdbError with the code of a full disk: who inserted repeats under its token."""
+        broken = self._parts.broken(self._asked)
+        self._parts.merged += [f"{part.table} {part.name}" for part in broken if part.is_merged]
+        cut = [part for part in broken if not part.is_merged]
+        for part in cut:
+            self._handle.query(f"ALTER TABLE {part.table} DROP PART {quote(part.name)}")
+        if cut:
+            raise ChdbError(f"Code: {NOT_WRITTEN}. {len(cut)} parts were cut off by the disk")
 
     def _failed_inserts(self) -> str:
         return self._asked("SELECT sum(value) FROM system.events WHERE event = 'FailedInsertQuery'")

@@ -4,7 +4,8 @@ Flow: lock and open the directory with its key -> listen -> serve until SIGTERM 
 Started as a program of its own, the 32 bytes of the key come on standard input; parts written in clear by an earlier version
 are moved to the encrypted disk meanwhile.
 A watchdog asks the engine for `SELECT 1`; if no answer comes for `HANG_S`, the process ends with status 70, so that its
-supervisor starts a fresh one (engine hangs have happened, see docs/decisions/0005-history.md). Safe under kill -9: an insert is answered
+supervisor starts a fresh one (engine hangs have happened, see docs/decisions/0005-history.md); so it ends when a merge was cut off by
+the disk (`parts`). Safe under kill -9: an insert is answered
 after fsync of its part and of the directory.
 Refuses: a directory owned by another process, a socket path longer than the system allows.
 """
@@ -29,6 +30,7 @@ from rocade.fabric.history.engine import Engine
 from rocade.fabric.history.http_shape import Server
 
 HANG_S = 60.0
+PARTS_S = 5.0
 DRAIN_S = 8.0
 _log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     threading.Thread(target=_watch, args=(engine,), daemon=True, name="history-watchdog").start()
+    threading.Thread(target=_watch_parts, args=(engine,), daemon=True, name="history-parts").start()
     threading.Thread(target=_move_past, args=(engine,), daemon=True, name="history-seal").start()
     _log.info("history store ready")
     on_ready()
@@ -88,6 +91,21 @@ def _move_past(engine: Engine) -> None:
         _log.exception("parts in clear could not be moved to the encrypted disk; tried again at the next start")
     finally:
         session.close()
+
+
+def _watch_parts(engine: Engine) -> None:
+    """End when a merge was cut off by the disk: the next start goes back to what was merged, while that is still there."""
+    session = engine.session()
+    while True:
+        time.sleep(PARTS_S)
+        try:
+            broken = session.check_parts()
+        except (ChdbError, RuntimeError, OSError):
+            _log.exception("new parts of the history could not be checked")
+            continue
+        if broken:
+            _log.critical("merged parts were cut off by the disk, ending this process: %s", ", ".join(broken))
+            os._exit(70)
 
 
 def _watch(engine: Engine) -> None:
