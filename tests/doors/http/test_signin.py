@@ -106,6 +106,14 @@ async def test_nonsense_instead_of_a_credential_is_refused(desk: Desk) -> None:
         assert (await answer(browser, "/v1/signin", credential="x"))["code"] == "http.request.invalid"
 
 
+async def test_brackets_within_brackets_are_the_callers_fault(desk: Desk) -> None:
+    async with desk.browser() as browser:
+        for path, before in (("/v1/signin", b'{"credential":'), ("/v1/signin/link", b'{"more":')):
+            body = before + b"[" * 100_000 + b"]" * 100_000 + b"}"
+            said = await browser.post(path, content=body, headers={"content-type": "application/json"})
+            assert (said.status_code, said.json()["code"]) == (400, "http.request.invalid"), path
+
+
 async def test_too_many_wrong_answers_are_made_to_wait(desk: Desk) -> None:
     async with desk.browser() as browser:
         for _ in range(10):

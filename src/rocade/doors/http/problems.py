@@ -145,6 +145,8 @@ def on_unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response
     if _is_unfit(error):
         _log.warning("unfit value: %s", type(error).__name__, extra={"request_id": request_id})  # which is not repeated
         return _answer(request, 400, "http.request.invalid", "a number is too large, or a text is no Unicode")
+    if isinstance(error, RecursionError):  # of reading the body: nothing here calls itself as deep
+        return _answer(request, 400, "http.request.invalid", "brackets are nested too deep")
     _log.error("unforeseen error", exc_info=error, extra={"request_id": request_id})
     return _answer(request, 500, "http.unforeseen", "Something went wrong here; the request id finds it in the log.")
 
