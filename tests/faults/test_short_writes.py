@@ -200,6 +200,54 @@ async def test_a_history_whose_files_end_in_the_middle_refuses_the_block_and_tak
         store.stop()
 
 
+async def test_a_history_whose_disk_cannot_flush_refuses_the_block_and_takes_it_once_afterwards(tmp_path: Path) -> None:
+    store = StoreProcess(tmp_path, bytes(32))
+    history = connect(store.start())
+    fails = (
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=fsync,fdatasync",
+        "-e",
+        "inject=fsync,fdatasync:error=EIO",
+    )
+    try:
+        await history.ensure(TABLE)
+        blocks = [rows(number) for number in range(2)]
+        await history.insert("kept", blocks[0], "block 0")
+        tracer = await asyncio.create_subprocess_exec(*fails, "-p", str(store.pid))
+        async with asyncio.timeout(30):
+            while any(_tracer_of(task) == 0 for task in _threads_of(store.pid)):
+                await asyncio.sleep(0.05)
+        with pytest.raises(Unavailable, match=r"history\.disk"):
+            await history.insert("kept", blocks[1], "block 1")
+        tracer.terminate()
+        await tracer.wait()
+        for _ in range(2):
+            await history.insert("kept", blocks[1], "block 1")
+        ask = "SELECT n, body FROM kept ORDER BY n"
+        assert (await history.query(ask)).to_pylist() == pa.concat_tables(blocks).to_pylist()
+    finally:
+        await history.close()
+        store.stop()
+
+
+def _threads_of(pid: int) -> list[int]:
+    return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+
+
+def _tracer_of(task: int) -> int:
+    """Who traces a thread; one that has ended counts as traced."""
+    try:
+        said = Path(f"/proc/{task}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+    return int(said.split("TracerPid:")[1].split()[0])
+
+
 async def test_a_history_whose_merge_ends_in_the_middle_goes_back_to_what_was_merged(tmp_path: Path) -> None:
     store = StoreProcess(tmp_path, bytes(32))
     history = connect(store.start())

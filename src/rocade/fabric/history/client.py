@@ -35,7 +35,9 @@ GATHER_BYTES = 1 << 20
 ERASE_WAIT_S = 300.0
 PROGRESS_S = 0.5
 _FULL = {243, 1001}
-_CORRUPT = {40, 228, 271, 354}
+_DISK = {75, 76, 204}
+"""Of a file that cannot be opened, written or flushed."""
+_CORRUPT = {33, 40, 228, 271, 354}
 _BUSY = {159, 202, 241, 252, 394}
 _ONCE = {
     "async_insert": 0,
@@ -317,6 +319,8 @@ def _translated() -> Iterator[None]:
         code = getattr(error, "code", None) or 0
         if code in _FULL:
             raise Unavailable("history.full", "the history store has no disk room; nothing was stored") from error
+        if code in _DISK:
+            raise Unavailable("history.disk", "the history's disk cannot be written; nothing was stored") from error
         if code in _BUSY:
             raise Unavailable(
                 "history.busy", "the history store has no memory or time for this now; retry or ask for less"
