@@ -119,6 +119,7 @@ KINDS_OF_FILES = (
     Kind("*/certificate.pem", _leaf, r"trust\.(certificate|directory|identity)\."),
     Kind("trust/audit/key.json", _audit_key, r"audit\.key"),
     Kind("trust/audit/heads", None, "audit.heads", tested="tests/trust/authority/test_heads.py"),
+    Kind("trust/audit/heads.*.damaged", None, "", tested="set aside by rocade audit mend, for people"),
     Kind("trust/audit/leaves", None, "audit.altered", tested=FAULTS),
     Kind("trust/prices/key.json", _price_key, r"prices\.signer"),
     Kind("trust/prices/secret", lambda _, file: read_secret(file), r"trust\.secret\.damaged", always=True),
@@ -246,3 +247,18 @@ async def test_a_turned_bit_in_the_database_password_lets_nobody_in_who_was_not(
         except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError):
             outcomes["refused"] += 1
     assert outcomes == {"in": 1, "refused": 10}
+
+
+def test_a_damaged_head_of_a_running_region_is_named_then_mended_on_the_record(region: Region) -> None:
+    heads = region.directory / "trust/audit/heads"
+    content = bytearray(heads.read_bytes())
+    content[len(content) // 2] ^= 4
+    with heads.open("r+b") as file:  # its writer goes on meanwhile
+        file.seek(len(content) // 2)
+        file.write(content[len(content) // 2 :][:1])
+    assert '"audit.heads"' in region.rocade("audit", "verify", code=1)
+    assert "what was damaged is in" in region.rocade("audit", "mend")
+    assert "nothing was done" in region.rocade("audit", "mend")
+    assert '"ok": true' in region.rocade("audit", "verify")
+    assert "audit.heads.mended" in region.rocade("audit", "tail", "-n", "20")
+    assert len(list(heads.parent.glob("heads.*.damaged"))) == 1
