@@ -31,6 +31,10 @@ def _silence() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+def test_an_older_journal_that_arrives_last_does_not_end_the_one_of_now() -> None:
+    live(3812, 10)
+
+
 @pytest.mark.parametrize("seed", range(1, 11))
 def test_a_world_in_trouble_loses_nothing_and_doubles_nothing(seed: int) -> None:
     world = live(seed, 8)

@@ -67,6 +67,18 @@ def test_a_new_epoch_closes_the_gap_list_of_the_one_before_and_tells_repeats_of_
     assert not sequences.take(1, 8, 1, 30)
 
 
+def test_a_batch_of_an_older_journal_that_a_slow_gateway_brings_late_closes_nothing() -> None:
+    """Found by the simulation, seed 3812: the journal of now was given up and its gaps asked for no more."""
+    sequences = fresh()
+    sequences.take(1, 8, 1, 20)
+    assert sequences.take(1, 7, 6, 10), "nothing of it is lost"
+    assert sequences.changed[1, 7].closed == "new_epoch"
+    assert sequences.changed[1, 8].closed is None
+    assert [opened.epoch for opened in sequences.opened] == [8]
+    sequences.take(1, 9, 1, 30)
+    assert sequences.opened[-1].closed == 8
+
+
 def test_epochs_of_one_vehicle_are_bounded() -> None:
     sequences = fresh()
     for epoch in range(1, gaps.MAX_EPOCHS + 1):

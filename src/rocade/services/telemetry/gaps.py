@@ -115,13 +115,15 @@ class Sequences:
                 "sequence.too_many_epochs", f"{MAX_EPOCHS} epochs of this vehicle are known; keep the journal"
             )
         before = next((state for state in states.values() if state.closed is None), None)
+        state = states[epoch] = Numbers(ref, epoch, arrived_us, arrived_us)
         if before is None:
             self.opened.append(Opened(ref, epoch, arrived_us))
+        elif arrived_us < before.opened_us:  # a gateway was slow: what it took in belongs to a journal from before this one
+            state.closed = "new_epoch"
         else:
             self.opened.append(Opened(ref, epoch, arrived_us, before.epoch, before.missing))
             before.closed = "new_epoch"
             self.changed[ref, before.epoch] = before
-        state = states[epoch] = Numbers(ref, epoch, arrived_us, arrived_us)
         self.changed[ref, epoch] = state
         return state
 
