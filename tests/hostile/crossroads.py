@@ -25,6 +25,7 @@ import numpy as np
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_certificate
 from litestar import Litestar
+from tests.hostile.lines import Line
 from tests.ports import free_port
 from tests.services.dealers.conftest import DEALERS, GROUPS, site
 
@@ -71,6 +72,8 @@ class Role(msgspec.Struct):
     purpose: str = ""
     token: str = ""
     """Whose token this machine uses (its identity's URI); '' = its certificate alone."""
+    line: Line | None = None
+    """The same without what `client` costs."""
 
 
 class Crossroads:
@@ -105,6 +108,8 @@ class Crossroads:
     def __exit__(self, *_: object) -> None:
         for role in self.roles.values():
             role.client.close()
+            if role.line:
+                role.line.close()
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(30)
 
@@ -245,7 +250,8 @@ class Crossroads:
         await self._person("owner by link", self.persons["owner"], "link")
         await self._person("security by link", self.persons["security"], "link")
         await self._person("dealer's manager by link", self.persons["dealer's manager"], "link")
-        self.roles["nobody"] = Role("nobody", self._page_client())
+        nobody = self._page_client()
+        self.roles["nobody"] = Role("nobody", nobody, line=Line(nobody, None))
         authority = Region(self.configuration.trust, CLOCK, RANDOM)
         self._machine("command line", self.configuration.operator)
         for kind, name in (("partner", "assur"), ("dealer", "stranger"), ("service", "monitor"),
@@ -262,7 +268,7 @@ class Crossroads:
 
     async def _person(self, name: str, person: str, means: str, purpose: str = "") -> None:
         client = self._page_client()
-        self.roles[name] = Role(name, client, person, means, purpose)
+        self.roles[name] = Role(name, client, person, means, purpose, line=Line(client, None))
         client.cookies.set("rocade_session", await self._secret(person, means))
 
     async def _secret(self, person: str, means: str) -> str:
@@ -302,7 +308,7 @@ class Crossroads:
     def _machine(self, name: str, directory: Path, purpose: str = "") -> httpx.Client:
         verify: ssl.SSLContext = tls.client_context(directory)
         client = httpx.Client(base_url=self.api, verify=verify, timeout=30, trust_env=False)
-        self.roles[name] = Role(name, client, purpose=purpose)
+        self.roles[name] = Role(name, client, purpose=purpose, line=Line(client, verify))
         return client
 
     async def _token(self, name: str, kind: str, id: str, purpose: str) -> None:

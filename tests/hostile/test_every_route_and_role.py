@@ -77,12 +77,10 @@ def concrete(road: Crossroads, route: Route, vehicle: str) -> str:
 def ask(road: Crossroads, route: Route, role: Role, vehicle: str) -> str:
     """What happened: yes, touch, '' = refused; or what should never happen, in words."""
     query = {"purpose": role.purpose} if role.purpose else {}
-    headers = {"accept": "application/json"}
-    path = concrete(road, route, vehicle)
-    with role.client.stream(route.method, path, params=query, headers=headers) as answer:
-        if answer.headers.get("content-type", "").startswith("text/event-stream"):
-            return "yes"
-        body = answer.read()
+    assert role.line
+    answer = role.line.ask(route.method, concrete(road, route, vehicle), query)
+    if answer.is_stream:
+        return "yes"
     if route.method not in {"GET", "HEAD"} and (role.token or answer.status_code < 400):
         road.renew(role)
     if answer.status_code == 303 and answer.headers["location"].startswith("/signin"):
@@ -93,7 +91,7 @@ def ask(road: Crossroads, route: Route, role: Role, vehicle: str) -> str:
         code = answer.json()["code"]
         road.codes[code] = road.codes.get(code, 0) + 1
         return "touch" if code == "gate.touch" else ""
-    return "yes" if answer.status_code < 500 else f"{answer.status_code} {body[:200]!r}"
+    return "yes" if answer.status_code < 500 else f"{answer.status_code} {answer.content[:200]!r}"
 
 
 def expected(cells: dict[tuple[str, str], str], route: Route, role: Role, vehicle: str) -> str:
