@@ -79,10 +79,11 @@ for _part in ("connect", "read", "write", "pool"):
     setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _part, PATIENCE_S)
 
 LONGEST = (
-    "test_every_route_and_role", "test_every_page", "test_my_pages", "test_condensing", "test_openapi", "test_oracle",
-    "test_key_commands", "test_data_commands", "test_bad_input", "test_embedded", "test_log_postgres", "test_drain",
-    "test_kill", "test_pages", "test_signin_pages", "test_durability", "test_first_day", "test_change_of_owner",
-    "test_resend", "test_account", "test_live_values", "test_operator_acts",
+    "test_my_pages", "test_every_page", "test_data_commands", "test_every_route_and_role", "test_first_day", "test_pages",
+    "test_account", "test_embedded", "test_charging_pages", "test_condensing", "test_bad_input", "test_openapi",
+    "test_dealer_pages", "test_kill", "test_drain", "test_signin_pages", "test_oracle", "test_exchange_killed",
+    "test_whole_region", "test_log_postgres", "test_key_commands", "test_contract", "test_durability",
+    "test_change_of_owner", "test_resend", "test_live_values", "test_operator_acts",
 )  # fmt: skip
 """Files that take longest begin first, so that no worker is left alone with one at the end."""
 
