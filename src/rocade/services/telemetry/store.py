@@ -79,11 +79,12 @@ async def samples(
 
     Asked again from where it was when its reader is slow (`answering`); what is erased meanwhile is in no part after that.
     """
-    sql = f"SELECT {_COLUMNS} FROM {_NAME} WHERE {_WHERE} AND {_FROM} ORDER BY signal, vehicle, t0_us SETTINGS max_threads = 1"
-    parameters, place = _parameters(vehicles, signals, from_us, until_us), (0, 0, from_us // HOUR_US * HOUR_US)
+    parameters, place = _parameters(vehicles, signals, from_us, until_us), None
     while True:
         waiting, begun = list[pa.Table](), place
-        asked = {**parameters, **dict(zip(("in_signal", "in_vehicle", "in_us"), place, strict=True))}
+        where = _WHERE if place is None else f"{_WHERE} AND {_FROM}"
+        sql = f"SELECT {_COLUMNS} FROM {_NAME} WHERE {where} ORDER BY signal, vehicle, t0_us SETTINGS max_threads = 1"
+        asked = parameters | dict(zip(("in_signal", "in_vehicle", "in_us"), place or (), strict=False))
         async with aclosing(Answer(history.stream(sql, asked))) as answer:
             async for batch in answer:
                 table = pa.concat_tables([*waiting, pa.Table.from_batches([batch])])
