@@ -4,7 +4,7 @@
 
 PostgreSQL, history, gateway, worker and API as `rocade serve` starts them; a convoy of simulated cars in a process of its own,
 connected over mutual TLS, plugged in and awake. Commands are given one after the other at a steady pace, as the charging role
-gives them; instants are those the hub kept. Then batches for vehicles that are away, until they are durable. Medians of 5.
+gives them, with the event loop and the collector of a role; instants are those the hub kept. Then batches for vehicles that are away, until they are durable. Medians of 5.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import statistics
 import sys
@@ -22,6 +23,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
+import uvloop
 
 from people_region import free_port
 from rocade.agents.vehicle.convoy import Order as Convoy
@@ -30,6 +32,7 @@ from rocade.app import configuration as settings
 from rocade.app import initialise, wiring
 from rocade.app.commanding import Commanding
 from rocade.app.configuration import Configuration, Est, Http, Mqtt
+from rocade.app.roles import GC_THRESHOLD
 from rocade.app.supervisor import MIGRATED, Supervisor
 from rocade.core.errors import Refused
 from rocade.core.ports import SystemClock, SystemRandom
@@ -225,7 +228,8 @@ async def measure(*, full: bool) -> list[Figure]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="400 commands a round, 20,000 in a batch")
-    for row in asyncio.run(measure(full=parser.parse_args().full)):
+    gc.set_threshold(*GC_THRESHOLD)
+    for row in uvloop.run(measure(full=parser.parse_args().full)):
         print(json.dumps(row))
     return 0
 

@@ -2,6 +2,7 @@
 
     python benchmarks/proof_simulation.py                         200 worlds of 10 vehicles
     python benchmarks/proof_simulation.py --full                  10,000 worlds: one in a hundred of 1,000 vehicles, one in ten of 100
+    python benchmarks/proof_simulation.py --full --first 4001     the rest of them, where a run was broken off
     python benchmarks/proof_simulation.py --seed 7 --vehicles 10  one world again
 
 The simulator lies in tests/simulation (world.py says what is checked). A broken world prints its seed and how to see it again.
@@ -55,13 +56,14 @@ def live_many(first: int, until: int, full: bool) -> tuple[int, int, int, list[s
     return vehicles, batches, trouble, broken
 
 
-def run(seeds: int, *, full: bool, processes: int) -> tuple[int, int, int, list[str]]:
+def run(first_seed: int, seeds: int, *, full: bool, processes: int) -> tuple[int, int, int, list[str]]:
     vehicles = batches = trouble = done = 0
     broken: list[str] = []
     began_s = time.monotonic()
     with ProcessPoolExecutor(processes) as pool:
         turns = [
-            pool.submit(live_many, first, min(first + TURN, seeds + 1), full) for first in range(1, seeds + 1, TURN)
+            pool.submit(live_many, first, min(first + TURN, seeds + 1), full)
+            for first in range(first_seed, seeds + 1, TURN)
         ]
         for turn in as_completed(turns):
             some, acknowledged, kills, wrong = turn.result()
@@ -75,10 +77,11 @@ def run(seeds: int, *, full: bool, processes: int) -> tuple[int, int, int, list[
     return vehicles, batches, trouble, broken
 
 
-def measure(*, full: bool) -> list[Figure]:
-    seeds = SEEDS if full else SHORT_SEEDS
+def measure(*, full: bool, first: int = 1) -> list[Figure]:
+    last = SEEDS if full else SHORT_SEEDS
+    seeds = last - first + 1
     began_s = time.monotonic()
-    vehicles, batches, trouble, broken = run(seeds, full=full, processes=os.cpu_count() or 1)
+    vehicles, batches, trouble, broken = run(first, last, full=full, processes=os.cpu_count() or 1)
     took_s = time.monotonic() - began_s
     return [
         {"figure": "simulated worlds that kept every promise", "value": seeds - len(broken), "unit": "worlds", "goal": seeds, "met": not broken},
@@ -92,11 +95,12 @@ def measure(*, full: bool) -> list[Figure]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help=f"{SEEDS} worlds")
+    parser.add_argument("--first", type=int, default=1, help="the seed to begin with")
     parser.add_argument("--seed", type=int, help="one world")
     parser.add_argument("--vehicles", type=int, default=10, help="of the one world")
     options = parser.parse_args()
     if options.seed is None:
-        rows = measure(full=options.full)
+        rows = measure(full=options.full, first=options.first)
         for row in rows:
             print(f"{row['figure']}: {row['value']} {row['unit']}")
         return int(any(row.get("met") is False for row in rows))

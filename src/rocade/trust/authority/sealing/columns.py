@@ -122,14 +122,8 @@ class Columns:
         return [(plain or b"").decode() for plain in await self.open(column, rows)]
 
     async def _keys_of(self, column: Column, rows: Sequence[Row[bytes]], ask: Ask) -> dict[Name, bytes]:
-        """Keys of these rows' owners; who is in the cache is not asked for."""
-        wanted = {owner for owner, _, _ in rows}
-        found: dict[Name, bytes] = {
-            (owner, column.group): key for owner in wanted if (key := self._keys.held(owner, column.group))
-        }
-        if missing := [(owner, column.group) for owner in wanted if (owner, column.group) not in found]:
-            found |= await ask(missing)
-        return found
+        """Keys of these rows' owners."""
+        return await ask({(owner, column.group) for owner, _, _ in rows})
 
 
 def begins(name: str, asked: str) -> bool:
