@@ -118,7 +118,9 @@ class Sequences:
         state = states[epoch] = Numbers(ref, epoch, arrived_us, arrived_us)
         if before is None:
             self.opened.append(Opened(ref, epoch, arrived_us))
-        elif arrived_us < before.opened_us:  # a gateway was slow: what it took in belongs to a journal from before this one
+        elif (
+            arrived_us < before.opened_us
+        ):  # a gateway was slow: what it took in belongs to a journal from before this one
             state.closed = "new_epoch"
         else:
             self.opened.append(Opened(ref, epoch, arrived_us, before.epoch, before.missing))
