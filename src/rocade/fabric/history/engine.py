@@ -12,7 +12,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,16 +108,14 @@ class Session:
             self._drop_broken()
 
     def check_parts(self) -> list[str]:
-        """Names of merged parts that are shorter on the disk than the engine believes, found since the start."""
+        """Names of parts that are shorter on the disk than the engine believes and that no insert has dropped."""
         with self._writer:
-            with suppress(ChdbError):  # an insert's, already dropped: nobody was told that it is stored
-                self._drop_broken()
-            return list(self._parts.merged)
+            return [*self._parts.lost, *map(str, self._parts.broken(self._asked))]
 
     def _drop_broken(self) -> None:
         """Raises: ChdbError with the code of a full disk: who inserted repeats under its token."""
         broken = self._parts.broken(self._asked)
-        self._parts.merged += [f"{part.table} {part.name}" for part in broken if part.is_merged]
+        self._parts.lost += [str(part) for part in broken if part.is_merged]
         cut = [part for part in broken if not part.is_merged]
         for part in cut:
             self._handle.query(f"ALTER TABLE {part.table} DROP PART {quote(part.name)}")

@@ -2,9 +2,9 @@
 
 Found by trial (docs/disks.md): where a write ends short and the next one fails, the engine of chDB 4.4 says nothing, makes the part
 active and answers "stored". So the files of each new part are held against the sizes the engine believes in: after every insert,
-before it is acknowledged, and every few seconds for merged ones. A broken part of an insert is dropped, and with it the memory of its
-token, so that the repeated block is taken; after a broken merge the process ends, and the next start goes back to the parts it came from,
-which the engine keeps for eight minutes. Encrypted files have a head of `HEAD_BYTES`; the few files that are in no sum are checked to be there.
+before it is acknowledged, and every few seconds for merged ones. A broken part of an insert is dropped by who inserted, and with it the
+memory of its token, so that the repeated block is taken; after any other the process ends, and the next start goes back to the parts a merge
+came from, which the engine keeps for eight minutes. A part is broken when it is shorter: what is longer holds a file we do not know. Encrypted files have a head of `HEAD_BYTES`; the few files that are in no sum are checked to be there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _UNSUMMED = frozenset(
         "columns.txt",
         "columns_substreams.txt",
         "default_compression_codec.txt",
+        "invalidated_system_columns.txt",
         "metadata_version.txt",
         "txn_version.txt",
         "uuid.txt",
@@ -38,6 +39,9 @@ class Part(NamedTuple):
     path: Path
     size_bytes: int
 
+    def __str__(self) -> str:
+        return f"{self.table} {self.name}"
+
     @property
     def is_merged(self) -> bool:
         """By its name: <partition>_<first block>_<last block>_<level>, then _<mutation> if there was one."""
@@ -48,7 +52,7 @@ class NewParts:
     """Asks the engine for its parts and the file system for their files."""
 
     def __init__(self) -> None:
-        self.merged: list[str] = []
+        self.lost: list[str] = []
         """Broken ones of merges, for who ends the process."""
         self._lock = threading.Lock()
         self._seen: dict[Path, None] = {}
@@ -81,4 +85,4 @@ def _is_whole(part: Part) -> bool:
         return True  # merged away meanwhile
     summed = sum(max(0, size - HEAD_BYTES) for name, size in sizes.items() if name not in _UNSUMMED)
     rest = [size for name, size in sizes.items() if name in _UNSUMMED]
-    return summed == part.size_bytes and all(size > HEAD_BYTES for size in rest)
+    return summed >= part.size_bytes and all(size > HEAD_BYTES for size in rest)

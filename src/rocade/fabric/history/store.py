@@ -104,7 +104,7 @@ def _watch_parts(engine: Engine) -> None:
             _log.exception("new parts of the history could not be checked")
             continue
         if broken:
-            _log.critical("merged parts were cut off by the disk, ending this process: %s", ", ".join(broken))
+            _log.critical("parts were cut off by the disk, ending this process: %s", ", ".join(broken))
             os._exit(70)
 
 
