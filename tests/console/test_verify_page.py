@@ -221,7 +221,7 @@ def test_each_kind_of_proof_is_shown_by_the_page_with_the_network_off(
     page, complaints = context.new_page(), []
     page.on("console", lambda said: complaints.append(said.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"{address}/verify")
+    page.goto(f"{address}/verify", wait_until="networkidle")  # its icon too
     context.set_offline(True)
     walk_kinds(page, cases, prices)
     assert complaints == []
