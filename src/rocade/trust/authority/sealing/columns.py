@@ -122,8 +122,8 @@ class Columns:
         return [(plain or b"").decode() for plain in await self.open(column, rows)]
 
     async def _keys_of(self, column: Column, rows: Sequence[Row[bytes]], ask: Ask) -> dict[Name, bytes]:
-        """Keys of these rows' owners."""
-        return await ask({(owner, column.group) for owner, _, _ in rows})
+        """Keys of these rows' owners; of no rows nobody is asked."""
+        return await ask({(owner, column.group) for owner, _, _ in rows}) if rows else {}
 
 
 def begins(name: str, asked: str) -> bool:
