@@ -79,9 +79,15 @@ async def _kill_leaders(cluster: NatsCluster, database: Database, kills: int, lo
     await asyncio.wait_for(asyncio.gather(*sending), 60)
     found: Counter[int] = Counter()
     cursor: dict[tuple[int, int], int] = {}
-    while (each := await log.read("telemetry", EVERY, cursor, 5_000, 4 << 20)).records:
+    end_s = time.monotonic() + 30
+    while (
+        time.monotonic() < end_s and not acknowledged <= found.keys()
+    ):  # a node that came back may still be catching up
+        each = await log.read("telemetry", EVERY, cursor, 5_000, 4 << 20)
         cursor |= each.positions
         found.update(record.key for record in each.records)
+        if not each.records:
+            await asyncio.sleep(0.2)
     await log.close()
     print(f"{len(acknowledged)} acknowledged, longest pause {max(pauses_s):.1f} s")
     assert acknowledged - found.keys() == set(), "acknowledged and lost"
