@@ -191,8 +191,8 @@ async def read_keys(
 ) -> dict[tuple[str, str], tuple[Standing, bytes]]:
     """What was ordered under these keys, with the parameters as they were written."""
     rows = await connection.fetch(
-        f"SELECT {_STANDING}, key FROM command JOIN unnest($1::text[], $2::text[]) AS k (actor, key)"
-        " USING (actor, key) WHERE key <> ''",
+        "SELECT c.* FROM unnest($1::text[], $2::text[]) AS k (actor, key) CROSS JOIN LATERAL"
+        f" (SELECT {_STANDING}, key FROM command WHERE actor = k.actor AND key = k.key AND key <> '' OFFSET 0) c",
         actors, names,
     )  # fmt: skip
     found = await sealing.opened(keys, rows)
