@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
+from overtaking import overtake
 
 from rocade.agents.dealer.relay import Entrance, Offer, Relay
 from rocade.core.errors import RocadeError
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.doors.relay.door import RelayDoor
 from rocade.fabric.database import Database
-from rocade.services.interconnection import Interconnection, NamedService, Relaying, Rule, SiteFacts
+from rocade.services.interconnection import Interconnection, NamedService, Relaying, Rule, SiteFacts, store
 from rocade.trust.authority.region import create_region, issue_directory
 from rocade.trust.identity import tls
 from rocade.trust.identity.certificates import verify_leaf
@@ -280,6 +281,20 @@ async def test_a_rule_that_is_dropped_closes_what_it_had_opened_even_when_idle(h
     (opening,) = await hub.policy.openings("FR-1")
     assert opening.code == "relay.denied"
     writer.close()
+
+
+async def test_a_rule_just_made_stays_known_while_an_older_reading_ends(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hub.allow(NamedService(name="till", host="127.0.0.1", port=1))
+    policy = Interconnection(hub.policy._database, hub.notebook, hub.clock, Network())
+
+    async def allow_and_read() -> None:
+        await hub.policy.add_rule(Rule(service="till", caller="all"), "operator:test")
+        await policy.load()
+
+    await overtake(monkeypatch, store, "rules", policy.load, allow_and_read)
+    assert policy.decide("FR-1", "till").is_open
 
 
 async def test_guests_reach_nothing(hub: Hub, echo: int) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from overtaking import overtake
 from tests.services.exchange.hub import Hub, Places
 
 from rocade.core.errors import Refused
 from rocade.services.dealers import NationalException
-from rocade.services.exchange import Rule, read_rules
+from rocade.services.exchange import Rule, read_rules, store
 from rocade.services.exchange.routing import Compiled, check_rules, resolve
 from rocade.wire.exchange import Address
 
@@ -137,3 +138,12 @@ async def test_versions_are_kept_and_two_people_do_not_overwrite_each_other(hub:
         await hub.router.publish([Rule(to="local/b")], first.version, "b", "operator:two")
     assert [one.note for one in await hub.router.versions()] == ["a", ""]
     assert await hub.audited("exchange.routes")
+
+
+async def test_a_version_just_published_stays_in_force_while_an_older_reading_ends(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = hub.routes.version
+    await overtake(monkeypatch, store, "read_routes", hub.routes.refresh, lambda: hub.rules(Rule(to="local/other")))
+    assert hub.routes.version == before + 1
+    assert hub.routes.resolve("dealer/FR-1", Address(service="orders")) == "local/other"

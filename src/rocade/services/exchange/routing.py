@@ -82,6 +82,7 @@ class RouteTable:
         self._database = database
         self._places = places
         self._clock = clock
+        self._reading = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.version = 0
         self.compiled = Compiled(())
@@ -105,9 +106,11 @@ class RouteTable:
             await self._read(connection)
 
     async def _read(self, connection: asyncpg.Connection) -> None:
-        routes = await store.read_routes(connection)
-        if routes is not None and routes.version != self.version:
-            self.compiled, self.version = Compiled(routes.rules), routes.version
+        """One reader at a time: what an older one found must not come after what a newer one did."""
+        async with self._reading:
+            routes = await store.read_routes(connection)
+            if routes is not None and routes.version != self.version:
+                self.compiled, self.version = Compiled(routes.rules), routes.version
 
     def check_partner(self, id: str) -> None:
         """A partner that may send: no provider, and a system that some rule sends to.

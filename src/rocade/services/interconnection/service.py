@@ -6,6 +6,7 @@ opening everywhere; connections that are already open under a rule that was drop
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -47,6 +48,7 @@ class Interconnection:
         self.sites = sites
         self.policy = Policy(-1, {}, {})
         self._watchers: list[Callable[[], object]] = []
+        self._reading = asyncio.Lock()
 
     async def load(self) -> None:
         """Read the policy once; whoever decides for long calls `follow`."""
@@ -61,7 +63,8 @@ class Interconnection:
         self._watchers.append(changed)
 
     async def _read(self, connection: asyncpg.Connection) -> None:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
+        """One reader at a time, from before its snapshot: an older one must not come after a newer one."""
+        async with self._reading, connection.transaction(isolation="repeatable_read", readonly=True):
             number = await store.policy_number(connection)
             if number == self.policy.number:
                 return

@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+from overtaking import overtake
 from tests.trust.authority.machines.conftest import ACME, PLACE, Moved, Notes, Opener
 from tests.trust.authority.machines.test_tokens import OWN, code_of, opened, until
 
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import SystemRandom
 from rocade.fabric.database import Database
-from rocade.trust.authority.machines import Tokens
+from rocade.trust.authority.machines import Clients, Tokens
 from rocade.trust.authority.machines import tokens as tokens_module
 from rocade.trust.authority.machines.keyring import AHEAD_US, SIGNS_US, WRAPPING
 
@@ -113,6 +114,22 @@ async def test_a_key_that_leaked_is_withdrawn_at_once(tokens: Tokens, open_token
     assert elsewhere.check(await tokens.issue(ACME, OWN, []), OWN, tokens._clock.now_us())
     entry = audit.entries[-2]
     assert (entry.action, entry.subject, entry.facts) == ("access.token.rotate", f"key:{new}", {"withdraw": 1})
+
+
+async def test_a_key_just_withdrawn_stays_so_while_an_older_reading_ends(
+    tokens: Tokens, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = await tokens.issue(ACME, OWN, [])
+
+    async def hear() -> None:
+        async with clients._database.pool.acquire() as connection:
+            await tokens._read(connection)
+
+    async def withdraw() -> str:
+        return await tokens.rotate("operator:test", withdraw=True)
+
+    await overtake(monkeypatch, tokens_module.store, "read_keys", hear, withdraw)
+    assert code_of(tokens, token) == "access.token.key"
 
 
 async def test_the_database_alone_neither_signs_nor_takes_a_key_in(

@@ -96,6 +96,7 @@ class Tokens:
         self._issued: Counter[str] = Counter()
         self._minute = 0
         self._read_s = clock.monotonic_s()
+        self._reading = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -295,7 +296,12 @@ class Tokens:
         return row.kid
 
     async def _read(self, connection: asyncpg.Connection) -> None:
-        """Read keys and clients; publish the next key when it is due and drop the spent."""
+        """Read keys and clients, one reader at a time: a key that was withdrawn must not come back with an older reading."""
+        async with self._reading:
+            await self._read_alone(connection)
+
+    async def _read_alone(self, connection: asyncpg.Connection) -> None:
+        """Publish the next key when it is due and drop the spent, too."""
         rows = await store.read_keys(connection)
         now_us = self._clock.now_us()
         if rows != self._rows or self._seal is None:
