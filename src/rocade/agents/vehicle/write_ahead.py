@@ -1,0 +1,234 @@
+"""What turned bits did to the journal's write-ahead file between a power cut and the next start, found before SQLite reads it.
+
+SQLite chains a checksum through the frames (header and page) of `journal.db-wal`, stops at the first that does not fit and takes the rest for
+a write that a power cut ended: one bit that turned while the vehicle was parked would take every later batch with it, in silence.
+Flow: hold the journal alone -> check the chain -> what stops it at a frame?
+- One turned bit: the checksum is linear, so all bits of a frame are tried at once. The bit is turned back. Where several would do
+  (the checksum cannot tell high bits of some words apart) the page stays as it is and the chain is closed over it: the rows' own sums find
+  the bit, one batch is given up and told. If the page's number may be among them, the journal is refused.
+- More than that: damage if a batch behind was flushed. A number given out behind the frame, and anything after its transaction, proves
+  it: nothing is written after an append before the append is on the disk. (Marks of acknowledgement are not flushed: what lies behind
+  a frame can be whole although a power cut took the frame, so that alone proves nothing.)
+- Otherwise a write that was cut off and never acknowledged: SQLite forgets it, rightly.
+Not told from a cut: more than one bit in the last append and what follows it. No cost while the journal runs; at a start after a kill 10 ms.
+Refuses: Corrupt `journal.damaged`. Source: https://www.sqlite.org/fileformat2.html#walformat, docs/disks.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sqlite3
+import sys
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rocade.agents.vehicle.row_sums import damaged, row_sum
+
+log = logging.getLogger(__name__)
+_HEADER, _FRAME, _VERSION = 32, 24, 3_007_000
+_MAGIC = {0x377F0682: "<", 0x377F0683: ">"}
+"""And in which order the checksums take the bytes of a word."""
+_NEXT = re.compile(rb"\x04\x15([\x01-\x06])([\x01-\x06\x08\x09])next")
+"""The row of `fact` that says which number comes next, as SQLite writes it: lengths of value and sum, then the name."""
+_LENGTHS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8, 8: 0, 9: 0}
+_BUSY = 5
+
+type Words = npt.NDArray[np.uint32]
+
+
+def mend(path: Path) -> None:
+    """Put right what one turned bit did to the write-ahead file of a journal nobody else has open.
+
+    Raises: Corrupt `journal.damaged`; sqlite3.Error as opening the file would.
+    """
+    ahead = path.with_name(path.name + "-wal")
+    if not path.exists() or not ahead.exists():
+        return
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as alone:
+        alone.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        alone.execute("PRAGMA locking_mode = EXCLUSIVE")
+        try:
+            alone.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == _BUSY:
+                return  # its process lives: nothing was cut, and who opens it is told so
+            raise
+        content = bytearray(ahead.read_bytes())
+        turned, promised = _mend(content, alone.execute("PRAGMA page_size").fetchone()[0])
+        if promised > _next_without(alone):
+            raise damaged(f"{ahead.name} has changed, and appended batches lie behind that place")
+        if turned:
+            _replace(ahead, content)
+            log.error("turned bits in %s: %s; put right", ahead.name, ", ".join(turned))
+
+
+def _next_without(connection: sqlite3.Connection) -> int:
+    """The next number as SQLite has it when it stops where the chain breaks."""
+    has_facts = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'fact'").fetchone()
+    row = has_facts and connection.execute("SELECT value FROM fact WHERE name = 'next'").fetchone()
+    return int(row[0]) if row else 1
+
+
+class Frames:
+    """A write-ahead file as arrays: one row a frame. Changes go to the bytes it was made of."""
+
+    def __init__(self, content: bytearray, order: str, page_bytes: int, salts: Words, start: Words) -> None:
+        self.count = (len(content) - _HEADER) // (_FRAME + page_bytes)
+        region = memoryview(content)[_HEADER : _HEADER + self.count * (_FRAME + page_bytes)]
+        self._fields = np.frombuffer(region, ">u4").reshape(self.count, -1)[:, :6]
+        """Page, pages of the database after a commit or 0, two salts, two sums."""
+        self._words = np.frombuffer(region, f"{order}u4").reshape(self.count, -1)
+        self._salts, self._start = salts, start
+        self.is_header_turned = False
+        self._weights, self._power = _weights((page_bytes + 8) // 4)
+        self.check()
+
+    def check(self) -> None:
+        """Compare each frame with the sum stored in the one before: is_sound, and what its own sum should be."""
+        self._sums = self._fields[:, 4:].astype(np.uint32)
+        before = np.vstack([self._start, self._sums[:-1]])
+        self._expected = before @ self._power + self._summed() @ self._weights
+        self.salt_bits = np.bitwise_count(self._fields[:, 2:4].astype(np.uint32) ^ self._salts).sum(1)
+        self.is_sound = (self._expected == self._sums).all(1) & (self.salt_bits == 0)
+
+    def _summed(self, frames: slice = slice(None)) -> Words:
+        """What the checksum is of: the first two fields of the frame's header, and the page."""
+        words = self._words[frames]
+        return np.hstack([words[:, :2], words[:, 6:]]).astype(np.uint32)
+
+    def turn_back(self, frame: int) -> bool:
+        """Make a frame sound if one turned bit explains why it is not. Raises: Corrupt `journal.damaged`."""
+        lacking = self._sums[frame] - self._expected[frame]
+        is_followed = frame + 1 < self.count and bool(self.is_sound[frame + 1])
+        if lacking.any():
+            if self.salt_bits[frame]:
+                return False
+            bits = self._candidates(frame, lacking)
+            is_in_sum = not is_followed and int(np.bitwise_count(self._sums[frame] ^ self._expected[frame]).sum()) == 1
+            if len(bits) == 1 and not is_in_sum:
+                self._words[frame, bits[0, 0]] ^= 1 << int(bits[0, 1])
+            elif len(bits) and (bits[:, 0] < 2).any():
+                raise damaged("a bit of its write-ahead file has changed, and it cannot be said which")
+            elif not len(bits) and not is_in_sum:
+                return False
+        elif self.salt_bits[frame] != 1:
+            return False
+        self._close(frame)
+        self.check()
+        return True
+
+    def _candidates(self, frame: int, lacking: Words) -> npt.NDArray[np.int64]:
+        """(word of the frame, bit) of all single bits that, turned, make up for what the sum lacks."""
+        bits = np.uint32(1) << np.arange(32, dtype=np.uint32)
+        is_set = (self._summed(slice(frame, frame + 1))[0][:, None] & bits) != 0
+        steps = np.where(is_set, ~bits + np.uint32(1), bits)
+        found = np.argwhere((self._weights[:, None, :] * steps[:, :, None] == lacking).all(2))
+        found[:, 0] += np.where(found[:, 0] < 2, 0, 4)
+        return found
+
+    def _close(self, first: int) -> None:
+        """Close the chain over a frame as it is now, through all that follow it."""
+        sums = self._start if first == 0 else self._sums[first - 1]
+        parts = self._summed() @ self._weights
+        for frame in range(first, self.count):
+            if frame > first and not self.is_sound[frame]:
+                break
+            sums = sums @ self._power + parts[frame]
+            self._fields[frame, 2:4], self._fields[frame, 4:] = self._salts, sums
+
+    def promised(self, first: int) -> int:
+        """The highest next number behind a frame that does not fit of which it is sure that it was flushed; 0 if none is."""
+        sound = np.flatnonzero(self.is_sound[first + 1 :]) + first + 1
+        commits = sound[(self._fields[sound, 1] != 0) & (sound < sound.max(initial=0))]
+        pages = (self._words[frame, 6:].tobytes() for frame in sound[sound <= commits.max(initial=-1)])
+        return max((number for page in pages for number in _next_numbers(page)), default=0)
+
+
+def _mend(content: bytearray, page_bytes: int) -> tuple[list[str], int]:
+    """Turn bits back. Return (where, the next number that was given out behind what cannot be turned back)."""
+    turned = list[str]()
+    if len(content) < _HEADER + _FRAME + page_bytes:
+        return turned, 0
+    frames = _read_frames(content)
+    if frames is None:
+        order = "<" if sys.byteorder == "little" else ">"
+        salts = np.frombuffer(content, ">u4", 2, _HEADER + 8).astype(np.uint32)
+        return turned, Frames(content, order, page_bytes, salts, np.zeros(2, np.uint32)).promised(-1)
+    if frames.is_header_turned:
+        turned.append("its header")
+    while not frames.is_sound.all():
+        first = int(frames.is_sound.argmin())
+        if not frames.turn_back(first):
+            return turned, frames.promised(first)
+        turned.append(f"frame {first}")
+    return turned, 0
+
+
+def _read_frames(content: bytearray) -> Frames | None:
+    """The frames under the header as it is or, if it does not hold, with the one bit turned that makes it and the first frame hold."""
+    for bit in range(-1, _HEADER * 8):
+        header = content[:_HEADER]
+        if bit >= 0:
+            header[bit // 8] ^= 1 << bit % 8
+        magic, version, page_bytes, _, *ends = np.frombuffer(header, ">u4").astype(np.uint32)
+        order, salts, start = _MAGIC.get(int(magic)), np.array(ends[:2]), np.array(ends[2:])
+        if order is None or version != _VERSION or not (512 <= page_bytes <= 65536 and page_bytes.bit_count() == 1):
+            continue
+        if (np.frombuffer(header, f"{order}u4", 6).astype(np.uint32) @ _weights(6)[0] != start).any():
+            continue
+        frames = Frames(content, order, int(page_bytes), salts, start)
+        if bit < 0 or (frames.count and frames.is_sound[0]):
+            frames.is_header_turned = bit >= 0
+            content[:_HEADER] = header
+            return frames
+    return None
+
+
+@cache
+def _weights(count: int) -> tuple[Words, Words]:
+    """What each word of `count` adds to the two sums, and what becomes of the sums before them (rows: of which sum).
+
+    The sums of a pair of words: a += word + b; b += other + a.
+    """
+    rows, power = list[tuple[int, int]](), ((1, 0), (0, 1))
+    for _ in range(count // 2):
+        (aa, ab), (ba, bb) = power
+        rows += [(ba, bb), (aa + ba, ab + bb)]
+        power = ((aa + ba, ab + bb), (aa + 2 * ba, ab + 2 * bb))
+    array = np.array([[number % (1 << 32) for number in row] for row in [*rows[::-1], *power]], np.uint32)
+    return array[:-2], array[-2:]
+
+
+def _next_numbers(page: bytes) -> list[int]:
+    """What the fact `next` is on a page, where its row fits its sum."""
+    found = list[int]()
+    for row in _NEXT.finditer(page):
+        (value_bytes, sum_bytes), at = (_LENGTHS[code[0]] for code in row.groups()), row.end()
+        value = int.from_bytes(page[at : at + value_bytes])
+        kind = row[2][0]
+        held = kind - 8 if kind >= 8 else int.from_bytes(page[at + value_bytes : at + value_bytes + sum_bytes])
+        if held == row_sum("next", value):
+            found.append(value)
+    return found
+
+
+def _replace(file: Path, content: bytearray) -> None:
+    """Whole or not at all."""
+    beside = file.with_name(f"{file.name}.new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, file.stat().st_mode & 0o777)
+    with os.fdopen(descriptor, "wb") as writer:
+        writer.write(content)
+        writer.flush()
+        os.fsync(writer.fileno())
+    beside.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
