@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.app.stand import Region
 
 from rocade.agents.dealer.prices.heads import open_signer
-from rocade.app import configuration as settings
+from rocade.app import last_settings
 from rocade.core.errors import RocadeError
 from rocade.core.identifiers import KINDS
 from rocade.core.ports import SystemClock, SystemRandom
@@ -97,11 +97,6 @@ def _ledger(place: Path, file: Path) -> object:
     return read_ledger(file.parent, load_root(place / "trust" / "trust.pem")).entries
 
 
-def _settings(place: Path, file: Path) -> object:
-    read = settings.load(file)
-    return read.region, read.trust_domain
-
-
 def _engine(_: Path, file: Path) -> object:
     return settings_file(file.parent).read_text()
 
@@ -110,6 +105,11 @@ def _digest(_: Path, file: Path) -> object:
     return check_key(file.parent, bytes(32))
 
 
+def _last(place: Path, _: Path) -> object:
+    return last_settings.changed(place)
+
+
+SETTINGS = "tests/app/test_last_settings.py"
 FAULTS = "tests/faults/test_disk_faults.py"
 KINDS_OF_FILES = (
     Kind("*/issuers.json", _issuers, r"trust\.(envelope|issuers)\."),
@@ -133,12 +133,13 @@ KINDS_OF_FILES = (
     Kind("erasures/signers", _ledger, r"erasure\.ledger\.broken"),
     Kind("history/engine.xml", _engine, "nothing: written anew at each start"),
     Kind("history/key.digest", _digest, r"history\.key", always=True),
-    Kind("rocade.toml", None, "app.configuration.invalid", tested="below: people edit it, nothing seals it"),
+    Kind("rocade.toml", None, "app.configuration.invalid", tested=SETTINGS),
+    Kind("settings.last", _last, r"app\.settings\.record", always=True),
     Kind("postgres/password", None, "nobody is let in", tested="below"),
     Kind("postgres/data/*", None, "PostgreSQL's checksums", tested=FAULTS),
     Kind("history/chdb/*", None, "the engine's checksums", tested=FAULTS),
     Kind("history/sealed/*", None, "the engine's checksums", tested=FAULTS),
-    Kind("blobs/*", None, "seal.broken", tested="tests/faults/test_blob_faults.py"),
+    Kind("blobs/*", None, "archive.corrupt", tested="tests/faults/test_blob_faults.py"),
     Kind("logs/*", None, "", tested="for people; nothing reads it"),
     Kind("postgres/server.log", None, "", tested="for people; nothing reads it"),
     Kind("*lock", None, "", tested="held, never read"),
@@ -163,7 +164,7 @@ def place(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The small files of the region in a folder of their own, and what is needed to try keys."""
     place = tmp_path_factory.mktemp("turned") / "eu"
     for name in files_of(region.directory):
-        if kind_of(name).judge is not None or name == "erasures/ledger":
+        if kind_of(name).judge is not None or name in {"erasures/ledger", "rocade.toml"}:
             (place / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copy2(region.directory / name, place / name)
     (place / "history" / "key.digest").unlink()
@@ -208,24 +209,6 @@ def test_a_turned_bit_is_refused_or_changes_nothing(place: Path, kind: Kind, bit
     assert not kind.always or outcomes["harmless"] == 0
     assert outcomes.keys() <= {"refused", "harmless"}
     assert outcomes["refused"] > 0 or kind.codes.startswith("nothing")
-
-
-def test_a_turned_bit_in_the_settings_is_refused_or_one_setting_reads_otherwise(region: Region, tmp_path: Path) -> None:
-    """People write this file, so nothing seals it. A region's name that changed finds itself among certificates of another."""
-    content = (region.directory / "rocade.toml").read_bytes()
-    good, dice, outcomes = settings.load(region.directory), Random(8), Counter[str]()
-    for bit in dice.sample(range(len(content) * 8), 100):
-        turned = bytearray(content)
-        turned[bit // 8] ^= 1 << bit % 8
-        (tmp_path / "rocade.toml").write_bytes(turned)
-        try:
-            read = settings.load(tmp_path)
-            outcomes["other" if read.mqtt != good.mqtt or read.region != good.region else "same"] += 1
-        except RocadeError as error:
-            outcomes[error.code] += 1
-    print(dict(outcomes))
-    assert outcomes.keys() <= {"app.configuration.invalid", "same", "other"}
-    assert outcomes["app.configuration.invalid"] > 10
 
 
 async def test_a_turned_bit_in_the_database_password_lets_nobody_in_who_was_not(region: Region, tmp_path: Path) -> None:

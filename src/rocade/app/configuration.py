@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import tomllib
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -286,12 +287,12 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return not self.history_url
 
 
-def load(path: Path | str | None = None) -> Configuration:
-    """Read a configuration file (argument, else `ROCADE_CONFIG`, else ./rocade.toml).
+def load(path: Path | str | None = None, environment: Mapping[str, str] = os.environ) -> Configuration:
+    """Read a configuration file (argument, else `ROCADE_CONFIG`, else ./rocade.toml). An empty `environment`: the file alone.
 
     Raises: Misconfigured `app.configuration.missing`, `app.configuration.invalid`.
     """
-    file = Path(path or os.environ.get("ROCADE_CONFIG") or "rocade.toml")
+    file = Path(path or environment.get("ROCADE_CONFIG") or "rocade.toml")
     if file.is_dir():
         file = file / "rocade.toml"
     if not file.is_file():
@@ -303,9 +304,9 @@ def load(path: Path | str | None = None) -> Configuration:
         raw = tomllib.loads(file.read_text())
         raw["directory"] = str(file.resolve().parent)
         for key, variable in (("database_url", "ROCADE_DATABASE_URL"), ("history_url", "ROCADE_HISTORY_URL")):
-            if value := os.environ.get(variable):
+            if value := environment.get(variable):
                 raw[key] = value
-        if value := os.environ.get("ROCADE_LOG_URL"):
+        if value := environment.get("ROCADE_LOG_URL"):
             raw["log"] = {**raw.get("log", {}), "url": value}
         return msgspec.convert(raw, Configuration)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:

@@ -1,7 +1,8 @@
 """`rocade doctor`: what this machine must offer before vehicles are let in. Each check says what it saw and what to do.
 
 Checks: clock (kernel says synchronised, sane year), open-file limit against the configured connections, fsync time on
-the data directory, disk room, memory, the ports, TLS 1.3, key files' modes, custody of the region key, certificates near their end.
+the data directory, disk room, memory, the ports, TLS 1.3, key files' modes, custody of the region key, certificates near their end, settings that changed since
+the last start.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from pathlib import Path
 
 import msgspec
 
+from rocade.app import last_settings
 from rocade.app.configuration import Configuration
 from rocade.app.custodies import custody_of
-from rocade.core.errors import RocadeError
+from rocade.core.errors import Corrupt, RocadeError
 from rocade.trust.identity.directory import load_issuers, load_leaf, renewal_due_us
 from rocade.trust.identity.issuers import to_us
 
@@ -43,7 +45,7 @@ class Finding(msgspec.Struct, frozen=True):
 def examine(configuration: Configuration, *, is_running: bool) -> list[Finding]:
     """Run every check; nothing is changed but a few kilobytes written and removed in the data directory."""
     checks: list[Callable[[Configuration], Iterator[Finding]]]
-    checks = [_clock, _files, _fsync, _disk, _memory, _tls, _keys, _custody, _certificates]
+    checks = [_clock, _files, _fsync, _disk, _memory, _tls, _keys, _custody, _certificates, _settings]
     if not is_running:
         checks.append(_ports)
     return [finding for check in checks for finding in check(configuration)]
@@ -173,6 +175,18 @@ def _certificates(configuration: Configuration) -> Iterator[Finding]:
                 Finding("certificates", level, f"{kind} intermediate ends {_day(issuer.not_after_us)}", advice)
             )
     yield from found or [Finding("certificates", "ok", "none near its end")]
+
+
+def _settings(configuration: Configuration) -> Iterator[Finding]:
+    try:
+        found = last_settings.changed(configuration.root)
+    except Corrupt as damage:
+        yield Finding("settings", "warn", f"{damage.message} [{damage.code}]", "the next start writes it anew")
+        return
+    for change in found:
+        yield Finding("settings", "warn", f"changed since the last start: {change}", "if nobody did that, put it back")
+    if not found:
+        yield Finding("settings", "ok", "as at the last start")
 
 
 def _leaves(configuration: Configuration, now_us: int) -> Iterator[Finding]:

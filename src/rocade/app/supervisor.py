@@ -215,10 +215,12 @@ class Supervisor:
 
     async def start(self, roles: tuple[str, ...] = ()) -> None:
         """Start the database and these roles; none named = those the configuration wants."""
+        from rocade.app import last_settings
         from rocade.app.sealing import seal_older_rows  # with every service; the roles import this module too
 
         configuration = self.configuration
         roles = roles or roles_of(configuration)
+        found = last_settings.tell(configuration.root)
         configuration.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (configuration.socket_directory / PID_FILE).write_text(str(os.getpid()))
         if not self.database_url:
@@ -227,6 +229,7 @@ class Supervisor:
             self._database_watch = asyncio.create_task(self._keep_database(self._postgres))
         await asyncio.to_thread(migrate, self.database_url, MIGRATED)
         await seal_older_rows(configuration, self.database_url)
+        await last_settings.settle(configuration, self.database_url, found)
         for role in roles:
             if role == "store" and not configuration.owns_store:
                 continue

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from rocade.app import tracing
+from rocade.app import last_settings, tracing
 from rocade.app.configuration import Configuration, RetentionRule
 from rocade.app.custodies import open_keyring
 from rocade.app.supervisor import ballast_path
@@ -92,6 +92,7 @@ async def common(configuration: Configuration, connections: int) -> AsyncIterato
     database = await Database.connect(configuration.database_url, max_connections=connections)
     audit = AuditLog(database, configuration.trust / "audit", clock)
     try:
+        await last_settings.keep(configuration.root, last_settings.tell(configuration.root), audit, clock)
         async with open_keyring(configuration, database, clock, audit) as keyring:
             yield Common(configuration, clock, random, database, audit, keyring)
     finally:
