@@ -35,8 +35,10 @@ def test_days_are_listed_and_a_vehicles_batches_of_a_time_go_into_the_log_again(
     ]  # fmt: skip
 
     async def fill() -> None:
+        database = await Database.connect(database_url)
         for ref in (REF, OTHER):
-            await archive_of(region).add(partition_of(ref), [one for one in records if one.key == ref])
+            await archive_of(region, database).add(partition_of(ref), [one for one in records if one.key == ref])
+        await database.close()
 
     asyncio.run(fill())
     assert "20251122" in rocade("archive", "list", environment=here)

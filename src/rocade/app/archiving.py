@@ -9,15 +9,15 @@ import socket
 from rocade.app.configuration import Configuration
 from rocade.app.wiring import Common
 from rocade.fabric.blobs import open_blobs
-from rocade.fabric.database import Leases
+from rocade.fabric.database import Database, Leases
 from rocade.fabric.log import Log
 from rocade.services.telemetry.archive import GROUP, Archive, Archiver, put_away, sweep
 from rocade.services.telemetry.model import STREAM
 
 
-def archive_of(configuration: Configuration) -> Archive:
+def archive_of(configuration: Configuration, database: Database) -> Archive:
     """The region's archive, also where it is off: what it held before is still erased. Raises: Misconfigured `blobs.url`."""
-    return Archive(open_blobs(configuration.blobs_url))
+    return Archive(open_blobs(configuration.blobs_url), database)
 
 
 def keep_days(configuration: Configuration) -> float:
@@ -28,9 +28,9 @@ def keep_days(configuration: Configuration) -> float:
 
 async def keep_archive(parts: Common, log: Log) -> None:
     """In each worker: archive for ever; where the archive is off, tell the log so. What is too old goes either way."""
-    archive = archive_of(parts.configuration)
+    archive, days = archive_of(parts.configuration, parts.database), keep_days(parts.configuration)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(sweep(archive, parts.clock, keep_days(parts.configuration)), name="archive-sweep")
+        tasks.create_task(sweep(archive, parts.database, parts.audit, parts.clock, days), name="archive-sweep")
         if parts.configuration.archive.keep_days <= 0:
             await put_away(log)
             return

@@ -25,7 +25,9 @@ def blobs(tmp_path: Path) -> Blobs:
 
 
 def archiver(road: Any, blobs: Blobs, name: str = "a1") -> Archiver:
-    return Archiver(Archive(blobs), road.log, Leases(road.database, "archive", STREAM, name, 6.0), road.clock)
+    return Archiver(
+        Archive(blobs, road.database), road.log, Leases(road.database, "archive", STREAM, name, 6.0), road.clock
+    )
 
 
 async def drive(road: Any, count: int = 3) -> Any:
@@ -45,7 +47,7 @@ async def test_records_become_objects_once_and_no_object_can_be_read_without_the
     assert await one.turn() == 0, "too little and too young to be worth an object"
     assert await one.turn(is_everything=True) == 5
     assert await one.turn(is_everything=True) == 0
-    archive = Archive(blobs)
+    archive = Archive(blobs, road.database)
     now_us = road.clock.now_us()
     for vehicle, count in ((first, 3), (second, 2)):
         found = [record async for record in archive.records(vehicle.ref, 0, now_us + DAY_US)]
@@ -71,11 +73,11 @@ async def test_what_was_archived_is_archived_again_under_the_same_name_after_a_c
     dying._log = Dying()
     with pytest.raises(Unavailable):
         await dying.turn(is_everything=True)
-    before = await all_names(Archive(blobs))
+    before = await all_names(Archive(blobs, road.database))
     assert len(before) == 1
     await dying._leases.release()
     assert await archiver(road, blobs, "a2").turn(is_everything=True) == 3
-    assert await all_names(Archive(blobs)) == before
+    assert await all_names(Archive(blobs, road.database)) == before
 
 
 async def test_the_log_keeps_what_is_not_archived_yet_and_waits_for_nobody_when_it_is_off(
@@ -104,7 +106,7 @@ async def test_an_erasure_writes_objects_anew_without_the_vehicle_and_touches_no
     neighbour = ref
     while neighbour == ref or partition_of(neighbour) != partition_of(ref):
         neighbour = road.registry.draw_ref()
-    archive = Archive(blobs)
+    archive = Archive(blobs, road.database)
     one = archiver(road, blobs)
     await one.turn(is_everything=True)
     (name,) = await archive.names(partition_of(ref))
@@ -121,7 +123,7 @@ async def test_replayed_records_are_dropped_by_their_numbers_or_taken_in(road: A
     vehicle = await drive(road)
     await archiver(road, blobs).turn(is_everything=True)
     await road.drain()
-    archive, now_us = Archive(blobs), road.clock.now_us()
+    archive, now_us = Archive(blobs, road.database), road.clock.now_us()
     assert await archive.replay(road.log, vehicle.ref, 0, now_us + 1) == 3
     worker = await road.drain()
     assert worker.counters.duplicates == 3
@@ -130,10 +132,10 @@ async def test_replayed_records_are_dropped_by_their_numbers_or_taken_in(road: A
 
 async def test_old_days_go_and_a_damaged_object_is_told(road: Any, blobs: Blobs) -> None:
     vehicle = await drive(road)
-    archive = Archive(blobs)
+    archive = Archive(blobs, road.database)
     await archiver(road, blobs).turn(is_everything=True)
     (name,) = await all_names(archive)
-    assert await archive.drop_before(road.clock.now_us() - DAY_US) == 0
+    assert await archive.older(road.clock.now_us() - DAY_US) == []
     await blobs.put(name, (await blobs.get(name))[:-9])
     with pytest.raises(Corrupt, match=r"archive\.corrupt"):
         await archive.replay(road.log, vehicle.ref, 0, road.clock.now_us() + 1)
@@ -141,5 +143,6 @@ async def test_old_days_go_and_a_damaged_object_is_told(road: Any, blobs: Blobs)
     await blobs.put(f"{name.rpartition('/')[0]}/notes.txt", b"laid here by hand")
     ((objects, size_bytes),) = (await archive.days()).values()
     assert (objects, size_bytes > 200) == (1, True)
-    assert await archive.drop_before(road.clock.now_us() + 2 * DAY_US) == 1
+    assert await archive.older(road.clock.now_us() + 2 * DAY_US) == [name]
+    await archive.remove([name])
     assert await all_names(archive) == []

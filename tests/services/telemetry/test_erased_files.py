@@ -91,7 +91,7 @@ async def test_no_file_holds_a_position_of_an_erased_vehicle(
     held = rawparts.holding(opened_store.directory, KEY, [*in_history, *others])
     assert held == {*in_history, *others}, "what is looked for can be seen"
     assert await in_tables(road.database, [*in_log, *others_in_log]) == {*in_log, *others_in_log}
-    archive = Archive(open_blobs((tmp_path / "blobs").as_uri()))
+    archive = Archive(open_blobs((tmp_path / "blobs").as_uri()), road.database)
     taken = await road.log.read("telemetry", range(64), {}, 10_000, 1 << 24)
     for partition in {record.partition for record in taken.records}:
         await archive.add(partition, [record for record in taken.records if record.partition == partition])

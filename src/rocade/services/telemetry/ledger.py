@@ -51,7 +51,7 @@ _DUE = f"""
     SELECT ref, epoch, gaps, arrived_us, asked FROM telemetry_sequence
     WHERE ref = ANY($1::bigint[]) AND missing > 0 AND closed IS NULL AND ask_at_us <= $2 AND asked < {MAX_ASKS}"""
 _POLL_S = 0.05
-CONDENSING, ERASING = 0x726F6361_70617374, 0x726F6361_676F6E65
+CONDENSING, ERASING, SWEEPING = 0x726F6361_70617374, 0x726F6361_676F6E65, 0x726F6361_61726368
 """Advisory locks: what one process of all does at a time."""
 _CUT = 0x726F6361_00637574
 """Blocks begin under a share of this lock; a copy of database and history takes all of it."""
