@@ -1,7 +1,7 @@
 # Rocade's commands. Each sets up what it needs in .venv; a second run finds it done. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test real check sbom advisories format bench wheel lock lists clean distclean
+.PHONY: help demo test real check sbom updates advisories format bench wheel lock lists clean distclean
 
 RUN := .venv/bin
 ARGS ?=
@@ -37,6 +37,10 @@ check: .venv/check.stamp ## format, lint, types, and which room may import which
 
 sbom: .venv/check.stamp ## build/sbom.cdx.json: what an installation is made of (CycloneDX, validated)
 	$(RUN)/python tools/sbom.py
+
+updates: .venv/check.stamp ## is everything locked at its newest release, or the newer one younger than its days? (docs/updates.md)
+	@$(NODE)
+	@$(RUN)/python tools/updates.py $(ARGS)
 
 advisories: .venv/check.stamp ## known holes in what is locked: make advisories ARGS="--source FOLDER" (docs/updates.md)
 	@$(RUN)/python tools/advisories.py $(ARGS)

