@@ -97,7 +97,8 @@ async def supersede(
 ) -> None:
     """End what is open in these lanes in favour of the new commands.
 
-    Looked up first, locked and ended after, by id: with statistics of few vehicles one statement is planned to read the whole table.
+    Looked up first, locked and ended after by id alone: while statistics say that few are open, the planner takes the index of open
+    commands for empty and reads it whole for each id.
     """
     is_open = f"state < {VERIFIED} AND doubt < {CLOSED}"
     found = await connection.fetch(
@@ -109,7 +110,9 @@ async def supersede(
         return
     newer = {row["id"]: row["newer"] for row in found}
     held = await connection.fetch(
-        f"SELECT id FROM command WHERE id = ANY($1::bytea[]) AND {is_open} ORDER BY id FOR UPDATE", list(newer)
+        "SELECT id FROM unnest($1::bytea[]) AS n (one) CROSS JOIN LATERAL"
+        f" (SELECT id, state, doubt FROM command WHERE id = n.one FOR UPDATE OFFSET 0) c WHERE {is_open}",
+        sorted(newer),
     )
     old = [row["id"] for row in held]
     await connection.execute(
