@@ -94,6 +94,48 @@ async def test_a_move_that_was_killed_is_done_again(region: Configuration, unsea
     assert (custody_of(region).versions(), custody_of(moved).versions()) == ([], [2])
 
 
+@pytest.mark.parametrize("is_second", [False, True])
+async def test_a_move_killed_before_it_destroyed_the_old_key_destroys_it_when_it_is_repeated(
+    region: Configuration, unsealed: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_second: bool
+) -> None:
+    """`is_second`: the key goes on to a third custody instead, and both it has left are destroyed."""
+    made, first = await key(region, unsealed), custody_of(region)
+    second, third = Custody(directory=str(tmp_path / "second")), Custody(directory=str(tmp_path / "third"))
+    with monkeypatch.context() as killing:
+        killing.setattr(type(first), "destroy", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            await move(region, unsealed, second)
+    moved = settings.load(region.root)
+    assert (moved.custody, first.versions()) == (second, [1])
+    with pytest.raises(Refused, match=r"custody\.same.*--destroy-old"):
+        await move(moved, unsealed, second, destroys_old=False)
+    last = await move(moved, unsealed, third if is_second else second)
+    assert first.versions() == []
+    assert (custody_of(moved).versions() == []) == is_second
+    assert await key(last, unsealed) == made
+    with pytest.raises(Refused, match=r"custody\.same"):
+        await move(last, unsealed, last.custody)
+    assert await key(last, unsealed) == made
+
+
+async def test_a_key_that_came_back_to_where_it_was_to_be_destroyed_stays(
+    region: Configuration, unsealed: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, first = await key(region, unsealed), custody_of(region)
+    with monkeypatch.context() as killing:
+        killing.setattr(type(first), "destroy", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            await move(region, unsealed, Custody(directory=str(tmp_path / "second")))
+    back = await move(settings.load(region.root), unsealed, region.custody, destroys_old=False)
+    with pytest.raises(Refused, match=r"custody\.same"):
+        await move(back, unsealed, region.custody)
+    assert await key(back, unsealed) == made
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 async def test_moves_that_cannot_be_are_refused(region: Configuration, unsealed: Database, tmp_path: Path) -> None:
     await key(region, unsealed)
     with pytest.raises(Refused, match=r"custody\.same"):
