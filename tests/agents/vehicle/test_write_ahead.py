@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 from rocade.agents.vehicle.journal import Entry, Journal
+from rocade.agents.vehicle.write_ahead import _mend, mend
 from rocade.core.errors import Corrupt
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.wire.batch import Batch, Clock, Column
 
-PAGE, HEADER = 4096, 32
+type Seen = tuple[object, dict[int, Entry]]
+PAGE, HEADER, SECTOR = 4096, 32, 512
 FRAME = 24 + PAGE
 
 
@@ -50,36 +52,43 @@ def whole_frames(ahead: bytes) -> int:
 
 
 class Killed:
-    """The files of a journal as a kill leaves them: how many frames there were after each append, and what was in it then."""
+    """The files of a journal as a kill leaves them, and how they were after each step: an append, or marks of acknowledgement."""
 
     def __init__(self, place: Path, appends: int, *, used_before: int = 0, most_rows: int = 600) -> None:
-        file, self.ends = place / "journal.db", list[int]()
+        self._file, self._ahead = place / "journal.db", place / "journal.db-wal"
+        self.aheads, self.seen, self.flushed = list[bytes](), list[Seen](), list[int]()
         place.mkdir()
-        with Journal(file, SystemClock(), SystemRandom()) as journal:
+        with Journal(self._file, SystemClock(), SystemRandom()) as journal:
             for seed in range(used_before):
                 journal.append([batch(seed, 500)])
-            journal._db.execute("PRAGMA wal_checkpoint(RESTART)")  # the next frame is the first again, or the file new
+            if used_before:
+                journal._db.execute("PRAGMA wal_checkpoint(RESTART)")  # the next frame is the first again
             for seed in range(appends):
+                self.flushed.append(len(self.seen))
                 (sequence,) = journal.append([batch(seed, most_rows * (seed % 4 + 1) // 4)], {"log": seed})
-                self.ends.append(whole_frames(Path(f"{file}-wal").read_bytes()))
-                if seed % 2:
-                    journal.acknowledge([sequence - 1])
-            self.ahead, self.kept = Path(f"{file}-wal").read_bytes(), file.read_bytes()
-            self.seen, self.entries = see(journal)
-        self.ahead_frames = whole_frames(self.ahead)
+                self._step(journal)
+                for number in (sequence - 1, sequence)[: (seed + 2) % 3]:
+                    journal.acknowledge([number])
+                    self._step(journal)
+            self._kept = self._file.read_bytes()
+        self.ahead, self.ends = self.aheads[-1], [HEADER + whole_frames(ahead) * FRAME for ahead in self.aheads]
         shutil.rmtree(place)
 
-    def start(self, ahead: bytes | bytearray, kept: bytes | None = None) -> tuple[object, dict[int, Entry]]:
-        """What the next start finds, with this write-ahead file."""
+    def _step(self, journal: Journal) -> None:
+        self.aheads.append(self._ahead.read_bytes())
+        self.seen.append(see(journal))
+
+    def start(self, ahead: bytes | bytearray) -> Seen:
+        """What the next start finds with this write-ahead file."""
         with TemporaryDirectory() as place:
             file = Path(place) / "journal.db"
-            file.write_bytes(kept or self.kept)
+            file.write_bytes(self._kept)
             Path(f"{file}-wal").write_bytes(ahead)
             with Journal(file, SystemClock(), SystemRandom()) as journal:
                 return see(journal)
 
 
-def see(journal: Journal) -> tuple[object, dict[int, Entry]]:
+def see(journal: Journal) -> Seen:
     entries = {entry.sequence: entry for entry in journal.waiting(0, 1000)}
     return (journal.epoch, journal.next_sequence, journal.position("log")), entries
 
@@ -87,36 +96,107 @@ def see(journal: Journal) -> tuple[object, dict[int, Entry]]:
 @pytest.fixture(scope="module", params=[0, 40], ids=["new file", "used before"])
 def killed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     found = Killed(tmp_path_factory.mktemp("killed") / "j", 6, used_before=request.param)
-    assert (len(found.ahead) > HEADER + FRAME * found.ahead_frames) == (request.param > 0), "old frames lie behind"
+    assert (len(found.ahead) > found.ends[-1]) == (request.param > 0), "frames of an earlier round lie behind"
     return found
 
 
-def bits_of(killed: Killed, stride: int, seed: int) -> list[int]:
-    """The header's, those of the frames' headers, and of all the rest every so many."""
-    every = range(Random(seed).randrange(stride), (HEADER + killed.ahead_frames * FRAME) * 8, stride)
-    return [bit for bit in every if bit >= HEADER * 8]
+def turned(ahead: bytes, bit: int) -> bytearray:
+    changed = bytearray(ahead)
+    changed[bit // 8] ^= 1 << bit % 8
+    return changed
 
 
-@pytest.mark.parametrize("stride", [16_001, pytest.param(401, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("stride", [160_001, pytest.param(401, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_a_bit_that_turned_after_a_kill_loses_nothing_in_silence(killed: Killed, stride: int) -> None:
     seed, outcomes = int(os.environ.get("ROCADE_SEED") or 5), Counter[str]()
     print(f"seed {seed}")
-    dice = Random(seed)
-    heads = [HEADER * 8 + frame * FRAME * 8 + dice.randrange(24 * 8) for frame in range(killed.ahead_frames)]
-    for bit in [*range(0, HEADER * 8, max(1, stride // 800)), *heads, *bits_of(killed, stride, seed)]:
-        ahead = bytearray(killed.ahead)
-        ahead[bit // 8] ^= 1 << bit % 8
+    dice, (facts, whole) = Random(seed), killed.seen[-1]
+    heads = [at * 8 + dice.randrange(24 * 8) for at in range(HEADER, killed.ends[-1], FRAME)]
+    pages = range(HEADER * 8 + dice.randrange(stride), killed.ends[-1] * 8, stride)
+    for bit in [*range(0, HEADER * 8, max(1, stride // 8000)), *heads, *pages]:
         try:
-            seen, entries = killed.start(ahead)
+            seen, entries = killed.start(turned(killed.ahead, bit))
         except Corrupt as error:
             outcomes[error.code] += 1
             continue
-        assert seen == killed.seen, f"bit {bit}"
-        assert entries.keys() == killed.entries.keys(), f"bit {bit}"
-        changed = [entry for entry in entries.values() if entry != killed.entries[entry.sequence]]
+        assert (seen, entries.keys()) == (facts, whole.keys()), f"bit {bit}"
+        changed = [entry for entry in entries.values() if entry != whole[entry.sequence]]
         assert len(changed) <= 1, f"bit {bit}"
         assert all(entry.points == 0 for entry in changed), f"bit {bit}: told as spent"
         outcomes["one batch told as spent" if changed else "all there"] += 1
     print(dict(outcomes))
     assert outcomes.keys() <= {"all there", "one batch told as spent", "journal.damaged"}
     assert outcomes["all there"] > outcomes.total() // 2
+
+
+@pytest.mark.parametrize("stride", [4001, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_every_bit_is_turned_back_or_its_page_is_kept_for_the_rows_to_find_it_or_it_is_refused(
+    tmp_path: Path, stride: int
+) -> None:
+    killed, outcomes = Killed(tmp_path / "j", 2, used_before=1), Counter[str]()
+    ahead = killed.ahead[: killed.ends[-1]]
+    for bit in range(0, len(ahead) * 8, stride):
+        changed = turned(ahead, bit)
+        try:
+            where, promised = _mend(changed, PAGE)
+        except Corrupt as error:
+            outcomes[error.code] += 1
+            continue
+        assert (len(where), promised) == (1, 0), f"bit {bit}"
+        if changed == ahead:
+            outcomes["turned back"] += 1
+            continue
+        assert HEADER + whole_frames(changed) * FRAME == killed.ends[-1], f"bit {bit}"
+        frame, byte = divmod(bit // 8 - HEADER, FRAME)
+        assert byte >= 16, f"bit {bit}: a page's number is never in doubt"
+        page = slice(HEADER + frame * FRAME + 24, HEADER + (frame + 1) * FRAME)
+        assert changed[page] in (ahead[page], turned(ahead, bit)[page]), f"bit {bit}"
+        outcomes["kept"] += 1
+    print(dict(outcomes))
+    assert outcomes["turned back"] > 2 * (outcomes["kept"] + outcomes["journal.damaged"])
+
+
+def test_a_write_that_was_cut_off_at_any_place_is_no_damage(killed: Killed) -> None:
+    """Between the frames and within; a file that ends there, and one that goes on with nothing or with what was there before."""
+    for cut in range(killed.ends[0], killed.ends[-1], FRAME // 2):
+        step = sum(end <= cut for end in killed.ends) - 1
+        rest = (b"", bytes(len(killed.ahead) - cut), killed.aheads[0][cut:])[cut // (FRAME // 2) % 3]
+        assert killed.start(killed.ahead[:cut] + rest) == killed.seen[step], f"cut at {cut}"
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_what_was_not_flushed_reaches_the_disk_in_any_order_and_is_no_damage(killed: Killed, times: int) -> None:
+    """An append, and marks before it: each sector of them is there or not; and the journal goes on over what is left of them."""
+    seed = int(os.environ.get("ROCADE_SEED") or 3)
+    print(f"seed {seed}")
+    dice = Random(seed)
+    for last, step in list(zip(killed.flushed, killed.flushed[1:], strict=False)) * times:
+        ahead = bytearray(killed.aheads[step])
+        ahead[: len(killed.aheads[last])] = killed.aheads[last]
+        for at in range(killed.ends[last] // SECTOR * SECTOR, killed.ends[step], SECTOR):
+            if at < killed.ends[last] or dice.random() < 0.9:
+                ahead[at : at + SECTOR] = killed.aheads[step][at : at + SECTOR]
+        assert killed.start(ahead) in killed.seen[last : step + 1], f"step {step}"
+
+
+def test_more_than_a_bit_is_damage_if_appended_batches_lie_behind_it(killed: Killed) -> None:
+    """A sector that came back as another. In the last append and behind it that is what a cut looks like, too."""
+    first, *_, last = killed.flushed
+    for at in [0, *range(-(-killed.ends[first] // SECTOR) * SECTOR, killed.ends[last - 1] - SECTOR, 5 * SECTOR)]:
+        ahead = bytearray(killed.ahead)
+        ahead[at : at + SECTOR] = Random(at).randbytes(SECTOR)
+        with pytest.raises(Corrupt, match="appended batches lie behind"):
+            killed.start(ahead)
+    ahead = bytearray(killed.aheads[last])
+    ahead[killed.ends[last - 1] + 100 : killed.ends[last - 1] + SECTOR] = bytes(SECTOR - 100)
+    assert killed.start(ahead) == killed.seen[last - 1]
+
+
+def test_a_journal_in_use_is_left_alone(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.db", SystemClock(), SystemRandom()) as journal:
+        journal.append([batch(1)])
+        ahead = tmp_path / "journal.db-wal"
+        content = turned(ahead.read_bytes(), 99_999)
+        ahead.write_bytes(content)
+        mend(tmp_path / "journal.db")
+        assert ahead.read_bytes() == content

@@ -144,21 +144,23 @@ class Frames:
 
     def promised(self, first: int) -> int:
         """The highest next number behind a frame that does not fit of which it is sure that it was flushed; 0 if none is."""
-        sound = np.flatnonzero(self.is_sound[first + 1 :]) + first + 1
-        commits = sound[(self._fields[sound, 1] != 0) & (sound < sound.max(initial=0))]
-        pages = (self._words[frame, 6:].tobytes() for frame in sound[sound <= commits.max(initial=-1)])
-        return max((number for page in pages for number in _next_numbers(page)), default=0)
+        sound = (np.flatnonzero(self.is_sound[first + 1 :]) + first + 1).tolist()
+        over = [frame for frame in sound[:-1] if self._fields[frame, 1]]
+        numbers = {frame: found for frame in sound if (found := _next_number(self._words[frame, 6:].tobytes()))}
+        over += list(numbers)[:-1]  # each transaction writes the fact once: one that writes it again is another
+        return max((number for frame, number in numbers.items() if over and frame <= max(over)), default=0)
 
 
 def _mend(content: bytearray, page_bytes: int) -> tuple[list[str], int]:
     """Turn bits back. Return (where, the next number that was given out behind what cannot be turned back)."""
     turned = list[str]()
-    if len(content) < _HEADER + _FRAME + page_bytes:
+    second = _HEADER + _FRAME + page_bytes
+    frames = _read_frames(content) if len(content) >= second else None
+    if frames is None and len(content) < second + _FRAME + page_bytes:
         return turned, 0
-    frames = _read_frames(content)
     if frames is None:
         order = "<" if sys.byteorder == "little" else ">"
-        salts = np.frombuffer(content, ">u4", 2, _HEADER + 8).astype(np.uint32)
+        salts = np.frombuffer(content, ">u4", 2, second + 8).astype(np.uint32)
         return turned, Frames(content, order, page_bytes, salts, np.zeros(2, np.uint32)).promised(-1)
     if frames.is_header_turned:
         turned.append("its header")
@@ -205,9 +207,9 @@ def _weights(count: int) -> tuple[Words, Words]:
     return array[:-2], array[-2:]
 
 
-def _next_numbers(page: bytes) -> list[int]:
-    """What the fact `next` is on a page, where its row fits its sum."""
-    found = list[int]()
+def _next_number(page: bytes) -> int:
+    """What the fact `next` is on a page, where its row fits its sum; 0 if it is not there."""
+    found = [0]
     for row in _NEXT.finditer(page):
         (value_bytes, sum_bytes), at = (_LENGTHS[code[0]] for code in row.groups()), row.end()
         value = int.from_bytes(page[at : at + value_bytes])
@@ -215,7 +217,7 @@ def _next_numbers(page: bytes) -> list[int]:
         held = kind - 8 if kind >= 8 else int.from_bytes(page[at + value_bytes : at + value_bytes + sum_bytes])
         if held == row_sum("next", value):
             found.append(value)
-    return found
+    return max(found)
 
 
 def _replace(file: Path, content: bytearray) -> None:
