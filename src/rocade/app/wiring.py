@@ -322,17 +322,16 @@ async def _trim_for_ever(log: Log, archiving: Coroutine[Any, Any, None]) -> None
 
 async def _keep_past_for_ever(parts: Common, history: History, registry: Registry, ledger: Ledger) -> None:
     """Apply the retention rules and condense past days once an hour; a failure is tried again the next hour."""
+
+    async def tell(action: str, facts: retention.Facts) -> None:
+        entry = AuditEntry(parts.clock.now_us(), "service:worker", action, "history", facts=dict(facts))
+        await parts.audit.record(entry)
+
     while True:
         await asyncio.sleep(RETENTION_S)
         try:
-            now_us = parts.clock.now_us()
             rules = [await _rule(rule, registry) for rule in parts.configuration.retention]
-            applied = await retention.apply(history, rules, now_us)
-            if applied.days_dropped or applied.rows_erased:
-                facts = msgspec.structs.asdict(applied)
-                await parts.audit.record(
-                    AuditEntry(now_us, "service:worker", "telemetry.retention", "history", facts=facts)
-                )
+            await retention.apply(history, rules, parts.clock.now_us(), tell)
             await condensing.condense(history, ledger, parts.clock.now_us())
         except (RocadeError, OSError, *DOWN):
             _log.exception("the past was not put in order; tried again in an hour")
@@ -350,7 +349,8 @@ async def _rule(rule: RetentionRule, registry: Registry) -> retention.Rule:
             vehicles += [int(vehicle.ref) for vehicle in page.vehicles]
             if (cursor := page.cursor) is None:
                 break
-    return retention.Rule(rule.days, signals, tuple(vehicles) if vehicles is not None else None, rule.counted_from)
+    of = " ".join(filter(None, (rule.signal, rule.brand, rule.region))) or "all"
+    return retention.Rule(rule.days, signals, tuple(vehicles) if vehicles is not None else None, rule.counted_from, of)
 
 
 @contextlib.asynccontextmanager

@@ -203,7 +203,7 @@ async def test_what_is_removed_on_purpose_is_not_missed_wherever_it_is_broken_of
         await place.sweep(keep_days)
     assert await place.held() == {OTHER}
     assert {old, young}.isdisjoint(await archive.names(PLACE))
-    assert {entry.action for entry in place.audit} == {"telemetry.retention"}
+    assert {entry.action for entry in place.audit} == {"telemetry.retention", "telemetry.retention.done"}
     bounds = place.audit[0].facts
     assert (bounds["objects"], bounds["keep_days"]) == (1, 7.0)
     assert 0 <= now_us - 7 * DAY_US - int(bounds["before_us"]) < DAY_US + 60_000_000

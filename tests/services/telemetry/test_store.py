@@ -26,6 +26,13 @@ _tokens = itertools.count()
 _vehicles = itertools.count(7_000_000_000_000_000_001)
 
 
+class Told(list[tuple[str, retention.Facts]]):
+    """What a run of retention would write into the audit log."""
+
+    async def __call__(self, action: str, facts: retention.Facts) -> None:
+        self.append((action, facts))
+
+
 @pytest.fixture
 def vehicle() -> int:
     return next(_vehicles)
@@ -204,22 +211,33 @@ async def test_the_most_particular_rule_decides_and_counts_from_arrival_or_event
     rules = [
         Rule(30),
         Rule(5, signals=(71,)),
-        Rule(10, vehicles=(b,)),
-        Rule(2, signals=(72,), vehicles=(b,), counted_from="event"),
+        Rule(10, vehicles=(b,), of="b"),
+        Rule(2, signals=(72,), vehicles=(b,), counted_from="event", of="Door of b"),
     ]
-    assert (await retention.apply(history, rules, now_us)).rows_erased
+    told = Told()
+    assert (await retention.apply(history, rules, now_us, told)).rows_erased
     kept = await history.query(
         f"SELECT vehicle, signal, intDiv({now_us} - arrived_us, {DAY_US}) AS a, intDiv({now_us} - t0_us, {DAY_US}) AS e "
         f"FROM signal_chunk WHERE vehicle IN ({a}, {b}) AND signal >= 70 ORDER BY ALL"
     )
     assert {tuple(row.values()) for row in kept.to_pylist()} == {case for case, stays in cases.items() if stays}
-    assert not (await retention.apply(history, rules, now_us)).rows_erased
+    assert [action for action, _ in told] == ["telemetry.retention", "telemetry.retention.done"]
+    begun, done = (facts for _, facts in told)
+    assert {begun[f"rule{n}"]: begun[f"rows{n}"] for n in range(4)} == {
+        "Door of b: 2 days from event": 1, "all: 5 days from arrival": 2, "b: 10 days from arrival": 1,
+        "all: 30 days from arrival": 1,
+    }  # fmt: skip
+    assert [now_us - int(begun[f"before{n}_us"]) for n in range(4)] == [days * DAY_US for days in (2, 5, 10, 30)]
+    assert (done["rows"], done["rows_erased"], done["parts_after"]) == (5, 5, 0)
+    assert begun.items() <= done.items()
+    assert not (await retention.apply(history, rules, now_us, told)).rows_erased
+    assert len(told) == 2, "a run that removes nothing is not told"
 
 
 async def test_whole_days_of_arrival_are_dropped_without_rewriting(history: History, vehicle: int) -> None:
     await put(history, vehicle, 1, 400 * DAY_US, [1.0], arrived_us=400 * DAY_US)
     await put(history, vehicle, 1, 402 * DAY_US, [1.0], arrived_us=402 * DAY_US)
-    applied = await retention.apply(history, [Rule(3)], 405 * DAY_US)
+    applied = await retention.apply(history, [Rule(3)], 405 * DAY_US, Told())
     assert applied.days_dropped == 1
     assert (await store.series(history, vehicle, 1, 0, 500 * DAY_US)).time_us.tolist() == [402 * DAY_US]
 
@@ -229,4 +247,4 @@ async def test_whole_days_of_arrival_are_dropped_without_rewriting(history: Hist
 )
 async def test_rules_that_leave_a_doubt_are_refused(history: History, rules: list[Rule]) -> None:
     with pytest.raises(Misconfigured):
-        await retention.apply(history, rules, START_US)
+        await retention.apply(history, rules, START_US, Told())

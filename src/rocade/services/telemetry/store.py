@@ -210,6 +210,13 @@ async def erase_where(history: History, condition: str, parameters: Mapping[str,
     return await history.erase(_NAME, condition, parameters)
 
 
+async def held_where(
+    history: History, condition: str, by: str, parameters: Mapping[str, object]
+) -> dict[int, tuple[int, int]]:
+    """Rows that meet a condition and parts that hold them, readable or hidden, by the value of an integer expression."""
+    return await history.holding(_NAME, condition, parameters, by)
+
+
 async def drop_arrival_days(history: History, before_us: int) -> int:
     """Drop whole days of arrival that ended before this instant; returns how many partitions went."""
     last_day = before_us // chunks.DAY_US

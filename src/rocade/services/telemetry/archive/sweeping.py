@@ -17,6 +17,7 @@ from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
 from rocade.services.telemetry.archive.objects import DAY_US, Archive, Checked
 from rocade.services.telemetry.ledger import SWEEPING, Ledger
+from rocade.services.telemetry.retention import BEGUN, DONE
 
 SWEEP_S = 3_600.0
 ACTOR = "service:worker"
@@ -44,12 +45,13 @@ async def sweep_once(archive: Archive, database: Database, audit: Audit, clock: 
 
 
 async def _let_go(archive: Archive, audit: Audit, now_us: int, keep_days: float) -> None:
-    """Recorded before it is done: a run that is killed is recorded again by the one that ends it."""
+    """Recorded before it is done and when it is: what a killed run began, the next one ends and says so."""
     before_us = (now_us - int(keep_days * DAY_US)) // DAY_US * DAY_US
     if old := await archive.older(before_us):
         facts: dict[str, str | int | float] = {"objects": len(old), "before_us": before_us, "keep_days": keep_days}
-        await audit.record(AuditEntry(now_us, ACTOR, "telemetry.retention", "archive", facts=facts))
+        await audit.record(AuditEntry(now_us, ACTOR, BEGUN, "archive", facts=facts))
         await archive.remove(old)
+        await audit.record(AuditEntry(now_us, ACTOR, DONE, "archive", facts=facts))
 
 
 async def _miss(archive: Archive, audit: Audit, now_us: int, found: Checked) -> None:
