@@ -69,7 +69,8 @@ async def test_a_lost_connection_and_a_fault_of_the_reader_end_nothing(table: Da
     async with following(table, reader, poll_s=0.05):
         await until(lambda: bool(reader.seen))
         await table.pool.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND datname = current_database()"
         )
         reader.is_broken = True
         await asyncio.sleep(0.2)

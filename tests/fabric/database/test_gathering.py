@@ -15,10 +15,13 @@ class Store:
     def __init__(self) -> None:
         self.asked: list[list[int]] = []
         self.is_broken = False
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def load(self, keys: list[int]) -> dict[int, str]:
         self.asked.append(keys)
         await asyncio.sleep(0.01)
+        await self.may_answer.wait()
         if self.is_broken:
             raise ConnectionError("away")
         return {key: f"value {key}" for key in keys if key >= 0}
@@ -27,9 +30,13 @@ class Store:
 async def test_what_comes_while_a_query_runs_goes_into_the_next() -> None:
     store = Store()
     gathering = Gathering(store.load, at_once=1)
+    store.may_answer.clear()
     first = asyncio.create_task(gathering.get(0))
-    await asyncio.sleep(0.002)
+    while not store.asked:
+        await asyncio.sleep(0)
     others = [asyncio.create_task(gathering.get(key % 50)) for key in range(200)]
+    await asyncio.sleep(0)  # each has asked
+    store.may_answer.set()
     assert await first == "value 0"
     assert await asyncio.gather(*others) == [f"value {key % 50}" for key in range(200)]
     assert [len(keys) for keys in store.asked] == [1, 50]
@@ -39,7 +46,8 @@ async def test_each_is_answered_by_a_query_that_began_after_it_asked() -> None:
     store = Store()
     gathering = Gathering(store.load, at_once=1)
     before = asyncio.create_task(gathering.get(7))
-    await asyncio.sleep(0.002)
+    while not store.asked:
+        await asyncio.sleep(0)
     after = asyncio.create_task(gathering.get(7))
     await asyncio.gather(before, after)
     assert store.asked == [[7], [7]]

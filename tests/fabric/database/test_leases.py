@@ -64,7 +64,8 @@ async def test_a_dead_workers_partitions_move_when_its_time_is_over(database: Da
     first, second = (Leases(database, "history", "telemetry", owner, 0.9) for owner in "ab")
     started = asyncio.get_running_loop().time()  # before the first takes them: a busy machine only makes it longer
     await first.renew()
-    assert await second.renew() == []
+    held = await second.renew()
+    assert held == [] or asyncio.get_running_loop().time() - started > 0.8  # it was that long under way
     while await second.renew() != list(range(64)):
         await asyncio.sleep(0.05)
     assert asyncio.get_running_loop().time() - started > 0.8

@@ -114,6 +114,7 @@ async def test_a_record_that_cannot_be_written_says_so_and_a_note_waits_for_the_
     log.note(entry(1))
     with pytest.raises(Unavailable, match=r"audit\.down"):
         await log.record(entry(2))
+    monkeypatch.setattr(audit_module, "RECORD_TIMEOUT_S", 30.0)
     await transaction.rollback()
     await blocker.close()
     await log.record(entry(3))

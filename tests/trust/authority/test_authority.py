@@ -248,7 +248,7 @@ async def test_the_deny_set_hears_of_a_revocation_after_its_connection_was_cut(
 ) -> None:
     await asyncio.sleep(0.1)
     await database.pool.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND query LIKE '%revocation%' AND pid <> pg_backend_pid()"
     )
     heard: asyncio.Queue[Set[int]] = asyncio.Queue()

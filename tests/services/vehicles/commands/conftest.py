@@ -51,13 +51,17 @@ class Notes:
 
 
 class SlidingClock(SystemClock):
-    """The machine's time and as much as a test moves it on."""
+    """The machine's time and as much as a test moves it on; after `hold` that alone."""
 
     def __init__(self) -> None:
         self.ahead_us = 0
+        self._held_us: int | None = None
+
+    def hold(self) -> None:
+        self._held_us = super().now_us()
 
     def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
+        return (super().now_us() if self._held_us is None else self._held_us) + self.ahead_us
 
 
 class Seat(msgspec.Struct):

@@ -25,6 +25,7 @@ async def test_a_command_goes_again_until_the_vehicle_says_a_word(hub: Any) -> N
     car = await hub.add_vehicle()
     ordered = await hub.order(car, expires_us=hub.clock.now_us() + 3600 * SECOND_US)
     gateway, door = hub.gateway(car)
+    hub.clock.hold()  # seconds count here
     for after_s, sent in ((0, 1), (4, 1), (2, 2), (6, 2), (6, 3)):
         hub.clock.ahead_us += after_s * SECOND_US
         await gateway.deliver({int(car.ref)}, set())
@@ -55,6 +56,7 @@ async def test_what_follows_does_not_overtake_what_had_no_room(hub: Any) -> None
     given = [await hub.order(car, act) for act in ("charge.limit", "doors.lock", "charge.start")]
     gateway, door = hub.gateway(car)
     door.is_open = False
+    hub.clock.hold()
     await gateway.deliver({int(car.ref)}, set())
     assert [(await hub.commands.standing(one.id)).state for one in given] == ["queued"] * 3
     door.is_open = True
@@ -80,6 +82,7 @@ async def test_a_gateway_that_dies_with_a_command_in_hand_leaves_it_to_the_next(
     car = await hub.add_vehicle()
     ordered = await hub.order(car)
     dying, door = hub.gateway(car)
+    hub.clock.hold()
     target = "read_chain" if where == "before it was sent" else "mark_sent"
     with (
         mock.patch.object(store if target == "read_chain" else ledger, target, side_effect=RuntimeError("killed")),
@@ -148,6 +151,7 @@ async def test_a_brand_gets_no_more_a_second_than_its_back_end_takes(hub: Any) -
     refs, sent = {int(car.ref) for car in cars}, []
     for gateway, _ in gateways:
         gateway._capabilities = limited
+    hub.clock.hold()
     for after_us in (0, SECOND_US + TOO_FAST_US, SECOND_US + TOO_FAST_US):
         hub.clock.ahead_us += after_us
         for gateway, _ in gateways:

@@ -19,13 +19,17 @@ OPERATOR = Identity("test.rocade", "eu", "operator", "first")
 
 
 class Moved(SystemClock):
-    """The system's clock, `ahead_us` ahead."""
+    """The system's clock, `ahead_us` ahead; after `hold` it goes on only by that."""
 
     def __init__(self) -> None:
         self.ahead_us = 0
+        self._held_us: int | None = None
+
+    def hold(self) -> None:
+        self._held_us = super().now_us()
 
     def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
+        return (super().now_us() if self._held_us is None else self._held_us) + self.ahead_us
 
 
 class Notes:
