@@ -110,6 +110,7 @@ def _last(place: Path, _: Path) -> object:
 
 
 SETTINGS = "tests/app/test_last_settings.py"
+COMMIT_LOG = "tests/fabric/database/test_commit_log.py"
 FAULTS = "tests/faults/test_disk_faults.py"
 KINDS_OF_FILES = (
     Kind("*/issuers.json", _issuers, r"trust\.(envelope|issuers)\."),
@@ -136,6 +137,9 @@ KINDS_OF_FILES = (
     Kind("rocade.toml", None, "app.configuration.invalid", tested=SETTINGS),
     Kind("settings.last", _last, r"app\.settings\.record", always=True),
     Kind("postgres/password", None, "nobody is let in", tested="below"),
+    Kind("postgres/commit_log.sums", None, "database.commit_log.record", tested=COMMIT_LOG),
+    Kind("postgres/data/pg_xact/*", None, "database.commit_log", tested=COMMIT_LOG),
+    Kind("postgres/data/pg_multixact/*", None, "database.commit_log", tested=COMMIT_LOG),
     Kind("postgres/data/*", None, "PostgreSQL's checksums", tested=FAULTS),
     Kind("history/chdb/*", None, "the engine's checksums", tested=FAULTS),
     Kind("history/sealed/*", None, "the engine's checksums", tested=FAULTS),

