@@ -44,6 +44,7 @@ from rocade.trust.identity import envelope
 from rocade.wire import commands as wire
 
 PAGE_LIMIT = 200
+ID_BYTES = 16
 BATCH = 1_000
 """Orders of one transaction."""
 AT_ONCE = 3
@@ -228,7 +229,10 @@ class Commands:
         now_us = self._clock.now_us()
         refs, lanes = [one.order.ref for _, one in fresh], [one.act.lane for _, one in fresh]
         versions = await store.next_versions(connection, refs, lanes, now_us)
-        made = [self._sign(one, versions[one.order.ref, one.act.lane], now_us) for _, one in fresh]
+        made = [
+            self._sign(one, id, versions[one.order.ref, one.act.lane], now_us)
+            for (_, one), id in zip(fresh, self._ids(len(fresh)), strict=True)
+        ]
         await self._audit_orders(made, now_us)
         await store.supersede(connection, refs, lanes, [one.id for one in made], now_us)
         await store.add(connection, self._keys, made)
@@ -253,14 +257,19 @@ class Commands:
                 answers[place] = standing if is_same else errors.reused_key()
         return answers
 
-    def _sign(self, one: _Ready, version: int, now_us: int) -> store.New:
-        order, id = one.order, self._random.bits(128)
+    def _ids(self, count: int) -> list[bytes]:
+        """Drawn together: one by one they cost a fifteenth of an order."""
+        drawn = self._random.bits(8 * ID_BYTES * count).to_bytes(ID_BYTES * count)
+        return [drawn[at : at + ID_BYTES] for at in range(0, len(drawn), ID_BYTES)]
+
+    def _sign(self, one: _Ready, id: bytes, version: int, now_us: int) -> store.New:
+        order = one.order
         command = wire.Command(
-            id=f"{id:032x}", vehicle=one.vehicle.id, lane=one.act.lane, version=version, act=order.act,
+            id=id.hex(), vehicle=one.vehicle.id, lane=one.act.lane, version=version, act=order.act,
             parameters=one.parameters, issued_us=now_us, not_before_us=order.not_before_us, expires_us=one.expires_us,
         )  # fmt: skip
         return store.New(
-            id.to_bytes(16), order.ref, one.act.lane, version, order.act, one.encoded, order.by, order.purpose, order.key,
+            id, order.ref, one.act.lane, version, order.act, one.encoded, order.by, order.purpose, order.key,
             one.vehicle.brand, order.not_before_us, one.expires_us,
             self._signer.seal(wire.COMMAND_TYPE, wire.encode(command)), self._signer.key_id, now_us,
             QUEUED, self._clock.now_us(), now_us,
