@@ -95,7 +95,7 @@ class Shared:
         return [
             (self.bell.run(), "sharing-bell"),
             (self.lines.run(), "sharing-lines"),
-            (keep_house(self.sharing, self.parts.audit, self.keep_us), "sharing-house"),
+            (keep_house(self.feeding, self.parts.audit, self.keep_us), "sharing-house"),
         ]
 
     async def close(self) -> None:

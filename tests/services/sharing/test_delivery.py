@@ -89,20 +89,42 @@ async def test_after_a_day_of_500_records_expire_and_both_sides_are_told(stand: 
     for _ in range(3):
         await stand.send(ref)
     await until(lambda: delivery.counters.failed)
-    await tidy(stand.sharing, stand.audit)
+    await tidy(stand.feeding, stand.audit)
     assert await stand.waiting() == 3, "nothing goes before its time"
     stand.clock.more_us = DAY_US + 60_000_000
     await stand.send(ref, {SPEED: [7.0]})
-    await tidy(stand.sharing, stand.audit)
+    await tidy(stand.feeding, stand.audit)
     assert await stand.waiting() == 1
     lines = {one.kind: one for one in await stand.sharing.log(contract.id)}
-    assert (lines["expired"].records, lines["expired"].samples) == (3, 18)
-    assert [one.facts for one in stand.audit.of("sharing.expired")] == [{"records": 3, "samples": 18}]
+    assert (lines["expired"].records, lines["expired"].samples) == (3, 9), "of each record its speeds alone"
+    assert [one.facts for one in stand.audit.of("sharing.expired")] == [{"records": 3, "samples": 9}]
     stand.receiver.status = 204
     await stand.hooks.resume(PARTY, contract.id, "spiffe://acme")
     await until(stand.receiver.taken)
     assert stand.receiver.taken(kind="sharing.expired")[0]["records"] == 3
     assert [one["series"][0]["value"] for one in stand.receiver.taken()] == [[7]]
+
+
+async def test_what_a_contract_does_not_show_is_not_counted_as_missed(stand: Stand) -> None:
+    """Positions under a contract about driving, a signal that it does not name: nothing of them would have gone out."""
+    ref, all_day = await stand.vehicle(), await stand.vehicle()
+    contract, other = await stand.contract(ref, signals=(SPEED,)), await stand.contract(all_day)
+    for one in (contract, other):
+        await stand.hook(one)
+    for one in (ref, all_day):
+        await stand.send(one, {LATITUDE: [48.8, 48.9]})
+    await stand.send(ref, {SOC: [80.0]})
+    await stand.send(ref, {SPEED: [7.0, 8.0], SOC: [80.0, 80.0]})
+    stand.clock.more_us = DAY_US + 60_000_000
+    await tidy(stand.feeding, stand.audit)
+    assert await stand.waiting() == 0
+    assert [(one.subject, one.facts) for one in stand.audit.of("sharing.expired")] == [
+        (contract.id, {"records": 1, "samples": 2})
+    ]
+    lines = {one.kind: one for one in await stand.sharing.log(contract.id)}
+    assert (lines["expired"].records, lines["expired"].samples) == (1, 2)
+    assert "expired" not in {one.kind for one in await stand.sharing.log(other.id)}
+    assert [(await stand.hooks.of(one.id)).expired for one in (contract, other)] == [1, 0]
 
 
 async def test_gone_pauses_a_feed_until_it_is_resumed(stand: Stand) -> None:
@@ -135,7 +157,7 @@ async def test_a_contract_that_ends_in_the_middle_of_a_feed_sends_nothing_more_a
     await until(lambda: stand.receiver.got)
     assert stand.receiver.taken(kind="sharing.ended") == [{"contract": contract.id, "why": "withdrawn"}]
     assert stand.receiver.taken() == []
-    await tidy(stand.sharing, stand.audit)
+    await tidy(stand.feeding, stand.audit)
     assert await stand.waiting() == 0
     assert [one.facts["why"] for one in stand.audit.of("sharing.end")] == ["withdrawn"]
 

@@ -196,7 +196,7 @@ async def test_whatever_ends_a_contract_nothing_leaves_any_more(stand: Stand, en
     await stand.send(ref)
     await end(stand, contract)
     assert await given(stand, contract) == []
-    await tidy(stand.sharing, stand.audit)
+    await tidy(stand.feeding, stand.audit)
     newest = await stand.sharing.find(contract.id)
     assert newest is not None
     assert (newest.state, newest.why_ended) == ("ended", why)
@@ -216,7 +216,7 @@ async def test_after_an_erasure_the_contract_goes_on_and_what_waited_is_gone(sta
         await stand.consents.renamed(connection, ref, renewed)
         await stand.database.keyring.destroy(connection, [ref])
     await stand.table.refresh()
-    await tidy(stand.sharing, stand.audit)
+    await tidy(stand.feeding, stand.audit)
     await until(lambda: renewed in stand.book.by_ref)
     await stand.send(ref)
     await stand.send(renewed, {SPEED: [9.0]})

@@ -80,6 +80,19 @@ class Feeding:
                     sent.append(self._sent(contract, classes, waiting.number, waiting.at_us, waiting.arrived_us, body))
         return sent, found[-1].number if found else cursor, len(found) < limit
 
+    async def missed(self, id: str, cursor: int, upto: int) -> tuple[int, int]:
+        """Of what waits behind a cursor until `upto`: records that would have gone out under a contract, and their samples.
+
+        Raises: as `after`.
+        """
+        records_missed = samples = 0
+        is_all = (contract := self.book.by_id.get(id)) is None
+        while contract is not None and not is_all and cursor < upto:
+            found, cursor, is_all = await self.after([contract], cursor)
+            shown = [one for one in found if one.body and one.number <= upto]
+            records_missed, samples = records_missed + len(shown), samples + sum(one.samples for one in shown)
+        return records_missed, samples
+
     def _sent(self, contract: Contract, classes: int, number: int, at_us: int, arrived_us: int, body: bytes) -> Sent:
         scope = Scope(contract, self.book.terms_of(contract), self._catalogue)
         found = records.series(body, scope, classes)

@@ -196,27 +196,35 @@ async def newest(connection: Any) -> int:
     return number
 
 
-async def expire(connection: Any, before_us: int) -> list[tuple[str, int, int]]:
-    """In one transaction of one process: drop what was kept until then; (contract, records, samples) of feeds by webhook
-    that were not told them. None at a time when another process does it.
+async def expiring(connection: Any, before_us: int) -> list[tuple[str, int, int]]:
+    """What feeds by webhook were not told of what was kept until then: (contract, cursor, number it ends with).
+
+    None at a time when another process does it: held until the caller's transaction ends.
     """
     if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _NUMBERING + 1):
         return []
-    missed = await connection.fetch(
-        "SELECT w.contract, found.upto, found.records, found.samples FROM sharing_webhook w"
+    rows = await connection.fetch(
+        "SELECT w.contract, w.cursor, found.upto FROM sharing_webhook w"
         f" JOIN sharing_contract c ON c.id = w.contract AND c.{_LIVE} AND c.accepted_us > 0"
-        " CROSS JOIN LATERAL (SELECT max(number) AS upto, count(*) AS records, sum(samples)::bigint AS samples"
-        " FROM sharing_queue q WHERE q.ref = c.ref AND q.number > w.cursor AND q.at_us < $1 OFFSET 0) found"
-        " WHERE found.records > 0 ORDER BY w.contract",
+        " CROSS JOIN LATERAL (SELECT max(number) AS upto FROM sharing_queue q"
+        " WHERE q.ref = c.ref AND q.number > w.cursor AND q.at_us < $1 OFFSET 0) found"
+        " WHERE found.upto IS NOT NULL ORDER BY w.contract",
         before_us,
     )
-    for row in missed:
-        await connection.execute(
-            "UPDATE sharing_webhook SET cursor = greatest(cursor, $2), expired = expired + $3 WHERE contract = $1",
-            row["contract"], row["upto"], row["records"],
-        )  # fmt: skip
+    return [tuple(row) for row in rows]
+
+
+async def pass_over(connection: Any, contract: str, upto: int, records: int) -> None:
+    """A feed goes on behind `upto`; it is to be told that so many records are gone."""
+    await connection.execute(
+        "UPDATE sharing_webhook SET cursor = greatest(cursor, $2), expired = expired + $3 WHERE contract = $1",
+        contract, upto, records,
+    )  # fmt: skip
+
+
+async def expire(connection: Any, before_us: int) -> None:
+    """Drop what was kept until then."""
     await connection.execute("DELETE FROM sharing_queue WHERE at_us < $1", before_us)
-    return [(row["contract"], row["records"], row["samples"]) for row in missed]
 
 
 async def drop_waiting(connection: Any, refs: Iterable[int]) -> int:
