@@ -16,6 +16,8 @@ from rocade.app.storing import leased_key
 from rocade.core.errors import Misconfigured, Unavailable
 
 PATIENCE_S = 30.0
+LEASE_S = 4.0
+"""A machine that stands still for as long has none."""
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def region(tmp_path: Path, database_url: str) -> settings.Configuration:
     execute(database_url, "TRUNCATE seal_bucket, seal_key, seal_gone")  # keys of other tests' custody
     initialise.create(tmp_path / "region", "eu", "test.rocade")
     made = settings.load(tmp_path / "region")
-    custody = msgspec.structs.replace(made.custody, lease_s=1.5)
+    custody = msgspec.structs.replace(made.custody, lease_s=LEASE_S)
     return msgspec.structs.replace(made, database_url=database_url, custody=custody)
 
 
@@ -34,7 +36,7 @@ def test_the_key_is_the_same_at_each_start_and_the_store_ends_when_custody_is_cu
     key = leased_key(region, ended.set)
     assert len(key) == 32
     assert leased_key(region, again.set) == key
-    assert not ended.wait(2.5), "custody answers, so the lease goes on"
+    assert not ended.wait(LEASE_S + 1), "custody answers, so the lease goes on"
     shutil.move(region.root / region.custody.directory, region.root / "taken away")
     assert ended.wait(PATIENCE_S)
     assert again.wait(PATIENCE_S)

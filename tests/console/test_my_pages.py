@@ -208,7 +208,7 @@ def test_a_driver_is_invited_accepts_sees_what_was_allowed_and_is_ended(phone: P
     page.get_by_role("button", name="Make the invitation").click()
     link = page.inner_text("#the-code")
     assert link.startswith(f"{clean.address}/my/invitations/")
-    assert page.locator("img.qr").evaluate("one => one.complete && one.naturalWidth > 0")
+    toytown.wait(page, "document.querySelector('img.qr').naturalWidth > 0")
     assert "invitation not used yet" in page.inner_text("#board")
 
     guest = driver.open(link.removeprefix(clean.address))

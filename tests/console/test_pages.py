@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 import toytown
 from playwright.sync_api import Browser, Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from tests.ports import free_port
 
 from rocade.doors.http import listeners
 from rocade.fabric.history import connect
@@ -90,19 +93,14 @@ def test_the_map_loads_vehicles_move_and_a_click_opens_one(visit: OpenVisit, wid
     page = one.open("/")
     wait_for_fleet(page, 80)
     moving = page.evaluate("[...Array(rocade.fleet.count).keys()].findIndex(index => rocade.fleet.speed(index) > 20)")
-    began_s, before = time.monotonic(), page.evaluate("index => rocade.fleet.lngLat(index)", moving)
-    page.wait_for_timeout(1500)
-    after, took_s = page.evaluate("index => rocade.fleet.lngLat(index)", moving), time.monotonic() - began_s
-    metres = ((before[0] - after[0]) ** 2 + (before[1] - after[1]) ** 2) ** 0.5 * 100_000
-    assert 2 < metres < 60 * took_s
-    place = page.evaluate(
-        """index => { rocade.map.jumpTo({center: rocade.fleet.lngLat(index), zoom: 16});
-        const at = rocade.map.project(rocade.fleet.lngLat(index)), box = rocade.map.getContainer().getBoundingClientRect();
-        return [at.x + box.x, at.y + box.y]; }""",
-        moving,
-    )
-    page.mouse.click(*place)
-    page.wait_for_selector("#panel:not([hidden])")
+    began_s, before, metres = time.monotonic(), page.evaluate("index => rocade.fleet.lngLat(index)", moving), 0.0
+    while metres <= 2:
+        page.wait_for_timeout(500)
+        after, took_s = page.evaluate("index => rocade.fleet.lngLat(index)", moving), time.monotonic() - began_s
+        metres = ((before[0] - after[0]) ** 2 + (before[1] - after[1]) ** 2) ** 0.5 * 100_000
+        assert metres < 60 * took_s
+        assert took_s < 30, "it does not move"
+    click_on(page, moving)
     chosen = page.evaluate("rocade.fleet.chosen")
     ref = page.evaluate("index => rocade.vehicles[index][0]", chosen)
     toytown.wait(page, "document.querySelectorAll('#panel-values dt').length > 2")
@@ -111,6 +109,22 @@ def test_the_map_loads_vehicles_move_and_a_click_opens_one(visit: OpenVisit, wid
     toytown.wait(page, "document.querySelectorAll('#twin tr').length === 10")
     assert one.foreign() == []
     assert one.complaints == []
+
+
+def click_on(page: Page, vehicle: int) -> None:
+    """Again when it has moved on before the click was there: on a busy machine that may take its time."""
+    for _ in range(20):
+        place = page.evaluate(
+            """index => { rocade.map.jumpTo({center: rocade.fleet.lngLat(index), zoom: 16});
+            const at = rocade.map.project(rocade.fleet.lngLat(index)), box = rocade.map.getContainer().getBoundingClientRect();
+            return [at.x + box.x, at.y + box.y]; }""",
+            vehicle,
+        )
+        page.mouse.click(*place)
+        with contextlib.suppress(PlaywrightTimeout):
+            page.wait_for_selector("#panel:not([hidden])", timeout=1_500)
+            return
+    raise AssertionError("no click opened it")
 
 
 def test_the_vehicle_page_shows_units_quality_and_gaps(visit: OpenVisit, town: Town) -> None:
@@ -196,7 +210,7 @@ def test_language_and_theme_are_switched_and_kept(visit: OpenVisit) -> None:
     page = one.open("/vehicles")
     page.click(".account summary")
     page.select_option("#language", "fr")
-    toytown.wait(page, "document.documentElement.lang === 'fr'")
+    toytown.wait(page, "document.documentElement.lang === 'fr' && document.readyState === 'complete'")
     assert page.url.endswith("/vehicles")
     page.click(".account summary")
     page.click("#theme")
@@ -232,7 +246,7 @@ def test_a_lost_connection_is_said_and_found_again(browser: Browser, tmp_path_fa
     toys = toytown.Toys(3)
     services, _ = toytown.services(toys, tmp_path_factory.mktemp("lost"))
     page = browser.new_context().new_page()
-    with toytown.Served(services) as first:
+    with toytown.Served(services, toytown.sockets(free_port())) as first:
         toytown.sign_in(page, first.address)
         page.goto(first.address)
         page.wait_for_selector("#live[data-state=live]")

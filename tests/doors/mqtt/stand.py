@@ -29,6 +29,8 @@ class RecordingIntake:
         self.left: list[object] = []
         self.stored: list[Publish] = []
         self.ticks: list[int] = []
+        self.handed = 0
+        """Publishes it was given, whatever became of them."""
         self.wait_s = 0.0
         self.verdict: Callable[[Publish], Verdict] = lambda _publish: None
         self.troubles: list[RocadeError] = []
@@ -41,6 +43,7 @@ class RecordingIntake:
         return await self.admission(client) if self.admission else client
 
     async def accept(self, publishes: Sequence[Publish]) -> Sequence[Verdict]:
+        self.handed += len(publishes)
         await asyncio.sleep(self.wait_s)
         await self.gate.wait()
         if self.troubles:

@@ -239,7 +239,7 @@ async def test_a_client_that_is_not_read_is_not_called_silent(open_door: OpenDoo
 
 
 async def test_a_peer_that_says_nothing_is_dropped_at_each_stage(open_door: OpenDoor, call: Call) -> None:
-    door = await open_door(Settings(handshake_timeout_s=2, connect_timeout_s=2, packet_timeout_s=0.3))
+    door = await open_door(Settings(handshake_timeout_s=5, connect_timeout_s=5, packet_timeout_s=0.3))
     _, bare = await asyncio.open_connection("127.0.0.1", door.port)
     bare.write(b"\x16")
     mute = await call(door, 5, connect=False)

@@ -22,6 +22,7 @@ async def test_no_puback_leaves_before_the_intake_returned(door: Stand, call: Ca
     vehicle = await call(door, protocol)
     door.intake.gate.clear()
     vehicle.publish(1)
+    await until(lambda: door.intake.handed == 1)
     assert await vehicle.is_silent()
     vehicle.publish(2)
     assert await vehicle.is_silent()

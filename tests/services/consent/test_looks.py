@@ -131,7 +131,8 @@ async def test_looks_wait_for_a_database_that_cut_their_connection(looks: Looks,
     looks.note(permit(), CAR, READ.name, (), START_US)
     await looks.settled()
     await database.pool.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
+        " WHERE pid <> pg_backend_pid() AND datname = current_database()"
     )
     looks.note(permit(), CAR, READ.name, (), START_US)
     await looks.settled()

@@ -168,9 +168,9 @@ async def test_a_cut_connection_is_made_again_and_nothing_is_missed(
     await consents.own(CAR, ANA)
     await until(lambda: table.is_owned(CAR))
     await database.pool.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
+        " WHERE pid <> pg_backend_pid() AND datname = current_database()"
     )
-    await asyncio.sleep(0.05)
     await consents.own(VAN, BEN)
     await until(lambda: table.is_owned(VAN))
 
