@@ -128,7 +128,8 @@ class Frames:
         bits = np.uint32(1) << np.arange(32, dtype=np.uint32)
         is_set = (self._summed(slice(frame, frame + 1))[0][:, None] & bits) != 0
         steps = np.where(is_set, ~bits + np.uint32(1), bits)
-        found = np.argwhere((self._weights[:, None, :] * steps[:, :, None] == lacking).all(2))
+        one, other = self._weights.T[:, :, None]
+        found = np.argwhere((one * steps == lacking[0]) & (other * steps == lacking[1]))
         found[:, 0] += np.where(found[:, 0] < 2, 0, 4)
         return found
 
