@@ -208,6 +208,7 @@ class Supervisor:
         self._program = program
         self._postgres: EmbeddedPostgres | None = None
         self._database_watch: asyncio.Task[None] | None = None
+        self._scrubbing: asyncio.Task[None] | None = None
         self._is_ended = asyncio.Event()
         self._control: asyncio.AbstractServer | None = None
         self._control_path = configuration.socket_directory / "control.sock"
@@ -215,7 +216,7 @@ class Supervisor:
 
     async def start(self, roles: tuple[str, ...] = ()) -> None:
         """Start the database and these roles; none named = those the configuration wants."""
-        from rocade.app import last_settings
+        from rocade.app import last_settings, scrubbing
         from rocade.app.sealing import seal_older_rows  # with every service; the roles import this module too
 
         configuration = self.configuration
@@ -230,6 +231,10 @@ class Supervisor:
         await asyncio.to_thread(migrate, self.database_url, MIGRATED)
         await seal_older_rows(configuration, self.database_url)
         await last_settings.settle(configuration, self.database_url, found)
+        if self._postgres is not None:
+            self._scrubbing = await scrubbing.begin(
+                configuration, self.database_url, self._postgres, lambda: self.database_restarts, self._is_ended
+            )
         for role in roles:
             if role == "store" and not configuration.owns_store:
                 continue
@@ -329,6 +334,9 @@ class Supervisor:
         self._is_ended.set()
         if self._database_watch is not None:
             await self._database_watch
+        if self._scrubbing is not None:
+            await asyncio.wait([self._scrubbing], timeout=DRAIN_S)
+            self._scrubbing.cancel()
         if self._postgres is not None:
             await asyncio.to_thread(self._postgres.stop)
             self._postgres = None

@@ -145,35 +145,35 @@ def test_every_bit_of_finished_transactions_counts_and_none_of_those_to_come(hom
         turned = [*Random(5).sample(range(bits), min(bits, 40)), *range(max(0, bits - 4), bits)]
         for bit in turned:
             turn(file, bit)
-            assert len(home.commit_log.verify(control, 0)) == 1, f"{book.folder} bit {bit}"
+            assert len(home._commit_log.verify(control, 0)) == 1, f"{book.folder} bit {bit}"
             turn(file, bit)
         if bits:
             turn(file, bits)
-            assert home.commit_log.verify(control, 0) == []
+            assert home._commit_log.verify(control, 0) == []
             turn(file, bits)
     members = home.place / "data/pg_multixact/members/0000"
     for bit in (8 * 1, 8 * 1 + 3, 8 * 8, 8 * 11 + 7):  # of the first multixact: number 0 holds nobody
         turn(members, bit)
-        assert len(home.commit_log.verify(control, 0)) == 1, f"member bit {bit}"
+        assert len(home._commit_log.verify(control, 0)) == 1, f"member bit {bit}"
         turn(members, bit)
 
 
 def test_a_bit_that_turns_while_the_server_runs_is_told_by_the_next_scrub(home: Home) -> None:
     url = home.start()
-    before = home.commit_log.checked
+    before = home.transactions_checked
     (running,) = run(url, "SELECT pg_current_xact_id()::text::bigint")
     home.scrub()
-    assert home.commit_log.checked == before
+    assert home.transactions_checked == before
     run(url, "CHECKPOINT")
     home.scrub()
-    assert home.commit_log.checked == int(str(running)) + 1, "what was finished before the checkpoint is known now"
-    turn(home.xact, home.commit_log.checked * 2 - 1)
+    assert home.transactions_checked == int(str(running)) + 1, "what was finished before the checkpoint is known now"
+    turn(home.xact, home.transactions_checked * 2 - 1)
     for _ in range(2):
         with pytest.raises(Corrupt, match=f"transaction {running} was committed and reads ") as said:
             home.scrub()
         assert said.value.code == "database.commit_log"
     home.stop()
-    turn(home.xact, home.commit_log.checked * 2 - 1)
+    turn(home.xact, home.transactions_checked * 2 - 1)
 
 
 def test_a_killed_server_starts_again_and_what_it_had_finished_is_still_held_against_the_record(home: Home) -> None:
@@ -196,10 +196,10 @@ def test_an_older_copy_of_the_database_is_refused_until_somebody_takes_it(home: 
     assert control is not None
     older = control._replace(next=control.next._replace(xid=control.next.xid - 1))
     with pytest.raises(Corrupt) as said:
-        home.commit_log.check(older)
+        home._commit_log.check(older)
     assert said.value.code == "database.commit_log.older"
-    home.commit_log.forget()
-    home.commit_log.check(older)
+    home._commit_log.forget()
+    home._commit_log.check(older)
 
 
 # Files of any age, without a server.

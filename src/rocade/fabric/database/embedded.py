@@ -79,7 +79,7 @@ class EmbeddedPostgres:
         self._data = self._home / "data"
         self._pid_file = self._data / "postmaster.pid"
         self._binaries = binaries
-        self.commit_log = CommitLog(self._data, self._home / "commit_log.sums")
+        self._commit_log = CommitLog(self._data, self._home / "commit_log.sums")
         self._finished: tuple[int, Border] | None = None
         self._random = random or SystemRandom()
         self._clock = clock or SystemClock()
@@ -116,6 +116,11 @@ class EmbeddedPostgres:
     def is_running(self) -> bool:
         """Whether the server lives; after a crash (killed, a full disk) `restart` brings it back."""
         return self._server is not None and self._server.poll() is None
+
+    @property
+    def transactions_checked(self) -> int:
+        """Up to which transaction the commit log was as it had been when it was looked at last."""
+        return self._commit_log.checked
 
     @property
     def pid(self) -> int | None:
@@ -180,7 +185,7 @@ class EmbeddedPostgres:
         lsn, border = self._finished or (0, NONE)
         if control.redo < lsn:
             border = NONE
-        self.commit_log.check(control, border)
+        self._commit_log.check(control, border)
         if control.redo >= lsn:
             self._finished = self._ask_finished(control.next)
 
@@ -210,7 +215,7 @@ class EmbeddedPostgres:
         Raises: Corrupt `database.commit_log.older`; Misconfigured `database.embedded`; Unavailable `database.start`.
         """
         control = read_control(self._data, self._binaries or wheel_binaries())
-        return self.commit_log.verify(control) if control else []
+        return self._commit_log.verify(control) if control else []
 
     def mend(self, *, accept: bool = False) -> list[Damage]:
         """Turn single bits of the commit log back, which are returned; `accept`: then take it as it is. The server must not run.
@@ -222,10 +227,10 @@ class EmbeddedPostgres:
             mended = list[Damage]()
             control = read_control(self._data, self._binaries or wheel_binaries())
             if control is not None and not accept:
-                mended = self.commit_log.mend(control)
-                self.commit_log.check(control)
+                mended = self._commit_log.mend(control)
+                self._commit_log.check(control)
             if accept:
-                self.commit_log.forget()
+                self._commit_log.forget()
             return mended
         finally:
             self.stop()
@@ -235,7 +240,7 @@ class EmbeddedPostgres:
         self._finished = None
         control = read_control(self._data, self._binaries or wheel_binaries())
         if control is not None:
-            self.commit_log.check(control)
+            self._commit_log.check(control)
 
     def _take_lock(self) -> None:
         self._lock = os.open(self._home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

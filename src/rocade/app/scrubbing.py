@@ -1,0 +1,105 @@
+"""Watches over the embedded database while the region runs: its commit log every ten minutes, and what it says of itself.
+
+A scrub that finds damage is told three ways: as an error in the supervisor's log each time, in the audit log once for each damage
+(`database.commit_log`), and by `rocade_database_commit_log_damaged` of `/metrics` until the next start. Nothing is stopped: which
+rows it touches nobody knows, and the next start refuses. What a scrub does: fabric/database/commit_log.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+from rocade.app.configuration import Configuration
+from rocade.core.errors import Corrupt, RocadeError
+from rocade.core.ports import AuditEntry, SystemClock
+from rocade.fabric.database import Database
+from rocade.fabric.status import StatusBoard
+from rocade.trust.authority import AuditLog
+
+SCRUB_EVERY_S = 600.0
+STATUS_S = 1.0
+ACTION = "database.commit_log"
+ROLE, PROCESS = "database", "postgres"
+_log = logging.getLogger("rocade.app")
+
+
+class Server(Protocol):
+    """What of an embedded PostgreSQL is watched."""
+
+    @property
+    def transactions_checked(self) -> int: ...
+
+    def scrub(self) -> None: ...
+
+
+async def begin(
+    configuration: Configuration, url: str, server: Server, restarts: Callable[[], int], is_ended: asyncio.Event
+) -> asyncio.Task[None]:
+    """Watch until the region ends.
+
+    Raises: Unavailable `database.down`.
+    """
+    database = await Database.connect(url, max_connections=1)
+    return asyncio.create_task(_watch(configuration, database, server, restarts, is_ended))
+
+
+async def _watch(
+    configuration: Configuration,
+    database: Database,
+    server: Server,
+    restarts: Callable[[], int],
+    is_ended: asyncio.Event,
+) -> None:
+    clock, scrubbed_s, told = SystemClock(), -math.inf, ""
+    board = StatusBoard(database, clock)
+    try:
+        while not is_ended.is_set():
+            if clock.monotonic_s() - scrubbed_s >= SCRUB_EVERY_S:
+                scrubbed_s = clock.monotonic_s()
+                told = await _scrub(configuration, database, server, told)
+            values = {
+                "restarts": restarts(),
+                "commit_log_checked": server.transactions_checked,
+                "commit_log_damaged": int(bool(told)),
+            }
+            with contextlib.suppress(Exception):  # it may be down just now
+                await board.publish(ROLE, PROCESS, values)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(is_ended.wait(), STATUS_S)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(board.remove(ROLE, PROCESS), 2)
+    finally:
+        await database.close()
+
+
+async def _scrub(configuration: Configuration, database: Database, server: Server, told: str) -> str:
+    """What is damaged and told, as far as is known now."""
+    try:
+        await asyncio.to_thread(server.scrub)
+    except Corrupt as damage:
+        _log.error(damage.message, extra={"facts": {"code": damage.code}})
+        if damage.message != told:
+            await _record(configuration, database, damage)
+        return damage.message
+    except Exception as error:  # it goes on the next time
+        _log.warning("the commit log was not checked: %s", error)
+        return told
+    return ""
+
+
+async def _record(configuration: Configuration, database: Database, damage: Corrupt) -> None:
+    audit, clock = AuditLog(database, configuration.trust / "audit", SystemClock()), SystemClock()
+    facts: dict[str, str | int | float] = {"found": damage.message}
+    entry = AuditEntry(clock.now_us(), f"local:uid-{os.geteuid()}", ACTION, "database", "refused", damage.code, facts)
+    try:
+        await audit.record(entry)
+    except RocadeError as error:
+        _log.error("that is not in the audit log: %s", error.message)
+    finally:
+        await audit.close()
