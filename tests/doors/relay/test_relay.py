@@ -297,6 +297,25 @@ async def test_a_rule_just_made_stays_known_while_an_older_reading_ends(
     assert policy.decide("FR-1", "till").is_open
 
 
+async def test_who_closes_waits_for_what_is_being_written_down(
+    hub: Hub, echo: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.tasks.pop().cancel()  # what writes once a second
+    await hub.allow(NamedService(name="till", host="127.0.0.1", port=echo), Rule(service="till", caller="all"))
+    relay = await hub.agent("FR-1", [Entrance("till")])
+    assert await said(relay.ports["till"], b"hello") == b"hello"
+    await until(lambda: not hub.relaying._routes)
+    closed_us: list[int | None] = []
+
+    async def close_and_look() -> None:
+        await hub.relaying.close()
+        closed_us.extend(one.closed_us for one in await hub.policy.openings("FR-1"))
+
+    await overtake(monkeypatch, store, "add_traffic", hub.relaying._flush, close_and_look)
+    assert len(closed_us) == 1
+    assert None not in closed_us
+
+
 async def test_guests_reach_nothing(hub: Hub, echo: int) -> None:
     await hub.allow(NamedService(name="till", host="127.0.0.1", port=echo), Rule(service="till", caller="all"))
     relay = await hub.agent("FR-1", [Entrance("till", allowed=("192.0.2.0/24",))])

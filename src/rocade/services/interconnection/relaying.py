@@ -45,6 +45,7 @@ class Relaying:
         self._day = 0
         self._counted: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0])
         self._closed: list[tuple[int, int, str, int, int]] = []
+        self._writing = asyncio.Lock()
         interconnection.watch(self._enforce)
 
     @property
@@ -143,7 +144,11 @@ class Relaying:
                 route.rule_in_force(decision.rule)
 
     async def _flush(self) -> None:
-        """One transaction; what could not be written is kept for the next time."""
+        """One after the other, in one transaction; what could not be written is kept for the next time."""
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         counted, self._counted = self._counted, defaultdict(lambda: [0, 0])
         closed, self._closed = self._closed, []
         if not counted and not closed:
