@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from unittest.mock import ANY
 
 from databases import execute
 from tests.app.stand import rocade
@@ -44,6 +45,14 @@ def test_days_are_listed_and_a_vehicles_batches_of_a_time_go_into_the_log_again(
     assert "20251122" in rocade("archive", "list", environment=here)
     said = rocade("archive", "replay", str(int(REF)), "--since", "2025-11-22T12:01:00", environment=here)
     assert said.startswith("2 batches")
+
+    (lost,) = (tmp_path / "eu/blobs/road").glob(f"{partition_of(OTHER):02d}/*/*")
+    lost.unlink()
+    listed = rocade("archive", "list", environment=here, code=1, says="archive.absent")
+    assert listed.split("\n")[1].split() == ["20251122", "1", ANY, "1"]
+    assert rocade("archive", "check", environment=here, code=1).startswith("archive.absent road/")
+    assert lost.name in rocade("archive", "check", "--read", "--write-off", environment=here)
+    assert rocade("archive", "check", environment=here) == ""
 
     async def logged() -> list[Record]:
         database = await Database.connect(database_url)

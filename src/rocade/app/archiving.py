@@ -20,6 +20,11 @@ def archive_of(configuration: Configuration, database: Database) -> Archive:
     return Archive(open_blobs(configuration.blobs_url), database)
 
 
+def lies_inside(configuration: Configuration) -> bool:
+    """Whether the objects are among the region's own files, and so in its backup."""
+    return configuration.blobs_url == (configuration.root / "blobs").resolve().as_uri()
+
+
 def keep_days(configuration: Configuration) -> float:
     """How long objects stay: a batch holds all signals, so none outlives the shortest of the rules of retention."""
     shortest = min(rule.days for rule in configuration.retention)

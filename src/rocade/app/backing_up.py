@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -91,6 +91,7 @@ def back_up(configuration: Configuration, asked: Wanted, progress: Progress) -> 
             f"{size:,.1f} MB in {made.chunks} chunks, {stored:,.1f} MB sealed, {made.kept} of them from an earlier attempt",
             f"keys part {made.keys_folder} in {asked.keys_to}",
             f"workers waited {made.held_back_ms:.0f} ms; keep a copy of {hand.configuration.root / 'erasures'} apart",
+            *_gone(made.manifest.absent),
         ]
 
     return act(configuration, work)
@@ -130,8 +131,14 @@ def put_back(asked: Asked, progress: Progress) -> list[str]:
     return [
         *lines,
         f"audit log verified: {done.audit.entries} entries",
+        *_gone(done.absent),
         f"restored into {asked.into}: rocade serve --config {asked.into}",
     ]
+
+
+def _gone(names: Sequence[str]) -> list[str]:
+    """What is said of objects of the archive that must be there and are not."""
+    return [f"archive.absent: {len(names):,} objects of the archive are gone: rocade archive check"] if names else []
 
 
 async def _keep(hand: Hand, asked: Wanted) -> str:

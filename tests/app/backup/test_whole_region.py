@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import pytest
-from tests.app.backup.conftest import Place, empty_database, erase, in_region, make_place, points_of
+from tests.app.backup.conftest import START_US, Place, empty_database, erase, in_region, make_place, points_of
 
 from rocade.app import backing_up, wiring
 from rocade.app import configuration as settings
+from rocade.app.archiving import archive_of
 from rocade.app.backup import checking, frozen, keeping, making
 from rocade.app.backup.place import Folder
 from rocade.app.backup.progress import Progress
 from rocade.core.errors import RocadeError, Unavailable
+from rocade.core.identifiers import VehicleRef, partition_of
 from rocade.core.ports import SystemClock
+from rocade.fabric.database import Database
 from rocade.fabric.history import History
+from rocade.fabric.log import Record
 from rocade.services.vehicles import Registry
 from rocade.trust.authority.erasure import LedgerFiles
 from rocade.trust.authority.people.model import person_number
@@ -32,6 +38,36 @@ def target(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return url
 
 
+async def archived(place: Place, *refs: int) -> list[str]:
+    """An object of the archive for each of them."""
+    database = await Database.connect(place.configuration.database_url)
+    try:
+        archive = archive_of(place.configuration, database)
+        return [
+            await archive.add(partition_of(VehicleRef(ref)), [Record(partition_of(VehicleRef(ref)), ref, 1, START_US, b"")])
+            for ref in refs
+        ]  # fmt: skip
+    finally:
+        await database.close()
+
+
+def removing(place: Place, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retention removes an object after the backup's rows were read, before its files are listed."""
+    release = frozen.Frozen.release
+
+    async def remove() -> None:
+        database = await Database.connect(place.configuration.database_url)
+        await archive_of(place.configuration, database).remove([name])
+        await database.close()
+
+    def then(self: frozen.Frozen) -> None:
+        with ThreadPoolExecutor(1) as apart:  # the backup's own loop is running
+            apart.submit(asyncio.run, remove()).result()
+        release(self)
+
+    monkeypatch.setattr(frozen.Frozen, "release", then)
+
+
 async def actions(parts: wiring.Common) -> list[str]:
     async with parts.database.pool.acquire() as connection, connection.transaction():
         return [body.decode() async for _, body in read_entries(connection)]
@@ -39,11 +75,15 @@ async def actions(parts: wiring.Common) -> list[str]:
 
 @pytest.mark.timeout(240)
 def test_what_was_erased_since_the_backup_is_not_in_the_restored_region(
-    tmp_path: Path, postgres_url: str, template: str, target: str
+    tmp_path: Path, postgres_url: str, template: str, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = make_place(tmp_path, postgres_url, template, "again")
-    place.back_up()
     gone, stays = place.refs
+    objects = asyncio.run(archived(place, gone, stays, stays + 1, stays + 2))
+    (place.configuration.root / "blobs" / objects[2]).unlink()
+    with monkeypatch.context() as meanwhile:
+        removing(place, objects[3], meanwhile)
+        assert "archive.absent: 1 objects of the archive are gone: rocade archive check" in place.back_up()
     keys_before = keeping.newest(Folder(place.keys)).manifest
     erase(place, gone)
 
@@ -56,6 +96,7 @@ def test_what_was_erased_since_the_backup_is_not_in_the_restored_region(
     asked = place.asked("back")
     said = backing_up.put_back(asked, Progress(lambda done, *_: told.append(done)))
     assert any("erasures since then: 1" in line for line in said)
+    assert any(line.startswith("archive.absent: 1 objects") for line in said), "lost before, and still missed"
     assert told == sorted(told)
 
     restored = settings.load(tmp_path / "back")
@@ -72,8 +113,10 @@ def test_what_was_erased_since_the_backup_is_not_in_the_restored_region(
         assert int(found.ref) == stays
         moved = await registry.resolve("VF1CARA0000000001")
         assert int(moved.ref) != gone
+        checked = await archive_of(parts.configuration, parts.database).check()
+        assert (checked.objects, checked.absent, checked.damaged) == (2, [objects[2]], [])
         entries = await actions(parts)
-        assert any("backup.restored" in one for one in entries)
+        assert any("backup.restored" in one and '"absent":1' in one for one in entries)
         assert any("backup.begun" in one for one in entries)
 
     in_region(restored, look)

@@ -2,7 +2,8 @@
 
 Flow: the audit log's own files, which grow -> new blocks of the worker are held back for some milliseconds, while a snapshot
 of the database is opened and the history's parts are linked -> tables, parts and blobs go out in sealed chunks -> the keys part
-goes to its own place -> the manifest, signed, ends the backup. Intake, reads and erasures go on all the time.
+goes to its own place -> the manifest, signed, ends the backup. It names the objects of the archive that the rows
+note and the copy has not: removed on purpose meanwhile, or gone. Intake, reads and erasures go on all the time.
 An attempt that was broken off is gone on with: its number and so its key stand in `draft.json`, and what it wrote and is still
 so is not written again. Every attempt is a snapshot of its own; nothing of two instants is mixed.
 Refuses: a history that another machine runs (`history.freeze.remote`), a worker that does not end its block, a place without
@@ -18,6 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from rocade import __version__
+from rocade.app.archiving import archive_of, lies_inside
 from rocade.app.backup import keeping, trees
 from rocade.app.backup.chunks import Cutter, Sealer
 from rocade.app.backup.frozen import Frozen, alone, history_of
@@ -82,9 +84,8 @@ async def _make(
     old = await asyncio.to_thread(_forget, hand, place, made, keep_days)
     async with hand.database.pool.acquire() as connection, connection.transaction():
         await hand.keyring.destroy(connection, old)  # whoever has kept a copy of them has noise
-    await hand.record(
-        "backup.made", subject, at_us=made.manifest.at_us, bytes=made.manifest.size_bytes, chunks=made.chunks
-    )
+    facts = {"at_us": made.manifest.at_us, "bytes": made.manifest.size_bytes, "chunks": made.chunks}
+    await hand.record("backup.made", subject, **facts, absent=len(made.manifest.absent))
     return made
 
 
@@ -118,12 +119,15 @@ class _Making:
                     entries, last = read_ledger(self._root / "erasures", load_root(trust / "trust.pem")).newest
                     await asyncio.to_thread(ledger.beat)
                     sequences = await self._database(cut)
+                    noted = await cut.texts("telemetry_archive", "name")
                 finally:
                     await cut.close()
                 await self._files("history", frozen.sources(), kind="history", squeeze=False, may_go=False)
             finally:
                 await asyncio.to_thread(frozen.release)
-        await self._files(BLOBS, trees.below(self._root / BLOBS, BLOBS), squeeze=False)
+        blobs = trees.below(self._root / BLOBS, BLOBS)
+        await self._files(BLOBS, blobs, squeeze=False)
+        removed, absent = await self._compare(noted, {source.name.removeprefix(f"{BLOBS}/") for source in blobs})
         keys_folder = await keeping.keep(
             hand.configuration, hand.database.url, hand.keyring.custody, self._keys, hand.clock, keep_keys_days,
             (await hand.keyring.ensure([keeping.OWN]))[keeping.OWN],
@@ -139,11 +143,20 @@ class _Making:
             last,
             sequences,
             tuple(self._items),
+            removed,
+            absent,
         )
         signed = await asyncio.to_thread(sign, MANIFEST_TYPE, manifest, trust / "audit")
         await asyncio.to_thread(self._place.put, f"{draft.folder}/{MANIFEST}", signed)
         await asyncio.to_thread(self._end, manifest)
         return Made(draft.folder, keys_folder, manifest, len(manifest.chunks), self._sealer.kept, held_back_ms)
+
+    async def _compare(self, noted: frozenset[str], copied: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Objects of the archive that the rows note and that are not there: removed on purpose since, and gone."""
+        if not lies_inside(self._hand.configuration):
+            return (), ()
+        still = await archive_of(self._hand.configuration, self._hand.database).noted()
+        return tuple(sorted(noted - still)), tuple(sorted((noted & still) - copied))
 
     async def _cut(self, history: History, frozen: Frozen) -> tuple[Cut, float]:
         """Database and history at one instant."""

@@ -71,6 +71,10 @@ class Manifest(msgspec.Struct, frozen=True):
     """How long the ledger of erasures was when this was made, and the hash of its last line: a later one goes on there."""
     sequences: dict[str, int]
     items: tuple[Item, ...]
+    removed: tuple[str, ...] = ()
+    """Objects of the archive that the rows note and that were removed on purpose before they could be copied."""
+    absent: tuple[str, ...] = ()
+    """Those that were gone without that: the region had lost them before."""
 
     @property
     def size_bytes(self) -> int:

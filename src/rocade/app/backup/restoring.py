@@ -26,6 +26,7 @@ import msgspec
 
 from rocade.app import configuration as settings
 from rocade.app import wiring
+from rocade.app.archiving import archive_of, lies_inside
 from rocade.app.backup import keeping, store, trees
 from rocade.app.backup.checking import Asked, Checked, check, check_chunks
 from rocade.app.backup.chunks import Sealer, pieces
@@ -61,11 +62,14 @@ class State(msgspec.Struct):
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """What came back. `erased`: erasures done again; `audit`: of the log as it stands now."""
+    """What came back. `erased`: erasures done again; `audit`: of the log as it stands now; `absent`: objects of the archive that
+    must be there and are not.
+    """
 
     checked: Checked
     erased: int
     audit: Report | None
+    absent: tuple[str, ...] = ()
 
 
 async def restore(asked: Asked, progress: Progress, clock: Clock | None = None) -> Restored:
@@ -242,7 +246,9 @@ class _Filler:
         """Erase again, write down what was done, verify."""
         self._progress.begin("erasures")
         await asyncio.to_thread(self._put_ledger)
-        erased = 0
+        erased, archive = 0, archive_of(configuration, database)
+        is_inside = lies_inside(configuration)
+        await archive.give_up(self._checked.manifest.removed if is_inside else None)
         audit = AuditLog(database, configuration.trust / "audit", self._clock)
         try:
             if self._checked.erasures:
@@ -253,6 +259,7 @@ class _Filler:
                 parts = wiring.Common(configuration, self._clock, SystemRandom(), database, audit, keyring)
                 async with history_of(configuration, keyring):
                     erased = await erase_again(parts, await self._orders(database, keyring))
+            absent = (await archive.check()).absent if is_inside else []
             self._progress.begin("audit")
             for entry in _written_down(self._asked):
                 await audit.record(entry)
@@ -260,6 +267,7 @@ class _Filler:
                 "at_us": self._checked.manifest.at_us,
                 "erased": erased,
                 "ledger": len(self._checked.ledger.entries),
+                "absent": len(absent),
             }
             subject = f"backup:{self._checked.manifest.number}"
             await audit.record(AuditEntry(self._clock.now_us(), _actor(), "backup.restored", subject, facts=facts))
@@ -267,7 +275,7 @@ class _Filler:
             await audit.close()
         root = load_root(configuration.trust / "trust.pem")
         report = await verify(database, configuration.trust / "audit", root)
-        return Restored(self._checked, erased, report)
+        return Restored(self._checked, erased, report, tuple(absent))
 
     async def _orders(self, database: Database, keyring: Keyring) -> list[Entry]:
         """The erasures with the reference each vehicle has in the end: those between are gone, with their keys."""

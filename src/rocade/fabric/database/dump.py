@@ -96,6 +96,11 @@ class Cut:
         """The highest value of a whole number; 0 of an empty table."""
         return int(await self._connection.fetchval(f"SELECT coalesce(max({_quote(column)}), 0) FROM {_quote(table)}"))
 
+    async def texts(self, table: str, column: str) -> frozenset[str]:
+        """The values of a column of text."""
+        found = await self._connection.fetch(f"SELECT {_quote(column)} FROM {_quote(table)}")
+        return frozenset(text for (text,) in found)
+
     async def sequences(self) -> dict[str, int]:
         """Last values. Read them after the rows: a sequence waits for nobody's snapshot."""
         return dict(await self._connection.fetch(_SEQUENCES))
