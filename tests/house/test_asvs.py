@@ -63,7 +63,7 @@ def test_every_requirement_stands_there_once() -> None:
     assert len(set(numbers)) == len(numbers) == 253
     assert Counter(line[1] for line in LINES) == {"1": 70, "2": 183}
     assert Counter(int(number[1:].split(".")[0]) for number in numbers) == PER_CHAPTER
-    assert {line[3] for line in LINES} == {"yes", "no", "n/a"}
+    assert {line[3] for line in LINES} <= {"yes", "no", "n/a"}
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line[0])
