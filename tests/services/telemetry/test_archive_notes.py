@@ -38,7 +38,7 @@ class Faulty:
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
-        self.before_put = self.after_put = self.before_delete = _nothing
+        self.before_put = self.after_put = self.before_delete = self.before_get = self.after_get = _nothing
 
     async def put(self, name: str, body: bytes) -> None:
         await self.before_put()
@@ -50,7 +50,10 @@ class Faulty:
         await self._blobs.delete(name)
 
     async def get(self, name: str, start: int = 0, end: int | None = None) -> bytes:
-        return await self._blobs.get(name, start, end)
+        await self.before_get()
+        body = await self._blobs.get(name, start, end)
+        await self.after_get()
+        return body
 
     def list(self, prefix: str = "") -> AsyncIterator[Any]:
         return self._blobs.list(prefix)
@@ -247,6 +250,44 @@ async def test_an_archiver_killed_before_it_could_ask_is_caught_by_the_sweep(pla
     await place.sweep()
     assert await place.held() == {OTHER}
     assert (await place.archive.check()).absent == []
+
+
+@pytest.mark.parametrize("moment", ["after_get", "before_delete"])
+async def test_a_sweep_that_looks_at_what_is_just_being_removed_misses_nothing_later(place: Place, moment: str) -> None:
+    """It reads the object, the object goes, it notes it; or it notes it again between the removal's two steps."""
+    name = await place.archive.add(PLACE, records(MINE))
+    await place.archive.give_up()
+
+    async def remove() -> None:
+        place.blobs.after_get = _nothing
+        await place.archive.remove([name])
+
+    async def settle() -> None:
+        place.blobs.before_delete = _nothing
+        await place.archive.settle()
+        assert await place.archive.noted() == {name}
+
+    if moment == "after_get":
+        place.blobs.after_get = remove
+        await place.archive.settle()
+    else:
+        place.blobs.before_delete = settle
+        await place.archive.remove([name])
+    assert (await place.archive.check()).objects == 0
+
+
+async def test_what_is_written_anew_while_somebody_reads_is_read_where_it_is_now(place: Place) -> None:
+    await place.archive.add(PLACE, records(MINE, OTHER))
+
+    async def forget() -> None:
+        place.blobs.before_get = _nothing
+        assert await place.archive.forget([MINE]) == 2
+
+    place.blobs.before_get = forget
+    assert len([record async for record in place.archive.records(OTHER, 0, 1 << 62)]) == 2
+    (name,) = await place.archive.noted()
+    place.blobs.before_get = lambda: place.archive.remove([name])
+    assert await place.archive.forget([OTHER]) == 0, "another has removed it; no erasure stops at that"
 
 
 async def test_who_asks_for_an_object_that_never_was_is_told_so(place: Place) -> None:
