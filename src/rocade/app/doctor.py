@@ -2,7 +2,7 @@
 
 Checks: clock (kernel says synchronised, sane year), open-file limit against the configured connections, fsync time on
 the data directory, disk room, memory, the ports, TLS 1.3, key files' modes, custody of the region key, certificates near their end, settings that changed since
-the last start.
+the last start, the embedded database's commit log.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rocade.app import last_settings
 from rocade.app.configuration import Configuration
 from rocade.app.custodies import custody_of
 from rocade.core.errors import Corrupt, RocadeError
+from rocade.fabric.database import EmbeddedPostgres
 from rocade.trust.identity.directory import load_issuers, load_leaf, renewal_due_us
 from rocade.trust.identity.issuers import to_us
 
@@ -45,7 +46,7 @@ class Finding(msgspec.Struct, frozen=True):
 def examine(configuration: Configuration, *, is_running: bool) -> list[Finding]:
     """Run every check; nothing is changed but a few kilobytes written and removed in the data directory."""
     checks: list[Callable[[Configuration], Iterator[Finding]]]
-    checks = [_clock, _files, _fsync, _disk, _memory, _tls, _keys, _custody, _certificates, _settings]
+    checks = [_clock, _files, _fsync, _disk, _memory, _tls, _keys, _custody, _certificates, _settings, _commit_log]
     if not is_running:
         checks.append(_ports)
     return [finding for check in checks for finding in check(configuration)]
@@ -187,6 +188,20 @@ def _settings(configuration: Configuration) -> Iterator[Finding]:
         yield Finding("settings", "warn", f"changed since the last start: {change}", "if nobody did that, put it back")
     if not found:
         yield Finding("settings", "ok", "as at the last start")
+
+
+def _commit_log(configuration: Configuration) -> Iterator[Finding]:
+    place = configuration.root / "postgres"
+    if configuration.database_url or not (place / "data").exists():
+        return
+    try:
+        damages = [str(damage) for damage in EmbeddedPostgres(place).examine()]
+    except RocadeError as error:
+        damages = [f"{error.message} [{error.code}]"]
+    for damage in damages:
+        yield Finding("commit log", "fail", damage, "stop the region; `rocade database mend`")
+    if not damages:
+        yield Finding("commit log", "ok", "as it was when it was kept")
 
 
 def _leaves(configuration: Configuration, now_us: int) -> Iterator[Finding]:

@@ -123,7 +123,7 @@ def test_what_is_taken_as_it_is_loses_a_row_in_silence_which_is_why_it_is_refuse
     control = read_control(home.place / "data", wheel_binaries())
     assert control is not None
     turn(home.xact, (control.next.xid - 1) * 2)
-    assert home.mend(accept=True) == []
+    assert [damage.byte for damage in home.mend(accept=True)] == [(control.next.xid - 1) // 4]
     assert run(home.start(), "SELECT count(*) FROM fresh") == [0]
 
 

@@ -10,7 +10,7 @@ Files that vacuum has cut off are forgotten; one that is missed otherwise is an 
 a damaged record begins anew, the latter is told. Files are read from the disk, not from memory, where the kernel allows it.
 Refuses: `database.commit_log`, naming file, byte and transaction: any single turned bit of a page is found by trying which one gives
 the digest, hence `mend`; `database.commit_log.older`, a database from before its record.
-Cost and reasons: docs/decisions/0064-commit-log.md. Layout: PostgreSQL's access/transam/clog.c, multixact.c and slru.c.
+Cost and reasons: docs/decisions/0063-commit-log.md. Layout: PostgreSQL's access/transam/clog.c, multixact.c and slru.c.
 """
 
 from __future__ import annotations
@@ -184,12 +184,7 @@ class CommitLog:
             old = self._known(control)
             new = Border(*map(max, old.border, control.next if control.is_shut_down else border))
             grown, damages = self._compare(old, new, NAMED)
-            if damages:
-                raise Corrupt(
-                    "database.commit_log",
-                    f"the database's commit log is not what was written: {_named(damages)}. Look after the disk, then `rocade "
-                    "database mend` turns single bits back; else restore a backup, or take it as it is: rocade database mend --accept",
-                )
+            _refuse(damages)
             self.checked = new.xid
             if grown != old:
                 self._write(grown)
@@ -205,15 +200,16 @@ class CommitLog:
     def mend(self, control: Control) -> list[Damage]:
         """Turn back every bit that turned alone in its page, which the digest proves; what was mended. Of a stopped server only.
 
-        Raises: as `verify`.
+        Raises: as `verify`; Corrupt `database.commit_log` where more than one turned in a page: then nothing is done.
         """
-        mended = [damage for damage in self.verify(control, 1_000) if damage.bit is not None]
-        for damage in mended:
+        damages = self.verify(control, 1_000)
+        _refuse([damage for damage in damages if damage.bit is None])
+        for damage in damages:
             with (self._data / damage.file).open("r+b", buffering=0) as file:
                 byte = os.pread(file.fileno(), 1, damage.byte)[0]
                 os.pwrite(file.fileno(), bytes([byte ^ 1 << (damage.bit or 0) % 8]), damage.byte)
                 os.fsync(file.fileno())
-        return mended
+        return damages
 
     def forget(self) -> None:
         """Take the files as they stand: the next check begins anew."""
@@ -341,5 +337,13 @@ def _judge(
     return Damage(file, number)
 
 
-def _named(damages: list[Damage]) -> str:
-    return "; ".join(map(str, damages[:NAMED])) + (f"; {len(damages) - NAMED} more" if len(damages) > NAMED else "")
+def _refuse(damages: list[Damage]) -> None:
+    """Raises: Corrupt `database.commit_log` if there are any."""
+    if damages:
+        more = f"; {len(damages) - NAMED} more" if len(damages) > NAMED else ""
+        named = "; ".join(map(str, damages[:NAMED])) + more
+        raise Corrupt(
+            "database.commit_log",
+            f"the database's commit log is not what was written: {named}. Look after the disk, then `rocade database mend` "
+            "turns single bits back; else restore a backup, or take it as it is: rocade database mend --accept",
+        )

@@ -17,11 +17,12 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlencode
 
-from rocade.core.errors import Misconfigured, RocadeError, Unavailable
+from rocade.core.errors import Corrupt, Misconfigured, RocadeError, Unavailable
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
 from rocade.fabric.database import privilege
 from rocade.fabric.database.commit_log import NONE, Border, CommitLog, Damage, read_control, read_lsn
@@ -218,20 +219,22 @@ class EmbeddedPostgres:
         return self._commit_log.verify(control) if control else []
 
     def mend(self, *, accept: bool = False) -> list[Damage]:
-        """Turn single bits of the commit log back, which are returned; `accept`: then take it as it is. The server must not run.
+        """Turn single bits of the commit log back, or take it as it is (`accept`); what was damaged. The server must not run.
 
-        Raises: Misconfigured `database.running`; Corrupt `database.commit_log` for what is left, `database.commit_log.older`.
+        Raises: Misconfigured `database.running`; as `CommitLog.mend` but for what is accepted.
         """
         self._take_lock()
         try:
-            mended = list[Damage]()
             control = read_control(self._data, self._binaries or wheel_binaries())
-            if control is not None and not accept:
-                mended = self._commit_log.mend(control)
-                self._commit_log.check(control)
-            if accept:
-                self._commit_log.forget()
-            return mended
+            if control is None:
+                return []
+            if not accept:
+                return self._commit_log.mend(control)
+            damages = list[Damage]()
+            with suppress(Corrupt):  # an older copy
+                damages = self._commit_log.verify(control)
+            self._commit_log.forget()
+            return damages
         finally:
             self.stop()
 
