@@ -156,9 +156,13 @@ class Client:
         return table if self._cluster is None else f"{table}_local"
 
     async def _wait_until_gone(self, table: str) -> None:
-        """Parts that were replaced before now leave the disk after `old_parts_lifetime`; wait for exactly those."""
+        """Parts that were replaced before now leave the disk after `old_parts_lifetime`; wait for exactly those.
+
+        A part whose files are being removed is listed only to who asks for its state.
+        """
         parts = (
-            "SELECT name FROM system.parts WHERE database = currentDatabase() AND table = {table:String} AND NOT active"
+            "SELECT name FROM system.parts WHERE database = currentDatabase() AND table = {table:String}"
+            " AND _state IN ('Outdated', 'Deleting', 'DeleteOnDestroy')"
         )
         waiting = set((await self.query(parts, {"table": table})).column(0).to_pylist())
         end = time.monotonic() + ERASE_WAIT_S
