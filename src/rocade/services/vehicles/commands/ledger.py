@@ -142,12 +142,10 @@ async def take_reports(
 ) -> tuple[list[Took], list[Applied], set[bytes]]:
     """Move commands by what their vehicles say: (moved, to be proven, all that are known)."""
     held = await keys.ensure({(one.ref, sealing.COMMAND) for one in said if one.result})
-    results = [
-        sealing.seal_part(held, one.ref, one.id, sealing.RESULT, one.result)
-        if (one.ref, sealing.COMMAND) in held
-        else b""
-        for one in said
-    ]
+    telling = [bool(one.result) and (one.ref, sealing.COMMAND) in held for one in said]
+    told = ((one.ref, one.id, one.result) for one, tells in zip(said, telling, strict=True) if tells)
+    sealed = iter(sealing.seal_parts(held, sealing.RESULT, told))
+    results = [next(sealed) if tells else b"" for tells in telling]
     rows = await connection.fetch(
         "WITH said AS (SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::text[], $5::bytea[],"
         " $6::bool[], $7::bool[], $8::bool[], $9::bigint[])"

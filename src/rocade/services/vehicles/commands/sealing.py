@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rocade.core.errors import Refused
-from rocade.trust.authority.sealing import Group, Keys, Name, aad, open_sealed, seal
+from rocade.trust.authority.sealing import Group, Keys, Name, aad, open_sealed, seal_many
 
 COMMAND = int(Group.COMMAND)
 PARAMETERS, RESULT, ENVELOPE = 1, 2, 3
@@ -23,13 +23,12 @@ async def keys_for(keys: Keys, refs: Iterable[int]) -> dict[Name, bytes]:
     return await keys.ensure((ref, COMMAND) for ref in refs)
 
 
-def seal_part(keys: Mapping[Name, bytes], ref: int, id: bytes, part: int, plain: bytes) -> bytes:
-    """Nothing stays nothing. Raises: Refused `vehicles.unknown`: the owner was erased at this moment."""
-    if not plain:
-        return plain
-    if (key := keys.get((ref, COMMAND))) is None:
-        raise Refused("vehicles.unknown", "no vehicle with this id is registered here; enrol it first")
-    return seal(key, plain, _place(ref, id, part))
+def seal_parts(keys: Mapping[Name, bytes], part: int, plains: Iterable[tuple[int, bytes, bytes]]) -> list[bytes]:
+    """This part of each (vehicle, id, plain). Raises: Refused `vehicles.unknown`: the owner was erased at this moment."""
+    try:
+        return seal_many([(keys[ref, COMMAND], plain, _place(ref, id, part)) for ref, id, plain in plains])
+    except KeyError:
+        raise Refused("vehicles.unknown", "no vehicle with this id is registered here; enrol it first") from None
 
 
 async def opened(keys: Keys, rows: Iterable[Any]) -> list[dict[str, Any]]:
@@ -45,10 +44,11 @@ async def opened(keys: Keys, rows: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def seal_stored(keys: Mapping[Name, bytes], row: Mapping[str, Any]) -> list[bytes]:
-    """The three columns of a stored row, sealed where they are not."""
-    ref, id = row["ref"], row["id"]
+    """The three columns of a stored row, sealed where they are not; nothing stays nothing."""
     return [
-        row[name] if _is_sealed(row[name]) else seal_part(keys, ref, id, part, row[name])
+        seal_parts(keys, part, [(row["ref"], row["id"], row[name])])[0]
+        if row[name] and not _is_sealed(row[name])
+        else row[name]
         for name, part in _COLUMNS.items()
     ]
 

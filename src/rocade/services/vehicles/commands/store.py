@@ -125,13 +125,11 @@ async def supersede(
 async def add(connection: asyncpg.Connection, keys: Keys, commands: Sequence[New]) -> None:
     """Raises: asyncpg.UniqueViolationError where a key was used at the same moment."""
     held = await sealing.keys_for(keys, {one.ref for one in commands})
+    parameters = sealing.seal_parts(held, sealing.PARAMETERS, ((one.ref, one.id, one.parameters) for one in commands))
+    envelopes = sealing.seal_parts(held, sealing.ENVELOPE, ((one.ref, one.id, one.sealed) for one in commands))
     commands = [
-        msgspec.structs.replace(
-            one,
-            parameters=sealing.seal_part(held, one.ref, one.id, sealing.PARAMETERS, one.parameters),
-            sealed=sealing.seal_part(held, one.ref, one.id, sealing.ENVELOPE, one.sealed),
-        )
-        for one in commands
+        msgspec.structs.replace(one, parameters=said, sealed=envelope)
+        for one, said, envelope in zip(commands, parameters, envelopes, strict=True)
     ]
     if len(commands) > FEW:
         columns = New.__struct_fields__
@@ -290,7 +288,7 @@ async def seal_again(connection: Any, keys: Keys, signed: Sequence[tuple[bytes, 
     """(id, vehicle, envelope): what these are sent as from now on."""
     held = await sealing.keys_for(keys, {ref for _, ref, _ in signed})
     ids = [id for id, _, _ in signed]
-    sealed = [sealing.seal_part(held, ref, id, sealing.ENVELOPE, one) for id, ref, one in signed]
+    sealed = sealing.seal_parts(held, sealing.ENVELOPE, ((ref, id, one) for id, ref, one in signed))
     await connection.execute(
         "WITH old AS (SELECT c.id, u.sealed FROM unnest($1::bytea[], $2::bytea[]) AS u (id, sealed)"
         " JOIN command c ON c.id = u.id WHERE c.state < $4 ORDER BY c.id FOR UPDATE OF c)"

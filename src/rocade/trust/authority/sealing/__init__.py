@@ -9,7 +9,7 @@ from rocade.trust.authority.sealing.custody import FileCustody, RegionCustody
 from rocade.trust.authority.sealing.keyring import Keyring
 from rocade.trust.authority.sealing.keys import Keys, keyring_of
 from rocade.trust.authority.sealing.model import REGION, Group, Name, Punctured, State
-from rocade.trust.authority.sealing.seals import OVERHEAD_BYTES, aad, blind, is_sealed, open_sealed, seal
+from rocade.trust.authority.sealing.seals import OVERHEAD_BYTES, aad, blind, is_sealed, open_sealed, seal, seal_many
 
 __all__ = [
     "OVERHEAD_BYTES",
@@ -28,4 +28,5 @@ __all__ = [
     "keyring_of",
     "open_sealed",
     "seal",
+    "seal_many",
 ]

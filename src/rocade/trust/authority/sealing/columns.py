@@ -20,7 +20,7 @@ from rocade.core.errors import Misconfigured, Refused
 from rocade.fabric.database import Database
 from rocade.trust.authority.sealing.keys import Keys
 from rocade.trust.authority.sealing.model import REGION, Group, Name
-from rocade.trust.authority.sealing.seals import aad, blind, open_sealed, seal
+from rocade.trust.authority.sealing.seals import aad, blind, open_sealed, seal_many
 
 _INDEX: Name = (REGION, Group.INDEX)
 SHORTEST_ENDING = 4
@@ -101,9 +101,9 @@ class Columns:
         keys = await self._keys_of(column, rows, self._keys.ensure)
         if any((owner, column.group) not in keys for owner, _, _ in rows):
             raise Refused("seal.erased", "whom this belongs to was erased; nothing is kept of him any more")
-        return [
-            seal(keys[owner, column.group], plain, aad(owner, column.name, SCHEMA, row)) for owner, row, plain in rows
-        ]
+        return seal_many(
+            [(keys[owner, column.group], plain, aad(owner, column.name, SCHEMA, row)) for owner, row, plain in rows]
+        )
 
     async def open(self, column: Column, rows: Sequence[Row[bytes]]) -> list[bytes | None]:
         """None where the key is destroyed. Raises: Corrupt `seal.broken`, Unavailable `custody.*`."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
 
@@ -26,9 +27,19 @@ _PLACE = Struct(">QHQ")
 
 
 def seal(key: bytes, plain: bytes, aad: bytes) -> bytes:
-    """Cost: two microseconds and a gigabyte a second or so."""
-    nonce = os.urandom(NONCE_BYTES)
-    return FORMAT + nonce + cipher(key).encrypt(nonce, plain, aad)
+    """Cost: four microseconds and a gigabyte a second or so."""
+    [sealed] = seal_many([(key, plain, aad)])
+    return sealed
+
+
+def seal_many(records: Sequence[tuple[bytes, bytes, bytes]]) -> list[bytes]:
+    """Seal (key, plain, aad) each; their nonces are drawn together: one by one they cost half of a small record's seal."""
+    drawn = os.urandom(NONCE_BYTES * len(records))
+    nonces = (drawn[at : at + NONCE_BYTES] for at in range(0, len(drawn), NONCE_BYTES))
+    return [
+        FORMAT + nonce + cipher(key).encrypt(nonce, plain, aad)
+        for nonce, (key, plain, aad) in zip(nonces, records, strict=True)
+    ]
 
 
 def open_sealed(key: bytes, sealed: bytes | memoryview, aad: bytes) -> bytes:
