@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
+from tests.browser import CHROMIUM, WHOLE
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
     "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
@@ -33,8 +33,9 @@ def browser_libraries() -> None:
 @pytest.fixture(scope="module")
 def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
     """Playwright keeps an event loop running in this thread while it lives, so it must not outlive its module."""
-    flags = [*FLAGS] if request.config.option.markexpr.startswith("alone") else [*FLAGS, DRAWS_PAGES_PLAINLY]
+    is_measured = request.config.option.markexpr.startswith("alone")
+    program, flags = (WHOLE, FLAGS) if is_measured else (CHROMIUM, (*FLAGS, DRAWS_PAGES_PLAINLY))
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        chromium = playwright.chromium.launch(executable_path=program, args=flags)
         yield chromium
         chromium.close()
