@@ -45,7 +45,7 @@ async def sweep_once(archive: Archive, database: Database, audit: Audit, clock: 
 
 
 async def _let_go(archive: Archive, audit: Audit, now_us: int, keep_days: float) -> None:
-    """Recorded before it is done and when it is: what a killed run began, the next one ends and says so."""
+    """Recorded before it is done, so that nothing goes unsaid, and when it is."""
     before_us = (now_us - int(keep_days * DAY_US)) // DAY_US * DAY_US
     if old := await archive.older(before_us):
         facts: dict[str, str | int | float] = {"objects": len(old), "before_us": before_us, "keep_days": keep_days}
