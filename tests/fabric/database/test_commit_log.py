@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -329,6 +330,27 @@ def test_every_turned_bit_of_the_record_is_told_and_the_record_begun_anew(
         files.check(2 * PAGE_XIDS)
         assert "is damaged" in caplog.text
         assert files.record.read_bytes() == content
+
+
+def test_sums_that_a_full_disk_does_not_take_leave_the_older_ones(
+    files: Files, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    files.write(900)
+    files.check(500)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        files.check(900)
+    assert "were not kept" in caplog.text
+    turn(files.file(0), 499 * 2)
+    assert len(files.damages(900)) == 1
+    turn(files.file(0), 499 * 2)
+    files.check(900)
+    turn(files.file(0), 899 * 2)
+    assert len(files.damages(900)) == 1
 
 
 def test_a_digest_is_of_finished_bits_only() -> None:

@@ -187,7 +187,10 @@ class CommitLog:
             _refuse(damages)
             self.checked = new.xid
             if grown != old:
-                self._write(grown)
+                try:
+                    self._write(grown)
+                except OSError as error:  # what was kept before still holds
+                    _log.warning("the sums of the commit log were not kept: %s", error.strerror)
 
     def verify(self, control: Control, named: int = NAMED) -> list[Damage]:
         """What is not as it was; nothing is written. Of so many pages the turned bit is looked for.
