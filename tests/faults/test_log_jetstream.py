@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rocade.core.errors import Unavailable
 from rocade.fabric.database import Database
-from rocade.fabric.log import Record
+from rocade.fabric.log import Lag, Record
 from rocade.fabric.log.cluster import NatsCluster
 from rocade.fabric.log.jetstream import JetStreamLog
 from rocade.fabric.log.segments import Retention
@@ -115,6 +116,68 @@ async def test_an_acknowledgement_that_gets_lost_is_asked_for_again_and_nothing_
     found = await log.read("telemetry", EVERY, {}, 100, 1 << 20)
     assert [record.key for record in found.records] == list(range(20))
     assert calls == 40
+    await log.close()
+
+
+async def test_a_replica_that_is_behind_is_not_taken_for_the_end_of_the_log(
+    cluster: NatsCluster, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = JetStreamLog._get
+    behind = 3
+
+    async def replica(self: JetStreamLog, stream: str, start: int, *rest: int) -> list[tuple[int, bytes]]:
+        nonlocal behind
+        behind -= 1
+        return [] if behind >= 0 else await get(self, stream, start, *rest)
+
+    log = await JetStreamLog.connect(database, cluster.urls, retention=Retention(limit_bytes=1 << 30))
+    for number in range(5):
+        await log.append("telemetry", [Record(number, number, 1, 1_000 + number, b"unread")])
+    await log.positions("readers", "telemetry", EVERY)
+    monkeypatch.setattr(JetStreamLog, "_get", replica)
+    assert await log.lag("readers", "telemetry") == Lag(5, 1_000)
+    assert behind < 0
+    await log.close()
+
+
+async def test_a_node_that_just_came_back_gives_late_what_it_missed_and_never_less(
+    cluster: NatsCluster, database: Database
+) -> None:
+    """Read and asked only through that node, from the moment it answers."""
+    log = await JetStreamLog.connect(database, cluster.urls, retention=Retention(limit_bytes=1 << 30))
+    await log.positions("readers", "telemetry", EVERY)
+    await log.append("telemetry", [Record(0, 0, 1, 1_000, b"%01400d" % 0)])
+    async with asyncio.timeout(60):
+        while (leader := await asyncio.to_thread(leader_of, cluster, "rocade_telemetry")) is None:
+            await asyncio.sleep(0.1)
+    node = (leader + 1) % 3
+    await asyncio.to_thread(cluster.kill, node)
+    for number in range(1, 150):
+        await log.append("telemetry", [Record(number % 64, number, 1, 1_000 + number, b"%01400d" % number)])
+    await asyncio.to_thread(cluster.restart, node)
+    found, cursor, ends = list[int](), dict[tuple[int, int], int](), Counter[str]()
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                through = await JetStreamLog.connect(database, [cluster.urls[node]])
+                break
+            except Unavailable:
+                await asyncio.sleep(0.02)
+        while len(found) < 150:
+            try:
+                lag = await through.lag("readers", "telemetry")
+                each = await through.read("telemetry", EVERY, cursor, 1_000, 4 << 20)
+            except Unavailable as error:
+                ends[error.code] += 1
+                continue
+            assert lag.records > 0
+            assert lag.oldest_arrived_us == 1_000
+            cursor |= each.positions
+            found += [record.key for record in each.records]
+            ends["more" if each.records else "nothing yet"] += 1
+    print(dict(ends))
+    assert found == list(range(150))
+    await through.close()
     await log.close()
 
 

@@ -160,13 +160,24 @@ class JetStreamLog:
         return Slice(records, dict(limits))
 
     async def lag(self, group: str, stream: str) -> Lag:
-        """Unread records; beyond the first messages an estimate from their mean size."""
-        state = await self._state(stream)
-        if state is None:
-            return Lag(0, None)
-        cursors = await self._read_upto(group, stream)
-        low = min(cursors.values())
-        messages = await self._get(stream, low + 1, SAMPLE_MESSAGES, 8 << 20)
+        """Unread records; beyond the first messages an estimate from their mean size.
+
+        The leader says where the log ends: a replica that came back and holds less is not taken for its end.
+        Raises: Unavailable `log.behind` when no replica holds what is unread within some seconds.
+        """
+        ends_s = self._clock.monotonic_s() + REQUEST_TIMEOUT_S
+        while True:
+            state = await self._state(stream)
+            if state is None:
+                return Lag(0, None)
+            cursors = await self._read_upto(group, stream)
+            low = min(cursors.values())
+            messages = await self._get(stream, low + 1, SAMPLE_MESSAGES, 8 << 20)
+            if messages or not state.messages or low >= state.last_seq:
+                break
+            if self._clock.monotonic_s() > ends_s:
+                raise Unavailable("log.behind", f"no replica of {stream} holds position {low + 1} yet")
+            await asyncio.sleep(BACK_OFF_S[0])
         unread = [
             record for sequence, body in messages for record in unpack(body) if cursors[record.partition] < sequence
         ]
