@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import base64
+import inspect
 import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from rocade.agents.dealer.pages import frame
+from rocade.console import pages
+from rocade.core.ports import SystemRandom
 from rocade.doors.http.shell import SECURITY_HEADERS
+from rocade.trust.authority.people.parts import Parts
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src/rocade"
@@ -39,6 +46,8 @@ PER_CHAPTER = {
     17: 7,
 }
 """Requirements of levels 1 and 2 in ASVS 5.0.0."""
+HOSTILE = "<img src=x onerror='alert(1)'>\"&"
+ESCAPED = "&lt;img src=x onerror=&#39;alert(1)&#39;&gt;&#34;&amp;"
 
 
 @cache
@@ -139,6 +148,76 @@ def test_every_answer_keeps_addresses_to_itself() -> None:
 def test_no_route_takes_trace() -> None:
     for name, text in _python().items():
         assert not re.search(r"http_method\s*=\s*[^)\n]*TRACE", text), name
+
+
+def test_templates_are_files_of_the_package_and_escape_what_is_put_in() -> None:
+    made = {name: text for name, text in _python().items() if "jinja2" in text}
+    assert {name for name, text in made.items() if "Environment(" in text} == {
+        "console/pages.py", "agents/dealer/pages/frame.py",
+    }  # fmt: skip
+    for name, text in made.items():
+        assert not re.search(
+            r"from_string\(|jinja2\.Template|\bTemplate\(|autoescape=False|DictLoader|FileSystemLoader", text
+        ), name
+    for environment in (pages._templates(), frame._templates()):
+        shown = environment.from_string('<a title="{{ word }}">{{ word }}</a>').render(word=HOSTILE)
+        assert shown == f'<a title="{ESCAPED}">{ESCAPED}</a>'
+    written = [path for folder in ("console", "agents/dealer/pages") for path in (SOURCE / folder).rglob("*.html")]
+    assert len(written) > 20
+    for path in written:
+        assert not re.search(r"\|\s*safe\b|autoescape|__html__", path.read_text("utf-8")), path
+
+
+def test_markup_is_put_into_pages_in_named_places_only() -> None:
+    """Everything else a module shows is text. In Python: JSON for a script element, a drawing, the verifier's own files."""
+    put = {(name.rpartition("/")[2], found[1]) for name, text in _modules().items()
+           for found in re.finditer(r"(\S+?)(?:\.(?:inner|outer)HTML\s*\+?=(?!=)|\.(?:insertAdjacentHTML|setHTMLUnsafe|createContextualFragment|parseFromString)\()", text)}  # fmt: skip
+    fragments = {
+        ("charging.js", 'by("goal-wrong")'),
+        ("depots.js", "node"),
+        ("my.js", "node"),
+        ("state.js", "DOMParser()"),
+    }
+    assert put == fragments, "what stands there is a fragment of the server's, filled by a template that escapes"
+    properties = [
+        (name.rpartition("/")[2], found[1])
+        for name, text in _modules().items()
+        for found in re.finditer(r"(?:inner|outer)HTML: ([^,}]+?)\s*[,}]", text)
+    ]
+    assert properties == [("map.js", "mark(hueOf(group))")], "a circle of one of our own colours"
+    marked = {name for name, text in _python().items() if re.search(r"__html__|\bMarkup\(", text)}
+    assert marked == {"console/pages.py", "console/operator/desk.py", "console/verifying.py"}
+    assert HOSTILE not in pages._json({"name": HOSTILE})
+    assert "<" not in pages._json({"name": HOSTILE})
+
+
+def test_no_name_from_outside_becomes_a_property_of_an_object() -> None:
+    """Names written to by variable are constants of the module, or places in an array; what has foreign keys is a Map."""
+    written = {
+        (name.rpartition("/")[2], found[1])
+        for name, text in _modules().items()
+        for found in re.finditer(r"([\w.]+)\[[A-Za-z_][\w. +]*\]\s*(?:[-+*|&?]{0,2}=(?![=>])|\+\+|--)", text)
+        if found[1] not in {"const", "let"}
+    }
+    arrays = {("fleet.js", "d"), ("fleet.js", "this.data"), ("map.js", "states")}
+    constants = {("passkey.js", "parts"), ("verify.js", "chosen"), ("ingest.js", "lines")}
+    assert written == arrays | constants
+    for name, text in _modules().items():
+        assert not re.search(r"__proto__|setPrototypeOf|Object\.assign\(\s*\{|for \((?:const|let) \w+ in ", text), name
+
+
+def test_a_sessions_secret_is_256_bits_of_the_systems_randomness() -> None:
+    asked: list[int] = []
+
+    class Counted(SystemRandom):
+        def bits(self, count: int) -> int:
+            asked.append(count)
+            return (1 << count) - 1
+
+    parts = Parts(Mock(), Mock(), Mock(), Counted(), Mock())
+    assert base64.urlsafe_b64decode(parts.secret() + "=") == b"\xff" * 32
+    assert asked == [256]
+    assert "secrets.randbits(" in inspect.getsource(SystemRandom.bits)
 
 
 def test_personal_answers_are_not_stored() -> None:
