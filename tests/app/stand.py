@@ -19,6 +19,7 @@ from tests.ports import free_port
 
 from rocade.app import configuration as settings
 from rocade.app.client import ApiClient
+from rocade.core.ports import SystemClock
 
 PLACED = """
 [time]
@@ -38,7 +39,7 @@ signal = "Vehicle.CurrentLocation.Longitude"
 """
 """Mapping of a log with speed, charge and where the car is."""
 PROGRAM = (sys.executable, "-m", "rocade")
-START_S = 90
+START_S = 240
 COMMAND_S = 240
 
 
@@ -69,8 +70,8 @@ def rocade(
     return out
 
 
-STATUS_AGE_S = 2.5
-"""Processes report once a second what they looked up within the last second."""
+STATUS_AGE_US = 1_500_000
+"""Processes report what they looked up within the last second."""
 
 
 class Region:
@@ -149,12 +150,15 @@ class Region:
 
     def settled(self, within_s: float = 60) -> None:
         """Return when everything acknowledged is stored and seen."""
-        deadline = time.monotonic() + within_s
-        time.sleep(STATUS_AGE_S)
+        deadline, since_us = time.monotonic() + within_s, SystemClock().now_us() + STATUS_AGE_US
         while time.monotonic() < deadline:
             with self.api() as api:
-                told = {one["role"]: one["values"] for one in api.get("/v1/status")["processes"]}
-            worker, gateway = told.get("worker", {}), told.get("gateway", {})
+                said = api.get("/v1/status")["processes"]
+            told = {one["role"]: one["values"] for one in said if one["at_us"] > since_us}
+            worker, gateway = told.get("worker"), told.get("gateway")
+            if worker is None or gateway is None:  # not said since
+                time.sleep(0.3)
+                continue
             stored = worker.get("batches", -1) + worker.get("held", 0) + worker.get("duplicates", 0)
             if stored >= gateway.get("acknowledged", 0) and worker.get("lag_records") == 0:
                 return

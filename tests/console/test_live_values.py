@@ -40,7 +40,7 @@ class Region:
         self.address = f"http://localhost:{self.running.configuration.http.pages_port}"
 
     def call[T](self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(90)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(240)
 
     async def operator(self) -> str:
         """A session of an operator."""

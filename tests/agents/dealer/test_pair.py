@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,11 @@ from typing import Any
 import pytest
 from tests.agents.dealer.conftest import QUICK, Hub, until
 from tests.agents.dealer.test_agent import a_draft
+from tests.ports import free_port
 
 from rocade.agents.dealer.agent import Dealer
 from rocade.core.errors import Unavailable
 from rocade.wire.exchange import Address, Message
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Two:

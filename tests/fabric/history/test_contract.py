@@ -112,7 +112,7 @@ async def test_a_stream_left_early_frees_its_reader(history: History) -> None:
     for _ in range(12):
         async for _ in history.stream("SELECT number FROM numbers(100000000)"):
             break
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert (await history.query("SELECT 1 AS one")).num_rows == 1
 
 
