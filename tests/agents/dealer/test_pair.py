@@ -29,7 +29,7 @@ class Two:
         ):
             hub.enrol(place)
             settings = place / "dealer.toml"
-            settings.write_text(f"[pair]\n{words}\ntakeover_s = 1.0\n{settings.read_text()}")
+            settings.write_text(f"[pair]\n{words}\ntakeover_s = 3.0\n{settings.read_text()}")
         self.agents: list[Dealer | None] = [None, None]
         self._tasks: list[asyncio.Task[None] | None] = [None, None]
 
@@ -148,7 +148,7 @@ async def test_cut_off_from_each_other_the_hub_decides_and_what_was_accepted_sti
 async def test_what_only_one_disk_would_hold_is_refused_where_it_is_set_so(hub: Hub, tmp_path: Path) -> None:
     two = Two(hub, tmp_path)
     settings = two.places[0] / "dealer.toml"
-    settings.write_text(settings.read_text().replace("takeover_s = 1.0", "takeover_s = 1.0\naccept_alone = false"))
+    settings.write_text(settings.read_text().replace("takeover_s = 3.0", "takeover_s = 3.0\naccept_alone = false"))
     try:
         one, other = await settled(two, hub)
         strict = two.agents[0]
