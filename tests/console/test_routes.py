@@ -154,6 +154,13 @@ def test_a_foreign_page_cannot_pull_the_plug(
     assert (answer.status_code, answer.json()["code"]) == (status, "access.cross_site")
 
 
+def test_a_folder_of_files_is_no_list(served: tuple[toytown.Served, str, toytown.Toys]) -> None:
+    for path in ("/static", "/static/", "/static/vendor/", "/static/..", "/static/%2e%2e/"):
+        answer = httpx.get(served[0].address + path)
+        assert answer.status_code in {401, 404}, path
+        assert "console.css" not in answer.text
+
+
 def test_every_answer_carries_the_security_headers(served: tuple[toytown.Served, str, toytown.Toys]) -> None:
     for path in ("/", "/v1/nothing", "/static/console.css", "/health/live"):
         headers = httpx.get(served[0].address + path).headers

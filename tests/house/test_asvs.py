@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import hashlib
 import inspect
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ from rocade.agents.dealer.pages import frame
 from rocade.console import pages
 from rocade.core.ports import SystemRandom
 from rocade.doors.http.shell import SECURITY_HEADERS
+from rocade.services.charging.stations import proving
 from rocade.trust.authority.people.parts import Parts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,6 +220,16 @@ def test_a_sessions_secret_is_256_bits_of_the_systems_randomness() -> None:
     assert base64.urlsafe_b64decode(parts.secret() + "=") == b"\xff" * 32
     assert asked == [256]
     assert "secrets.randbits(" in inspect.getsource(SystemRandom.bits)
+
+
+def test_a_stations_password_is_kept_as_salted_scrypt_of_100_random_bits() -> None:
+    password = proving.new_password(SystemRandom())
+    kept, again = proving.hash_password(password), proving.hash_password(password)
+    assert len(password) * 5 == 100
+    assert kept[16:] == hashlib.scrypt(password.encode(), salt=kept[:16], n=1 << 12, r=8, p=1, dklen=32)
+    assert kept[:16] != again[:16]
+    assert proving.is_password(password, kept)
+    assert not proving.is_password(password[:-1], kept)
 
 
 def test_personal_answers_are_not_stored() -> None:
