@@ -18,6 +18,7 @@ import msgspec
 import pytest
 from tests.agents.dealer.publisher import Publisher
 from tests.doors.mqtt.stand import RecordingAudit
+from tests.ports import free_port
 
 from rocade.agents.dealer import settings as configured
 from rocade.agents.dealer.believing import opened
@@ -109,7 +110,7 @@ class Hub:
 
     async def open(self, port: int = 0) -> None:
         self.door = Door(self, self.context, self.verify, self.audit, tails=TAILS)
-        self.port = await self.door.open("127.0.0.1", port)
+        self.port = await self.door.open("127.0.0.1", port or free_port())  # it may be opened there again
 
     async def shut(self) -> None:
         if self.door:
