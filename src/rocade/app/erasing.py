@@ -76,7 +76,10 @@ def region_erasing(parts: wiring.Common, history: History, log: Log) -> RegionEr
         return [one.ref for one in owned]
 
     erasures = erasures_of(parts.configuration, parts.database, parts.audit, parts.clock, parts.random)
-    places: Sequence[Place] = (archive_of(parts.configuration, parts.database), HeldParts(parts.configuration.root / "history"))
+    places: Sequence[Place] = (
+        archive_of(parts.configuration, parts.database),
+        HeldParts(parts.configuration.root / "history"),
+    )
     eraser = Eraser(handover, erasures, parts.database, history, log, parts.clock, places, forget_person, let_go)
     return RegionErasing(eraser, handover, consents)
 
