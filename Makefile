@@ -20,7 +20,7 @@ test: .venv/test.stamp .venv/foreign.stamp ## all tests but the slow ones and th
 	@tools/packages.sh
 	@failed=0; run="$(RUN)/python -m pytest --ignore=tests/real"; \
 	$$run -m "alone$(NOT_SLOW)" $(ARGS) -n 0 || [ $$? = 5 ] || failed=1; \
-	$$run -m "not alone$(NOT_SLOW)" -n 5 --dist loadfile $(ARGS) || [ $$? = 5 ] || failed=1; \
+	$$run -m "not alone$(NOT_SLOW)" -n 6 --dist loadfile $(ARGS) || [ $$? = 5 ] || failed=1; \
 	exit $$failed
 
 real: .venv/test.stamp .venv/foreign.stamp ## tests on the real data sets in ROCADE_DATA (default ../shared/data)

@@ -1,7 +1,8 @@
-"""Which Chromium shows pages to tests: its headless shell, the same engine without the window that nobody sees.
+"""Which of Debian's two Chromiums shows pages to tests.
 
-The whole program draws each window's own bar, tabs and buttons as pages too: half of what a browser test cost. Where the
-shell is missing it is taken all the same, and for figures of what a reader's own browser does.
+The whole program for stories, for figures and for `make test FULL=1`; its headless shell, the same engine without the window that
+nobody sees, where many pages are looked at: the whole program draws each window's own bar, tabs and buttons as pages
+too, half of what a browser test costs.
 """
 
 from __future__ import annotations
@@ -9,4 +10,4 @@ from __future__ import annotations
 import shutil
 
 WHOLE = "/usr/bin/chromium"
-CHROMIUM = shutil.which("chromium-headless-shell") or WHOLE
+SHELL = shutil.which("chromium-headless-shell") or WHOLE

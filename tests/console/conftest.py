@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
-from tests.browser import CHROMIUM, WHOLE
+from tests.browser import SHELL, WHOLE
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -33,8 +33,9 @@ def browser_libraries() -> None:
 @pytest.fixture(scope="module")
 def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
     """Playwright keeps an event loop running in this thread while it lives, so it must not outlive its module."""
-    is_measured = request.config.option.markexpr.startswith("alone")
-    program, flags = (WHOLE, FLAGS) if is_measured else (CHROMIUM, (*FLAGS, DRAWS_PAGES_PLAINLY))
+    chosen = request.config.option.markexpr
+    is_quick = "not slow" in chosen and not chosen.startswith("alone")
+    program, flags = (SHELL, (*FLAGS, DRAWS_PAGES_PLAINLY)) if is_quick else (WHOLE, FLAGS)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, args=flags)
         yield chromium

@@ -20,7 +20,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.app.stand import PLACED, Region
-from tests.browser import CHROMIUM
+from tests.browser import WHOLE
 
 from rocade.trust.identity.tls import client_context
 
@@ -122,7 +122,7 @@ class Insurer:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        chromium = playwright.chromium.launch(executable_path=WHOLE, args=list(FLAGS))
         yield chromium
         chromium.close()
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, async_playwright
 from tests.agents.dealer.conftest import Hub, until
 from tests.agents.dealer.test_page import page_of
-from tests.browser import CHROMIUM
+from tests.browser import WHOLE
 
 from rocade.console import vendor
 
@@ -57,7 +57,7 @@ async def test_every_page_of_the_agent_is_fit_for_a_tablet(
         await until(lambda: dealer.prices.lists() and dealer.prices.lists()[0]["number"] == 2)
         dealer.staff.add("Camille", "manager")
         link = dealer.staff.make_link("Camille")
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = await playwright.chromium.launch(executable_path=WHOLE, args=list(FLAGS))
         context = await browser.new_context(
             ignore_https_errors=True,
             locale=language,
