@@ -10,7 +10,9 @@ import asyncpg
 import pytest
 
 from rocade.fabric.database import Database
-from rocade.fabric.database.following import follow
+from rocade.fabric.database import following as module
+from rocade.fabric.database.connection import DOWN
+from rocade.fabric.database.following import Turns, follow
 
 
 class Reader:
@@ -81,3 +83,27 @@ async def test_a_lost_connection_and_a_fault_of_the_reader_end_nothing(table: Da
                     await table.pool.execute("UPDATE followed SET n = 4")
                     break
         await until(lambda: reader.seen[-1] == 4)
+
+
+async def test_a_reader_that_hears_nothing_more_does_not_keep_the_others_waiting(
+    table: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database answers nothing, as one whose machine has gone: it waits for what another holds."""
+    monkeypatch.setattr(module, "READ_S", 0.3)
+    turns = Turns()
+
+    async def read(question: str) -> object:
+        async with (
+            table.pool.acquire() as connection,
+            turns.take(connection),
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            return await connection.fetchval(question)
+
+    async with table.pool.acquire() as holder:
+        await holder.execute("SELECT pg_advisory_lock(1)")
+        async with asyncio.timeout(30):
+            stuck = asyncio.create_task(read("SELECT pg_advisory_lock(1)"))
+            with pytest.raises(DOWN):
+                await stuck
+            assert await read("SELECT n FROM followed") == 1

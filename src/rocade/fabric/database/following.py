@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
 import asyncpg
 
@@ -22,6 +22,25 @@ READ_S = 10.0
 EVERYTHING = "*"
 """As a payload: look at everything."""
 _log = logging.getLogger(__name__)
+
+
+class Turns:
+    """Readers of one thing, one at a time: what an older reading found must not come after what a newer one did."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def take(self, connection: asyncpg.Connection) -> AsyncIterator[None]:
+        """Begin a snapshot only within. A reader that is not done after `READ_S` loses its connection, or all others would
+        wait for a server that has gone: a transaction waits for the answer to its end, cancelled or not.
+        """
+        async with self._turn:
+            cut = asyncio.get_running_loop().call_later(READ_S, connection.terminate)
+            try:
+                yield
+            finally:
+                cut.cancel()
 
 
 async def follow(

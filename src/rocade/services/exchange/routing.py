@@ -19,7 +19,7 @@ import msgspec
 from rocade.core.errors import Refused
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.fabric.database import Database
-from rocade.fabric.database.following import follow
+from rocade.fabric.database.following import Turns, follow
 from rocade.services.dealers import NationalException, Site
 from rocade.services.exchange import errors, store
 from rocade.services.exchange.model import HUB, Change, Routes, Rule
@@ -82,7 +82,7 @@ class RouteTable:
         self._database = database
         self._places = places
         self._clock = clock
-        self._reading = asyncio.Lock()
+        self._turns = Turns()
         self._task: asyncio.Task[None] | None = None
         self.version = 0
         self.compiled = Compiled(())
@@ -106,8 +106,7 @@ class RouteTable:
             await self._read(connection)
 
     async def _read(self, connection: asyncpg.Connection) -> None:
-        """One reader at a time: what an older one found must not come after what a newer one did."""
-        async with self._reading:
+        async with self._turns.take(connection):
             routes = await store.read_routes(connection)
             if routes is not None and routes.version != self.version:
                 self.compiled, self.version = Compiled(routes.rules), routes.version

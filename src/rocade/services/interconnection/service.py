@@ -6,7 +6,6 @@ opening everywhere; connections that are already open under a rule that was drop
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -15,7 +14,7 @@ import asyncpg
 from rocade.core.errors import Refused
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.fabric.database import Database
-from rocade.fabric.database.following import follow
+from rocade.fabric.database.following import Turns, follow
 from rocade.services.interconnection import store
 from rocade.services.interconnection.model import (
     Decision,
@@ -48,7 +47,7 @@ class Interconnection:
         self.sites = sites
         self.policy = Policy(-1, {}, {})
         self._watchers: list[Callable[[], object]] = []
-        self._reading = asyncio.Lock()
+        self._turns = Turns()
 
     async def load(self) -> None:
         """Read the policy once; whoever decides for long calls `follow`."""
@@ -63,8 +62,7 @@ class Interconnection:
         self._watchers.append(changed)
 
     async def _read(self, connection: asyncpg.Connection) -> None:
-        """One reader at a time, from before its snapshot: an older one must not come after a newer one."""
-        async with self._reading, connection.transaction(isolation="repeatable_read", readonly=True):
+        async with self._turns.take(connection), connection.transaction(isolation="repeatable_read", readonly=True):
             number = await store.policy_number(connection)
             if number == self.policy.number:
                 return

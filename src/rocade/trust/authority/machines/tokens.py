@@ -26,7 +26,7 @@ from rocade.core.errors import Misconfigured, Refused, Unavailable
 from rocade.core.identifiers import Identity
 from rocade.core.ports import Audit, AuditEntry, Clock, Random
 from rocade.fabric.database import Database
-from rocade.fabric.database.following import follow
+from rocade.fabric.database.following import Turns, follow
 from rocade.trust.authority.gate.model import Principal
 from rocade.trust.authority.machines import store
 from rocade.trust.authority.machines.keyring import HEARD_US, KeyRing, Seal, SigningKey, create_wrapping
@@ -96,7 +96,7 @@ class Tokens:
         self._issued: Counter[str] = Counter()
         self._minute = 0
         self._read_s = clock.monotonic_s()
-        self._reading = asyncio.Lock()
+        self._turns = Turns()
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -296,8 +296,8 @@ class Tokens:
         return row.kid
 
     async def _read(self, connection: asyncpg.Connection) -> None:
-        """Read keys and clients, one reader at a time: a key that was withdrawn must not come back with an older reading."""
-        async with self._reading:
+        """Read keys and clients in turn: a key that was withdrawn must not come back with an older reading."""
+        async with self._turns.take(connection):
             await self._read_alone(connection)
 
     async def _read_alone(self, connection: asyncpg.Connection) -> None:
