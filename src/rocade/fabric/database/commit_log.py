@@ -5,7 +5,7 @@ neither: a turned bit makes rows vanish or come back, and nobody is told. What i
 is kept as a digest, as far as its transactions are finished and their bits in the files.
 
 Flow: what `pg_controldata` says -> of each file the pages below the last border are held against the record -> the record grows to the
-new border. Stopped cleanly that is everything; of a running or crashed server what was finished before its last checkpoint began (`Border`).
+new border. Stopped cleanly that is everything; of a running server what two checkpoints have seen finished (`Border`).
 Files that vacuum has cut off are forgotten; one that is missed otherwise is an error of PostgreSQL itself. Another cluster (system identifier) or
 a damaged record begins anew, the latter is told. Files are read from the disk, not from memory, where the kernel allows it.
 Refuses: `database.commit_log`, naming file, byte and transaction: any single turned bit of a page is found by trying which one gives

@@ -175,8 +175,8 @@ class EmbeddedPostgres:
             self._lock = None
 
     def scrub(self) -> None:
-        """Hold the commit log of the running server against its record. What is finished now joins it in a later scrub, when a
-        checkpoint has begun and ended since.
+        """Hold the commit log of the running server against its record. What began before the last checkpoint and is finished now
+        joins it in a later scrub, when another checkpoint has begun and ended since.
 
         Raises: Corrupt `database.commit_log`; Unavailable `database.down`, `database.start`.
         """
@@ -191,7 +191,9 @@ class EmbeddedPostgres:
             self._finished = self._ask_finished(control.next)
 
     def _ask_finished(self, begun: Border) -> tuple[int, Border]:
-        """What is finished now, and how far the log was written when it was. A snapshot leaves out a vacuum's transaction."""
+        """How far the log is written now, and what of the numbers that a checkpoint knew (`begun`) is finished now: newer ones may be
+        given out again after a crash. A snapshot leaves out a vacuum's transaction.
+        """
         psql = [str((self._binaries or wheel_binaries()) / "psql"), self.url, "-XAtq"]
         questions = (
             "SELECT pg_snapshot_xmin(pg_current_snapshot())",
@@ -208,7 +210,7 @@ class EmbeddedPostgres:
         xmin, running, lsn = said.splitlines()
         behind = ((int(xmin) - int(xid)) % (1 << 32) for xid in running.split())
         oldest = int(xmin) - max((count for count in behind if count < 1 << 31), default=0)
-        return read_lsn(lsn), begun._replace(xid=oldest)
+        return read_lsn(lsn), begun._replace(xid=min(oldest, begun.xid))
 
     def examine(self) -> list[Damage]:
         """What of the commit log is not as it was, of a server that runs or not; nothing is changed.
