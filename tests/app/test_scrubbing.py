@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,9 +66,37 @@ async def test_what_was_found_stands_among_the_metrics_while_the_region_runs(
     board, is_ended = StatusBoard(database, SystemClock()), asyncio.Event()
     watching = await scrubbing.begin(configuration, database.url, Server(DAMAGE), lambda: 3, is_ended)
     async with asyncio.timeout(30):
-        while not (rows := [row for row in await board.read() if row.role == "database"]):
+        while not (values := await _said(board)).get("commit_log_damaged"):
             await asyncio.sleep(0.05)
-    assert [row.values for row in rows] == [{"restarts": 3, "commit_log_checked": 762, "commit_log_damaged": 1}]
+    assert values == {"restarts": 3, "commit_log_checked": 762, "commit_log_damaged": 1}
     is_ended.set()
     await watching
-    assert [row for row in await board.read() if row.role == "database"] == []
+    assert await _said(board) == {}
+
+
+async def _said(board: StatusBoard) -> dict[str, Any]:
+    return next((row.values for row in await board.read() if row.role == "database"), {})
+
+
+async def test_the_database_is_alive_while_a_scrub_takes_its_time(
+    database: Database, configuration: Configuration
+) -> None:
+    class Slow(Server):
+        def __init__(self) -> None:
+            super().__init__()
+            self.go_on = threading.Event()
+
+        def scrub(self) -> None:
+            self.go_on.wait(60)
+
+    await asyncio.to_thread(migrate, database.url, MIGRATED)
+    board, is_ended, server = StatusBoard(database, SystemClock()), asyncio.Event(), Slow()
+    watching = await scrubbing.begin(configuration, database.url, server, lambda: 0, is_ended)
+    try:
+        async with asyncio.timeout(30):
+            while not await _said(board):
+                await asyncio.sleep(0.05)
+    finally:
+        server.go_on.set()
+        is_ended.set()
+        await watching

@@ -1,8 +1,8 @@
 """Watches over the embedded database while the region runs: its commit log every ten minutes, and what it says of itself.
 
 A scrub that finds damage is told three ways: as an error in the supervisor's log each time, in the audit log once for each damage
-(`database.commit_log`), and by `rocade_database_commit_log_damaged` of `/metrics` until the next start. Nothing is stopped: which
-rows it touches nobody knows, and the next start refuses. What a scrub does: fabric/database/commit_log.py.
+(`database.commit_log`), and by `rocade_database_commit_log_damaged` of `/metrics` until a scrub finds it whole. Nothing is stopped:
+which rows it touches nobody knows, and the next start refuses. What a scrub does: fabric/database/commit_log.py.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from rocade.app.configuration import Configuration
@@ -56,26 +56,45 @@ async def _watch(
     restarts: Callable[[], int],
     is_ended: asyncio.Event,
 ) -> None:
-    clock, scrubbed_s, told = SystemClock(), -math.inf, ""
-    board = StatusBoard(database, clock)
+    """Say each second how it is, also while a scrub takes its time."""
+    found = _Found()
+    scrubbing = asyncio.create_task(_scrub_on(configuration, database, server, found, is_ended))
+    board = StatusBoard(database, SystemClock())
     try:
         while not is_ended.is_set():
-            if clock.monotonic_s() - scrubbed_s >= SCRUB_EVERY_S:
-                scrubbed_s = clock.monotonic_s()
-                told = await _scrub(configuration, database, server, told)
             values = {
                 "restarts": restarts(),
                 "commit_log_checked": server.transactions_checked,
-                "commit_log_damaged": int(bool(told)),
+                "commit_log_damaged": int(bool(found.damage)),
             }
             with contextlib.suppress(Exception):  # it may be down just now
                 await board.publish(ROLE, PROCESS, values)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(is_ended.wait(), STATUS_S)
+            await _pause(is_ended, STATUS_S)
+        await scrubbing
         with contextlib.suppress(Exception):
             await asyncio.wait_for(board.remove(ROLE, PROCESS), 2)
     finally:
+        scrubbing.cancel()
         await database.close()
+
+
+@dataclass
+class _Found:
+    damage: str = ""
+    """What is damaged and told, as far as is known now."""
+
+
+async def _scrub_on(
+    configuration: Configuration, database: Database, server: Server, found: _Found, is_ended: asyncio.Event
+) -> None:
+    while not is_ended.is_set():
+        found.damage = await _scrub(configuration, database, server, found.damage)
+        await _pause(is_ended, SCRUB_EVERY_S)
+
+
+async def _pause(is_ended: asyncio.Event, pause_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(is_ended.wait(), pause_s)
 
 
 async def _scrub(configuration: Configuration, database: Database, server: Server, told: str) -> str:
