@@ -8,15 +8,17 @@ import errno
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
 import asyncpg
 import pytest
 
-from rocade.core.errors import Corrupt
-from rocade.fabric.database import EmbeddedPostgres
+from rocade.core.errors import Corrupt, Unavailable
+from rocade.fabric.database import EmbeddedPostgres, embedded
 from rocade.fabric.database.commit_log import (
     BOOKS,
     NONE,
@@ -234,6 +236,33 @@ def test_numbers_given_out_again_after_a_crash_that_the_server_survived_are_no_d
     assert home.pid == first
     home.stop()
     assert home.examine() == []
+
+
+def test_a_scrub_that_a_stop_overtakes_takes_nothing_for_an_older_copy(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its control file is of before the stop, which keeps more than that knows."""
+    run(home.start(), *("SELECT pg_current_xact_id()" for _ in range(50)))
+    has_read, go_on = threading.Event(), threading.Event()
+
+    def stalled(*arguments: Path) -> Control | None:
+        found = read_control(*arguments)
+        if not has_read.is_set():
+            has_read.set()
+            go_on.wait(30)
+        return found
+
+    monkeypatch.setattr(embedded, "read_control", stalled)
+    with ThreadPoolExecutor() as pool:
+        scrub = pool.submit(home.scrub)
+        assert has_read.wait(30)
+        stop = pool.submit(home.stop)
+        with contextlib.suppress(TimeoutError):
+            stop.result(2)  # it waits for the scrub
+        go_on.set()
+        with contextlib.suppress(Unavailable):  # the server is gone when it asks
+            scrub.result(30)
+        stop.result(30)
 
 
 def test_an_older_copy_of_the_database_is_refused_until_somebody_takes_it(home: Home) -> None:

@@ -20,7 +20,6 @@ import logging
 import os
 import re
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -171,7 +170,6 @@ class CommitLog:
     def __init__(self, data: Path, record: Path) -> None:
         self._data = data
         self._path = record
-        self._lock = threading.Lock()
         self.checked = 0
         """Transactions whose state holds, as of the last check."""
 
@@ -180,17 +178,16 @@ class CommitLog:
 
         Raises: Corrupt `database.commit_log`, `database.commit_log.older`; the record stays.
         """
-        with self._lock:
-            old = self._known(control)
-            new = Border(*map(max, old.border, control.next if control.is_shut_down else border))
-            grown, damages = self._compare(old, new, NAMED)
-            _refuse(damages)
-            self.checked = new.xid
-            if grown != old:
-                try:
-                    self._write(grown)
-                except OSError as error:  # what was kept before still holds
-                    _log.warning("the sums of the commit log were not kept: %s", error.strerror)
+        old = self._known(control)
+        new = Border(*map(max, old.border, control.next if control.is_shut_down else border))
+        grown, damages = self._compare(old, new, NAMED)
+        _refuse(damages)
+        self.checked = new.xid
+        if grown != old:
+            try:
+                self._write(grown)
+            except OSError as error:  # what was kept before still holds
+                _log.warning("the sums of the commit log were not kept: %s", error.strerror)
 
     def verify(self, control: Control, named: int = NAMED) -> list[Damage]:
         """What is not as it was; nothing is written. Of so many pages the turned bit is looked for.

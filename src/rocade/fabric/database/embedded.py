@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from importlib.util import find_spec
@@ -42,6 +43,7 @@ SETTINGS = {
     "shared_buffers": "128MB",
     "wal_level": "minimal",
     "max_wal_senders": 0,
+    "max_prepared_transactions": 0,  # the commit log of a server that was shut down is final
     "max_wal_size": "2GB",
     "wal_buffers": "16MB",
     "checkpoint_timeout": "15min",
@@ -81,6 +83,8 @@ class EmbeddedPostgres:
         self._pid_file = self._data / "postmaster.pid"
         self._binaries = binaries
         self._commit_log = CommitLog(self._data, self._home / "commit_log.sums")
+        self._checking = threading.Lock()
+        """Held from the reading of the control file on: what an older one says must not meet a newer record."""
         self._finished: tuple[int, Border] | None = None
         self._random = random or SystemRandom()
         self._clock = clock or SystemClock()
@@ -180,15 +184,16 @@ class EmbeddedPostgres:
 
         Raises: Corrupt `database.commit_log`; Unavailable `database.down`, `database.start`.
         """
-        control = read_control(self._data, self._binaries or wheel_binaries())
-        if control is None:
-            return
-        lsn, border = self._finished or (0, NONE)
-        if control.redo < lsn:
-            border = NONE
-        self._commit_log.check(control, border)
-        if control.redo >= lsn:
-            self._finished = self._ask_finished(control.next)
+        with self._checking:
+            control = read_control(self._data, self._binaries or wheel_binaries())
+            if control is None:
+                return
+            lsn, border = self._finished or (0, NONE)
+            if control.redo < lsn:
+                border = NONE
+            self._commit_log.check(control, border)
+            if control.redo >= lsn:
+                self._finished = self._ask_finished(control.next)
 
     def _ask_finished(self, begun: Border) -> tuple[int, Border]:
         """How far the log is written now, and what of the numbers that a checkpoint knew (`begun`) is finished now: newer ones may be
@@ -242,10 +247,11 @@ class EmbeddedPostgres:
 
     def _check_commit_log(self) -> None:
         """Raises: Corrupt `database.commit_log`, `database.commit_log.older`."""
-        self._finished = None
-        control = read_control(self._data, self._binaries or wheel_binaries())
-        if control is not None:
-            self._commit_log.check(control)
+        with self._checking:
+            self._finished = None
+            control = read_control(self._data, self._binaries or wheel_binaries())
+            if control is not None:
+                self._commit_log.check(control)
 
     def _take_lock(self) -> None:
         self._lock = os.open(self._home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
