@@ -265,6 +265,7 @@ import rocade.app.sealing
 for module in list(sys.modules.values()):
     for name, broken in (
         ("seal", lambda key, plain, aad: seals.FORMAT + bytes(28) + plain),
+        ("seal_many", lambda records: [seals.FORMAT + bytes(28) + plain for _, plain, _ in records]),
         ("open_sealed", lambda key, sealed, aad: bytes(sealed[29:])),
     ):
         if module is not seals and getattr(module, name, None) is getattr(seals, name):
@@ -376,8 +377,11 @@ async def test_rows_of_vehicles_and_people_show_nothing_in_the_databases_own_fil
 async def test_the_search_of_the_database_finds_them_without_seals(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(station_sealing, "seal", lambda _key, plain, _aad: seals.FORMAT + bytes(28) + plain)
+    monkeypatch.setattr(
+        columns, "seal_many", lambda records: [seals.FORMAT + bytes(28) + plain for _, plain, _ in records]
+    )
     for module in (columns, station_sealing):
-        monkeypatch.setattr(module, "seal", lambda _key, plain, _aad: seals.FORMAT + bytes(28) + plain)
         monkeypatch.setattr(module, "open_sealed", lambda _key, sealed, _aad: bytes(sealed[29:]))
     found = await found_in_database(database, tmp_path)
     for what in (*VINS, *NAMES, "Quarringtons Telefon", "Praxis Weidenfeller", "Karte Zwickelstorf"):
