@@ -266,8 +266,8 @@ class Supervisor:
             try:
                 await asyncio.to_thread(postgres.restart)
                 _log.warning("the embedded database had died and runs again")
-            except RocadeError as error:
-                _log.error("the embedded database does not start: %s", error.message)
+            except (RocadeError, OSError) as error:
+                _log.error("the embedded database does not start: %s", error)
 
     @property
     def database_pid(self) -> int | None:
