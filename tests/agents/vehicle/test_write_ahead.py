@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from errno import ENOSPC
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ import pytest
 
 from rocade.agents.vehicle.journal import Entry, Journal
 from rocade.agents.vehicle.write_ahead import _mend, mend
-from rocade.core.errors import Corrupt
+from rocade.core.errors import Corrupt, Unavailable
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.wire.batch import Batch, Clock, Column
 
@@ -157,6 +158,20 @@ def test_every_bit_is_turned_back_or_its_page_is_kept_for_the_rows_to_find_it_or
     assert outcomes["turned back"] > 2 * (outcomes["kept"] + outcomes["journal.damaged"])
 
 
+def test_a_page_s_number_that_became_0_is_turned_back(killed: Killed) -> None:
+    """It looks so, too, where a power cut took the sector with its number and nothing else that stood there."""
+    tried = 0
+    for at in range(HEADER, killed.ends[-1], FRAME):
+        number = int.from_bytes(killed.ahead[at : at + 4])
+        if number.bit_count() == 1:
+            changed = bytearray(killed.ahead)
+            changed[at : at + 4] = bytes(4)
+            _mend(changed, PAGE)
+            assert changed == killed.ahead, f"page {number}"
+            tried += 1
+    assert tried > 5
+
+
 def test_a_write_that_was_cut_off_at_any_place_is_no_damage(killed: Killed) -> None:
     """Between the frames and within; a file that ends there, and one that goes on with nothing or with what was there before."""
     for cut in range(killed.ends[0], killed.ends[-1], FRAME // 2):
@@ -184,6 +199,44 @@ def test_what_was_not_flushed_reaches_the_disk_in_any_order_and_is_no_damage(kil
             assert killed.start(ahead) in killed.seen[last : step + 1], f"step {step}, {missing}"
 
 
+@pytest.mark.parametrize("journals", [15, pytest.param(400, marks=SLOW)])
+def test_a_power_cut_soon_after_another_is_no_damage(tmp_path: Path, journals: int) -> None:
+    """SQLite goes on over what the first one left: behind what the second left lie whole frames of before, of the same round."""
+    seed = int(os.environ.get("ROCADE_SEED") or 2)
+    print(f"seed {seed}")
+    dice = Random(seed)
+    for number in range(journals):
+        folder, stored, ahead = tmp_path / f"{number}.0", b"", b""
+        may_be = list[Seen]()
+        for cut in range(8):
+            file, was_ahead = folder / "journal.db", Path(f"{folder}/journal.db-wal")
+            folder.mkdir()
+            if stored:
+                file.write_bytes(stored)
+                was_ahead.write_bytes(ahead)
+            with Journal(file, SystemClock(), SystemRandom()) as journal:
+                seen = see(journal)
+                assert seen in may_be or not may_be, f"journal {number}, cut {cut}"
+                before, may_be = ahead, [*may_be, seen]
+                for step in range(last := 2 if cut else 6):
+                    journal.append([batch(dice.randrange(99), dice.choice((60, 900)))], {"log": dice.randrange(99)})
+                    may_be.append(see(journal))
+                    if step == last - 1:
+                        break  # this one is not flushed
+                    before, may_be = was_ahead.read_bytes(), may_be[-1:]
+                    for entry in journal.waiting(0, dice.randrange(4)):
+                        journal.acknowledge([entry.sequence])
+                        may_be.append(see(journal))
+                stored, after = file.read_bytes(), was_ahead.read_bytes()
+            assert len(after) < 900 * FRAME, "nothing was moved into the database yet"
+            before += bytes(max(0, len(after) - len(before)))
+            changed = bytearray(after)
+            for at in range(0, len(after), SECTOR):
+                if dice.random() < 0.05:
+                    changed[at : at + SECTOR] = before[at : at + SECTOR]
+            ahead, folder = bytes(changed), tmp_path / f"{number}.{cut + 1}"
+
+
 def test_more_than_a_bit_is_damage_if_appended_batches_lie_behind_it(killed: Killed) -> None:
     """A sector that came back as another. In the last append and behind it that is what a cut looks like, too."""
     first, *_, last = killed.flushed
@@ -195,6 +248,26 @@ def test_more_than_a_bit_is_damage_if_appended_batches_lie_behind_it(killed: Kil
     ahead = bytearray(killed.aheads[last])
     ahead[killed.ends[last - 1] + 100 : killed.ends[last - 1] + SECTOR] = bytes(SECTOR - 100)
     assert killed.start(ahead) == killed.seen[last - 1]
+
+
+def test_a_disk_that_is_full_keeps_the_journal_as_it_is_and_an_empty_file_begins_anew(
+    killed: Killed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(_: int) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    file, ahead = tmp_path / "journal.db", tmp_path / "journal.db-wal"
+    content = turned(killed.ahead, 99_968)
+    file.write_bytes(killed._kept)
+    ahead.write_bytes(content)
+    with monkeypatch.context() as filling:
+        filling.setattr(os, "fsync", is_full)
+        with pytest.raises(Unavailable, match=r"journal\.full"):
+            Journal(file, SystemClock(), SystemRandom())
+    assert ahead.read_bytes() == content
+    file.write_bytes(b"")
+    with Journal(file, SystemClock(), SystemRandom()) as journal:
+        assert journal.next_sequence == 1
 
 
 def test_a_journal_in_use_is_left_alone(tmp_path: Path) -> None:

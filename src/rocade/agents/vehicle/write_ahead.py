@@ -6,12 +6,13 @@ Flow: hold the journal alone -> check the chain -> what stops it at a frame?
 - One turned bit: the checksum is linear, so all bits of a frame are tried at once. The bit is turned back. Where several would do
   (the checksum cannot tell high bits of some words apart) the page stays as it is and the chain is closed over it: the rows' own sums find
   the bit, one batch is given up and told. If the page's number may be among them, the journal is refused.
-- More than that: damage if a batch behind was flushed. A number given out behind the frame, and anything after its transaction, proves
-  it: nothing is written after an append before the append is on the disk. (Marks of acknowledgement are not flushed: what lies behind
-  a frame can be whole although a power cut took the frame, so that alone proves nothing.)
+- More than that: damage if a batch behind was flushed. A number given out behind the frame, and a frame chained to the end of its
+  transaction, proves it: nothing is written after an append before the append is on the disk. (Marks of acknowledgement are not flushed:
+  what lies behind a frame can be whole although a power cut took the frame, so that alone proves nothing. Nor does what is not chained:
+  after a power cut SQLite goes on over what it does not take, and whole frames of before stay behind.)
 - Otherwise a write that was cut off and never acknowledged: SQLite forgets it, rightly.
 Not told from a cut: more than one bit in the last append and what follows it. No cost while the journal runs; at a start after a kill 10 ms.
-Refuses: Corrupt `journal.damaged`. Source: https://www.sqlite.org/fileformat2.html#walformat, docs/disks.md.
+Refuses: Corrupt `journal.damaged`, Unavailable `journal.full`. Source: https://www.sqlite.org/fileformat2.html#walformat, docs/disks.md.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rocade.agents.vehicle.row_sums import damaged, row_sum
+from rocade.core.errors import Unavailable
 
 log = logging.getLogger(__name__)
 _HEADER, _FRAME, _VERSION = 32, 24, 3_007_000
@@ -45,10 +47,10 @@ type Words = npt.NDArray[np.uint32]
 def mend(path: Path) -> None:
     """Put right what one turned bit did to the write-ahead file of a journal nobody else has open.
 
-    Raises: Corrupt `journal.damaged`; sqlite3.Error as opening the file would.
+    Raises: Corrupt `journal.damaged`; Unavailable `journal.full`; sqlite3.Error as opening the file would.
     """
     ahead = path.with_name(path.name + "-wal")
-    if not path.exists() or not ahead.exists():
+    if not path.exists() or not path.stat().st_size or not ahead.exists():
         return
     with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as alone:
         alone.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
@@ -64,7 +66,12 @@ def mend(path: Path) -> None:
         if promised > _next_without(alone):
             raise damaged(f"{ahead.name} has changed, and appended batches lie behind that place")
         if turned:
-            _replace(ahead, content)
+            try:
+                _replace(ahead, content)
+            except OSError as error:
+                raise Unavailable(
+                    "journal.full", f"the journal cannot be written ({error.strerror}); free the disk, nothing was lost"
+                ) from error
             log.error("turned bits in %s: %s; put right", ahead.name, ", ".join(turned))
 
 
@@ -129,9 +136,11 @@ class Frames:
         is_set = (self._summed(slice(frame, frame + 1))[0][:, None] & bits) != 0
         steps = np.where(is_set, ~bits + np.uint32(1), bits)
         one, other = self._weights.T[:, :, None]
-        found = np.argwhere((one * steps == lacking[0]) & (other * steps == lacking[1]))
+        found: npt.NDArray[np.int64] = np.argwhere((one * steps == lacking[0]) & (other * steps == lacking[1]))
         found[:, 0] += np.where(found[:, 0] < 2, 0, 4)
-        return found
+        number, is_number = self._words[frame, 0], found[:, 0] == 0
+        can_be: npt.NDArray[np.bool_] = is_number if number == 0 else ~is_number | (bits[found[:, 1]] != number)
+        return found[can_be]  # no page has the number 0: as where a power cut took the sector with it
 
     def _close(self, first: int) -> None:
         """Close the chain over a frame as it is now, through all that follow it."""
@@ -145,11 +154,17 @@ class Frames:
 
     def promised(self, first: int) -> int:
         """The highest next number behind a frame that does not fit of which it is sure that it was flushed; 0 if none is."""
-        sound = (np.flatnonzero(self.is_sound[first + 1 :]) + first + 1).tolist()
-        over = [frame for frame in sound[:-1] if self._fields[frame, 1]]
-        numbers = {frame: found for frame in sound if (found := _next_number(self._words[frame, 6:].tobytes()))}
-        over += list(numbers)[:-1]  # each transaction writes the fact once: one that writes it again is another
-        return max((number for frame, number in numbers.items() if over and frame <= max(over)), default=0)
+        highest = given = 0
+        is_over = False
+        for frame in range(first + 1, self.count):
+            if not self.is_sound[frame]:
+                given, is_over = 0, False  # what follows may be of an earlier process
+                continue
+            if is_over:
+                highest = max(highest, given)
+            given = max(given, _next_number(self._words[frame, 6:].tobytes()))
+            is_over = bool(self._fields[frame, 1])
+        return highest
 
 
 def _mend(content: bytearray, page_bytes: int) -> tuple[list[str], int]:
