@@ -56,6 +56,11 @@ def _forker(_owner: int) -> socket.socket:
     return ours
 
 
+def anew() -> None:
+    """The next command is forked from a process that starts then, for who has changed what a program finds when it starts."""
+    _forker.cache_clear()
+
+
 def _serve(asked: socket.socket) -> None:
     """Fork for each request, and tell how its child ended; returns in the child, as that command."""
     waiting = selectors.DefaultSelector()

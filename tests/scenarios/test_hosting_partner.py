@@ -22,6 +22,7 @@ import asyncpg
 import httpx
 import numpy as np
 import pytest
+from tests.app import forked
 from tests.app.stand import PLACED, Region
 from tests.scenarios.disk_search import Search, forms_of_amounts, forms_of_text, forms_of_track
 from tests.trust.authority.people.authenticator import Authenticator
@@ -279,9 +280,11 @@ def without_seals(folder: Path) -> Iterator[None]:
     (folder / "sitecustomize.py").write_text(UNSEALED)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = ":".join([str(folder), *([before] if before else [])])
+    forked.anew()
     try:
         yield
     finally:
+        forked.anew()
         del os.environ["PYTHONPATH"]
         if before is not None:
             os.environ["PYTHONPATH"] = before
