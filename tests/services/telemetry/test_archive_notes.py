@@ -15,7 +15,7 @@ from rocade.fabric.blobs import Blobs, open_blobs
 from rocade.fabric.database import Database
 from rocade.fabric.log import Record
 from rocade.fabric.log.postgres import PostgresLog
-from rocade.services.telemetry.archive import Archive, sweep_once
+from rocade.services.telemetry.archive import Archive, store, sweep_once
 from rocade.services.telemetry.ledger import Ledger
 from rocade.services.telemetry.model import BATCH, SEALED, STREAM
 
@@ -236,6 +236,24 @@ async def test_an_archiver_that_read_before_an_erasure_leaves_nothing_of_it(plac
     place.blobs.before_put = _nothing
     assert await place.archive.add(PLACE, records(MINE)) == "", "nothing is left of it"
     assert await place.held() == {OTHER}
+
+
+async def test_an_object_that_is_removed_just_before_its_note_is_written_is_not_missed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archiver has asked, then stood still; meanwhile an erasure wrote its object anew."""
+    note = store.note
+
+    async def erased_just_before(*row: Any) -> None:
+        monkeypatch.setattr(store, "note", note)
+        await place.erase(MINE)
+        assert await place.archive.forget([MINE]) == 2
+        await note(*row)
+
+    monkeypatch.setattr(store, "note", erased_just_before)
+    await place.archive.add(PLACE, records(MINE, OTHER))
+    assert await place.held() == {OTHER}
+    assert (await place.archive.check()).absent == []
 
 
 async def test_an_archiver_killed_before_it_could_ask_is_caught_by_the_sweep(place: Place) -> None:

@@ -75,8 +75,18 @@ class Archive:
         await self._blobs.put(name, body + _sum(name, body))
         if gone := await store.erased(self._pool, refs):
             return await self._write_anew(name, partition, records, gone)
-        await store.note(self._pool, name, partition, first_us)
+        await self._note(name, partition, first_us)
         return name
+
+    async def _note(self, name: str, partition: int, first_us: int) -> None:
+        """That it must be there, unless it was removed on purpose just before."""
+        await store.note(self._pool, name, partition, first_us)
+        try:
+            await self._blobs.get(name, 0, 1)
+        except Refused as error:
+            if error.code != "blobs.absent":
+                raise
+            await store.drop(self._pool, [name])
 
     async def _write_anew(self, name: str, partition: int, records: Sequence[Record], gone: Collection[int]) -> str:
         """Put an object without these vehicles in the place of one with them."""
@@ -244,12 +254,10 @@ class Archive:
             if gone := await store.erased(self._pool, content.refs):
                 await self._write_anew(name, partition, content.records, gone)
                 return
-            await store.note(self._pool, name, partition, first_us)
-            await self._blobs.get(name, 0, 1)
+            await self._note(name, partition, first_us)
         except (Corrupt, Refused) as error:
-            if error.code == "blobs.absent":
-                await store.drop(self._pool, [name])  # removed on purpose between listing and note
-            elif error.code != "archive.absent":  # that one has its note
+            # one that was removed on purpose since needs no note, one that is gone has it
+            if error.code not in {"blobs.absent", "archive.absent"}:
                 await store.note(self._pool, name, partition, first_us, store.DOUBTED)
 
     async def untold(self, names: Collection[str]) -> list[str]:
