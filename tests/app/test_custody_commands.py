@@ -132,6 +132,20 @@ async def test_a_key_that_came_back_to_where_it_was_to_be_destroyed_stays(
     assert await key(back, unsealed) == made
 
 
+async def test_a_key_that_was_not_left_yet_is_destroyed_only_if_the_move_that_leaves_it_says_so(
+    region: Configuration, unsealed: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await key(region, unsealed)
+    second, third = Custody(directory=str(tmp_path / "second")), Custody(directory=str(tmp_path / "third"))
+    with monkeypatch.context() as killing:
+        killing.setattr(custody_move.puncturing, "rewrap", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            await move(region, unsealed, second)
+    moved = await move(settings.load(region.root), unsealed, second, destroys_old=False)
+    await move(moved, unsealed, third)
+    assert (custody_of(region).versions(), custody_of(moved).versions()) == ([1], [])
+
+
 def _killed(*_: object) -> None:
     raise KeyboardInterrupt
 

@@ -32,8 +32,8 @@ async def move(hand: Hand, settings: Custody, *, destroys_old: bool) -> int:
     configuration = hand.configuration
     now, new = custody_of(configuration), custody_of(configuration, settings)
     is_there = place_of(configuration, settings) == place_of(configuration, configuration.custody)
-    left = [one for one in await asyncio.to_thread(_left, configuration)
-            if place_of(configuration, one) != place_of(configuration, settings)]  # fmt: skip
+    kept = {place_of(configuration, one) for one in (settings, configuration.custody)}
+    left = [one for one in await asyncio.to_thread(_left, configuration) if place_of(configuration, one) not in kept]
     if is_there and not (left and destroys_old):
         more = "; repeat with --destroy-old to destroy the key it left" if left else ""
         raise Refused("custody.same", f"the region key is there already; `rocade custody rotate` makes a new one{more}")
