@@ -14,7 +14,8 @@ from tests.app.backup.conftest import START_US, Place, empty_database, erase, in
 from rocade.app import backing_up, wiring
 from rocade.app import configuration as settings
 from rocade.app.archiving import archive_of
-from rocade.app.backup import checking, frozen, keeping, making
+from rocade.app.backup import checking, frozen, keeping, making, trees
+from rocade.app.backup.chunks import Cutter
 from rocade.app.backup.place import Folder
 from rocade.app.backup.progress import Progress
 from rocade.core.errors import RocadeError, Unavailable
@@ -68,6 +69,21 @@ def removing(place: Place, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frozen.Frozen, "release", then)
 
 
+def writing_anew(place: Place, name: str, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An erasure writes an object anew, under another name, when the backup has listed it and not yet copied it."""
+    send = trees.send
+
+    async def then(sources: list[trees.Source], cutter: Cutter, *, may_go: bool = True) -> None:
+        if f"blobs/{name}" in {source.name for source in sources}:
+            await asyncio.to_thread(asyncio.run, archived(place, kept))
+            database = await Database.connect(place.configuration.database_url)
+            await archive_of(place.configuration, database).remove([name])
+            await database.close()
+        await send(sources, cutter, may_go=may_go)
+
+    monkeypatch.setattr(trees, "send", then)
+
+
 async def actions(parts: wiring.Common) -> list[str]:
     async with parts.database.pool.acquire() as connection, connection.transaction():
         return [body.decode() async for _, body in read_entries(connection)]
@@ -79,10 +95,11 @@ def test_what_was_erased_since_the_backup_is_not_in_the_restored_region(
 ) -> None:
     place = make_place(tmp_path, postgres_url, template, "again")
     gone, stays = place.refs
-    objects = asyncio.run(archived(place, gone, stays, stays + 1, stays + 2))
+    objects = asyncio.run(archived(place, gone, stays, stays + 1, stays + 2, stays + 3))
     (place.configuration.root / "blobs" / objects[2]).unlink()
     with monkeypatch.context() as meanwhile:
         removing(place, objects[3], meanwhile)
+        writing_anew(place, objects[4], stays + 4, meanwhile)
         assert "archive.absent: 1 objects of the archive are gone: rocade archive check" in place.back_up()
     keys_before = keeping.newest(Folder(place.keys)).manifest
     erase(place, gone)
@@ -113,7 +130,10 @@ def test_what_was_erased_since_the_backup_is_not_in_the_restored_region(
         assert int(found.ref) == stays
         moved = await registry.resolve("VF1CARA0000000001")
         assert int(moved.ref) != gone
-        checked = await archive_of(parts.configuration, parts.database).check()
+        archive = archive_of(parts.configuration, parts.database)
+        held = [record.key async for record in archive.records(stays + 4, 0, 1 << 62)]
+        assert held == [stays + 4], "written anew while its file was to be copied"
+        checked = await archive.check()
         assert (checked.objects, checked.absent, checked.damaged) == (2, [objects[2]], [])
         entries = await actions(parts)
         assert any("backup.restored" in one and '"absent":1' in one for one in entries)

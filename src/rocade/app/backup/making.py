@@ -125,9 +125,7 @@ class _Making:
                 await self._files("history", frozen.sources(), kind="history", squeeze=False, may_go=False)
             finally:
                 await asyncio.to_thread(frozen.release)
-        blobs = trees.below(self._root / BLOBS, BLOBS)
-        await self._files(BLOBS, blobs, squeeze=False)
-        removed, absent = await self._compare(noted, {source.name.removeprefix(f"{BLOBS}/") for source in blobs})
+        removed, absent = await self._compare(noted, await self._blobs())
         keys_folder = await keeping.keep(
             hand.configuration, hand.database.url, hand.keyring.custody, self._keys, hand.clock, keep_keys_days,
             (await hand.keyring.ensure([keeping.OWN]))[keeping.OWN],
@@ -150,6 +148,15 @@ class _Making:
         await asyncio.to_thread(self._place.put, f"{draft.folder}/{MANIFEST}", signed)
         await asyncio.to_thread(self._end, manifest)
         return Made(draft.folder, keys_folder, manifest, len(manifest.chunks), self._sealer.kept, held_back_ms)
+
+    async def _blobs(self) -> set[str]:
+        """Copy them, and what an erasure wrote anew meanwhile instead of one that was listed; their names."""
+        copied, turn = set[str](), 0
+        while fresh := [each for each in trees.below(self._root / BLOBS, BLOBS) if each.name not in copied]:
+            turn += 1
+            await self._files(BLOBS if turn == 1 else f"{BLOBS} {turn}", fresh, squeeze=False)
+            copied |= {each.name for each in fresh}
+        return {name.removeprefix(f"{BLOBS}/") for name in copied}
 
     async def _compare(self, noted: frozenset[str], copied: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Objects of the archive that the rows note and that are not there: removed on purpose since, and gone."""
