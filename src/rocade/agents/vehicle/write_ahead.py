@@ -70,7 +70,7 @@ def mend(path: Path) -> None:
                 _replace(ahead, content)
             except OSError as error:
                 raise Unavailable(
-                    "journal.full", f"the journal cannot be written ({error.strerror}); free the disk, nothing was lost"
+                    "journal.full", f"the journal cannot be written ({error}); free the disk, nothing was lost"
                 ) from error
             log.error("turned bits in %s: %s; put right", ahead.name, ", ".join(turned))
 
