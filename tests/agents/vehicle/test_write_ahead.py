@@ -199,6 +199,17 @@ def test_what_was_not_flushed_reaches_the_disk_in_any_order_and_is_no_damage(kil
             assert killed.start(ahead) in killed.seen[last : step + 1], f"step {step}, {missing}"
 
 
+def test_a_bit_that_turned_before_what_a_power_cut_took_is_turned_back_all_the_same(killed: Killed) -> None:
+    """The numbers behind the cut are held against what is there once the bit is turned back."""
+    for last, step in zip(killed.flushed, killed.flushed[1:], strict=False):
+        before, after = killed.aheads[last], killed.aheads[step]
+        before += bytes(max(0, len(after) - len(before)))
+        for at in range(killed.ends[last], killed.ends[step], FRAME):
+            ahead = turned(after, (HEADER + FRAME + 24 + 400) * 8)
+            ahead[at : at + FRAME] = before[at : at + FRAME]
+            assert killed.start(ahead) in killed.seen[last : step + 1], f"step {step}, {at}"
+
+
 @pytest.mark.parametrize("journals", [15, pytest.param(400, marks=SLOW)])
 def test_a_power_cut_soon_after_another_is_no_damage(tmp_path: Path, journals: int) -> None:
     """SQLite goes on over what the first one left: behind what the second left lie whole frames of before, of the same round."""

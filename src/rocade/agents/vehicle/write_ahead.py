@@ -153,7 +153,9 @@ class Frames:
             self._fields[frame, 2:4], self._fields[frame, 4:] = self._salts, sums
 
     def promised(self, first: int) -> int:
-        """The highest next number behind a frame that does not fit of which it is sure that it was flushed; 0 if none is."""
+        """The highest next number behind a frame that does not fit of which it is sure that it was flushed; 0 if none is, or if
+        what lies before the frame has it.
+        """
         highest = given = 0
         is_over = False
         for frame in range(first + 1, self.count):
@@ -164,7 +166,13 @@ class Frames:
                 highest = max(highest, given)
             given = max(given, _next_number(self._words[frame, 6:].tobytes()))
             is_over = bool(self._fields[frame, 1])
-        return highest
+        return highest if highest and highest > self._committed(first) else 0
+
+    def _committed(self, until: int) -> int:
+        """The next number as the transactions say that ended before a frame; 0 if they do not."""
+        ends = np.flatnonzero(self._fields[: max(until, 0), 1])
+        frames = range(int(ends[-1]) + 1 if len(ends) else 0)
+        return max((_next_number(self._words[frame, 6:].tobytes()) for frame in frames), default=0)
 
 
 def _mend(content: bytearray, page_bytes: int) -> tuple[list[str], int]:
