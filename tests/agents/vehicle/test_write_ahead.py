@@ -210,7 +210,7 @@ def test_a_bit_that_turned_before_what_a_power_cut_took_is_turned_back_all_the_s
             assert killed.start(ahead) in killed.seen[last : step + 1], f"step {step}, {at}"
 
 
-@pytest.mark.parametrize("journals", [15, pytest.param(400, marks=SLOW)])
+@pytest.mark.parametrize("journals", [15, pytest.param(100, marks=SLOW)])
 def test_a_power_cut_soon_after_another_is_no_damage(tmp_path: Path, journals: int) -> None:
     """SQLite goes on over what the first one left: behind what the second left lie whole frames of before, of the same round."""
     seed = int(os.environ.get("ROCADE_SEED") or 2)
