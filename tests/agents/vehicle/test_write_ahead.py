@@ -140,7 +140,7 @@ def test_every_bit_is_turned_back_or_its_page_is_kept_for_the_rows_to_find_it_or
     for bit in range(first, len(ahead) * 8, stride):
         changed = turned(ahead, bit)
         try:
-            where, promised = _mend(changed, PAGE)
+            where, promised, _ = _mend(changed, PAGE)
         except Corrupt as error:
             outcomes[error.code] += 1
             continue
@@ -148,7 +148,7 @@ def test_every_bit_is_turned_back_or_its_page_is_kept_for_the_rows_to_find_it_or
         if changed == ahead:
             outcomes["turned back"] += 1
             continue
-        assert _mend(bytearray(changed), PAGE) == ([], 0), f"bit {bit}"
+        assert _mend(bytearray(changed), PAGE) == ([], 0, False), f"bit {bit}"
         frame, byte = divmod(bit // 8 - HEADER, FRAME)
         assert byte >= 16, f"bit {bit}: a page's number is never in doubt"
         page = slice(HEADER + frame * FRAME + 24, HEADER + (frame + 1) * FRAME)

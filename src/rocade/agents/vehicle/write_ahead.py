@@ -5,13 +5,14 @@ a write that a power cut ended: one bit that turned while the vehicle was parked
 Flow: hold the journal alone -> check the chain -> what stops it at a frame?
 - One turned bit: the checksum is linear, so all bits of a frame are tried at once. The bit is turned back. Where several would do
   (the checksum cannot tell high bits of some words apart) the page stays as it is and the chain is closed over it: the rows' own sums find
-  the bit, one batch is given up and told. If the page's number may be among them, the journal is refused.
+  the bit, one batch is given up and told. If the page's number may be among them, the journal is refused. Where nothing behind proves that
+  the frame was flushed and the structure would not hold so, it was a write that was cut off, which can look like a turned bit.
 - More than that: damage if a batch behind was flushed. A number given out behind the frame, and a frame chained to the end of its
   transaction, proves it: nothing is written after an append before the append is on the disk. (Marks of acknowledgement are not flushed:
   what lies behind a frame can be whole although a power cut took the frame, so that alone proves nothing. Nor does what is not chained:
   after a power cut SQLite goes on over what it does not take, and whole frames of before stay behind.)
 - Otherwise a write that was cut off and never acknowledged: SQLite forgets it, rightly.
-Not told from a cut: more than one bit in the last append and what follows it. No cost while the journal runs; at a start after a kill 10 ms.
+Not told from a cut: in the last append and what follows it more than one bit, or one that may be several and breaks the structure. No cost while the journal runs; at a start after a kill 10 ms.
 Refuses: Corrupt `journal.damaged`, Unavailable `journal.full`. Source: https://www.sqlite.org/fileformat2.html#walformat, docs/disks.md.
 """
 
@@ -22,6 +23,7 @@ import os
 import re
 import sqlite3
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -29,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rocade.agents.vehicle.row_sums import damaged, row_sum
+from rocade.agents.vehicle.row_sums import damaged, row_sum, teach
 from rocade.core.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -62,9 +64,12 @@ def mend(path: Path) -> None:
                 return  # its process lives: nothing was cut, and who opens it is told so
             raise
         content = bytearray(ahead.read_bytes())
-        turned, promised = _mend(content, alone.execute("PRAGMA page_size").fetchone()[0])
+        page_bytes = alone.execute("PRAGMA page_size").fetchone()[0]
+        turned, promised, is_guessed = _mend(content, page_bytes)
         if promised > _next_without(alone):
             raise damaged(f"{ahead.name} has changed, and appended batches lie behind that place")
+        if is_guessed and not _holds(bytearray(path.read_bytes()), content, page_bytes):
+            return
         if turned:
             try:
                 _replace(ahead, content)
@@ -82,6 +87,25 @@ def _next_without(connection: sqlite3.Connection) -> int:
     return int(row[0]) if row else 1
 
 
+def _holds(image: bytearray, ahead: bytearray, page_bytes: int) -> bool:
+    """Whether the structure of the journal is whole with the transactions of a write-ahead file."""
+    frames = _read_frames(ahead)
+    if frames is None:
+        return False
+    for number, page in frames.committed_pages():
+        at = (number - 1) * page_bytes
+        image.extend(bytes(max(0, at - len(image))))
+        image[at : at + page_bytes] = page
+    image[18:20] = b"\x01\x01"  # an image in memory has no write-ahead file
+    with closing(sqlite3.connect(":memory:")) as held:
+        teach(held)
+        try:
+            held.deserialize(bytes(image))
+            return bool(held.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
+        except sqlite3.DatabaseError:
+            return False
+
+
 class Frames:
     """A write-ahead file as arrays: one row a frame. Changes go to the bytes it was made of."""
 
@@ -92,7 +116,7 @@ class Frames:
         """Page, pages of the database after a commit or 0, two salts, two sums."""
         self._words = np.frombuffer(region, f"{order}u4").reshape(self.count, -1)
         self._salts, self._start = salts, start
-        self.is_header_turned = False
+        self.is_header_turned = self.is_guessed = False
         self._weights, self._power = _weights((page_bytes + 8) // 4)
         self.check()
 
@@ -124,6 +148,8 @@ class Frames:
                 raise damaged("a bit of its write-ahead file has changed, and it cannot be said which")
             elif not len(bits) and not is_in_sum:
                 return False
+            else:
+                self.is_guessed |= not self.promised(frame)
         elif self.salt_bits[frame] != 1:
             return False
         self._close(frame)
@@ -152,6 +178,13 @@ class Frames:
             sums = sums @ self._power + parts[frame]
             self._fields[frame, 2:4], self._fields[frame, 4:] = self._salts, sums
 
+    def committed_pages(self) -> Iterator[tuple[int, bytes]]:
+        """(number, page) of every frame of the transactions that ended before the chain breaks."""
+        sound = self.count if self.is_sound.all() else int(self.is_sound.argmin())
+        ends = np.flatnonzero(self._fields[:sound, 1])
+        for frame in range(int(ends[-1]) + 1 if len(ends) else 0):
+            yield int(self._fields[frame, 0]), self._words[frame, 6:].tobytes()
+
     def promised(self, first: int) -> int:
         """The highest next number behind a frame that does not fit of which it is sure that it was flushed; 0 if none is, or if
         what lies before the frame has it.
@@ -175,25 +208,27 @@ class Frames:
         return max((_next_number(self._words[frame, 6:].tobytes()) for frame in frames), default=0)
 
 
-def _mend(content: bytearray, page_bytes: int) -> tuple[list[str], int]:
-    """Turn bits back. Return (where, the next number that was given out behind what cannot be turned back)."""
+def _mend(content: bytearray, page_bytes: int) -> tuple[list[str], int, bool]:
+    """Turn bits back. Return (where, the next number that was given out behind what cannot be turned back, whether it may be that
+    no bit turned).
+    """
     turned = list[str]()
     second = _HEADER + _FRAME + page_bytes
     frames = _read_frames(content) if len(content) >= second else None
     if frames is None and len(content) < second + _FRAME + page_bytes:
-        return turned, 0
+        return turned, 0, False
     if frames is None:
         order = "<" if sys.byteorder == "little" else ">"
         salts = np.frombuffer(content, ">u4", 2, second + 8).astype(np.uint32)
-        return turned, Frames(content, order, page_bytes, salts, np.zeros(2, np.uint32)).promised(-1)
+        return turned, Frames(content, order, page_bytes, salts, np.zeros(2, np.uint32)).promised(-1), False
     if frames.is_header_turned:
         turned.append("its header")
     while not frames.is_sound.all():
         first = int(frames.is_sound.argmin())
         if not frames.turn_back(first):
-            return turned, frames.promised(first)
+            return turned, frames.promised(first), frames.is_guessed
         turned.append(f"frame {first}")
-    return turned, 0
+    return turned, 0, frames.is_guessed
 
 
 def _read_frames(content: bytearray) -> Frames | None:
