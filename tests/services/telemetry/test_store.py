@@ -199,7 +199,9 @@ async def test_the_most_particular_rule_decides_and_counts_from_arrival_or_event
     """Days since arrival: who stays. Rules: all 30, signal 71 five, vehicle B ten, signal 72 of B two (by event)."""
     a, b = next(_vehicles), next(_vehicles)
     now_us = START_US + 1000 * DAY_US
-    await retention.apply(history, [Rule(30)], now_us, Told())  # what other tests left in this store is not counted here
+    await retention.apply(
+        history, [Rule(30)], now_us, Told()
+    )  # what other tests left in this store is not counted here
     cases = {  # (vehicle, signal, days since arrival, days since event): kept
         (a, 70, 29, 29): True, (a, 70, 31, 31): False, (a, 71, 4, 400): True, (a, 71, 6, 6): False,
         (b, 70, 9, 9): True, (b, 70, 11, 11): False, (b, 71, 4, 4): True, (b, 71, 6, 6): False,
