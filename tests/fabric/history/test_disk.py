@@ -77,10 +77,12 @@ async def test_another_key_opens_nothing_and_says_so(place: Path) -> None:
     process.kill()
     with pytest.raises(Misconfigured, match="sealed with another key"):
         StoreProcess(place, bytes(32)).start()
-    again = connect(StoreProcess(place, KEY).start())
+    process = StoreProcess(place, KEY)
+    again = connect(process.start())
     assert (await again.query("SELECT count() AS n FROM places")).to_pylist() == [{"n": 200}]
     await client.close()
     await again.close()
+    process.kill()
 
 
 def test_a_store_without_a_key_does_not_start(place: Path) -> None:
