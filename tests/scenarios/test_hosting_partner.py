@@ -365,7 +365,11 @@ async def found_in_database(database: Database, folder: Path) -> dict[str, set[s
     number = await pool.fetchval("SELECT oid FROM pg_database WHERE datname = current_database()")
     segments = [file for file in (data / "pg_wal").iterdir() if begun <= file.name <= ended]
     for file in (*segments, *(data / f"base/{number}").iterdir()):
-        if hits := search.bytes(file.read_bytes()):
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            continue  # the server replaces some while it runs
+        if hits := search.bytes(content):
             found[str(file.relative_to(data))] = hits
     return found
 
