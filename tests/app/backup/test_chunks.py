@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from threading import Semaphore
 
 import pytest
 
@@ -24,10 +26,10 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def sent(sealer: Sealer, content: bytes, step: int = 333) -> tuple[Chunk, ...]:
-    cutter = Cutter(sealer, lambda _: None)
-    for at in range(0, len(content), step):
-        await cutter.add(content[at : at + step])
-    return await cutter.finish()
+    async with Cutter(sealer, lambda _: None) as cutter:
+        for at in range(0, len(content), step):
+            await cutter.add(content[at : at + step])
+        return await cutter.finish()
 
 
 async def received(sealer: Sealer, made: tuple[Chunk, ...]) -> bytes:
@@ -110,22 +112,38 @@ async def test_another_key_or_another_number_opens_nothing(tmp_path: Path) -> No
 async def test_a_full_place_is_said_and_what_was_written_counts_in_the_next_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content, room = os.urandom(5_000), [3]
+    content, room = os.urandom(5_000), Semaphore(3)
     write = Folder.put
 
     def put(self: Folder, name: str, body: bytes) -> None:
-        if not room[0]:
+        if not room.acquire(blocking=False):
             raise Unavailable("backup.full", "no room")
-        room[0] -= 1
         write(self, name, body)
 
     monkeypatch.setattr(Folder, "put", put)
     with pytest.raises(Unavailable, match="no room"):
         await sent(Sealer(Folder(tmp_path), "b", 5, KEY), content)
-    room[0] = 100
+    room.release(100)
     again = Sealer(Folder(tmp_path), "b", 5, KEY)
     assert await received(again, await sent(again, content)) == content
-    assert again.kept >= 2, "one may still have been on its way when the first was refused"
+    assert again.kept == 3
+
+
+async def test_nothing_is_written_any_more_once_an_attempt_was_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_refuse, write = Semaphore(1), Folder.put
+
+    def put(self: Folder, name: str, body: bytes) -> None:
+        if to_refuse.acquire(blocking=False):
+            raise Unavailable("backup.full", "no room")
+        time.sleep(0.2)  # still on its way while the other is refused
+        write(self, name, body)
+
+    monkeypatch.setattr(Folder, "put", put)
+    with pytest.raises(Unavailable, match="no room"):
+        await sent(Sealer(Folder(tmp_path), "b", 5, KEY), os.urandom(2_000), 1_000)
+    assert len(Folder(tmp_path).names()) == 1, "what was on its way is there before the attempt ends, not after it"
 
 
 async def test_files_and_links_come_back_with_their_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,11 +155,12 @@ async def test_files_and_links_come_back_with_their_modes(tmp_path: Path, monkey
     (home / "empty").touch()
     (home / "link").symlink_to("deep/er")
     sealer = Sealer(Folder(tmp_path / "place"), "b", 5, KEY)
-    cutter = Cutter(sealer, lambda _: None)
-    await trees.send(trees.below(home, "in"), cutter)
+    async with Cutter(sealer, lambda _: None) as cutter:
+        await trees.send(trees.below(home, "in"), cutter)
+        made = await cutter.finish()
     synced = list[int]()
     monkeypatch.setattr(os, "sync", lambda: synced.append(len([*(tmp_path / "back").rglob("*")])))
-    count = await trees.receive(pieces(sealer, await cutter.finish(), lambda _: None), tmp_path / "back")
+    count = await trees.receive(pieces(sealer, made, lambda _: None), tmp_path / "back")
     assert count == 4
     assert synced == [7], "all of it is on disk before anybody writes down that it is there"
     back = tmp_path / "back/in"

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from hashlib import sha256
 from threading import Lock
+from typing import Self
 
 import zstandard
 
@@ -126,7 +127,7 @@ def read_sealed(place: Place, folder: str, chunk: Chunk) -> bytes:
 
 
 class Cutter:
-    """One stream on its way out: `add` pieces, `finish` for its chunks. `moved(bytes)` is told as they are written."""
+    """One stream on its way out: inside `async with`, `add` pieces, `finish` for its chunks. `moved(bytes)` is told of each."""
 
     def __init__(self, sealer: Sealer, moved: Callable[[int], object], *, squeeze: bool = True) -> None:
         self._sealer = sealer
@@ -153,9 +154,12 @@ class Cutter:
             await self._take()
         return tuple(self._chunks)
 
-    def abandon(self) -> None:
-        for task in self._working:
-            task.cancel()
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is written after this: a thread cannot be cancelled, and a late one would replace what the next attempt wrote."""
+        await asyncio.gather(*self._working, return_exceptions=True)
 
     async def _send(self, length: int) -> None:
         plain = bytes(memoryview(self._gathered)[:length])

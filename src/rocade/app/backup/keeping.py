@@ -204,9 +204,9 @@ async def _put_private(configuration: Configuration, sealer: Sealer) -> tuple[Ch
         if not source.name.startswith((f"{ROOT_KEY}/", ".")) and not source.name.endswith(".pmtiles")
         and (not source.name.startswith(f"{AUDIT}/") or source.path.name in AUDIT_KEYS)
     ]  # fmt: skip
-    cutter = Cutter(sealer, lambda _: None)
-    await trees.send(sources, cutter)
-    return await cutter.finish()
+    async with Cutter(sealer, lambda _: None) as cutter:
+        await trees.send(sources, cutter)
+        return await cutter.finish()
 
 
 def _take_over_private(place: Place, folder: str) -> tuple[Chunk, ...]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -203,14 +203,8 @@ class _Making:
         chunks = await cutter.finish()
         self._items.append(Item(kind, name, cutter.size_bytes, chunks, rows))
 
-    @contextlib.asynccontextmanager
-    async def _cutter(self, *, squeeze: bool) -> AsyncIterator[Cutter]:
-        cutter = Cutter(self._sealer, self._progress.moved, squeeze=squeeze)
-        try:
-            yield cutter
-        except BaseException:
-            cutter.abandon()
-            raise
+    def _cutter(self, *, squeeze: bool) -> Cutter:
+        return Cutter(self._sealer, self._progress.moved, squeeze=squeeze)
 
     def _end(self, manifest: Manifest) -> None:
         """What belongs to an earlier attempt alone goes."""
