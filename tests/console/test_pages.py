@@ -90,18 +90,22 @@ def wait_for_fleet(page: Page, count: int) -> None:
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_the_map_loads_vehicles_move_and_a_click_opens_one(visit: OpenVisit, width: int, height: int) -> None:
     one = visit(width, height)
+    began_s = time.monotonic()  # every place it is shown at is one it has had since
     page = one.open("/")
     wait_for_fleet(page, 80)
     moving = page.evaluate("[...Array(rocade.fleet.count).keys()].findIndex(index => rocade.fleet.speed(index) > 20)")
-    began_s, before, metres = time.monotonic(), page.evaluate("index => rocade.fleet.lngLat(index)", moving), 0.0
+    before, metres = page.evaluate("index => rocade.fleet.lngLat(index)", moving), 0.0
+    until_s = time.monotonic() + 60
     while metres <= 2:
+        assert time.monotonic() < until_s, "it does not move"
         page.wait_for_timeout(500)
-        after, took_s = page.evaluate("index => rocade.fleet.lngLat(index)", moving), time.monotonic() - began_s
+        after = page.evaluate("index => rocade.fleet.lngLat(index)", moving)
         metres = ((before[0] - after[0]) ** 2 + (before[1] - after[1]) ** 2) ** 0.5 * 100_000
-        assert metres < 60 * took_s
-        assert took_s < 30, "it does not move"
+        assert metres < 60 * (time.monotonic() - began_s)
     click_on(page, moving)
     chosen = page.evaluate("rocade.fleet.chosen")
+    toytown.wait(page, "!rocade.map.isMoving()")
+    assert page.evaluate(UNDER_ITS_PLACE, chosen) == chosen, "it is drawn elsewhere than the ground under it"
     ref = page.evaluate("index => rocade.vehicles[index][0]", chosen)
     toytown.wait(page, "document.querySelectorAll('#panel-values dt').length > 2")
     assert page.get_attribute("#panel-open", "href") == f"/vehicles/{ref}"
@@ -111,18 +115,22 @@ def test_the_map_loads_vehicles_move_and_a_click_opens_one(visit: OpenVisit, wid
     assert one.complaints == []
 
 
+UNDER_ITS_PLACE = "index => rocade.fleet.nearest(rocade.map.project(rocade.fleet.lngLat(index)))"
+"""The vehicle drawn where the map says that this one is; a panel on a small screen shifts the map's middle."""
+
+
 def click_on(page: Page, vehicle: int) -> None:
-    """Again when it has moved on before the click was there: on a busy machine that may take its time."""
-    for _ in range(20):
+    """From so high that it is still under the click when a busy machine takes seconds to bring it there."""
+    for _ in range(10):
         place = page.evaluate(
-            """index => { rocade.map.jumpTo({center: rocade.fleet.lngLat(index), zoom: 16});
+            """index => { rocade.map.jumpTo({center: rocade.fleet.lngLat(index), zoom: 13});
             const at = rocade.map.project(rocade.fleet.lngLat(index)), box = rocade.map.getContainer().getBoundingClientRect();
             return [at.x + box.x, at.y + box.y]; }""",
             vehicle,
         )
         page.mouse.click(*place)
         with contextlib.suppress(PlaywrightTimeout):
-            page.wait_for_selector("#panel:not([hidden])", timeout=1_500)
+            page.wait_for_selector("#panel:not([hidden])", timeout=5_000)
             return
     raise AssertionError("no click opened it")
 

@@ -105,7 +105,7 @@ class Toys:
 
     def position(self, ref: int, at_us: int) -> Position:
         radius, angle, speed = self.routes[ref]
-        longitude, latitude = _at(radius, angle + speed / 3600 / radius * (at_us / 1e6 % 100_000))
+        longitude, latitude = _at(radius, angle + speed / 3600 / radius * (at_us / 1e6))
         return Position(ref, at_us, at_us, 0, latitude, longitude, speed)
 
     async def seen(self, refs: Iterable[int]) -> dict[int, int]:
@@ -423,7 +423,7 @@ class Served:
         return not self._thread.is_alive()
 
 
-def wait(page: BrowserPage, expression: str, timeout_s: float = 30.0) -> None:
+def wait(page: BrowserPage, expression: str, timeout_s: float = 60.0) -> None:
     """Return when an expression is true in the page; by evaluation from outside, which the page's own policy allows."""
     until = time.monotonic() + timeout_s
     while not _is_true(page, expression):

@@ -168,10 +168,13 @@ export class FleetLayer {
     return [mx * 360 - 180, (360 / Math.PI) * Math.atan(Math.exp(((180 - my * 360) * Math.PI) / 180)) - 90];
   }
 
+  /** What lies in the middle of the canvas: the map's own centre is elsewhere while a panel covers a part of it. */
+  middle() { return this.map.unproject([this.canvas.clientWidth / 2, this.canvas.clientHeight / 2]); }
+
   /** Index of the vehicle drawn nearest to a point of the map, within `reach` pixels, or -1. */
   nearest(point, reach = 18) {
-    const world = 512 * 2 ** this.map.getZoom(), centre = this.map.getCenter();
     if (!this.origin) return -1;
+    const world = 512 * 2 ** this.map.getZoom(), centre = this.middle();
     const cx = mercatorX(centre.lng) - this.origin[0], cy = mercatorY(centre.lat) - this.origin[1], now = this.now();
     const x = (point.x - this.canvas.clientWidth / 2) / world + cx, y = (point.y - this.canvas.clientHeight / 2) / world + cy;
     let best = -1, least = (reach / world) ** 2;
@@ -195,7 +198,7 @@ export class FleetLayer {
     const now = this.now();
     if (this.dirtyData) this.busyUntil = now + GLIDE_S;
     if (this.lost || !this.origin || !(this.dirty || this.dirtyData || now < this.busyUntil)) return;
-    const gl = this.gl, centre = this.map.getCenter(), world = 512 * 2 ** this.map.getZoom();
+    const gl = this.gl, centre = this.middle(), world = 512 * 2 ** this.map.getZoom();
     if (this.dirtyData) gl.bufferData(gl.ARRAY_BUFFER, this.data.subarray(0, this.count * STRIDE), gl.DYNAMIC_DRAW);
     this.dirty = this.dirtyData = false;
     gl.uniform2f(this.uniform.centre, mercatorX(centre.lng) - this.origin[0], mercatorY(centre.lat) - this.origin[1]);

@@ -151,7 +151,11 @@ function choose(index) {
   chosen = index;
   fleet.choose(index);
   by("panel").hidden = index < 0;
-  if (index < 0) { chosenRef = null; following = false; return; }
+  if (index < 0) {
+    if (chosenRef && map.getPadding().bottom) map.easeTo({ padding: { bottom: 0 }, duration: 300 });
+    chosenRef = null; following = false;
+    return;
+  }
   const [ref, kind, brand, model, powertrain] = vehicles[index];
   if (ref !== chosenRef) speeds = [];
   chosenRef = ref;
