@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from tests.services.consent.conftest import NOW_US, RememberedAudit, SeededRandom, SetClock
+from tests.notebook import Notebook
+from tests.services.consent.conftest import NOW_US, SeededRandom, SetClock
 from tests.services.dealers.conftest import DEALERS, GROUPS, site
 from tests.services.dealers.standing import SECURITY, Stand, machine, staff
 
@@ -26,7 +27,7 @@ SITE = "/v1/dealers/sites/FR-1-1"
 @pytest.fixture
 async def stand(database: Database, tmp_path: Path) -> AsyncIterator[Stand]:
     """Two dealers; Helios may do everything that can be given, at every site of the first."""
-    clock, audit = SetClock(), RememberedAudit()
+    clock, audit = SetClock(), Notebook()
     dealers = Dealers(database, audit, clock, SeededRandom())
     lune = (BrandAt("lune", True, True, NOW_US - 9),)
     await dealers.put(
@@ -66,7 +67,7 @@ async def test_a_provider_runs_the_agents_he_was_given_and_nothing_more(stand: S
         answer = await stand.ask(HELIOS, method, path, json=json, **query)
         assert (answer if code else isinstance(answer, str)) == (code or False), (method, path, answer)
         if code:
-            assert stand.audit.refusals()[-1] == code
+            assert stand.audit.refusals[-1] == code
     assert await stand.dealers.roles_at("FR-1-1") == []
 
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.notebook import Notebook
 
-from rocade.core.ports import AuditEntry
 from rocade.fabric.database import Database
 from rocade.services.consent import Consents, ConsentTable
 
@@ -41,31 +41,14 @@ class SeededRandom:
         return self._chance.random()
 
 
-class RememberedAudit:
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    def refusals(self) -> list[str]:
-        return [entry.reason for entry in self.entries if entry.outcome == "refused"]
-
-    def actions(self) -> list[str]:
-        return [entry.action for entry in self.entries if entry.outcome == "done"]
-
-
 @pytest.fixture
 def clock() -> SetClock:
     return SetClock()
 
 
 @pytest.fixture
-def audit() -> RememberedAudit:
-    return RememberedAudit()
+def audit() -> Notebook:
+    return Notebook()
 
 
 @pytest.fixture
@@ -75,9 +58,7 @@ def renewals() -> list[tuple[int, int, int]]:
 
 
 @pytest.fixture
-def consents(
-    database: Database, audit: RememberedAudit, clock: SetClock, renewals: list[tuple[int, int, int]]
-) -> Consents:
+def consents(database: Database, audit: Notebook, clock: SetClock, renewals: list[tuple[int, int, int]]) -> Consents:
     random = SeededRandom()
 
     async def renew(connection: Any, ref: int, at_us: int) -> int:

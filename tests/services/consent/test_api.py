@@ -12,7 +12,8 @@ import msgspec
 import pytest
 from litestar import get
 from litestar.response import Stream
-from tests.services.consent.conftest import DAY_US, NOW_US, RememberedAudit, SetClock
+from tests.notebook import Notebook
+from tests.services.consent.conftest import DAY_US, NOW_US, SetClock
 
 from rocade.console import live
 from rocade.core.data_classes import mask
@@ -78,7 +79,7 @@ async def fleet_map(request: AnyRequest) -> Stream:
 
 @pytest.fixture
 async def site(
-    consents: Consents, table: ConsentTable, audit: RememberedAudit, clock: SetClock, database: Any
+    consents: Consents, table: ConsentTable, audit: Notebook, clock: SetClock, database: Any
 ) -> AsyncIterator[Site]:
     looks = Looks(database, audit, clock)
 

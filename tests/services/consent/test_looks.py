@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.services.consent.conftest import NOW_US, RememberedAudit, SetClock
+from tests.notebook import Notebook
+from tests.services.consent.conftest import NOW_US, SetClock
 
 from rocade.core.errors import Refused, Unavailable
 from rocade.fabric.database import Database
@@ -26,13 +27,13 @@ def permit(who: str = "partner:grid", classes: int = 8, grant: str = "grant-1", 
 
 
 @pytest.fixture
-async def looks(database: Database, audit: RememberedAudit, clock: SetClock) -> AsyncIterator[Looks]:
+async def looks(database: Database, audit: Notebook, clock: SetClock) -> AsyncIterator[Looks]:
     opened = Looks(database, audit, clock)
     yield opened
     await opened.close()
 
 
-async def test_looks_of_one_kind_within_a_minute_are_one_row(looks: Looks, audit: RememberedAudit) -> None:
+async def test_looks_of_one_kind_within_a_minute_are_one_row(looks: Looks, audit: Notebook) -> None:
     for second in range(90):
         looks.note(permit(), CAR, READ.name, (3, 4), START_US + second * 1_000_000)
         if second == 30:
@@ -84,7 +85,7 @@ async def test_a_list_goes_on_where_it_stopped_and_refuses_a_foreign_cursor(look
             await looks.of(CAR, cursor=cursor)
 
 
-async def test_a_vehicle_nobody_owns_is_noted_in_the_audit_log_alone(looks: Looks, audit: RememberedAudit) -> None:
+async def test_a_vehicle_nobody_owns_is_noted_in_the_audit_log_alone(looks: Looks, audit: Notebook) -> None:
     looks.note(permit(is_owned=False), CAR, READ.name, (), START_US)
     await looks.settled()
     assert (await looks.of(CAR)).looks == []
@@ -99,9 +100,7 @@ async def test_a_look_is_in_the_table_soon_after_its_answer_though_nobody_asks_f
     assert looks._pending == {}
 
 
-async def test_two_processes_count_into_the_same_rows(
-    database: Database, audit: RememberedAudit, clock: SetClock
-) -> None:
+async def test_two_processes_count_into_the_same_rows(database: Database, audit: Notebook, clock: SetClock) -> None:
     processes = [Looks(database, audit, clock) for _ in range(4)]
     for round_ in range(25):
         for process in processes:

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.services.consent.conftest import DAY_US, NOW_US, RememberedAudit, SeededRandom, SetClock
+from tests.notebook import Notebook
+from tests.services.consent.conftest import DAY_US, NOW_US, SeededRandom, SetClock
 
 from rocade.core.data_classes import ALL, CONTROL, mask
 from rocade.core.errors import Misconfigured, Refused
@@ -28,13 +29,13 @@ async def owned(consents: Consents) -> Consents:
     return consents
 
 
-async def test_a_vehicle_has_one_owner_at_most(owned: Consents, audit: RememberedAudit) -> None:
+async def test_a_vehicle_has_one_owner_at_most(owned: Consents, audit: Notebook) -> None:
     for person in (ANA, BEN):
         with pytest.raises(Refused, match=r"consent\.owner\.exists"):
             await owned.own(CAR, person)
     with pytest.raises(Refused, match=r"consent\.person"):
         await owned.own(VAN, "Ana")
-    assert audit.refusals() == ["consent.owner.exists"] * 2
+    assert audit.refusals == ["consent.owner.exists"] * 2
     assert [one.ref for one in await owned.owned_by(ANA)] == [CAR]
     assert await owned.owner(VAN) is None
     assert await owned.owned_count() == 1
@@ -64,19 +65,17 @@ REFUSED_GRANTS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("code", "change"), REFUSED_GRANTS)
 async def test_a_consent_nobody_may_give_is_refused_audited_and_changes_nothing(
-    owned: Consents, audit: RememberedAudit, code: str, change: dict[str, Any]
+    owned: Consents, audit: Notebook, code: str, change: dict[str, Any]
 ) -> None:
     asked = {"ref": CAR, "person": ANA, "recipient": GRID, "purpose": "charging", "classes": ENERGY} | change
     with pytest.raises(Refused) as refused:
         await owned.grant(**asked)
     assert refused.value.code == code
-    assert audit.refusals() == [code]
+    assert audit.refusals == [code]
     assert await owned.grants(CAR) == []
 
 
-async def test_a_consent_is_given_narrowed_and_withdrawn(
-    owned: Consents, audit: RememberedAudit, clock: SetClock
-) -> None:
+async def test_a_consent_is_given_narrowed_and_withdrawn(owned: Consents, audit: Notebook, clock: SetClock) -> None:
     given = await owned.grant(CAR, ANA, GRID, "charging", ENERGY | PLACE, until_us=NOW_US + 30 * DAY_US)
     clock.us += DAY_US
     less = await owned.narrow(CAR, ANA, given.id, ENERGY, NOW_US + 10 * DAY_US)
@@ -89,7 +88,7 @@ async def test_a_consent_is_given_narrowed_and_withdrawn(
     ]
     assert ended == rows[1] == await owned.find_grant(less.id)
     assert await owned.grants(CAR, is_live_only=True) == []
-    assert audit.actions() == ["consent.own", "consent.grant", "consent.narrow", "consent.withdraw"]
+    assert audit.actions == ["consent.own", "consent.grant", "consent.narrow", "consent.withdraw"]
     assert audit.entries[1].facts["classes"] == "location energy"
 
 
@@ -171,7 +170,7 @@ async def test_operators_see_counts_and_no_person(owned: Consents, clock: SetClo
 # --- drivers ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_driver_is_invited_accepts_and_ends(owned: Consents, audit: RememberedAudit, clock: SetClock) -> None:
+async def test_a_driver_is_invited_accepts_and_ends(owned: Consents, audit: Notebook, clock: SetClock) -> None:
     guest, code = await owned.invite(CAR, ANA, ENERGY, NOW_US + 20 * DAY_US)
     assert await owned.drives(BEN) == []
     accepted = await owned.accept(code.lower().replace("-", " "), BEN)
@@ -183,12 +182,12 @@ async def test_a_driver_is_invited_accepts_and_ends(owned: Consents, audit: Reme
     second, code = await owned.invite(CAR, ANA, ENERGY, NOW_US + DAY_US)
     await owned.accept(code, BEN)
     await owned.end(CAR, ANA, second.id)
-    assert audit.actions()[1:] == ["consent.invite", "consent.accept", "consent.end"] * 2
+    assert audit.actions[1:] == ["consent.invite", "consent.accept", "consent.end"] * 2
     assert code.replace("-", "") not in repr(audit.entries)
 
 
 async def test_an_invitation_used_twice_ended_unknown_or_ones_own_is_refused_and_audited(
-    owned: Consents, audit: RememberedAudit, clock: SetClock
+    owned: Consents, audit: Notebook, clock: SetClock
 ) -> None:
     _, once = await owned.invite(CAR, ANA, ENERGY, NOW_US + 30 * DAY_US)
     _, late = await owned.invite(CAR, ANA, ENERGY, NOW_US + 30 * DAY_US)
@@ -204,9 +203,7 @@ async def test_an_invitation_used_twice_ended_unknown_or_ones_own_is_refused_and
     clock.us += INVITATION_LIFE_US
     with pytest.raises(Refused, match=r"consent\.invitation\.ended"):
         await owned.accept(late, BEN)
-    assert audit.refusals() == [f"consent.invitation.{reason}" for _, _, reason in refused] + [
-        "consent.invitation.ended"
-    ]
+    assert audit.refusals == [f"consent.invitation.{reason}" for _, _, reason in refused] + ["consent.invitation.ended"]
     assert [one.person for one in await owned.guests(CAR, is_live_only=True)] == [BEN]
 
 
@@ -242,19 +239,19 @@ async def test_a_second_invitation_takes_the_place_of_the_first(owned: Consents)
 
 
 async def test_the_code_that_comes_with_a_vehicle_makes_its_bearer_the_first_owner(
-    consents: Consents, audit: RememberedAudit, renewals: list[Any]
+    consents: Consents, audit: Notebook, renewals: list[Any]
 ) -> None:
     code = await consents.hand_out(CAR, "spiffe://t/r/operator/o")
     assert await consents.claim(code, ANA) == Transfer(CAR, CAR, NOW_US)
     assert renewals == []
     with pytest.raises(Refused, match=r"consent\.claim\.used"):
         await consents.claim(code, ANA)
-    assert audit.actions() == ["consent.code", "consent.own"]
+    assert audit.actions == ["consent.code", "consent.own"]
     assert code.replace("-", "") not in repr(audit.entries)
 
 
 async def test_a_change_of_owner_ends_what_the_former_allowed_and_takes_nothing_along(
-    owned: Consents, audit: RememberedAudit, renewals: list[Any], clock: SetClock
+    owned: Consents, audit: Notebook, renewals: list[Any], clock: SetClock
 ) -> None:
     grant = await owned.grant(CAR, ANA, GRID, "charging", ENERGY)
     guest, code = await owned.invite(CAR, ANA, ENERGY, NOW_US + 30 * DAY_US)
@@ -290,11 +287,11 @@ async def test_a_change_of_owner_ends_what_the_former_allowed_and_takes_nothing_
     ):
         with pytest.raises(Refused, match=r"consent\.(invitation\.ended|owner\.missing)"):
             await act()
-    assert "consent.transfer" in audit.actions()
+    assert "consent.transfer" in audit.actions
 
 
 async def test_an_ended_unused_or_unknown_code_makes_nobody_an_owner(
-    owned: Consents, audit: RememberedAudit, clock: SetClock
+    owned: Consents, audit: Notebook, clock: SetClock
 ) -> None:
     first = await owned.sell(CAR, ANA)
     second = await owned.sell(CAR, ANA)
@@ -310,11 +307,11 @@ async def test_an_ended_unused_or_unknown_code_makes_nobody_an_owner(
     with pytest.raises(Refused, match=r"consent\.claim\.expired"):
         await owned.claim(last, BEN)
     assert await owned.conflicts() == []
-    assert len(audit.refusals()) == 7
+    assert len(audit.refusals) == 7
 
 
 async def test_a_code_for_somebodys_vehicle_opens_a_conflict_and_nothing_changes_hands_meanwhile(
-    owned: Consents, audit: RememberedAudit, renewals: list[Any], clock: SetClock
+    owned: Consents, audit: Notebook, renewals: list[Any], clock: SetClock
 ) -> None:
     sale = await owned.sell(CAR, ANA)
     handed_out = await owned.hand_out(CAR, "operator")
@@ -330,7 +327,7 @@ async def test_a_code_for_somebodys_vehicle_opens_a_conflict_and_nothing_changes
         with pytest.raises(Refused, match=r"consent\.conflict\.open"):
             await act()
     given = await owned.grant(CAR, ANA, GRID, "charging", ENERGY)  # her consents are hers meanwhile
-    assert audit.refusals()[1:] == ["consent.claim.conflict"] * 2 + ["consent.conflict.open"] * 2
+    assert audit.refusals[1:] == ["consent.claim.conflict"] * 2 + ["consent.conflict.open"] * 2
     assert await owned.settle(conflict.id, for_claimant=False, actor="person:5") is None
     assert await owned.conflicts() == []
     assert (await owned.find_grant(given.id)).end_us == FOREVER_US  # type: ignore[union-attr]
@@ -378,7 +375,7 @@ async def test_a_vehicle_given_back_is_the_regions_under_a_new_reference(owned: 
 
 
 async def test_without_a_way_to_renew_references_no_vehicle_changes_hands(
-    database: Database, audit: RememberedAudit, clock: SetClock
+    database: Database, audit: Notebook, clock: SetClock
 ) -> None:
     alone = Consents(database, audit, clock, SeededRandom(9))
     await alone.own(CAR, ANA)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.services.consent.conftest import DAY_US, NOW_US, RememberedAudit, SeededRandom, SetClock
+from tests.notebook import Notebook
+from tests.services.consent.conftest import DAY_US, NOW_US, SeededRandom, SetClock
 
 from rocade.fabric.database import Database
 from rocade.services.dealers import FOREVER_US, BrandAt, Dealer, Dealers, Group, Site, SiteTable
 
-__all__ = ["DAY_US", "NOW_US", "RememberedAudit", "SetClock", "site"]
+__all__ = ["DAY_US", "NOW_US", "SetClock", "site"]
 
 
 def site(id: str, dealer: str = "FR-1", primary: str = "", **more: object) -> Site:
@@ -34,12 +35,12 @@ def clock() -> SetClock:
 
 
 @pytest.fixture
-def audit() -> RememberedAudit:
-    return RememberedAudit()
+def audit() -> Notebook:
+    return Notebook()
 
 
 @pytest.fixture
-def dealers(database: Database, audit: RememberedAudit, clock: SetClock) -> Dealers:
+def dealers(database: Database, audit: Notebook, clock: SetClock) -> Dealers:
     return Dealers(database, audit, clock, SeededRandom())
 
 

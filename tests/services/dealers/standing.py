@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.services.dealers.conftest import RememberedAudit, SetClock
+from tests.notebook import Notebook
+from tests.services.dealers.conftest import SetClock
 
 from rocade.core.identifiers import Identity
 from rocade.core.ports import SystemRandom
@@ -59,7 +60,7 @@ class Stand:
         database: Database,
         dealers: Dealers,
         table: SiteTable,
-        audit: RememberedAudit,
+        audit: Notebook,
         clock: SetClock,
         trust: Path,
     ) -> None:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.services.dealers.conftest import RememberedAudit, SetClock
+from tests.notebook import Notebook
+from tests.services.dealers.conftest import SetClock
 from tests.services.dealers.standing import SECURITY, SUPPORT, Stand, machine, staff
 from tests.services.dealers.test_importing import many, table
 
@@ -19,7 +20,7 @@ SITES = "/v1/dealers/sites"
 
 @pytest.fixture
 async def stand(
-    network: Dealers, database: Database, audit: RememberedAudit, clock: SetClock, tmp_path: Path
+    network: Dealers, database: Database, audit: Notebook, clock: SetClock, tmp_path: Path
 ) -> AsyncIterator[Stand]:
     sites = await SiteTable.open(database, clock)
     made = Stand(database, network, sites, audit, clock, tmp_path / "trust")

@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from tests.services.dealers.conftest import RememberedAudit
+from tests.notebook import Notebook
 
 from rocade.core.errors import Refused
 from rocade.services.dealers import Dealers, import_file, importing
@@ -43,7 +43,7 @@ async def test_a_dry_run_says_what_would_change_and_changes_nothing(dealers: Dea
     assert await dealers.count() == 0
 
 
-async def test_the_same_file_twice_changes_nothing_the_second_time(dealers: Dealers, audit: RememberedAudit) -> None:
+async def test_the_same_file_twice_changes_nothing_the_second_time(dealers: Dealers, audit: Notebook) -> None:
     first = await import_file(dealers, many(40), dry_run=False, actor="local")
     entries = len(audit.entries)
     again = await import_file(dealers, many(40), dry_run=False, actor="local")

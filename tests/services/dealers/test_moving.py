@@ -6,7 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from tests.services.dealers.conftest import DAY_US, RememberedAudit, SetClock, site
+from tests.notebook import Notebook
+from tests.services.dealers.conftest import DAY_US, SetClock, site
 
 from rocade.core.errors import Refused
 from rocade.fabric.database import Database
@@ -15,7 +16,7 @@ from rocade.services.dealers.model import Compared, Example
 
 
 @pytest.fixture
-def steps(network: Dealers, database: Database, audit: RememberedAudit, clock: SetClock) -> Moving:
+def steps(network: Dealers, database: Database, audit: Notebook, clock: SetClock) -> Moving:
     return Moving(database, audit, clock)
 
 
@@ -103,7 +104,7 @@ async def test_counts_that_do_not_add_up_and_unknown_sites_are_refused(steps: Mo
 
 
 async def test_an_order_waits_for_its_site_and_is_told_once(
-    network: Dealers, database: Database, audit: RememberedAudit, clock: SetClock
+    network: Dealers, database: Database, audit: Notebook, clock: SetClock
 ) -> None:
     orders, connected, told = Orders(database, audit, clock), set[str](), list[tuple[str, str, bytes]]()
 
@@ -168,7 +169,7 @@ async def test_a_brand_is_given_for_a_period_and_cut_where_a_new_one_begins(netw
         await network.end_brand("FR-1-1", "lune")
 
 
-async def test_acts_are_in_the_audit_log_and_refusals_too(network: Dealers, audit: RememberedAudit) -> None:
+async def test_acts_are_in_the_audit_log_and_refusals_too(network: Dealers, audit: Notebook) -> None:
     with pytest.raises(Refused, match=r"dealers\.dealer\.unknown"):
         await network.put([site("ES-1-1", "ES-1")])
     with pytest.raises(Refused, match=r"dealers\.person\.foreign"):
@@ -180,10 +181,10 @@ async def test_acts_are_in_the_audit_log_and_refusals_too(network: Dealers, audi
     for acts in (["sign"], [], ["renew", "read"]):
         with pytest.raises(Refused, match=r"dealers\.invalid"):
             await network.delegate("nobody", "site:FR-1-1", acts)
-    assert audit.refusals() == [
+    assert audit.refusals == [
         "dealers.dealer.unknown", "dealers.person.foreign", "dealers.role.self", "dealers.provider.unknown",
     ]  # fmt: skip
-    assert {"dealers.put", "dealers.site"} <= set(audit.actions())
+    assert {"dealers.put", "dealers.site"} <= set(audit.actions)
 
 
 async def test_sites_are_found_a_page_at_a_time(network: Dealers) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from tests.services.dealers.conftest import DAY_US, NOW_US, RememberedAudit, SetClock, site
+from tests.notebook import Notebook
+from tests.services.dealers.conftest import DAY_US, NOW_US, SetClock, site
 
 from rocade.fabric.database import Database
 from rocade.services.dealers import BrandAt, Dealer, Dealers, SiteTable
@@ -33,8 +34,8 @@ def clock() -> SetClock:
 
 
 @pytest.fixture
-def audit() -> RememberedAudit:
-    return RememberedAudit()
+def audit() -> Notebook:
+    return Notebook()
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def root_key() -> PrivateKey:
 
 
 @pytest.fixture
-async def dealers(database: Database, audit: RememberedAudit, clock: SetClock) -> Dealers:
+async def dealers(database: Database, audit: Notebook, clock: SetClock) -> Dealers:
     """Three points of sale in France that sell and service renault, one in Germany, one of another brand."""
     made = Dealers(database, audit, clock, Random())
     opel = (BrandAt("opel", True, True, NOW_US - 900 * DAY_US),)
@@ -62,7 +63,7 @@ async def sites(database: Database, clock: SetClock, dealers: Dealers) -> AsyncI
 
 @pytest.fixture
 def make_lists(
-    database: Database, audit: RememberedAudit, clock: SetClock, sites: SiteTable, tmp_path: Path, root_key: PrivateKey
+    database: Database, audit: Notebook, clock: SetClock, sites: SiteTable, tmp_path: Path, root_key: PrivateKey
 ) -> Callable[[], Lists]:
     """Price lists of one region as each of its processes has them."""
     create(tmp_path / "trust", root_key, Random())
@@ -110,4 +111,4 @@ def new_holder() -> X25519PrivateKey:
     return X25519PrivateKey.generate()
 
 
-__all__ = ["DAY_US", "NOW_US", "RememberedAudit", "SetClock"]
+__all__ = ["DAY_US", "NOW_US", "SetClock"]

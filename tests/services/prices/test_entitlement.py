@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from tests.services.prices.conftest import DAY_US, LIST, SITES, RememberedAudit, SetClock, publish
+from tests.notebook import Notebook
+from tests.services.prices.conftest import DAY_US, LIST, SITES, SetClock, publish
 
 from rocade.core.errors import Refused
 from rocade.services.dealers import Dealers, SiteTable
@@ -30,14 +31,14 @@ async def letter_of(lists: Lists, site: str) -> EpochLetter:
 
 @pytest.mark.parametrize("site", ["DE-1", "FR-9", "FR-unknown", ""])
 async def test_a_list_is_not_for_another_country_another_brand_or_a_stranger(
-    lists: Lists, tmp_path: Path, site: str, audit: RememberedAudit
+    lists: Lists, tmp_path: Path, site: str, audit: Notebook
 ) -> None:
     await publish(lists, tmp_path / "f", FIRST)
     await joined(lists, site)
     with pytest.raises(Refused) as refused:
         await lists.wrap(site, LIST)
     assert refused.value.code == "prices.entitlement.missing"
-    assert audit.refusals() == ["prices.entitlement.missing"]
+    assert audit.refusals == ["prices.entitlement.missing"]
     assert await lists.letters(site) == []
     assert await lists.heads_for(site) == []
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.services.prices.conftest import DAY_US, LIST, NOW_US, RememberedAudit, SetClock, publish
+from tests.notebook import Notebook
+from tests.services.prices.conftest import DAY_US, LIST, NOW_US, SetClock, publish
 
 from rocade.core.errors import Corrupt, Refused, Unavailable
 from rocade.core.prices import WITHDRAWN
@@ -53,7 +54,7 @@ async def test_a_dry_run_tells_what_would_change_and_changes_nothing(lists: List
     ],
 )
 async def test_what_looks_like_a_mistake_must_be_accepted_by_name(
-    lists: Lists, tmp_path: Path, text: str, needs: set[str], kinds: set[str], audit: RememberedAudit
+    lists: Lists, tmp_path: Path, text: str, needs: set[str], kinds: set[str], audit: Notebook
 ) -> None:
     await publish(lists, tmp_path / "f", FIRST)
     (tmp_path / "f").write_text(text)
@@ -64,7 +65,7 @@ async def test_what_looks_like_a_mistake_must_be_accepted_by_name(
         with pytest.raises(Refused) as refused:
             await lists.release(LIST, draft.id, "person:1")
         assert refused.value.code == "prices.draft.unaccepted"
-        assert audit.refusals() == ["prices.draft.unaccepted"]
+        assert audit.refusals == ["prices.draft.unaccepted"]
     assert (await lists.release(LIST, draft.id, "person:1", needs)).seq == 2
 
 
