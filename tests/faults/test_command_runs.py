@@ -15,10 +15,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.clocks import SetClock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-from tests.agents.vehicle.command_desk import VEHICLE, Desk, Seeded, SteppedClock
+from tests.agents.vehicle.command_desk import VEHICLE, Desk, Seeded
 from tests.conftest import make_custody
 
 from charging_faults import Outcome, Run
@@ -92,8 +93,7 @@ AGENT = Path(__file__).parent / "command_agent_process.py"
 
 def test_an_agent_that_is_killed_at_any_moment_does_each_command_once(tmp_path: Path) -> None:
     """kill -9 in the middle of real commits; what was not acknowledged comes again, as the hub would send it."""
-    desk = Desk(tmp_path / "region", SteppedClock())
-    desk.clock.at_us = SystemClock().now_us()
+    desk = Desk(tmp_path / "region", SetClock(SystemClock().now_us()))
     bodies = [desk.seal(desk.command("attention.horn", {"seconds": 1})) for _ in range(24)]
     seed, kills, taken = os.getpid(), 0, 0
     print(f"seed {seed}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.agents.dealer.conftest import QUICK, Hub, Seeded, until
+from tests.clocks import TurnedClock
 
 from rocade.agents.dealer import settings as configured
 from rocade.agents.dealer.agent import Dealer
@@ -21,11 +22,6 @@ from rocade.core.errors import Refused
 from rocade.core.languages import CODES
 from rocade.core.ports import SystemClock
 from rocade.trust.identity.est_client import Server
-
-
-class Wrong(SystemClock):
-    def now_us(self) -> int:
-        return super().now_us() + 600_000_000
 
 
 async def levels(place: Path, clock: SystemClock | None = None) -> dict[str, str]:
@@ -65,7 +61,7 @@ async def test_rows_of_a_price_list_that_were_altered_are_found(hub: Hub, place:
 
 
 async def test_what_is_wrong_is_named_with_what_to_do(hub: Hub, place: Path, tmp_path: Path) -> None:
-    assert (await levels(place, Wrong()))["clock"] == "fail clock"
+    assert (await levels(place, TurnedClock(600_000_000)))["clock"] == "fail clock"
     (place / "hubs/eu/key.pem").chmod(0o644)
     found = await levels(place)
     assert (found["permissions"], found["certificate"]) == ("fail permissions", "fail enrol")

@@ -8,26 +8,19 @@ from pathlib import Path
 import pytest
 from tests.agents.dealer.conftest import Hub, Seeded
 from tests.agents.dealer.test_page import page_of, tablet
+from tests.clocks import TurnedClock
 from tests.trust.authority.people.authenticator import PRESENT, Authenticator
 
 from rocade.agents.dealer.staff import SESSION_LIFE_US, Staff
 from rocade.agents.dealer.store import Store
 from rocade.core.errors import Refused
-from rocade.core.ports import SystemClock
 
 SITE, ORIGIN = "agent.garage.example", "https://agent.garage.example:8743"
 
 
-class Clock(SystemClock):
-    shift_us = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.shift_us
-
-
 @pytest.fixture(name="staff")
 def a_staff(tmp_path: Path) -> Iterator[Staff]:
-    store = Store(tmp_path / "agent.sqlite3", Clock(), Seeded())
+    store = Store(tmp_path / "agent.sqlite3", TurnedClock(), Seeded())
     made = Staff(store, Seeded())
     made.add("Camille", "manager")
     yield made
@@ -43,10 +36,10 @@ def with_passkey(staff: Staff) -> Authenticator:
 
 def test_a_link_is_good_for_ten_minutes(staff: Staff) -> None:
     late, good = staff.make_link("Camille"), staff.make_link("Camille")
-    assert isinstance(staff._store.clock, Clock)
-    staff._store.clock.shift_us += 590_000_000
+    assert isinstance(staff._store.clock, TurnedClock)
+    staff._store.clock.ahead_us += 590_000_000
     assert staff.session(staff.redeem(good)).name == "Camille"
-    staff._store.clock.shift_us += 10_000_000
+    staff._store.clock.ahead_us += 10_000_000
     with pytest.raises(Refused, match=r"dealer\.staff\.link"):
         staff.redeem(late)
 
@@ -93,7 +86,7 @@ def test_who_left_gets_in_by_nothing_he_had(staff: Staff) -> None:
 
 
 def test_sessions_and_links_end_and_stand_hashed(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = TurnedClock()
     store = Store(tmp_path / "agent.sqlite3", clock, Seeded())
     staff = Staff(store, Seeded())
     staff.add("Sam", "seller")
@@ -103,7 +96,7 @@ def test_sessions_and_links_end_and_stand_hashed(tmp_path: Path) -> None:
     held = b"".join(file.read_bytes() for file in tmp_path.glob("agent.sqlite3*"))
     assert session.encode() not in held
     assert late.encode() not in held
-    clock.shift_us = SESSION_LIFE_US
+    clock.ahead_us = SESSION_LIFE_US
     for attempt in (lambda: staff.session(session), lambda: staff.redeem(late)):
         with pytest.raises(Refused):
             attempt()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.clocks import SetClock
+
 from rocade.agents.vehicle.command_book import Book
 from rocade.agents.vehicle.command_check import Checker, SignerCache
 from rocade.agents.vehicle.commands import DOUBT_US, Executor
@@ -35,22 +37,6 @@ class Seeded:
         return self._random.random()
 
 
-class SteppedClock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.at_us = SystemClock().now_us() + 10 * MINUTE_US
-
-    def now_us(self) -> int:
-        return self.at_us
-
-    def monotonic_s(self) -> float:
-        return self.at_us / 1e6
-
-    def move(self, seconds: float) -> None:
-        self.at_us += int(seconds * 1e6)
-
-
 @dataclass(frozen=True)
 class Signing:
     """A key and the chain that proves whose it is."""
@@ -62,7 +48,7 @@ class Signing:
 class Desk:
     """Signs commands as the platform does; `credential(name)` makes other signers."""
 
-    def __init__(self, directory: Path, clock: SteppedClock) -> None:
+    def __init__(self, directory: Path, clock: SetClock) -> None:
         self.region: Region = create_region(directory, "eu", "test.rocade", SystemClock(), SystemRandom())
         self.clock = clock
         self.signer = self.credential(SERVICE)
@@ -131,7 +117,7 @@ class Machine:
 class Car:
     """A vehicle whose agent may be killed and started again over the same file and machine."""
 
-    def __init__(self, desk: Desk, clock: SteppedClock, path: Path | None, *, remembers: bool = True) -> None:
+    def __init__(self, desk: Desk, clock: SetClock, path: Path | None, *, remembers: bool = True) -> None:
         self.desk, self.clock, self.path = desk, clock, path
         self.machine = Machine(remembers=remembers)
         self.start()

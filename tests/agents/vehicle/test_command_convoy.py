@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.doors.mqtt.stand import RecordingAudit, RecordingIntake, Yard
+from tests.doors.mqtt.stand import RecordingIntake, Yard
+from tests.notebook import Notebook
 
 from rocade.agents.vehicle.convoy import Convoy, Order, Seat
 from rocade.agents.vehicle.simulation import build
@@ -42,7 +43,7 @@ class Hub:
     def __init__(self, folder: Path) -> None:
         self.yard = Yard(folder)
         self.intake = RecordingIntake()
-        self.door = Door(self.intake, self.yard.context, self.yard.verify, RecordingAudit())
+        self.door = Door(self.intake, self.yard.context, self.yard.verify, Notebook())
         self._key = new_key()
         identity = self.yard.region.identity("service", SERVICE)
         self._chain = self.yard.region.issue(self._key.public_key(), identity).chain_pem.decode()

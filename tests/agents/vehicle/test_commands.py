@@ -11,11 +11,13 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.agents.vehicle.command_desk import MINUTE_US, VEHICLE, Car, Desk, Machine, PowerCut, Seeded, SteppedClock
+from tests.agents.vehicle.command_desk import MINUTE_US, VEHICLE, Car, Desk, Machine, PowerCut, Seeded
+from tests.clocks import SetClock
 
 from rocade.agents.vehicle.commands import Executor
 from rocade.agents.vehicle.journal import Journal
 from rocade.core.errors import Refused, Unavailable
+from rocade.core.ports import SystemClock
 from rocade.wire.commands import Command, encode_down, read_down, read_report
 
 HOUR_US = 60 * MINUTE_US
@@ -23,7 +25,7 @@ HOUR_US = 60 * MINUTE_US
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    return Desk(tmp_path_factory.mktemp("desk") / "region", SteppedClock())
+    return Desk(tmp_path_factory.mktemp("desk") / "region", SetClock(SystemClock().now_us() + 10 * MINUTE_US))
 
 
 @pytest.fixture

@@ -14,24 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.clocks import SetClock
 
 from rocade.agents.vehicle.journal import Journal, Limits
 from rocade.core.errors import Corrupt, Refused, Unavailable
 from rocade.core.ports import SystemRandom
 from rocade.wire.batch import Batch, Clock, Column, check_many
-
-
-class Hands:
-    """A clock moved by hand."""
-
-    def __init__(self) -> None:
-        self.us = 1_700_000_000_000_000
-
-    def now_us(self) -> int:
-        return self.us
-
-    def monotonic_s(self) -> float:
-        return self.us / 1e6
 
 
 def batch(rows: int = 100, seed: int = 0) -> tuple[Batch, int]:
@@ -40,7 +28,7 @@ def batch(rows: int = 100, seed: int = 0) -> tuple[Batch, int]:
 
 
 def test_numbers_go_on_and_the_epoch_stays(tmp_path: Path) -> None:
-    clock = Hands()
+    clock = SetClock()
     with Journal(tmp_path / "j", clock, SystemRandom()) as journal:
         epoch = journal.epoch
         assert journal.append([batch(), batch()], {"log": 2}) == range(1, 3)
@@ -56,7 +44,7 @@ def test_numbers_go_on_and_the_epoch_stays(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_packed_changes_nothing(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j", Hands(), SystemRandom()) as journal:
+    with Journal(tmp_path / "j", SetClock(), SystemRandom()) as journal:
         bad = Batch(0, 0, 0, [Clock(np.array([1, 2]))], [Column(1, 0, np.array([1]))])
         with pytest.raises(Refused):
             journal.append([batch(), (bad, 1)], {"log": 9})
@@ -65,7 +53,7 @@ def test_a_batch_that_cannot_be_packed_changes_nothing(tmp_path: Path) -> None:
 
 def test_beyond_its_limit_the_oldest_is_dropped_counted_and_its_number_declared_spent(tmp_path: Path) -> None:
     limits = Limits(waiting_bytes=5000)
-    with Journal(tmp_path / "j", Hands(), SystemRandom(), limits) as journal:
+    with Journal(tmp_path / "j", SetClock(), SystemRandom(), limits) as journal:
         for seed in range(12):
             journal.append([batch(seed=seed)])
         entries = journal.waiting(0, 99)
@@ -79,11 +67,11 @@ def test_beyond_its_limit_the_oldest_is_dropped_counted_and_its_number_declared_
 
 
 def test_old_data_is_dropped_and_old_acknowledged_data_forgotten(tmp_path: Path) -> None:
-    clock = Hands()
+    clock = SetClock()
     with Journal(tmp_path / "j", clock, SystemRandom(), Limits(waiting_age_s=3600, kept_age_s=600)) as journal:
         journal.append([batch(), batch()])
         journal.acknowledge([2])
-        clock.us += 4000 * 1_000_000
+        clock.move(4000)
         journal.append([batch()])
         assert check_many([entry.body for entry in journal.waiting(0, 9)]).points.tolist() == [0, 100]
         assert journal.dropped_points == 100
@@ -92,7 +80,7 @@ def test_old_data_is_dropped_and_old_acknowledged_data_forgotten(tmp_path: Path)
 
 
 def test_acknowledged_batches_are_kept_for_a_resend_up_to_their_limit(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j", Hands(), SystemRandom(), Limits(kept_bytes=4000)) as journal:
+    with Journal(tmp_path / "j", SetClock(), SystemRandom(), Limits(kept_bytes=4000)) as journal:
         journal.append([batch(seed=seed) for seed in range(10)])
         journal.acknowledge(range(1, 11))
         kept = journal._db.execute("SELECT count(*), sum(size) FROM batch").fetchone()
@@ -105,7 +93,7 @@ def test_acknowledged_batches_are_kept_for_a_resend_up_to_their_limit(tmp_path: 
 
 
 def test_a_batch_acknowledged_twice_counts_once_and_one_refused_for_good_is_not_sent_again(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j", Hands(), SystemRandom()) as journal:
+    with Journal(tmp_path / "j", SetClock(), SystemRandom()) as journal:
         journal.append([batch() for _ in range(4)])
         journal.acknowledge([1, 2])
         journal.set_aside(3, "0x99 made up")
@@ -122,7 +110,7 @@ def test_a_batch_acknowledged_twice_counts_once_and_one_refused_for_good_is_not_
 
 
 def test_a_full_disk_is_said_plainly_and_nothing_is_half_written(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j", Hands(), SystemRandom()) as journal:
+    with Journal(tmp_path / "j", SetClock(), SystemRandom()) as journal:
         journal.append([batch()])
         pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
         journal._db.execute(f"PRAGMA max_page_count = {pages + 1}")
@@ -137,7 +125,7 @@ def test_a_full_disk_is_said_plainly_and_nothing_is_half_written(tmp_path: Path)
 def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
     (tmp_path / "j").write_bytes(b"not a database at all" * 500)
     with pytest.raises(Corrupt) as damaged:
-        Journal(tmp_path / "j", Hands(), SystemRandom())
+        Journal(tmp_path / "j", SetClock(), SystemRandom())
     assert damaged.value.code == "journal.damaged"
 
 
@@ -176,7 +164,7 @@ def test_after_kill_9_everything_reported_is_there_once_and_in_order(
         writer.wait()
         reported = max(reported, int(lines[-1]) if lines else 0)
     record_property("batches", reported)
-    with Journal(tmp_path / "j", Hands(), SystemRandom()) as journal:
+    with Journal(tmp_path / "j", SetClock(), SystemRandom()) as journal:
         position = journal.position("source")
         assert position >= max(reported, kills)
         assert reported
@@ -203,7 +191,7 @@ def test_a_journal_from_before_there_were_checksums_goes_on_with_them(tmp_path: 
         old.executescript(OLD_SCHEMA)
     old.close()
     for _ in range(2):
-        with Journal(tmp_path / "j", Hands(), SystemRandom()) as journal:
+        with Journal(tmp_path / "j", SetClock(), SystemRandom()) as journal:
             assert (journal.epoch, journal.next_sequence, journal.position("log")) == (77, 5, 9)
             assert [(entry.sequence, entry.body) for entry in journal.waiting(0, 9)] == [(4, b"abc")]
     for change, said in (
@@ -216,7 +204,7 @@ def test_a_journal_from_before_there_were_checksums_goes_on_with_them(tmp_path: 
             hand.execute(change)
         hand.close()
         with pytest.raises(Corrupt, match=said):
-            Journal(tmp_path / "changed", Hands(), SystemRandom())
+            Journal(tmp_path / "changed", SetClock(), SystemRandom())
     shutil.copy(tmp_path / "j", tmp_path / "changed")
-    with Journal(tmp_path / "changed", Hands(), SystemRandom()):  # what was refused holds no lock
+    with Journal(tmp_path / "changed", SetClock(), SystemRandom()):  # what was refused holds no lock
         pass

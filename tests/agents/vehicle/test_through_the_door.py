@@ -10,7 +10,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.doors.mqtt.stand import RecordingAudit, RecordingIntake, Yard
+from tests.clocks import TurnedClock
+from tests.doors.mqtt.stand import RecordingIntake, Yard
+from tests.notebook import Notebook
 
 from rocade.agents.renewal import Renewal
 from rocade.agents.vehicle.convoy import Convoy, Ledger, Order, Seat, Totals
@@ -45,7 +47,7 @@ class Road:
 
     def __init__(self, directory: Path) -> None:
         self.yard = Yard(directory)
-        self.intake, self.audit = RecordingIntake(), RecordingAudit()
+        self.intake, self.audit = RecordingIntake(), Notebook()
         self.door = Door(self.intake, self.yard.context, self.yard.verify, self.audit)
         self.port = 0
 
@@ -232,18 +234,11 @@ async def test_a_convoy_of_every_model_keeps_a_ledger_that_matches_what_arrived(
         assert line.acknowledged_batches >= 3
 
 
-class Later(SystemClock):
-    """Fifty minutes on: past two thirds of an hour's certificate, and not past its end."""
-
-    def now_us(self) -> int:
-        return super().now_us() + 50 * 60_000_000
-
-
 async def test_a_certificate_is_renewed_in_time_and_after_its_end_with_the_birth_certificate(
     tmp_path: Path, database: Database
 ) -> None:
     yard = Yard(tmp_path / "yard")
-    clock, audit = SystemClock(), RecordingAudit()
+    clock, audit = SystemClock(), Notebook()
     authority = Authority(yard.region, database, audit, clock, SystemRandom())
     denied = await DenySet.open(database, clock)
     door = EnrolmentDoor(
@@ -261,7 +256,8 @@ async def test_a_certificate_is_renewed_in_time_and_after_its_end_with_the_birth
                 (directory / "birth.key.pem").chmod(0o600)
                 (directory / "birth.certificate.pem").write_bytes(credential.chain_pem)
             old, renewed = load_leaf(directory), asyncio.Event()
-            renewal = Renewal(directory, server, renewed.set, Later(), SystemRandom())
+            later = TurnedClock(50 * 60_000_000)  # past two thirds of an hour's certificate, and not past its end
+            renewal = Renewal(directory, server, renewed.set, later, SystemRandom())
             task = asyncio.create_task(renewal.run())
             await asyncio.wait_for(renewed.wait(), 30)
             task.cancel()

@@ -13,10 +13,12 @@ import pyarrow as pa
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from tests.clocks import TurnedClock
+from tests.notebook import Notebook
 
 from rocade.core import catalogue
 from rocade.core.errors import Corrupt, Refused
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database
 from rocade.services.crossing import SIGNER, Content, Crossing, topics
 from rocade.services.crossing.model import DAY_US, DRAFT_LIFE_US, PACKET_TYPE, Packet, Sealed
@@ -29,24 +31,6 @@ from rocade.trust.identity.directory import load_issuers, load_key
 ADA, BEN, MEI = "person:ada", "person:ben", "person:mei"
 FROM_US, UNTIL_US = 20_000 * DAY_US, 20_007 * DAY_US
 ROWS = (("Vehicle.Speed", "renault", "Zoe", "2024-10-04", 12, 4_000, 41.5),)
-
-
-class Clock(SystemClock):
-    ahead_us = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
-
-
-class Recorded:
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
 
 
 class Lines:
@@ -63,8 +47,8 @@ class Side:
     crossing: Crossing
     region: Region
     folder: Path
-    audit: Recorded
-    clock: Clock
+    audit: Notebook
+    clock: TurnedClock
 
     @property
     def root(self) -> bytes:
@@ -81,7 +65,7 @@ class Side:
 
 
 async def side(database: Database, folder: Path, name: str) -> Side:
-    clock, audit = Clock(), Recorded()
+    clock, audit = TurnedClock(), Notebook()
     region = create_region(folder / "trust", name, f"{name}.test", SystemClock(), SystemRandom())
     issue_directory(region, folder / SIGNER, region.identity("service", SIGNER))
 

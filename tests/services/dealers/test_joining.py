@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.doors.mqtt.stand import RecordingAudit, Yard
+from tests.clocks import TurnedClock
+from tests.doors.mqtt.stand import Yard
+from tests.notebook import Notebook
 
 from rocade.agents.renewal import Renewal
 from rocade.core.errors import Refused
@@ -37,7 +39,7 @@ class Hub:
 
 @pytest.fixture
 async def hub(tmp_path: Path, database: Database) -> AsyncIterator[Hub]:
-    yard, clock, audit = Yard(tmp_path / "yard"), SystemClock(), RecordingAudit()
+    yard, clock, audit = Yard(tmp_path / "yard"), SystemClock(), Notebook()
     authority = Authority(yard.region, database, audit, clock, SystemRandom())
     denied = await DenySet.open(database, clock)
     identity = tls.ServerIdentity(yard.directory / "door", client="optional")
@@ -45,16 +47,6 @@ async def hub(tmp_path: Path, database: Database) -> AsyncIterator[Hub]:
     yield Hub(yard, authority, est_client.Server("localhost", await door.start("127.0.0.1", 0)))
     await door.close()
     await denied.close()
-
-
-class Ahead(SystemClock):
-    """Some days on."""
-
-    def __init__(self, days: float) -> None:
-        self.days = days
-
-    def now_us(self) -> int:
-        return super().now_us() + int(self.days * DAY_US)
 
 
 async def test_many_join_at_once_each_with_a_key_of_its_own(hub: Hub, tmp_path: Path) -> None:
@@ -88,7 +80,7 @@ async def test_a_point_of_sale_renews_at_two_thirds_and_when_it_is_asked(hub: Hu
     assert not renewal.ask()  # of today: an identity may have only so many
 
     first, renewed = load_leaf(tmp_path / "site"), asyncio.Event()
-    asked = Renewal(tmp_path / "site", hub.server, renewed.set, Ahead(2), SystemRandom())
+    asked = Renewal(tmp_path / "site", hub.server, renewed.set, TurnedClock(2 * DAY_US), SystemRandom())
     running = asyncio.create_task(asked.run())
     await asyncio.sleep(0)
     assert not renewed.is_set()

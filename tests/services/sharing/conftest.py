@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.clocks import TurnedClock
+from tests.notebook import Notebook
 from tests.services.sharing.receiver import Receiver, make_identity
 
 from rocade.core import catalogue
 from rocade.core.data_classes import mask
 from rocade.core.identifiers import Identity
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemRandom
 from rocade.doors.webhooks import Poster
 from rocade.fabric.database import Database, Leases
 from rocade.services.consent import Consents, ConsentTable, Looks
@@ -46,29 +48,6 @@ SPEED, SOC, LATITUDE = (
 PATIENCE_S = 30.0
 
 
-class Later(SystemClock):
-    """The machine's clock, and as much later as a test says."""
-
-    more_us = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.more_us
-
-
-class Remembered:
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    def of(self, action: str) -> list[AuditEntry]:
-        return [one for one in self.entries if one.action == action]
-
-
 async def until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not holds():
@@ -80,7 +59,7 @@ class Stand:
 
     def __init__(self, database: Database, receiver: Receiver) -> None:
         self.database, self.receiver = database, receiver
-        self.clock, self.audit, self.random = Later(), Remembered(), SystemRandom()
+        self.clock, self.audit, self.random = TurnedClock(), Notebook(), SystemRandom()
         self.consents = Consents(database, self.audit, self.clock, self.random)
         self._running: list[asyncio.Task[None]] = []
         self._stops: list[asyncio.Event] = []

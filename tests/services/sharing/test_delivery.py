@@ -91,7 +91,7 @@ async def test_after_a_day_of_500_records_expire_and_both_sides_are_told(stand: 
     await until(lambda: delivery.counters.failed)
     await tidy(stand.feeding, stand.audit)
     assert await stand.waiting() == 3, "nothing goes before its time"
-    stand.clock.more_us = DAY_US + 60_000_000
+    stand.clock.ahead_us = DAY_US + 60_000_000
     await stand.send(ref, {SPEED: [7.0]})
     await tidy(stand.feeding, stand.audit)
     assert await stand.waiting() == 1
@@ -115,7 +115,7 @@ async def test_what_a_contract_does_not_show_is_not_counted_as_missed(stand: Sta
         await stand.send(one, {LATITUDE: [48.8, 48.9]})
     await stand.send(ref, {SOC: [80.0]})
     await stand.send(ref, {SPEED: [7.0, 8.0], SOC: [80.0, 80.0]})
-    stand.clock.more_us = DAY_US + 60_000_000
+    stand.clock.ahead_us = DAY_US + 60_000_000
     await tidy(stand.feeding, stand.audit)
     assert await stand.waiting() == 0
     assert [(one.subject, one.facts) for one in stand.audit.of("sharing.expired")] == [
@@ -208,7 +208,7 @@ async def test_a_signal_taken_out_while_a_post_waits_for_its_connection_does_not
 async def test_a_post_is_dated_when_it_leaves(stand: Stand) -> None:
     """Receivers refuse a timestamp that is more than minutes old."""
     _, _, poster = await held(stand)
-    stand.clock.more_us = 600_000_000
+    stand.clock.ahead_us = 600_000_000
     poster.may.set()
     await until(stand.receiver.taken)
     _, headers, _ = stand.receiver.got[0]

@@ -168,7 +168,7 @@ async def end_by_region(stand: Stand, one: Contract) -> None:
 
 
 async def end_by_time(stand: Stand, one: Contract) -> None:
-    stand.clock.more_us += 2 * HOUR_US
+    stand.clock.ahead_us += 2 * HOUR_US
 
 
 async def end_by_sale(stand: Stand, one: Contract) -> None:

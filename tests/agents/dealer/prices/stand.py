@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.price_lists import BEGIN_US, DAY_US, Press, press_with
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from tests.clocks import SetClock
 
 from rocade.agents.dealer.prices import Applied, PriceStore
 from rocade.core.prices import price_at
@@ -18,17 +19,6 @@ from rocade.wire.prices.model import Descriptions
 
 LIST = "fr-retail"
 __all__ = ["BEGIN_US", "DAY_US", "LIST", "Stand", "statement_of"]
-
-
-class SetClock:
-    def __init__(self, now_us: int) -> None:
-        self.at_us = now_us
-
-    def now_us(self) -> int:
-        return self.at_us
-
-    def monotonic_s(self) -> float:
-        return self.at_us / 1e6
 
 
 def statement_of(signing: PrivateKey, root: PrivateKey) -> str:
