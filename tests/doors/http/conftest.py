@@ -10,9 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 from litestar import Litestar, Request, get
+from tests.notebook import Notebook
 
 from rocade.core.data_classes import ALL
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.http import Access, Listeners, build, caller_of, does, tcp_socket
 from rocade.trust.authority.gate import Gate, Principal, Right, acts
 from rocade.trust.authority.region import Region, create_region
@@ -20,21 +21,6 @@ from rocade.trust.identity import tls
 from rocade.trust.identity.certificates import Verified, verify_leaf
 
 CLOCK = SystemClock()
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    @property
-    def reasons(self) -> list[str]:
-        return [entry.reason for entry in self.entries]
 
 
 @get("/who", opt=does(acts.LIST_SIGNALS))
@@ -79,7 +65,7 @@ class Stand:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.region: Region = create_region(directory / "region", "eu", "test.rocade", CLOCK, SystemRandom())
-        self.audit = Notes()
+        self.audit = Notebook()
         self.revoked: set[int] = set()
         self.gate = Gate("eu", Unowned())
         access = Access(self._verify, self.revoked.__contains__, self.gate, self.audit, CLOCK)

@@ -13,12 +13,13 @@ import httpx
 import pytest
 from litestar import Request, get
 from litestar.response import Stream
+from tests.clocks import PassingClock
+from tests.notebook import Notebook
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "trust/authority/people"))
 
 from authenticator import Authenticator
 from tests.doors.http.conftest import Unowned
-from tests.trust.authority.people.notebook import Notebook, TurnedClock
 
 from rocade.core.ports import SystemRandom
 from rocade.doors.http import Access, Listeners, build, does, loopback_sockets, people_api, signin
@@ -33,7 +34,7 @@ MINUTE_US = 60_000_000
 class Desk:
     """The sign-in door of a region with one person who has one passkey."""
 
-    def __init__(self, people: People, address: str, clock: TurnedClock, audit: Notebook) -> None:
+    def __init__(self, people: People, address: str, clock: PassingClock, audit: Notebook) -> None:
         self.people, self.address, self.clock, self.audit = people, address, clock, audit
         self.passkey = Authenticator(address)
         self.person: Person
@@ -82,7 +83,7 @@ async def ticks(request: Request) -> Stream:  # type: ignore[type-arg]
 
 @pytest.fixture
 async def desk(database: Database, tmp_path: Path) -> AsyncIterator[Desk]:
-    clock, audit = TurnedClock(), Notebook()
+    clock, audit = PassingClock(), Notebook()
     sockets = loopback_sockets(0)
     address = f"http://localhost:{sockets[0].getsockname()[1]}"
     people = People(database, audit, clock, SystemRandom(), Site.at(address), "eu")

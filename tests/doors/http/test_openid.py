@@ -18,11 +18,12 @@ import httpx
 import pytest
 from joserfc.jwk import ECKey
 from litestar import Litestar
+from tests.notebook import Notebook
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "trust/authority/people"))
 
 from authenticator import Authenticator
-from tests.doors.http.conftest import Notes, Unowned
+from tests.doors.http.conftest import Unowned
 from tests.ports import free_port
 
 from rocade.core.errors import Misconfigured, RocadeError
@@ -87,7 +88,9 @@ class Foreign:
 class Stand:
     """A region's door with that provider configured."""
 
-    def __init__(self, people: People, provider: openid.Provider, foreign: Foreign, audit: Notes, address: str) -> None:
+    def __init__(
+        self, people: People, provider: openid.Provider, foreign: Foreign, audit: Notebook, address: str
+    ) -> None:
         self.people, self.provider, self.foreign, self.audit, self.address = people, provider, foreign, audit, address
 
     def browser(self) -> httpx.AsyncClient:
@@ -134,7 +137,7 @@ async def at_provider(location: str, login: str) -> str:
 async def stand(
     request: pytest.FixtureRequest, database: Database, modules: Path, tmp_path: Path
 ) -> AsyncIterator[Stand]:
-    sockets, audit = loopback_sockets(0), Notes()
+    sockets, audit = loopback_sockets(0), Notebook()
     address = f"http://localhost:{sockets[0].getsockname()[1]}"
     people = People(database, audit, SystemClock(), SystemRandom(), Site.at(address), "eu")
     foreign = Foreign(modules, tmp_path, f"{address}{openid.BACK}", request.param)

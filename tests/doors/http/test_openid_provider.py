@@ -19,8 +19,10 @@ from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
 from joserfc.jwk import KeySet
 from litestar.types import ControllerRouterHandler
+from tests.clocks import PassingClock
 from tests.doors.http.conftest import Unowned
-from tests.doors.http.signing_in import Authenticator, Desk, Notebook, TurnedClock, serving
+from tests.doors.http.signing_in import Authenticator, Desk, serving
+from tests.notebook import Notebook
 from tests.services.dealers.conftest import DEALERS, GROUPS, site
 
 from rocade.core.errors import Refused
@@ -99,7 +101,7 @@ def said(answer: httpx.Response) -> dict[str, str]:
 
 @pytest.fixture
 async def stand(database: Database, tmp_path: Path) -> AsyncIterator[Stand]:
-    clock, audit, random = TurnedClock(), Notebook(), SystemRandom()
+    clock, audit, random = PassingClock(), Notebook(), SystemRandom()
     sockets = loopback_sockets(0)
     address = f"http://localhost:{sockets[0].getsockname()[1]}"
     people = People(database, audit, clock, random, Site.at(address), "eu")

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 import uvloop
+from tests.clocks import TurnedClock
 
-from rocade.core.ports import SystemClock
 from rocade.trust.identity import tls
 
 CASES = [
@@ -36,11 +36,6 @@ async def test_the_application_sees_the_verified_identity_and_admits_its_kind(
     assert (says in stand.audit.reasons) == (status == 403)
 
 
-class InAYear(SystemClock):
-    def now_us(self) -> int:
-        return super().now_us() + 366 * 86_400_000_000
-
-
 async def test_a_revoked_or_expired_certificate_is_refused_on_the_open_connection(stand: Any) -> None:
     directory = stand.identity("operator", "alice")
     async with stand.serve() as (_, address), stand.client(address, directory) as client:
@@ -49,7 +44,7 @@ async def test_a_revoked_or_expired_certificate_is_refused_on_the_open_connectio
         stand.revoked.add(serial)
         assert (await client.get("/who")).json()["code"] == "trust.certificate.revoked"
         stand.revoked.clear()
-        stand.app.state.access._clock = InAYear()
+        stand.app.state.access._clock = TurnedClock(366 * 86_400_000_000)
         assert (await client.get("/who")).json()["code"] == "trust.certificate.expired"
 
 

@@ -10,27 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from tests.notebook import Notebook
+
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.ocpp import OcppDoor, Settings
 from rocade.fabric.database import Database
 from rocade.services.charging.stations import Event, Holding, Station, StationIntake, Stations, Tags
-
-
-class Notebook:
-    """An audit that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    @property
-    def reasons(self) -> list[str]:
-        return [one.reason for one in self.entries if one.outcome == "refused"]
 
 
 class Stand:

@@ -81,7 +81,7 @@ async def test_too_much_nonsense_ends_the_line(stand: Stand) -> None:
         with pytest.raises(websockets.ConnectionClosed):
             for _ in range(40):
                 await said(socket, "nonsense")
-    await until(lambda: "ocpp.malformed" in stand.audit.reasons)
+    await until(lambda: "ocpp.malformed" in stand.audit.refusals)
 
 
 async def test_a_message_beyond_the_size_ends_the_line(stand: Stand) -> None:
@@ -150,14 +150,14 @@ async def test_messages_over_the_rate_are_answered_and_a_flood_is_ended(database
         with pytest.raises(websockets.ConnectionClosed):
             for _ in range(20):
                 await said(socket, BEAT)
-        assert {"ocpp.rate", "ocpp.flood"} <= set(stand.audit.reasons)
+        assert {"ocpp.rate", "ocpp.flood"} <= set(stand.audit.refusals)
 
 
 async def test_one_address_does_not_take_all_the_places(database: Database, tmp_path: Path) -> None:
     async with standing(database, tmp_path, Settings(max_opening_per_peer=3)) as stand:
         silent = [await asyncio.open_connection("127.0.0.1", stand.port) for _ in range(6)]
         gone = [reader for reader, _ in silent]
-        await until(lambda: stand.audit.reasons.count("ocpp.crowded") == 3)
+        await until(lambda: stand.audit.refusals.count("ocpp.crowded") == 3)
         assert await asyncio.wait_for(gone[5].read(), 30) == b""
         for _, writer in silent:
             writer.close()
@@ -168,7 +168,7 @@ async def test_who_dawdles_at_the_door_is_dropped(database: Database, tmp_path: 
         reader, writer = await asyncio.open_connection("127.0.0.1", stand.port)
         assert await asyncio.wait_for(reader.read(), 30) == b""
         writer.close()
-        assert "ocpp.late" in stand.audit.reasons
+        assert "ocpp.late" in stand.audit.refusals
 
 
 async def test_a_line_that_brings_nothing_not_even_a_pong_is_dropped(database: Database, tmp_path: Path) -> None:

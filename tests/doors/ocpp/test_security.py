@@ -140,14 +140,14 @@ async def test_who_is_refused_in_clear(
     headers = {} if given.get("password", "") is None else stand.headers(id, given.get("password"))
     connecting = websockets.connect(stand.address(id), subprotocols=["ocpp1.6"], additional_headers=headers)  # type: ignore[list-item]
     assert await refused(connecting) == status
-    assert code in stand.audit.reasons
+    assert code in stand.audit.refusals
     assert not any(stand.passwords["CP-1"] in str(entry) for entry in stand.audit.entries)
 
 
 async def test_a_certificate_opens_its_own_station_only(secured: Secured) -> None:
     await secured.stand.register("CP-1", profile=3)
     assert await refused(secured.connect("CP-1", secured.client("station-CP-2"))) == 403
-    assert "stations.refused.certificate" in secured.stand.audit.reasons
+    assert "stations.refused.certificate" in secured.stand.audit.refusals
 
 
 async def test_a_password_does_not_do_for_a_station_of_profile_3(secured: Secured) -> None:
@@ -155,7 +155,7 @@ async def test_a_password_does_not_do_for_a_station_of_profile_3(secured: Secure
     await secured.stand.stations.change("CP-1", "test", profile=3)
     headers = secured.stand.headers("CP-1")
     assert await refused(secured.connect("CP-1", secured.client(), additional_headers=headers)) == 403
-    assert "stations.refused.profile" in secured.stand.audit.reasons
+    assert "stations.refused.profile" in secured.stand.audit.refusals
 
 
 async def test_another_kinds_certificate_is_refused_and_said_why(secured: Secured) -> None:
@@ -163,7 +163,7 @@ async def test_another_kinds_certificate_is_refused_and_said_why(secured: Secure
     with pytest.raises((OSError, websockets.WebSocketException, EOFError)):
         async with secured.connect("CP-1", secured.client("vehicle-CP-1")):
             pass
-    await until(lambda: "trust.certificate.kind" in secured.stand.audit.reasons)
+    await until(lambda: "trust.certificate.kind" in secured.stand.audit.refusals)
 
 
 async def test_a_revoked_certificate_ends_the_line(secured: Secured) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from overtaking import overtake
+from tests.notebook import Notebook
 
 from rocade.agents.dealer.relay import Entrance, Offer, Relay
 from rocade.core.errors import RocadeError
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.relay.door import RelayDoor
 from rocade.fabric.database import Database
 from rocade.services.interconnection import Interconnection, NamedService, Relaying, Rule, SiteFacts, store
@@ -35,21 +36,6 @@ class Network:
 
     def all(self) -> Iterable[str]:
         return SITES
-
-
-class Notebook:
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    @property
-    def refused(self) -> list[str]:
-        return [entry.reason for entry in self.entries if entry.outcome == "refused"]
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -340,7 +326,7 @@ async def test_who_is_no_dealer_gets_no_line_and_a_revoked_one_loses_his(hub: Hu
     running = asyncio.create_task(
         car.run(lambda: tls.client_context(hub.identity("VF1AAAAA555111111", "vehicle")), "localhost", hub.port)
     )
-    await until(lambda: "trust.certificate.kind" in hub.notebook.refused)
+    await until(lambda: "trust.certificate.kind" in hub.notebook.refusals)
     running.cancel()
     await hub.agent("FR-1")
     hub.door.revoked({load_leaf(hub.identity("FR-1")).serial_number})

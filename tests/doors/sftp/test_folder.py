@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.clocks import SetClock
 
 from rocade.core.errors import Refused, Unavailable
 from rocade.doors.sftp import Accepted, DropFolder, Given
@@ -16,17 +17,6 @@ from rocade.wire.resources.xml_form import to_xml
 
 HEADER = "list;seq;ref;currency;price_minor;valid_from\n"
 LINE = "acme-fr-retail;7;1610001234;EUR;1999;2025-10-09T08:53:20Z\n"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.s = 0.0
-
-    def now_us(self) -> int:
-        return int(self.s * 1e6)
-
-    def monotonic_s(self) -> float:
-        return self.s
 
 
 class Office:
@@ -48,13 +38,13 @@ class Office:
 
 class Stand:
     def __init__(self, directory: Path, **more: Any) -> None:
-        self.directory, self.clock, self.office = directory, Clock(), Office()
+        self.directory, self.clock, self.office = directory, SetClock(0), Office()
         self.folder = DropFolder(directory, self.office, self.clock, **more)
 
     async def settle(self) -> int:
         """Two looks with enough time between."""
         first = await self.folder.look()
-        self.clock.s += 3
+        self.clock.move(3)
         return first + await self.folder.look()
 
     def names(self) -> list[str]:
@@ -98,7 +88,7 @@ async def test_a_growing_file_is_left_alone(stand: Stand) -> None:
         assert await stand.folder.look() == 0
         with file.open("a") as more:
             more.write(LINE.replace("1610", f"16{number}0"))
-        stand.clock.s += 3
+        stand.clock.move(3)
     assert await stand.settle() == 1
     assert len(stand.office.given[0].rows) == 5
 
@@ -123,7 +113,7 @@ async def test_a_file_cut_in_its_last_line_waits_and_is_refused_when_it_grows_no
     assert await stand.settle() == 1
     (stand.directory / "price-change-2.csv").write_text(HEADER + LINE[:-9])
     await stand.settle()
-    stand.clock.s += 120
+    stand.clock.move(120)
     assert await stand.settle() == 1
     assert "price-change-2.csv.refused" in stand.names()
     assert [row["code"] for row in stand.answer("price-change-2.csv")] == ["formats.csv.unfinished"]
@@ -201,7 +191,7 @@ async def test_two_watchers_take_a_file_once(stand: Stand) -> None:
     for _ in range(2):
         await stand.folder.look()
         await second.look()
-        stand.clock.s += 3
+        stand.clock.move(3)
     assert len(stand.office.given) == 1
 
 

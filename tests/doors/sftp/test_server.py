@@ -13,9 +13,10 @@ import asyncssh
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.notebook import Notebook
 
 from rocade.core.errors import Refused
-from rocade.core.ports import AuditEntry, SystemClock
+from rocade.core.ports import SystemClock
 from rocade.doors.sftp import Accepted, DropFolder, Given
 from rocade.doors.sftp.server import SftpDoor
 
@@ -24,23 +25,12 @@ HEADER = "list;seq;ref;currency;price_minor;valid_from\n"
 LINE = "acme-fr-retail;7;1610001234;EUR;1999;2025-10-09T08:53:20Z\n"
 
 
-class Notes:
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-
 class Stand:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.given: list[tuple[str, Given]] = []
-        self.audit = Notes()
+        self.audit = Notebook()
         host_key = asyncssh.generate_private_key("ssh-ed25519").export_private_key("openssh").decode()
         self.door = SftpDoor(directory, host_key, self.proves, self.folder, self.audit, SystemClock())
         self.port = 0

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from lxml import etree
+from tests.clocks import PassingClock
 
 from rocade.core.ports import SystemRandom
 from rocade.doors.soap import Authorities, RegionSigners, Verifier
@@ -20,17 +21,6 @@ RANDOM = SystemRandom()
 SITE = "FR-00123-1"
 RSA_KEY = rsa.generate_private_key(65_537, 2048)
 """Made once: a key takes half a second."""
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.shift_us = 0
-
-    def now_us(self) -> int:
-        return int(datetime.now(UTC).timestamp() * 1e6) + self.shift_us
-
-    def monotonic_s(self) -> float:
-        return self.now_us() / 1e6
 
 
 class SigningAuthority:
@@ -92,7 +82,7 @@ class Parties:
     """A region with its hub and one site that has both kinds of certificate."""
 
     def __init__(self, directory: Path) -> None:
-        self.clock = Clock()
+        self.clock = PassingClock()
         self.region: Region = create_region(directory / "region", "eu", "test.rocade", self.clock, RANDOM)
         self.authority = SigningAuthority()
         self.revoked: set[int] = set()

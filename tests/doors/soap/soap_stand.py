@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 from soap_parties import RANDOM, SITE, Parties, pem
+from tests.notebook import Notebook
 
 from rocade.core.data_classes import ALL
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
-from rocade.core.ports import AuditEntry
 from rocade.doors.http import Access, Listeners, build, tcp_socket
 from rocade.doors.soap import door
 from rocade.doors.soap.dispatch import Dispatcher
@@ -23,17 +23,6 @@ from rocade.trust.identity import tls
 from rocade.trust.identity.certificates import verify_leaf
 from rocade.wire.resources import Message, PriceChange, PriceLine, Receipt, Site
 from rocade.wire.resources.operations import GetPrice, GetPriceChanges, GetReceipts, GetSites, Page
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
 
 
 class Unowned:
@@ -94,7 +83,7 @@ class Stand:
     def __init__(self, directory: Path, desk: Desk | None = None) -> None:
         self.directory = directory
         self.parties = Parties(directory)
-        self.audit, self.desk = Notes(), desk or Desk()
+        self.audit, self.desk = Notebook(), desk or Desk()
         region = self.parties.region
         dispatcher = Dispatcher(
             self.parties.verifier(), self.desk, lambda: self.parties.hub, self.parties.clock, RANDOM
@@ -158,9 +147,6 @@ class Stand:
             loop.call_soon_threadsafe(held[0].stop)
             thread.join(30)
             loop.close()
-
-    def refusals(self) -> list[tuple[str, str]]:
-        return [(entry.actor, entry.reason) for entry in self.audit.entries if entry.outcome == "refused"]
 
 
 def message(body: bytes = b"<order/>") -> Message:

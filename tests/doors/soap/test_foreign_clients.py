@@ -106,7 +106,7 @@ def test_zeep_is_told_why_it_is_refused(stand: Stand, port: str) -> None:
     assert b"prices.part.unknown" in etree.tostring(fault.value.detail)
     with pytest.raises(zeep.exceptions.Fault, match="SHA-1"):
         zeep_client(stand, port, "rsa", xmlsec.Transform.RSA_SHA1).GetPrice(PriceListID="a", ItemID="b")
-    assert (stand.parties.site.uri, "soap.algorithm.sha1") in stand.refusals()
+    assert (stand.parties.site.uri, "soap.algorithm.sha1") in stand.audit.refused
 
 
 def test_what_nobody_foresaw_is_a_fault_without_a_word_about_it(stand: Stand) -> None:
@@ -120,7 +120,7 @@ def test_the_signer_is_the_one_who_is_connected(stand: Stand) -> None:
     other = stand.other_site("FR-00999-1")
     with pytest.raises(zeep.exceptions.Fault, match="somebody else"):
         zeep_client(stand, "Soap12", "ec", identity=other).GetPrice(PriceListID="a", ItemID="b")
-    assert (stand.parties.region.identity("dealer", "FR-00999-1").uri, "soap.identity") in stand.refusals()
+    assert (stand.parties.region.identity("dealer", "FR-00999-1").uri, "soap.identity") in stand.audit.refused
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
@@ -276,4 +276,4 @@ def test_without_a_certificate_nobody_gets_in_but_the_documents_are_open(stand: 
         )
     assert unsigned.status_code == 400
     assert b"soap.header.missing" in unsigned.content
-    assert (stand.parties.site.uri, "soap.header.missing") in stand.refusals()
+    assert (stand.parties.site.uri, "soap.header.missing") in stand.audit.refused

@@ -539,7 +539,7 @@ def test_a_replay_is_remembered_until_the_envelope_is_too_old(tmp_path: Path) ->
     verifier, envelope = parties.verifier(), parties.envelope()
     verifier.verify(envelope)
     for shift_s, code in ((299, "soap.replay"), (410, "soap.replay"), (421, "soap.timestamp.expired")):
-        parties.clock.shift_us = shift_s * 1_000_000
+        parties.clock.ahead_us = shift_s * 1_000_000
         with pytest.raises(Refused, match=code.replace(".", r"\.")):
             verifier.verify(envelope)
 
@@ -552,7 +552,7 @@ def test_certificates_are_checked_at_each_use(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"trust\.certificate\.revoked"):
         verifier.verify(parties.envelope())
     parties.revoked.clear()
-    parties.clock.shift_us = 100 * 86_400_000_000
+    parties.clock.ahead_us = 100 * 86_400_000_000
     with pytest.raises(Refused, match=r"trust\.certificate\.expired"):
         verifier.verify(parties.envelope())
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.clocks import PassingClock
+from tests.notebook import Notebook
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from authenticator import Authenticator
-from tests.trust.authority.people.notebook import Notebook, TurnedClock
 
 from rocade.core.errors import Misconfigured, Refused, Unavailable
 from rocade.core.ports import SystemRandom
@@ -29,8 +30,8 @@ BROWSER = "a browser's secret"
 
 
 @pytest.fixture
-def clock() -> TurnedClock:
-    return TurnedClock()
+def clock() -> PassingClock:
+    return PassingClock()
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def notebook() -> Notebook:
 
 
 @pytest.fixture
-def people(database: Database, notebook: Notebook, clock: TurnedClock) -> People:
+def people(database: Database, notebook: Notebook, clock: PassingClock) -> People:
     return People(database, notebook, clock, SystemRandom(), Site(), "eu")
 
 
@@ -80,7 +81,7 @@ async def test_a_link_opens_one_session_that_may_look(people: People) -> None:
     assert await code_of(people.redeem_link(link)) == "people.link.used"
 
 
-async def test_a_new_link_ends_the_one_before_and_links_end_by_themselves(people: People, clock: TurnedClock) -> None:
+async def test_a_new_link_ends_the_one_before_and_links_end_by_themselves(people: People, clock: PassingClock) -> None:
     ada = await people.add("Ada")
     first = await people.link(ada.id, "invitation", 60)
     second = await people.link(ada.id, "invitation", 60)
@@ -98,7 +99,7 @@ async def test_a_link_shown_to_two_browsers_at_once_lets_in_one(people: People) 
     assert {one.code for one in found if isinstance(one, Refused)} == {"people.link.used"}
 
 
-async def test_a_link_that_lets_in_alone_lives_ten_minutes_at_most(people: People, clock: TurnedClock) -> None:
+async def test_a_link_that_lets_in_alone_lives_ten_minutes_at_most(people: People, clock: PassingClock) -> None:
     ada = await people.add("Ada")
     _, by, _ = await operator(people, "security")
     for link in (
@@ -114,7 +115,7 @@ async def test_a_link_that_lets_in_alone_lives_ten_minutes_at_most(people: Peopl
 
 
 async def test_an_invitation_lets_in_the_browser_whose_number_was_confirmed(
-    people: People, clock: TurnedClock, notebook: Notebook
+    people: People, clock: PassingClock, notebook: Notebook
 ) -> None:
     ada, ben = await people.add("Ada"), await people.add("Ben")
     link = await people.link(ada.id, "invitation", 86_400)
@@ -136,7 +137,7 @@ async def test_an_invitation_lets_in_the_browser_whose_number_was_confirmed(
     assert asked.number not in str(notebook.entries)
 
 
-async def test_asking_to_be_let_in_ends_after_ten_minutes(people: People, clock: TurnedClock) -> None:
+async def test_asking_to_be_let_in_ends_after_ten_minutes(people: People, clock: PassingClock) -> None:
     ada = await people.add("Ada")
     link = await people.link(ada.id, "invitation", 86_400)
     late, confirmed = await people.links.ask(link, "late", PEER), await people.links.ask(link, "confirmed", PEER)
@@ -163,7 +164,9 @@ async def test_who_may_recover_somebody_confirms_and_nobody_himself(people: Peop
     assert await code_of(people.confirm(security.principal, security.person.id, "12345678")) == "people.self"
 
 
-async def test_guessing_links_is_slowed_down_by_address(people: People, clock: TurnedClock, notebook: Notebook) -> None:
+async def test_guessing_links_is_slowed_down_by_address(
+    people: People, clock: PassingClock, notebook: Notebook
+) -> None:
     ada = await people.add("Ada")
     link = await people.link(ada.id, "invitation", 600)
     for _ in range(10):
@@ -182,7 +185,7 @@ SESSION_ENDS: dict[str, tuple[tuple[str, ...], int]] = {
 
 
 @pytest.mark.parametrize("which", SESSION_ENDS)
-async def test_a_session_ends_after_rest(people: People, clock: TurnedClock, which: str) -> None:
+async def test_a_session_ends_after_rest(people: People, clock: PassingClock, which: str) -> None:
     duties, rest_us = SESSION_ENDS[which]
     ada = await people.add("Ada", duties)
     secret, _ = await let_in(people, ada, passkey=Authenticator(people.site.origin))
@@ -194,7 +197,7 @@ async def test_a_session_ends_after_rest(people: People, clock: TurnedClock, whi
     assert await people.session(secret) is None
 
 
-async def test_a_session_ends_in_the_end_however_busy(people: People, clock: TurnedClock) -> None:
+async def test_a_session_ends_in_the_end_however_busy(people: People, clock: PassingClock) -> None:
     ada = await people.add("Ada", ("support",))
     secret, _ = await let_in(people, ada, passkey=Authenticator(people.site.origin))
     for _ in range(12 * 2 - 1):
@@ -204,7 +207,7 @@ async def test_a_session_ends_in_the_end_however_busy(people: People, clock: Tur
     assert await people.session(secret) is None
 
 
-async def test_what_ended_long_ago_is_forgotten(people: People, clock: TurnedClock, database: Database) -> None:
+async def test_what_ended_long_ago_is_forgotten(people: People, clock: PassingClock, database: Database) -> None:
     ada = await people.add("Ada")
     _, session = await let_in(people, ada)
     await people.sessions.end(session)
@@ -218,7 +221,7 @@ async def test_what_ended_long_ago_is_forgotten(people: People, clock: TurnedClo
 async def test_signing_out_everywhere_is_known_to_another_process_within_two_seconds(
     people: People, database: Database, notebook: Notebook
 ) -> None:
-    elsewhere = TurnedClock()
+    elsewhere = PassingClock()
     other = People(database, notebook, elsewhere, SystemRandom(), Site(), "eu")
     ada = await people.add("Ada")
     secrets = [(await let_in(people, ada))[0] for _ in range(3)]
@@ -249,7 +252,7 @@ async def test_a_thousand_streams_ask_the_database_about_once_a_second(people: P
 
 
 async def test_with_the_database_away_nobody_is_somebody(
-    people: People, database: Database, clock: TurnedClock
+    people: People, database: Database, clock: PassingClock
 ) -> None:
     ada = await people.add("Ada")
     secret, _ = await let_in(people, ada)
@@ -282,7 +285,7 @@ ASTRAY: dict[str, tuple[str, str, int, str]] = {
 
 @pytest.mark.parametrize("how", ASTRAY)
 async def test_a_touch_is_good_for_nothing_else(
-    people: People, clock: TurnedClock, notebook: Notebook, how: str
+    people: People, clock: PassingClock, notebook: Notebook, how: str
 ) -> None:
     act, subject, later_us, code = ASTRAY[how]
     ada, key = await people.add("Ada"), Authenticator(people.site.origin)
@@ -367,7 +370,7 @@ async def test_who_may_recover_whom(people: People) -> None:
     assert await people.recover(security.principal, boss.id)
 
 
-async def test_a_lent_duty_has_a_scope_and_an_end(people: People, clock: TurnedClock) -> None:
+async def test_a_lent_duty_has_a_scope_and_an_end(people: People, clock: PassingClock) -> None:
     _, security, _ = await operator(people, "security", name=b"2")
     ada = await people.add("Ada")
     secret, session = await let_in(people, ada, passkey=Authenticator(people.site.origin))
@@ -384,7 +387,7 @@ async def test_a_lent_duty_has_a_scope_and_an_end(people: People, clock: TurnedC
     assert lent.granted_by == security.person.id
 
 
-async def test_a_duty_taken_back_is_gone_from_open_sessions(people: People, clock: TurnedClock) -> None:
+async def test_a_duty_taken_back_is_gone_from_open_sessions(people: People, clock: PassingClock) -> None:
     _, security, _ = await operator(people, "security", name=b"2")
     ada = await people.add("Ada")
     secret, _ = await let_in(people, ada, passkey=Authenticator(people.site.origin))
@@ -411,7 +414,7 @@ BAD_LENDING: dict[str, tuple[Lending, str]] = {
 
 
 @pytest.mark.parametrize("how", BAD_LENDING)
-async def test_duties_are_not_lent(people: People, clock: TurnedClock, notebook: Notebook, how: str) -> None:
+async def test_duties_are_not_lent(people: People, clock: PassingClock, notebook: Notebook, how: str) -> None:
     lend, code = BAD_LENDING[how]
     _, security, _ = await operator(people, "security")
     ada = await people.add("Ada")
@@ -419,7 +422,7 @@ async def test_duties_are_not_lent(people: People, clock: TurnedClock, notebook:
     assert notebook.entries[-1].reason == code
 
 
-async def test_only_the_security_duty_lends(people: People, clock: TurnedClock) -> None:
+async def test_only_the_security_duty_lends(people: People, clock: PassingClock) -> None:
     _, support, _ = await operator(people, "support", "release")
     ada = await people.add("Ada")
     lending = people.lend(support.principal, ada.id, "support", "", clock.now_us() + DAY_US)
