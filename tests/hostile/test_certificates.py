@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID as Eku
 from cryptography.x509.oid import NameOID
 from hypothesis import strategies as st
+from tests.clocks import SetClock
 
 from rocade.core.errors import Refused
 from rocade.core.ports import SystemClock, SystemRandom
@@ -106,18 +107,11 @@ class Forged(NamedTuple):
     chain: tuple[bytes, ...] = ()
 
 
-class Then(SystemClock):
-    """The moment this file was loaded: all that is issued here is valid then, however much later its test runs."""
-
-    def now_us(self) -> int:
-        return NOW_US
-
-
 class Forge:
     """The small issuer: the region's real signers, and everything a forger could have besides."""
 
     def __init__(self, folder: Path) -> None:
-        self.region: Region = create_region(folder / "trust", "eu", "rocade.test", Then(), SystemRandom())
+        self.region: Region = create_region(folder / "trust", "eu", "rocade.test", SetClock(NOW_US), SystemRandom())
         issue_directory(self.region, folder / "server", self.region.identity("service", "door"), hosts=["localhost"])
         self.folder = folder
         self.root_key = read_private(folder / "trust" / "root" / "key.pem")

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Set
 from pathlib import Path
 
 import pytest
+from tests.clocks import TurnedClock
+from tests.notebook import Notebook
 
 from rocade.core.errors import Misconfigured, Refused
 from rocade.core.identifiers import Identity
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import AuditEntry, SystemRandom
 from rocade.fabric.database import Database
 from rocade.trust.authority import attempts
 from rocade.trust.authority.audit import AuditLog
@@ -21,28 +23,6 @@ from rocade.trust.identity.issuers import Purpose
 from rocade.trust.identity.keys import csr, new_key
 
 PEER = "192.0.2.7"
-
-
-class TurnedClock(SystemClock):
-    """The real clock, turned forward at will."""
-
-    ahead_us = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
-
-
-class Notebook:
-    """An audit that remembers."""
-
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
 
 
 @pytest.fixture

@@ -6,27 +6,20 @@ import ssl
 from pathlib import Path
 
 import pytest
+from tests.clocks import TurnedClock
 
 from rocade.core.errors import Misconfigured
-from rocade.core.ports import SystemClock, SystemRandom
+from rocade.core.ports import SystemRandom
 from rocade.trust.authority.region import DAY_US, Region, create_region, issue_directory, renew_server, roll
 from rocade.trust.identity import directory as directories
 from rocade.trust.identity import keys, tls, verify_leaf
 from rocade.trust.identity.issuers import IssuerTable
 
 
-class TurnedClock(SystemClock):
-    """The real clock, set back five days, so that what is issued is old when a test turns it to now."""
-
-    ahead_us = -5 * DAY_US
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
-
-
 @pytest.fixture
 def clock() -> TurnedClock:
-    return TurnedClock()
+    """Set back five days, so that what is issued is old when a test turns it to now."""
+    return TurnedClock(-5 * DAY_US)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from tests.clocks import SetClock
 
 from rocade.core.errors import Corrupt, Unavailable
 from rocade.core.ports import SystemClock, SystemRandom
@@ -15,18 +16,10 @@ from rocade.trust.authority.region import create_region
 from rocade.trust.identity.directory import load_root
 
 
-class SetClock(SystemClock):
-    def __init__(self) -> None:
-        self.at_us = 1_000
-
-    def now_us(self) -> int:
-        return self.at_us
-
-
 class Made:
     def __init__(self, folder: Path, name: str = "eu") -> None:
         create_region(folder / "trust", name, "rocade.test", SystemClock(), SystemRandom())
-        self.clock, self.directory = SetClock(), folder / "erasures"
+        self.clock, self.directory = SetClock(1_000), folder / "erasures"
         self.root = load_root(folder / "trust" / "trust.pem")
         self.files = LedgerFiles(self.directory, folder / "trust" / "audit", self.clock)
 

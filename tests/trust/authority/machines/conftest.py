@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from tests.clocks import TurnedClock
+from tests.notebook import Notebook
 
 from rocade.core.identifiers import Identity
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemRandom
 from rocade.fabric.database import Database
 from rocade.trust.authority.machines import Clients, Place, Tokens
 
@@ -18,46 +20,21 @@ PURPOSES = ("insurance", "research", "traffic", "maintenance")
 OPERATOR = Identity("test.rocade", "eu", "operator", "first")
 
 
-class Moved(SystemClock):
-    """The system's clock, `ahead_us` ahead; after `hold` it goes on only by that."""
-
-    def __init__(self) -> None:
-        self.ahead_us = 0
-        self._held_us: int | None = None
-
-    def hold(self) -> None:
-        self._held_us = super().now_us()
-
-    def now_us(self) -> int:
-        return (super().now_us() if self._held_us is None else self._held_us) + self.ahead_us
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
+@pytest.fixture
+def clock() -> TurnedClock:
+    return TurnedClock()
 
 
 @pytest.fixture
-def clock() -> Moved:
-    return Moved()
-
-
-@pytest.fixture
-def audit() -> Notes:
-    return Notes()
+def audit() -> Notebook:
+    return Notebook()
 
 
 type Opener = Callable[..., Awaitable[Tokens]]
 
 
 @pytest.fixture
-async def open_tokens(database: Database, tmp_path: Path, clock: Moved, audit: Notes) -> AsyncIterator[Opener]:
+async def open_tokens(database: Database, tmp_path: Path, clock: TurnedClock, audit: Notebook) -> AsyncIterator[Opener]:
     """Open a further process's tokens over the same region."""
     opened: list[Tokens] = []
 
@@ -79,5 +56,5 @@ async def tokens(open_tokens: Opener, clients: Clients) -> Tokens:
 
 
 @pytest.fixture
-def clients(database: Database, audit: Notes, clock: Moved) -> Clients:
+def clients(database: Database, audit: Notebook, clock: TurnedClock) -> Clients:
     return Clients(database, audit, clock, PURPOSES)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.trust.authority.machines.conftest import ACME, OPERATOR, Notes
+from tests.notebook import Notebook
+from tests.trust.authority.machines.conftest import ACME, OPERATOR
 
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
@@ -11,7 +12,7 @@ from rocade.trust.authority.machines import Clients
 
 
 async def test_a_client_is_registered_changed_listed_and_dropped_each_with_a_note(
-    clients: Clients, audit: Notes
+    clients: Clients, audit: Notebook
 ) -> None:
     await clients.put(ACME, ["research", "insurance", "research"], "op")
     await clients.put(Identity("test.rocade", "eu", "dealer", "garage"), ["maintenance"], "op")
@@ -38,7 +39,7 @@ async def test_a_client_is_registered_changed_listed_and_dropped_each_with_a_not
     ],
 )
 async def test_refused_is_a_client_without_meaning(
-    clients: Clients, identity: Identity, purposes: list[str], code: str, audit: Notes
+    clients: Clients, identity: Identity, purposes: list[str], code: str, audit: Notebook
 ) -> None:
     with pytest.raises(Refused) as refused:
         await clients.put(identity, purposes, "op")
@@ -47,7 +48,7 @@ async def test_refused_is_a_client_without_meaning(
     assert not await clients.all()
 
 
-async def test_a_client_that_is_not_there_cannot_be_dropped(clients: Clients, audit: Notes) -> None:
+async def test_a_client_that_is_not_there_cannot_be_dropped(clients: Clients, audit: Notebook) -> None:
     with pytest.raises(Refused, match="no registered client"):
         await clients.drop(ACME, "op")
     assert not audit.entries

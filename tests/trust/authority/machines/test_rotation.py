@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from overtaking import overtake
-from tests.trust.authority.machines.conftest import ACME, PLACE, Moved, Notes, Opener
+from tests.clocks import TurnedClock
+from tests.notebook import Notebook
+from tests.trust.authority.machines.conftest import ACME, PLACE, Opener
 from tests.trust.authority.machines.test_tokens import OWN, code_of, opened, until
 
 from rocade.core.errors import Misconfigured
@@ -27,7 +29,9 @@ def kids(tokens: Tokens) -> list[object]:
     return [key["kid"] for key in published]
 
 
-async def test_processes_that_start_at_once_share_one_key(open_tokens: Opener, tokens: Tokens, clock: Moved) -> None:
+async def test_processes_that_start_at_once_share_one_key(
+    open_tokens: Opener, tokens: Tokens, clock: TurnedClock
+) -> None:
     processes = await asyncio.gather(*(open_tokens() for _ in range(6)))
     assert {tuple(kids(process)) for process in (tokens, *processes)} == {tuple(kids(tokens))}
     assert len(kids(tokens)) == 1
@@ -41,7 +45,7 @@ async def test_an_empty_region_opened_six_times_makes_one_key(open_tokens: Opene
 
 
 async def test_a_rotation_under_load_refuses_nothing(
-    open_tokens: Opener, tokens: Tokens, clock: Moved, monkeypatch: pytest.MonkeyPatch
+    open_tokens: Opener, tokens: Tokens, clock: TurnedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes issue and check each other's tokens; notifications are lost, so that only polls carry the new key."""
     monkeypatch.setattr(tokens_module, "HEARD_US", 8 * SECOND_US)
@@ -74,7 +78,7 @@ async def test_a_rotation_under_load_refuses_nothing(
 
 
 async def test_an_old_key_is_dropped_when_its_last_token_has_ended(
-    tokens: Tokens, open_tokens: Opener, clock: Moved
+    tokens: Tokens, open_tokens: Opener, clock: TurnedClock
 ) -> None:
     clock.hold()  # seconds count here
     elsewhere, (old,) = await open_tokens(), kids(tokens)
@@ -93,7 +97,7 @@ async def test_an_old_key_is_dropped_when_its_last_token_has_ended(
 
 
 async def test_the_next_key_is_published_ahead_and_takes_over_by_itself(
-    tokens: Tokens, open_tokens: Opener, clock: Moved
+    tokens: Tokens, open_tokens: Opener, clock: TurnedClock
 ) -> None:
     elsewhere, (old,) = await open_tokens(), kids(tokens)
     clock.ahead_us += SIGNS_US - AHEAD_US + SECOND_US
@@ -105,7 +109,7 @@ async def test_the_next_key_is_published_ahead_and_takes_over_by_itself(
     assert elsewhere.check(token, OWN, clock.now_us())
 
 
-async def test_a_key_that_leaked_is_withdrawn_at_once(tokens: Tokens, open_tokens: Opener, audit: Notes) -> None:
+async def test_a_key_that_leaked_is_withdrawn_at_once(tokens: Tokens, open_tokens: Opener, audit: Notebook) -> None:
     elsewhere = await open_tokens()
     token = await tokens.issue(ACME, OWN, [])
     new = await tokens.rotate("operator:test", withdraw=True)

@@ -14,7 +14,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jws
 from joserfc.jwk import ECKey
-from tests.trust.authority.machines.conftest import ACME, OPERATOR, PLACE, Moved, Notes, Opener
+from tests.clocks import TurnedClock
+from tests.notebook import Notebook
+from tests.trust.authority.machines.conftest import ACME, OPERATOR, PLACE, Opener
 
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
@@ -41,7 +43,7 @@ def code_of(tokens: Tokens, token: str, thumb: str = OWN, now_us: int | None = N
     return refused.value.code
 
 
-async def test_a_token_says_who_and_for_which_purposes(tokens: Tokens, clock: Moved, audit: Notes) -> None:
+async def test_a_token_says_who_and_for_which_purposes(tokens: Tokens, clock: TurnedClock, audit: Notebook) -> None:
     token = await tokens.issue(ACME, OWN, ["insurance"])
     principal = tokens.check(token, OWN, clock.now_us())
     assert (principal.kind, principal.id, principal.recipient) == ("partner", ACME.uri, "partner:acme")
@@ -55,7 +57,7 @@ async def test_a_token_says_who_and_for_which_purposes(tokens: Tokens, clock: Mo
     assert (noted.action, noted.actor, noted.facts["token"]) == ("access.token.issue", ACME.uri, claims["jti"])
 
 
-async def test_no_purpose_named_means_all_that_are_registered(tokens: Tokens, clock: Moved) -> None:
+async def test_no_purpose_named_means_all_that_are_registered(tokens: Tokens, clock: TurnedClock) -> None:
     token = await tokens.issue(ACME, OWN, [])
     assert tokens.check(token, OWN, clock.now_us()).purposes == {"insurance", "research"}
     own = tokens.check(await tokens.issue(OPERATOR, OWN, []), OWN, clock.now_us())
@@ -80,7 +82,7 @@ async def test_only_registered_purposes_are_given(
     assert refused.value.code == code
 
 
-async def test_a_program_that_asks_for_a_token_with_each_request_is_stopped(tokens: Tokens, clock: Moved) -> None:
+async def test_a_program_that_asks_for_a_token_with_each_request_is_stopped(tokens: Tokens, clock: TurnedClock) -> None:
     clock.hold()  # all within one minute
     given = 0
     with pytest.raises(Refused) as refused:
@@ -170,7 +172,7 @@ async def test_refused_is(tokens: Tokens, what: str) -> None:
     assert code_of(tokens, make(tokens, token)) == f"access.token.{reason}", "nothing refused is remembered"
 
 
-async def test_a_token_is_good_for_five_minutes_on_its_own_certificate_only(tokens: Tokens, clock: Moved) -> None:
+async def test_a_token_is_good_for_five_minutes_on_its_own_certificate_only(tokens: Tokens, clock: TurnedClock) -> None:
     clock.hold()  # seconds count here
     token = await tokens.issue(ACME, OWN, ["insurance"])
     for _ in range(2):  # the second time from memory
@@ -191,7 +193,7 @@ async def test_another_regions_token_is_refused(tokens: Tokens, open_tokens: Ope
 
 
 async def test_what_a_client_loses_its_tokens_lose_in_every_process(
-    tokens: Tokens, open_tokens: Opener, clients: Clients, clock: Moved
+    tokens: Tokens, open_tokens: Opener, clients: Clients, clock: TurnedClock
 ) -> None:
     elsewhere = await open_tokens()
     wide = await tokens.issue(ACME, OWN, ["insurance", "research"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from keyed import named
+from tests.clocks import SetClock
 
 from rocade.core.errors import Refused
 from rocade.fabric.database import Database
@@ -12,14 +13,6 @@ from rocade.trust.authority.papers import Papers
 
 DAY_US = 86_400_000_000
 NOW_US = 1_800_000_000_000_000
-
-
-class StillClock:
-    def now_us(self) -> int:
-        return NOW_US
-
-    def monotonic_s(self) -> float:
-        return 0.0
 
 
 def certificate(
@@ -51,7 +44,7 @@ async def papers(database: Database) -> Papers:
         await store.add_revocations(connection, [(7, NOW_US + DAY_US), (10, NOW_US + DAY_US)], "stolen", NOW_US)
         code = (b"a" * 32, "spiffe://rocade.test/eu/dealer/d-1", None)
         await store.add_claims(connection, [code], NOW_US, NOW_US + DAY_US)
-    return Papers(database, StillClock())
+    return Papers(database, SetClock(NOW_US))
 
 
 ASKED = [

@@ -9,9 +9,11 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from tests.clocks import TurnedClock
+from tests.notebook import Notebook
 
 from rocade.core.errors import Refused
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import AuditEntry, SystemRandom
 from rocade.doors.http import Access, Listeners, build, loopback_sockets
 from rocade.doors.http.proofs import HANDLERS
 from rocade.fabric.database import Database
@@ -23,15 +25,6 @@ from rocade.trust.authority.region import create_region
 from rocade.trust.identity.certificates import Verified, verify_leaf
 from rocade.trust.identity.directory import load_root
 from rocade.trust.identity.witness import Witness
-
-
-class Clock(SystemClock):
-    """The system's, or as far off as a test wants."""
-
-    ahead_us = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
 
 
 class Nobody:
@@ -54,26 +47,20 @@ class Publisher:
     """A region and its log; `fetch` reads what it publishes, as a stranger without certificate or session."""
 
     def __init__(self, database: Database, directory: Path) -> None:
-        self.database, self.directory, self.clock = database, directory, Clock()
+        self.database, self.directory, self.clock = database, directory, TurnedClock()
         self.region = create_region(directory / "trust", "eu", "rocade.test", self.clock, SystemRandom())
         self.audit = directory / "trust/audit"
         self.root = load_root(directory / "trust/trust.pem")
-        self.noted: list[AuditEntry] = []
+        self.notebook = Notebook()
         proofs = Proofs(database, self.audit, self.root)
-        access = Access(self._verify, lambda _: False, Gate("eu", Nobody()), self, self.clock)
-        cosigning = Cosigning(database, self.audit, proofs, self, self.clock)
+        access = Access(self._verify, lambda _: False, Gate("eu", Nobody()), self.notebook, self.clock)
+        cosigning = Cosigning(database, self.audit, proofs, self.notebook, self.clock)
         self.proofs = proofs
         self.app = build(HANDLERS, {"proofs": proofs, "cosigning": cosigning}, access, version="0")
         self.client = httpx.AsyncClient()
 
     def _verify(self, leaf: bytes, at_us: int) -> Verified:
         return verify_leaf(leaf, self.region.issuers, at_us, ("operator",))
-
-    def note(self, entry: AuditEntry) -> None:
-        self.noted.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.noted.append(entry)
 
     async def write(self, entries: Sequence[AuditEntry]) -> None:
         """Append, and sign a head over all."""

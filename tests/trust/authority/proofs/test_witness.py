@@ -94,11 +94,13 @@ async def test_a_cosignature_is_kept_under_the_name_of_who_signed_it(published: 
 
 
 async def refuse(published: Publisher, code: str, content: bytes) -> None:
-    published.noted.clear()
+    published.notebook.entries.clear()
     answer = await published.client.post("/proofs/cosignatures", content=content)
     assert answer.status_code in {400, 403}
     assert answer.json()["code"] == f"audit.cosignature.{code}"
-    assert [(one.action, one.reason) for one in published.noted] == [("audit.cosign", f"audit.cosignature.{code}")]
+    assert [(one.action, one.reason) for one in published.notebook.entries] == [
+        ("audit.cosign", f"audit.cosignature.{code}")
+    ]
 
 
 async def test_what_needs_no_sign_in_holds_hashes_and_an_entry_needs_one(published: Publisher) -> None:

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.notebook import Notebook
 
 from rocade.core.errors import Unavailable
-from rocade.core.ports import AuditEntry, SystemClock
+from rocade.core.ports import SystemClock
 from rocade.fabric.database import Database
 from rocade.trust.authority.sealing import FileCustody, Group, Keyring, probing
 from rocade.trust.authority.sealing import keyring as module
@@ -29,25 +30,18 @@ class StepClock(SystemClock):
         return self.now_s
 
 
-class Notes:
-    def __init__(self) -> None:
-        self.said: list[tuple[str, str]] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.said.append((entry.action, entry.reason))
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.note(entry)
-
-
 @pytest.fixture
 def clock() -> StepClock:
     return StepClock()
 
 
 @pytest.fixture
-def notes() -> Notes:
-    return Notes()
+def notes() -> Notebook:
+    return Notebook()
+
+
+def said(notes: Notebook) -> list[tuple[str, str]]:
+    return [(entry.action, entry.reason) for entry in notes.entries]
 
 
 @pytest.fixture
@@ -56,7 +50,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def ring(unsealed: Database, place: Path, clock: StepClock, notes: Notes) -> AsyncIterator[Keyring]:
+async def ring(unsealed: Database, place: Path, clock: StepClock, notes: Notebook) -> AsyncIterator[Keyring]:
     opened = await Keyring.open(unsealed, FileCustody(place), clock, lease_s=60, audit=notes)
     yield opened
     await opened.close()
@@ -85,7 +79,7 @@ async def until(condition: object) -> None:
 
 
 async def test_keys_outlive_a_custody_that_is_gone_for_half_a_minute(
-    ring: Keyring, place: Path, clock: StepClock, notes: Notes
+    ring: Keyring, place: Path, clock: StepClock, notes: Notebook
 ) -> None:
     made = await ring.ensure([ROAD])
     take_away(place)
@@ -99,11 +93,11 @@ async def test_keys_outlive_a_custody_that_is_gone_for_half_a_minute(
     clock.now_s += 50
     await until(lambda: ring.lease_left_s > 0)  # it hears the database by itself
     assert ring.held(*ROAD) == made[ROAD]
-    assert notes.said == [("custody.lost", "custody.down"), ("custody.back", "")]
+    assert said(notes) == [("custody.lost", "custody.down"), ("custody.back", "")]
 
 
 async def test_after_the_lease_nothing_is_left_until_custody_answers(
-    ring: Keyring, place: Path, clock: StepClock, notes: Notes
+    ring: Keyring, place: Path, clock: StepClock, notes: Notebook
 ) -> None:
     made = await ring.ensure([ROAD])
     take_away(place)
@@ -119,11 +113,11 @@ async def test_after_the_lease_nothing_is_left_until_custody_answers(
     bring_back(place)
     clock.now_s += 2
     assert await ring.fetch([ROAD, TWIN]) == made
-    assert notes.said == [("custody.lost", "custody.down"), ("custody.back", "")]
+    assert said(notes) == [("custody.lost", "custody.down"), ("custody.back", "")]
 
 
 async def test_a_custody_that_refuses_ends_the_lease_at_once(
-    ring: Keyring, place: Path, clock: StepClock, notes: Notes
+    ring: Keyring, place: Path, clock: StepClock, notes: Notebook
 ) -> None:
     await ring.ensure([ROAD])
     (place / "1.key").rename(place / "2.key")  # the holder put another key there
@@ -132,7 +126,7 @@ async def test_a_custody_that_refuses_ends_the_lease_at_once(
     assert ring.held(*ROAD) is None
     with pytest.raises(Unavailable, match=r"custody\.refused"):
         await ring.fetch([ROAD])
-    assert notes.said == [("custody.lost", "custody.refused")]
+    assert said(notes) == [("custody.lost", "custody.refused")]
 
 
 async def test_a_region_starts_without_its_custody_and_begins_when_it_is_back(

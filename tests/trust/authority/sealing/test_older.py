@@ -7,6 +7,7 @@ from pathlib import Path
 
 import asyncpg
 import msgspec
+from tests.notebook import Notebook
 
 from rocade.app.sealing import OLDER
 from rocade.core.ports import SystemClock, SystemRandom
@@ -27,12 +28,6 @@ WH, POINT = 7_318_461.0625, Point(3, 91.5, 90.0, 93.0, 52.75, 12)
 VIN, NAME, LABEL = "VF3ABCDEFGG123456", "Ottilie Quarrington", "Mme Quarrington"
 URI = f"spiffe://rocade.test/eu/vehicle/{VIN}"
 DAY_US = 86_400_000_000
-
-
-class Silent:
-    def note(self, entry: object) -> None: ...
-
-    async def record(self, entry: object) -> None: ...
 
 
 async def write_as_before(connection: asyncpg.Connection, now_us: int) -> None:
@@ -115,7 +110,7 @@ async def test_older_rows_are_sealed_once_and_found_as_before(database: Database
     registry = Registry(database, SystemRandom(), clock)
     assert (await registry.resolve(VIN)).ref == 11
     assert [one.id for one in (await registry.find(Wanted(words=("123456",)))).vehicles] == [VIN]
-    people = People(database, Silent(), clock, SystemRandom())
+    people = People(database, Notebook(), clock, SystemRandom())
     assert [one.name for one in await people.find("quarr")] == [NAME]
     assert [one.name for one in await people.list()] == [NAME, ""]
     [passkey] = await people.passkeys.list((await people.find("ott"))[0].id)
@@ -135,7 +130,7 @@ async def test_older_rows_are_sealed_once_and_found_as_before(database: Database
         812,
         80,
     )
-    stations = Stations(database, Tags(tmp_path / "stations.key", SystemRandom()), Silent(), clock, SystemRandom())
+    stations = Stations(database, Tags(tmp_path / "stations.key", SystemRandom()), Notebook(), clock, SystemRandom())
     nobodys, own = await stations.transactions("CP-1")
     assert (own.vehicle, own.began_wh, own.ended_wh, own.last_w, own.last_soc, own.reason) == (
         11,
