@@ -17,6 +17,7 @@ from unittest import mock
 import asyncpg
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from rocade.core.ports import SystemClock
@@ -36,6 +37,12 @@ sys.dont_write_bytecode = False
 
 # Test libraries import jsonschema, which would compile a grammar of addresses: a second, for a check that nobody makes.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+settings.register_profile(
+    "rocade", deadline=None, derandomize=not os.environ.get("FULL"), suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("rocade")
+"""Found examples are the same in every run, however slow the machine; a full run (`make test FULL=1`) looks for new ones."""
 
 gc.disable()
 
