@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import pkcs7
 
@@ -41,6 +42,10 @@ class Notebook:
         return [(entry.actor, entry.reason) for entry in self.entries if entry.outcome == "refused"]
 
 
+PATIENT = Limits(handshake_s=100, request_s=100, requests=3)
+"""A busy machine takes seconds for what is whole and honest."""
+
+
 class Place(NamedTuple):
     """A running door and all behind it."""
 
@@ -63,7 +68,7 @@ async def place(tmp_path: Path, database: Database) -> AsyncIterator[Place]:
     authority = Authority(region, database, notebook, clock, SystemRandom())
     denied = await DenySet.open(database, clock)
     identity = tls.ServerIdentity(tmp_path / "server", client="optional")
-    door = Door(identity, authority, denied, notebook, clock, Limits(handshake_s=2.0, request_s=2.5, requests=3))
+    door = Door(identity, authority, denied, notebook, clock, PATIENT)
     port = await door.start("127.0.0.1", 0)
     yield Place(
         Server("localhost", port), door, region, authority, notebook, region.trust_pem, denied, tmp_path / "server"
@@ -243,7 +248,9 @@ async def test_peers_that_dawdle_or_speak_no_tls_are_dropped_and_audited(place: 
             bare.sendall(first)
             return bare.recv(1000)
 
+    place.door._limits = msgspec.structs.replace(PATIENT, handshake_s=0.5)
     await asyncio.to_thread(dawdle, b"")
+    place.door._limits = PATIENT
     await asyncio.to_thread(dawdle, b"GET / HTTP/1.1\r\n\r\n")
     await until(lambda: len(place.notebook.refused) >= 2)
     assert place.notebook.refused == [
@@ -268,7 +275,9 @@ async def test_one_address_cannot_take_all_places(place: Place, tmp_path: Path) 
 
 async def test_a_dawdling_request_ends_and_the_door_still_serves(place: Place, tmp_path: Path) -> None:
     sent = b"POST /.well-known/est/simpleenroll HTTP/1.1\r\nHost: x\r\ncontent-length: 100\r\n\r\nabc"
+    place.door._limits = msgspec.structs.replace(PATIENT, request_s=0.5)
     assert await asyncio.to_thread(talk, place, tmp_path, sent) == b""
+    place.door._limits = PATIENT
     answer = await asyncio.to_thread(talk, place, tmp_path, b"GET /.well-known/est/issuers HTTP/1.1\r\nHost: x\r\n\r\n")
     assert answer.endswith(place.region.issuers.sealed)
 

@@ -20,7 +20,8 @@ TOPIC = f"rocade/v1/{VIN}/up/batch"
 FOREIGN_TOPIC = f"rocade/v1/{OTHER_VIN}/up/batch"
 BODIES = [b"%d" % number for number in range(50)]
 VERSIONS = pytest.mark.parametrize("protocol", [paho.MQTTv311, paho.MQTTv5], ids=["3.1.1", "5"])
-MQTT_JS_VERSION = "5.14.1"
+MQTT_JS_VERSION = "5.16.0"
+BUILT = Path(__file__).parents[3] / "build" / "npm" / "node_modules"
 MQTT_JS = """
 const [url, folder, version, topic, foreign] = process.argv.slice(2);
 const fs = require('fs'), mqtt = require('mqtt');
@@ -50,6 +51,7 @@ client.on('connect', async () => {
 def paho_client(yard: Yard, protocol: int) -> paho.Client:
     identity = yard.identity(VIN)
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="car", protocol=protocol)
+    client.connect_timeout = 60.0
     client.tls_set(str(identity / "trust.pem"), str(identity / "certificate.pem"), str(identity / "key.pem"))
     return client
 
@@ -70,7 +72,7 @@ def publish_by_paho(port: int, yard: Yard, protocol: int, topic: str) -> list[in
     client.on_disconnect = lambda *_: done.set()
     client.connect("localhost", port)
     client.loop_start()
-    assert done.wait(10), reasons
+    assert done.wait(60), reasons
     client.on_disconnect = None
     client.disconnect()
     client.loop_stop()
@@ -101,7 +103,9 @@ async def test_aiomqtt_publishes_and_gets_a_message_downward(
     door: Stand, yard: Yard, version: aiomqtt.ProtocolVersion
 ) -> None:
     context = yard.client_context()
-    async with aiomqtt.Client("localhost", door.port, protocol=version, tls_context=context, keepalive=30) as client:
+    async with aiomqtt.Client(
+        "localhost", door.port, protocol=version, tls_context=context, keepalive=60, timeout=60
+    ) as client:
         await asyncio.gather(*(client.publish(TOPIC, body, qos=1) for body in BODIES))
         await client.subscribe(f"rocade/v1/{VIN}/down/#", qos=1)
         delivered = door.send(VIN, "resend", b'{"epoch":"00"}')
@@ -120,7 +124,7 @@ async def test_mosquitto_pub_publishes_a_file_of_lines(door: Stand, yard: Yard, 
         "--key", str(identity / "key.pem"),
     ]  # fmt: skip
     run = await asyncio.to_thread(
-        subprocess.run, command, input=b"\n".join(BODIES) + b"\n", capture_output=True, timeout=60, check=False
+        subprocess.run, command, input=b"\n".join(BODIES) + b"\n", capture_output=True, timeout=200, check=False
     )
     assert run.returncode == 0, run.stderr
     assert [publish.body for publish in door.intake.stored] == BODIES
@@ -137,22 +141,19 @@ def node_program(name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def node_folder() -> Path:
-    """A folder with MQTT.js in it, kept between runs; installed by npm from the registry that npm is set to."""
-    folder = Path(tempfile.gettempdir()) / f"rocade-mqttjs-{MQTT_JS_VERSION}"
-    if not (folder / "node_modules" / "mqtt").exists():
-        folder.mkdir(exist_ok=True)
-        command = [
-            node_program("npm"),
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--prefix",
-            str(folder),
-            f"mqtt@{MQTT_JS_VERSION}",
-        ]
-        subprocess.run(command, check=True, capture_output=True, timeout=100)
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the client and MQTT.js: that of `make test`, else one of its own, kept between runs."""
+    folder = tmp_path_factory.mktemp("mqttjs")
     (folder / "client.js").write_text(MQTT_JS)
+    modules = BUILT
+    if not (BUILT / "mqtt").exists():
+        kept = Path(tempfile.gettempdir()) / f"rocade-mqttjs-{MQTT_JS_VERSION}"
+        modules = kept / "node_modules"
+        if not (modules / "mqtt").exists():
+            kept.mkdir(exist_ok=True)
+            install = [node_program("npm"), "install", "--no-audit", "--no-fund", "--prefix", str(kept)]
+            subprocess.run([*install, f"mqtt@{MQTT_JS_VERSION}"], check=True, capture_output=True, timeout=200)
+    (folder / "node_modules").symlink_to(modules)
     return folder
 
 
@@ -160,7 +161,7 @@ def node_folder() -> Path:
 async def test_mqtt_js_publishes_and_subscribes(door: Stand, yard: Yard, node_folder: Path, version: str) -> None:
     url, identity = f"mqtts://localhost:{door.port}", str(yard.identity(VIN))
     command = [node_program("node"), str(node_folder / "client.js"), url, identity, version, TOPIC, FOREIGN_TOPIC]
-    run = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    run = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=200, check=False)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     assert lines[0] == '{"published":50,"granted":1}'
