@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 import pytest
+from programs import tool
 
 from rocade.app.cli import main
 from rocade.app.configuration import Configuration
@@ -86,11 +86,7 @@ def test_every_error_code_and_decision_stands_in_its_list() -> None:
 
 
 def test_the_list_of_errors_sees_plain_and_filled_in_codes() -> None:
-    spec = importlib.util.spec_from_file_location("write_lists", ROOT / "tools/write_lists.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = tool("write_lists")
     source = 'raise Refused("a.b", "no")\nraise Corrupt(f"a.{what}", f"bad {x.y}")\nprint("c.d")\n'
     assert list(module.calls(source)) == [("Refused", "a.b", "no"), ("Corrupt", "a.<what>", "bad <y>")]
 

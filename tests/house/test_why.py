@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
 import re
 import string
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from programs import tool
 
 from rocade.core.signals import Quality
 from rocade.core.why import LANGUAGES
@@ -24,19 +23,10 @@ MQTT_ACTIONS = {"mqtt.connect", "mqtt.connection", "mqtt.publish", "mqtt.subscri
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 
-def lists() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("write_lists", ROOT / "tools/write_lists.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @functools.cache
 def codes() -> set[str]:
     """Every code of the source; one that is filled in at run time as its family, `a.b.*`. Not read by who only collects."""
-    calls = lists().calls
+    calls = tool("write_lists").calls
     found = {re.sub(r"<[^>]*>.*", "*", code) for file in SOURCES for _, code, _ in calls(file.read_text("utf-8"))}
     table = (ROOT / "docs/trust.md").read_text("utf-8").partition("## Reasons for refusing a certificate")[2]
     certificates, _, handshakes = table.partition("## Reasons for a failed handshake")
@@ -137,7 +127,7 @@ def facts_used() -> dict[str, set[str]]:
     for file in SOURCES:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Fact" and node.args:
-                key = lists().text_of(node.args[0])
+                key = tool("write_lists").text_of(node.args[0])
                 values = node.args[1] if len(node.args) > 1 else None
                 names = (
                     {str(ast.literal_eval(name)) for name in values.keys if name is not None}

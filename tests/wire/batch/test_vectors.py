@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import tool
 
 from rocade.wire.batch import CODES, check_many, decode_many
 
@@ -17,12 +17,7 @@ VECTORS = json.loads((ROOT / "docs" / "batch-vectors.json").read_text("utf-8"))
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    spec = importlib.util.spec_from_file_location("batch_vectors", ROOT / "tools" / "batch_vectors.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return tool("batch_vectors")
 
 
 @pytest.mark.parametrize("vector", VECTORS["accepted"], ids=lambda vector: vector["name"])
