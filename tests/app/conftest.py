@@ -8,26 +8,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.app.stand import Region
+from tests.app.stand import CHARGE, Region, mapping_of
 
 BEGIN = datetime(2026, 11, 20, 8, 0, 0, tzinfo=UTC)
 ROWS = 300
-MAPPING = """
-[time]
-columns = ["time"]
-[[column]]
-name = "speed"
-signal = "Vehicle.Speed"
-[[column]]
-name = "charge"
-signal = "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed"
-[[column]]
-name = "range"
-signal = "Vehicle.Powertrain.TractionBattery.Range"
-[[column]]
-name = "weather"
-signal = "Vehicle.Exterior.Weather"
-"""
+MAPPING = mapping_of(
+    speed="Vehicle.Speed",
+    charge=CHARGE,
+    range="Vehicle.Powertrain.TractionBattery.Range",
+    weather="Vehicle.Exterior.Weather",
+)
 
 
 @dataclass(frozen=True)

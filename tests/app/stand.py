@@ -21,26 +21,25 @@ from rocade.app import configuration as settings
 from rocade.app.client import ApiClient
 from rocade.core.ports import SystemClock
 
-PLACED = """
-[time]
-columns = ["time"]
-[[column]]
-name = "speed"
-signal = "Vehicle.Speed"
-[[column]]
-name = "charge"
-signal = "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed"
-[[column]]
-name = "lat"
-signal = "Vehicle.CurrentLocation.Latitude"
-[[column]]
-name = "lon"
-signal = "Vehicle.CurrentLocation.Longitude"
-"""
-"""Mapping of a log with speed, charge and where the car is."""
 PROGRAM = (sys.executable, "-m", "rocade")
 START_S = 240
 COMMAND_S = 240
+
+
+def mapping_of(**signals: str) -> str:
+    """The mapping of a log whose columns beside `time` are these signals."""
+    columns = [f'[[column]]\nname = "{name}"\nsignal = "{signal}"\n' for name, signal in signals.items()]
+    return "".join(['[time]\ncolumns = ["time"]\n', *columns])
+
+
+CHARGE = "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed"
+PLACED = mapping_of(
+    speed="Vehicle.Speed",
+    charge=CHARGE,
+    lat="Vehicle.CurrentLocation.Latitude",
+    lon="Vehicle.CurrentLocation.Longitude",
+)
+"""Of a log with speed, charge and where the car is."""
 
 
 def rocade(

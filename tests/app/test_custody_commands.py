@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from unittest import mock
 
 import msgspec
 import pytest
 from tests.app.stand import rocade
+from tests.notebook import Notebook
 from tests.trust.authority.sealing.soft_token import LABEL, PIN, SoftToken
 
 from rocade.app import configuration as settings
@@ -17,22 +19,11 @@ from rocade.app.configuration import Configuration, Custody
 from rocade.app.custodies import custody_of, open_keyring
 from rocade.app.local import Hand
 from rocade.core.errors import Misconfigured, Refused, Unavailable
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database
 from rocade.trust.authority.sealing import Group
 
 NAME = (7_001, int(Group.ROAD))
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.actions: list[str] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.actions.append(entry.action)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.note(entry)
 
 
 @pytest.fixture
@@ -50,11 +41,17 @@ async def key(region: Configuration, database: Database) -> bytes:
 async def move(region: Configuration, database: Database, to: Custody, *, destroys_old: bool = True) -> Configuration:
     """And the configuration as it is read afterwards."""
     async with open_keyring(region, database, SystemClock()) as keyring:
-        notes = Notes()
+        notes = Notebook()
         hand = Hand(region, database, notes, SystemClock(), SystemRandom(), keyring)  # type: ignore[arg-type]  # notes are enough
         await custody_move.move(hand, to, destroys_old=destroys_old)
-        assert notes.actions == ["custody.moved"]
+        assert [entry.action for entry in notes.entries] == ["custody.moved"]
     return settings.load(region.root)
+
+
+async def move_killed_at(place: object, step: str, region: Configuration, database: Database, to: Custody) -> None:
+    """The process ends where it would take this step."""
+    with mock.patch.object(place, step, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        await move(region, database, to)
 
 
 async def test_the_region_key_goes_to_another_party_and_back(
@@ -96,15 +93,12 @@ async def test_a_move_that_was_killed_is_done_again(region: Configuration, unsea
 
 @pytest.mark.parametrize("is_second", [False, True])
 async def test_a_move_killed_before_it_destroyed_the_old_key_destroys_it_when_it_is_repeated(
-    region: Configuration, unsealed: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_second: bool
+    region: Configuration, unsealed: Database, tmp_path: Path, *, is_second: bool
 ) -> None:
     """`is_second`: the key goes on to a third custody instead, and both it has left are destroyed."""
     made, first = await key(region, unsealed), custody_of(region)
     second, third = Custody(directory=str(tmp_path / "second")), Custody(directory=str(tmp_path / "third"))
-    with monkeypatch.context() as killing:
-        killing.setattr(type(first), "destroy", _killed)
-        with pytest.raises(KeyboardInterrupt):
-            await move(region, unsealed, second)
+    await move_killed_at(type(first), "destroy", region, unsealed, second)
     moved = settings.load(region.root)
     assert (moved.custody, first.versions()) == (second, [1])
     with pytest.raises(Refused, match=r"custody\.same.*--destroy-old"):
@@ -119,13 +113,10 @@ async def test_a_move_killed_before_it_destroyed_the_old_key_destroys_it_when_it
 
 
 async def test_a_key_that_came_back_to_where_it_was_to_be_destroyed_stays(
-    region: Configuration, unsealed: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    region: Configuration, unsealed: Database, tmp_path: Path
 ) -> None:
     made, first = await key(region, unsealed), custody_of(region)
-    with monkeypatch.context() as killing:
-        killing.setattr(type(first), "destroy", _killed)
-        with pytest.raises(KeyboardInterrupt):
-            await move(region, unsealed, Custody(directory=str(tmp_path / "second")))
+    await move_killed_at(type(first), "destroy", region, unsealed, Custody(directory=str(tmp_path / "second")))
     back = await move(settings.load(region.root), unsealed, region.custody, destroys_old=False)
     with pytest.raises(Refused, match=r"custody\.same"):
         await move(back, unsealed, region.custody)
@@ -133,21 +124,14 @@ async def test_a_key_that_came_back_to_where_it_was_to_be_destroyed_stays(
 
 
 async def test_a_key_that_was_not_left_yet_is_destroyed_only_if_the_move_that_leaves_it_says_so(
-    region: Configuration, unsealed: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    region: Configuration, unsealed: Database, tmp_path: Path
 ) -> None:
     await key(region, unsealed)
     second, third = Custody(directory=str(tmp_path / "second")), Custody(directory=str(tmp_path / "third"))
-    with monkeypatch.context() as killing:
-        killing.setattr(custody_move.puncturing, "rewrap", _killed)
-        with pytest.raises(KeyboardInterrupt):
-            await move(region, unsealed, second)
+    await move_killed_at(custody_move.puncturing, "rewrap", region, unsealed, second)
     moved = await move(settings.load(region.root), unsealed, second, destroys_old=False)
     await move(moved, unsealed, third)
     assert (custody_of(region).versions(), custody_of(moved).versions()) == ([1], [])
-
-
-def _killed(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 async def test_moves_that_cannot_be_are_refused(region: Configuration, unsealed: Database, tmp_path: Path) -> None:
