@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,29 @@ from rocade.fabric.history.process import StoreProcess
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def store() -> Iterator[StoreProcess]:
+@contextmanager
+def running() -> Iterator[StoreProcess]:
     with tempfile.TemporaryDirectory(prefix="rocade-h-") as directory:
         process = StoreProcess(Path(directory))
         process.start()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[StoreProcess]:
+    with running() as process:
         yield process
         process.stop()
+
+
+@pytest.fixture
+def own() -> Iterator[StoreProcess]:
+    """For one test alone, which may stop it."""
+    with running() as process:
+        yield process
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,15 +23,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def store() -> Iterator[StoreProcess]:
-    with tempfile.TemporaryDirectory(prefix="rocade-h-") as directory:
-        process = StoreProcess(Path(directory))
-        process.start()
-        yield process
-        process.stop()
-
-
 async def traced(pid: int) -> None:
     """Wait until every thread of a process has its tracer."""
     async with asyncio.timeout(30):
@@ -46,20 +36,20 @@ def statuses(pid: int) -> Iterator[str]:
             yield (task / "status").read_text()
 
 
-async def test_an_erasure_waits_for_files_that_are_being_removed(store: StoreProcess, table: Table) -> None:
+async def test_an_erasure_waits_for_files_that_are_being_removed(own: StoreProcess, table: Table) -> None:
     columns = (("key", "UInt64 CODEC(NONE)"), ("day", "UInt16"))
     plain = Table(table.name, columns, table.order_by, table.partition_by, table.settings)
-    history, keys = connect(store.url), range(MARKER - 20, MARKER + 20)
+    history, keys = connect(own.url), range(MARKER - 20, MARKER + 20)
     await history.ensure(plain)
     await history.insert(
         plain.name, pa.table({"key": pa.array(keys, pa.uint64()), "day": pa.array([0] * 40, pa.uint16())}), "a"
     )
-    tracer = await asyncio.create_subprocess_exec("strace", "-f", "-qq", "-o", "/dev/null", *SLOW, "-p", str(store.pid))
+    tracer = await asyncio.create_subprocess_exec("strace", "-f", "-qq", "-o", "/dev/null", *SLOW, "-p", str(own.pid))
     try:
-        await traced(store.pid)
+        await traced(own.pid)
         await history.erase(plain.name, "key = {key:UInt64}", {"key": MARKER})
         needle = MARKER.to_bytes(8, "little")
-        left = [path.name for path, content in rawparts.files(store.directory, store._key) if needle in content]
+        left = [path.name for path, content in rawparts.files(own.directory, own._key) if needle in content]
         assert left == []
     finally:
         tracer.terminate()

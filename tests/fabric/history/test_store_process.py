@@ -6,8 +6,6 @@ import asyncio
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,15 +15,6 @@ from rocade.core.errors import Misconfigured, Unavailable
 from rocade.fabric.history import Table, connect, engine
 from rocade.fabric.history import store as store_module
 from rocade.fabric.history.process import StoreProcess
-
-
-@pytest.fixture
-def own() -> Iterator[StoreProcess]:
-    with tempfile.TemporaryDirectory(prefix="rocade-o-") as directory:
-        process = StoreProcess(Path(directory))
-        process.start()
-        yield process
-        process.kill()
 
 
 def test_a_second_process_on_the_same_directory_is_refused_in_words(own: StoreProcess) -> None:
