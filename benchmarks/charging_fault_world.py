@@ -24,7 +24,7 @@ from charging_fault_cars import Car, Faults, Surroundings, Truth
 from rocade.agents.vehicle.command_check import SignerCache
 from rocade.core.catalogue import standard
 from rocade.core.errors import Refused, RocadeError
-from rocade.core.ports import AuditEntry, SystemRandom
+from rocade.core.ports import SystemRandom
 from rocade.doors.mqtt import Publish
 from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
@@ -46,6 +46,7 @@ from rocade.trust.authority.signing import ServiceSigner
 from rocade.trust.identity.envelope import payload_of
 from rocade.wire.commands import SERVICE, read_command, read_down
 from sealed import keyed, unkeyed
+from silent import Silent
 
 STEP_S = 2.0
 AGAIN_US = 20_000_000
@@ -70,16 +71,6 @@ class FakeClock:
 
     def monotonic_s(self) -> float:
         return self.at_us / 1e6
-
-
-class Silent:
-    """An audit log for what is not under test here."""
-
-    def note(self, entry: AuditEntry) -> None:
-        pass
-
-    async def record(self, entry: AuditEntry) -> None:
-        pass
 
 
 class SeededRandom:

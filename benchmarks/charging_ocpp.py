@@ -29,21 +29,18 @@ GOAL = 1.5
 
 async def serve(directory: Path) -> None:
     """Our side: `charging_ocpp.py serve DIRECTORY` says its port and serves until it is killed."""
-    from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+    from rocade.core.ports import SystemClock, SystemRandom
     from rocade.doors.ocpp import OcppDoor, Settings
     from rocade.fabric.database import Database, EmbeddedPostgres, migrate
     from rocade.services.charging.stations import Holding, Station, StationIntake, Stations, Tags
     from sealed import keyed, unkeyed
-
-    class Quiet:
-        def note(self, entry: AuditEntry) -> None: ...
-        async def record(self, entry: AuditEntry) -> None: ...
+    from silent import Silent
 
     postgres = EmbeddedPostgres(directory / "postgres")
     url = await asyncio.to_thread(postgres.start)
     migrate(url, ("rocade.fabric.database", "rocade.trust.authority.sealing", "rocade.services.charging.stations"))
     database = keyed(await Database.connect(url, 6), directory)
-    clock, random, audit = SystemClock(), SystemRandom(), Quiet()
+    clock, random, audit = SystemClock(), SystemRandom(), Silent()
     tags = Tags(directory / "stations.key", random)
     stations = Stations(database, tags, audit, clock, random)
     names = [f"bench-{number:04d}" for number in range(STATIONS)]

@@ -23,7 +23,7 @@ import numpy as np
 from rocade.app.supervisor import MIGRATED
 from rocade.core import catalogue
 from rocade.core.errors import Refused
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.services.charging import (
     CarFacts,
@@ -43,6 +43,7 @@ from rocade.services.vehicles.commands import Capabilities, Moment, Order, Page,
 from rocade.services.vehicles.twin import BOOLEAN, FLOAT, SLOT, Row, TwinStore, pack, upsert_many
 from rocade.trust.authority.sealing import keyring_of
 from sealed import keyed, unkeyed
+from silent import Silent
 
 GOAL_MS = 1_000.0
 HOUR_US = 3_600_000_000
@@ -53,14 +54,6 @@ _SOC = CATALOGUE.by_name(f"{_BATTERY}StateOfCharge.Displayed").id
 _CABLE = CATALOGUE.by_name(f"{_BATTERY}Charging.ChargingPort.AnyPosition.IsChargingCableConnected").id
 _CHARGING = CATALOGUE.by_name(f"{_BATTERY}Charging.IsCharging").id
 type Figure = dict[str, object]
-
-
-class Quiet:
-    """An audit that costs nothing."""
-
-    def note(self, entry: AuditEntry) -> None: ...
-
-    async def record(self, entry: AuditEntry) -> None: ...
 
 
 class Taken:
@@ -108,7 +101,7 @@ class Hub:
         self.registry = Registry(database, SystemRandom(), self.clock)
         self.charging = Charging(
             Engines(
-                database=database, audit=Quiet(), clock=self.clock, random=SystemRandom(), catalogue=CATALOGUE,
+                database=database, audit=Silent(), clock=self.clock, random=SystemRandom(), catalogue=CATALOGUE,
                 registry=self.registry, twins=TwinStore(database), commands=self.taken, capable=Capabilities(CATALOGUE),
             )
         )  # fmt: skip

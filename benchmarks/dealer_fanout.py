@@ -316,8 +316,12 @@ async def _peers(world: World, ask: Any, everybody: int, changes: int) -> dict[s
             "polls": polls, "poll_s": poll_s, "poll_bytes": float(size)}  # fmt: skip
 
 
-def measure(arguments: list[str] | None = None) -> list[Figure]:
+def measure(*, full: bool) -> list[Figure]:
     """The figures; dealers.py collects them."""
+    return measure_as_told(["--full"] if full else [])
+
+
+def measure_as_told(arguments: list[str]) -> list[Figure]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="6,450 light and 50 whole agents, 500,000 references")
     parser.add_argument("--light", type=int, help="light agents (default 300)")
@@ -339,7 +343,7 @@ def measure(arguments: list[str] | None = None) -> list[Figure]:
 
 
 def main() -> int:
-    rows = measure()
+    rows = measure_as_told(sys.argv[1:])
     for row in rows:
         print(
             f"{row['figure']}: {row['value']} {row['unit']} (goal {row['goal']}, met {row['met']}); {row['peer']} {row['peer_value']}"

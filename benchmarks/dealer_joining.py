@@ -35,6 +35,7 @@ from rocade.trust.identity import est_client, tls
 BRANDS = ("renault", "peugeot", "citroen", "opel", "hyundai")
 COUNTRIES = (("FR", "Europe/Paris"), ("DE", "Europe/Berlin"), ("ES", "Europe/Madrid"), ("IT", "Europe/Rome"))
 LOOKS = 200_000
+SITES, AT_ONCE = 6_500, 16
 type Figure = dict[str, object]
 
 
@@ -147,7 +148,12 @@ async def table(household: Household) -> list[Figure]:
     ]
 
 
-async def measure(sites: int, wanted: int, at_once: int) -> list[Figure]:
+async def measure(*, full: bool) -> list[Figure]:
+    """The figures; dealers.py collects them. Not `full`: a tenth of the points of sale enrol."""
+    return await join_all(SITES, SITES if full else SITES // 10, AT_ONCE)
+
+
+async def join_all(sites: int, wanted: int, at_once: int) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="rocade-joining-") as place:
         async with open_region(Path(place) / "region", 1, 1) as household:
             figures, codes = await asyncio.to_thread(import_and_codes, household, sites)
@@ -158,11 +164,11 @@ async def measure(sites: int, wanted: int, at_once: int) -> list[Figure]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sites", type=int, default=6_500)
-    parser.add_argument("--enrol", type=int, default=6_500)
-    parser.add_argument("--at-once", type=int, default=16)
+    parser.add_argument("--sites", type=int, default=SITES)
+    parser.add_argument("--enrol", type=int, default=SITES)
+    parser.add_argument("--at-once", type=int, default=AT_ONCE)
     wanted = parser.parse_args()
-    figures = asyncio.run(measure(wanted.sites, wanted.enrol, wanted.at_once))
+    figures = asyncio.run(join_all(wanted.sites, wanted.enrol, wanted.at_once))
     for one in figures:
         print(f"{one['figure']:28} {one['value']:>12} {one['unit']:4} goal {one['goal']}  {one['met']}")
     conditions = {"machine": platform.machine(), "cores": os.cpu_count(), "python": sys.version.split()[0],

@@ -236,8 +236,9 @@ def _build() -> Path:
     return folder
 
 
-async def measure(rows: Sequence[str], *, full: bool) -> list[Figure]:
+async def measure(*, full: bool, rows: Sequence[str] = ("messages", "storm")) -> list[Figure]:
     """The figures of these rows; dealers.py collects them."""
+    raise_file_limit()
     found: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="dealers-", dir=_build()) as directory:
         if "messages" in rows:
@@ -252,8 +253,7 @@ def main() -> None:
     parser.add_argument("--rows", default="messages,storm")
     parser.add_argument("--full", action="store_true", help="60 s of messages, 6,500 points of sale")
     options = parser.parse_args()
-    raise_file_limit()
-    figures = asyncio.run(measure(options.rows.split(","), full=options.full))
+    figures = asyncio.run(measure(full=options.full, rows=options.rows.split(",")))
     for one in figures:
         print(
             f"{one['figure']:70} {one['value']:>10} {one['unit']:5} goal {one['goal']} met {one['met']} peer {one['peer_value']}"

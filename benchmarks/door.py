@@ -30,13 +30,14 @@ from typing import Any
 import psutil
 import uvloop
 
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.mqtt import Client, Door, Meter, Publish, Verdict
 from rocade.trust.authority.region import create_region, issue_directory
 from rocade.trust.identity import tls
 from rocade.trust.identity.certificates import verify_leaf
 from rocade.trust.identity.issuers import IssuerTable
 from rocade.wire import mqtt as wire
+from silent import Silent
 
 sys.path.insert(0, str(Path(__file__).parent))
 from load import Fleet, Report, raise_file_limit, write_vehicles
@@ -56,14 +57,6 @@ class WaitingIntake:
         return [None] * len(publishes)
 
     async def leave(self, context: object) -> None:
-        pass
-
-
-class SilentAudit:
-    def note(self, entry: AuditEntry) -> None:
-        pass
-
-    async def record(self, entry: AuditEntry) -> None:
         pass
 
 
@@ -130,7 +123,7 @@ def serve(kind: str, directory: Path, pipe: Connection) -> None:
             port = await (streams := StreamDoor(context)).open("127.0.0.1", 0)
             meter = streams.meter
         else:
-            door = Door(WaitingIntake(), context, verify, SilentAudit())
+            door = Door(WaitingIntake(), context, verify, Silent())
             port = await door.open("127.0.0.1", 0)
             meter = door.meter
         gc.collect()

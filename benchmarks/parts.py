@@ -19,8 +19,6 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import dealers
-
 type Figure = dict[str, object]
 
 
@@ -28,6 +26,13 @@ def measure_part(module: str, *, full: bool) -> list[Figure]:
     """The rows of one part; a part's `measure` may be asynchronous."""
     found = importlib.import_module(module).measure(full=full)
     return asyncio.run(found) if inspect.isawaitable(found) else found  # type: ignore[arg-type]  # a part's own coroutine
+
+
+def show(rows: list[Figure]) -> None:
+    for row in rows:
+        goal = "" if row.get("goal") is None else f"  goal {row['goal']:g}: {'met' if row['met'] else 'MISSED'}"
+        peer = f"  {row['peer']}: {row['peer_value']} ({row['ratio']} x)" if row.get("peer") else ""
+        print(f"{row['figure']:78} {row['value']:>12} {row['unit']}{goal}{peer}", flush=True)
 
 
 def installed(library: str) -> str:
@@ -61,7 +66,7 @@ def main(program: str, about: str, parts: Mapping[str, str], libraries: Sequence
             failed.append(part)
             continue
         found = json.loads(last)
-        dealers.show(found)
+        show(found)
         rows += found
     write(Path(program).stem, rows, failed, load, libraries, full=options.full)
     return int(bool(failed) or (options.full and any(row.get("met") is False for row in rows)))

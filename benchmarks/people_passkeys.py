@@ -20,10 +20,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from webauthn.helpers import encode_cbor
 
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.trust.authority.people import Passkey, People, Site, ceremonies
 from sealed import keyed, unkeyed
+from silent import Silent
 
 type Figure = dict[str, object]
 GOAL_PER_S = 5_000
@@ -109,14 +110,6 @@ def checks(times: int = 5_000) -> list[Figure]:
             "passkey verification, per CPU second", ours, GOAL_PER_S, peer="bare ECDSA verification", peer_value=bare
         )
     ]
-
-
-class Silent:
-    """An audit log that keeps nothing: the real one has figures of its own."""
-
-    def note(self, entry: AuditEntry) -> None: ...
-
-    async def record(self, entry: AuditEntry) -> None: ...
 
 
 async def _in_parallel(work: Callable[[int], Awaitable[object]], times: int, width: int = 16) -> float:

@@ -400,9 +400,9 @@ async def silence(world: World, count: int) -> None:
 def main() -> None:
     import sys
 
-    import dealers
+    import parts
 
-    dealers.show(asyncio.run(measure(full="--full" in sys.argv)))
+    parts.show(asyncio.run(measure(full="--full" in sys.argv)))
 
 
 if __name__ == "__main__":

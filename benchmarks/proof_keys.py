@@ -132,6 +132,6 @@ async def measure(*, full: bool) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    import dealers
+    import parts
 
-    dealers.show(asyncio.run(measure(full=True)))
+    parts.show(asyncio.run(measure(full=True)))
