@@ -106,4 +106,5 @@ async def test_a_reader_that_hears_nothing_more_does_not_keep_the_others_waiting
             stuck = asyncio.create_task(read("SELECT pg_advisory_lock(1)"))
             with pytest.raises(DOWN):
                 await stuck
+            monkeypatch.setattr(module, "READ_S", 30.0)
             assert await read("SELECT n FROM followed") == 1
