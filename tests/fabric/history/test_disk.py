@@ -101,7 +101,7 @@ async def test_what_lay_in_clear_is_read_at_once_and_moved_to_the_encrypted_disk
         if not files_with_patience(place):
             break
         end.wait(0.1)
-    assert files_with(place, SECRET.encode()) == []
+    assert files_with_patience(place) == []
     assert (await client.query("SELECT count() AS n FROM places WHERE place != ''")).to_pylist() == [{"n": 200}]
     process.kill()
     await client.close()
