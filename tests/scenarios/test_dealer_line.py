@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.agents.dealer.conftest import QUICK, until
-from tests.services.exchange.hub import Hub, SetClock, eventually, running
+from tests.clocks import PassingClock
+from tests.services.exchange.hub import Hub, eventually, running
 
 from rocade.agents.dealer import settings as configured
 from rocade.agents.dealer.agent import Dealer
@@ -25,18 +26,18 @@ DAYS, A_DAY = 30, 10
 
 
 @pytest.fixture(name="clock")
-def a_clock() -> SetClock:
-    return SetClock()
+def a_clock() -> PassingClock:
+    return PassingClock()
 
 
 @pytest.fixture(name="hub")
-async def a_hub(tmp_path: Path, database: Database, clock: SetClock) -> AsyncIterator[Hub]:
+async def a_hub(tmp_path: Path, database: Database, clock: PassingClock) -> AsyncIterator[Hub]:
     async with running(tmp_path / "eu", database, clock=clock) as hub:
         await hub.rules(Rule(to="site", service="news"), Rule(to="local/desk"))
         yield hub
 
 
-async def agent(hub: Hub, tmp_path: Path, clock: SetClock, site: str) -> Dealer:
+async def agent(hub: Hub, tmp_path: Path, clock: PassingClock, site: str) -> Dealer:
     """A new agent's folder, with a certificate from the hub's own authority."""
     place = tmp_path / site
     if site not in hub.places.sites:
@@ -56,15 +57,15 @@ def order(number: int, service: str = "orders", site: str = "") -> Draft:
 
 
 async def test_thirty_days_without_the_line_and_every_message_arrives_once_in_order(
-    hub: Hub, tmp_path: Path, clock: SetClock
+    hub: Hub, tmp_path: Path, clock: PassingClock
 ) -> None:
-    clock.shift_us = -DAYS * DAY_US
+    clock.ahead_us = -DAYS * DAY_US
     dealer = await agent(hub, tmp_path, clock, SITE)
     old_key = dealer.hub().key()
     for day in range(DAYS):
         for number in range(A_DAY):
             dealer.hub().send(order(day * A_DAY + number))
-        clock.shift_us += DAY_US
+        clock.ahead_us += DAY_US
     identity = hub.authority.region.identity("dealer", SITE)  # what a renewal leaves behind, once the line is back
     (await hub.authority.provision([identity], "test"))[0].write(dealer.hub().directory)
     assert dealer.hub().key().private_numbers() != old_key.private_numbers()
@@ -103,7 +104,7 @@ async def test_thirty_days_without_the_line_and_every_message_arrives_once_in_or
 
 
 async def test_one_site_writes_to_another_and_is_told_what_became_of_it(
-    hub: Hub, tmp_path: Path, clock: SetClock
+    hub: Hub, tmp_path: Path, clock: PassingClock
 ) -> None:
     sender, reader = await agent(hub, tmp_path, clock, SITE), await agent(hub, tmp_path, clock, "FR-00123-2")
     tasks = [asyncio.create_task(one.run()) for one in (sender, reader)]

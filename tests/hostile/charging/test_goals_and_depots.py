@@ -213,7 +213,7 @@ async def test_a_vehicle_that_changes_its_plug_ends_one_session_and_begins_anoth
     plugs.at[car.ref] = AtStation("CP-1/1/1", at_us=stand.clock.at_us, began_us=stand.clock.at_us)
     await stand.charging.set_goal(car.ref, stand.goal(8, 80), OWNER)
     await replanner.turn()
-    stand.clock.ahead(1)
+    stand.clock.move(hours=1)
     plugs.at[car.ref] = AtStation("CP-2/1/1", at_us=stand.clock.at_us, began_us=stand.clock.at_us)
     await stand.says(car, soc=45.0, cable=True, charging=False)
     await replanner.turn()

@@ -129,7 +129,7 @@ async def test_a_replayed_signal_does_not_bring_an_ended_one_back_by_itself(door
     begin, end = "2027-01-15T08:00:00Z", "2027-01-15T09:00:00Z"
     body = {"signal": "s-1", "limit_kw": 0.0, "start": begin, "end": end}
     await door.ask(NETZ, "POST", f"{NORD}/dimming", body=body)
-    door.stand.clock.ahead(1.1)
+    door.stand.clock.move(hours=1.1)
     assert await door.ask(NETZ, "POST", f"{NORD}/dimming", body=body) == "charging.dimming.past"
     assert [one["state"] for one in (await door.ask(NETZ, "GET", f"{NORD}/dimming"))["items"]] == ["over"]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.services.exchange.hub import ROUTE, Dealer, Hub, SetClock, eventually, running
+from tests.clocks import PassingClock
+from tests.services.exchange.hub import ROUTE, Dealer, Hub, eventually, running
 
 from rocade.core.errors import RocadeError
 from rocade.fabric.database import Database
@@ -25,12 +26,12 @@ SEED = 20_261_122
 
 
 @pytest.fixture(name="clock")
-def a_clock() -> SetClock:
-    return SetClock()
+def a_clock() -> PassingClock:
+    return PassingClock()
 
 
 @pytest.fixture(name="hub")
-async def a_hub(tmp_path: Path, database: Database, clock: SetClock) -> AsyncIterator[Hub]:
+async def a_hub(tmp_path: Path, database: Database, clock: PassingClock) -> AsyncIterator[Hub]:
     async with running(tmp_path / "eu", database, clock=clock) as hub:
         await hub.rules(ROUTE)
         yield hub

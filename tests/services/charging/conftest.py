@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from tests.clocks import SetClock
+from tests.notebook import Notebook
 
 from rocade.core import catalogue
 from rocade.core.errors import Refused
-from rocade.core.ports import AuditEntry, SystemRandom
+from rocade.core.ports import SystemRandom
 from rocade.fabric.database import Database
 from rocade.services.charging import Charging, Departure, Engines, Goal, Tariff
 from rocade.services.charging.importing import SeriesValue
@@ -34,33 +36,6 @@ SAYS = {
 SECOND_US, HOUR_US = 1_000_000, 3_600_000_000
 TODAY_US = 1_800_000_000_000_000
 """15 January 2027, 08:00 UTC, a Friday."""
-
-
-class SetClock:
-    def __init__(self) -> None:
-        self.at_us = TODAY_US
-
-    def now_us(self) -> int:
-        return self.at_us
-
-    def monotonic_s(self) -> float:
-        return self.at_us / 1e6
-
-    def ahead(self, hours: float) -> None:
-        self.at_us += round(hours * HOUR_US)
-
-
-class Notes:
-    """An audit log that remembers."""
-
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
 
 
 class Told:
@@ -123,7 +98,7 @@ class Stand:
     """A region's charge control and its cars."""
 
     def __init__(self, database: Database) -> None:
-        self.database, self.clock, self.audit = database, SetClock(), Notes()
+        self.database, self.clock, self.audit = database, SetClock(TODAY_US), Notebook()
         self.random = SystemRandom()
         self.registry = Registry(database, self.random, self.clock)
         self.told, self.measured = Told(self.clock), Measured()

@@ -85,7 +85,7 @@ async def test_a_weekly_departure_goes_on_from_week_to_week(stand: Stand) -> Non
     goal = Goal(0, 80, Departure("weekly", zone="Europe/Paris", weekly=(WeeklyTime(0, 7 * 60),)))
     standing = await stand.charging.set_goal(car.ref, goal, OWNER)
     assert standing.departure_us == stand.clock.at_us + (2 * 24 + 22) * HOUR_US, "Monday 07:00 in Paris is 06:00 UTC"
-    stand.clock.ahead(100)
+    stand.clock.move(hours=100)
     assert (await stand.charging.standing(car.ref)).departure_us == standing.departure_us + 7 * 24 * HOUR_US
 
 

@@ -57,7 +57,7 @@ async def test_new_prices_make_a_new_plan(stand: Stand, replanner: Replanner) ->
     tariff = await stand.prices(0.40, 0.30, 0.10, 0.20, 0.50)
     await stand.charging.set_goal(car.ref, stand.goal(5, 60, tariff=tariff), OWNER)
     await replanner.turn()
-    stand.clock.ahead(0.01)
+    stand.clock.move(hours=0.01)
     hour = stand.clock.at_us // HOUR_US * HOUR_US
     await stand.charging.put_values(tariff, [SeriesValue(hour + HOUR_US, hour + 2 * HOUR_US, -0.05)], "operator:x")
     await replanner.turn()
@@ -78,7 +78,7 @@ async def test_plugging_in_and_a_charge_off_the_plan_make_new_plans(stand: Stand
     await replanner.turn()
     causes = []
     for soc in (40.0, 40.5, 45.0):
-        stand.clock.ahead(0.05)
+        stand.clock.move(hours=0.05)
         await stand.says(car, soc=soc, cable=True, charging=False)
         await replanner.turn()
         plan = (await stand.charging.standing(car.ref)).plan
@@ -114,11 +114,11 @@ async def test_a_car_that_charges_though_it_should_wait_is_stopped_and_then_its_
     await stand.says(car, soc=40.0, cable=True, charging=True, power=10.0)
     await replanner.turn()
     assert "charge.stop" not in stand.told.acts(), "it has just got its schedule"
-    stand.clock.ahead(20 / 3600)
+    stand.clock.move(20)
     await stand.says(car, soc=40.1, cable=True, charging=True, power=10.0)
     await replanner.turn()
     assert stand.told.acts()[-1] == "charge.stop"
-    stand.clock.ahead(200 / 3600)
+    stand.clock.move(200)
     await stand.says(car, soc=40.9, cable=True, charging=True, power=10.0)
     await replanner.turn()
     (alert,) = (await stand.charging.standing(car.ref)).alerts
@@ -147,7 +147,7 @@ async def test_a_car_without_schedules_is_started_and_stopped_at_the_edges(stand
     await replanner.turn()
     assert stand.told.acts() == ["charge.timer", "charge.stop"]
     await stand.says(car, soc=40.0, cable=True, charging=False)
-    stand.clock.ahead(1.0001)
+    stand.clock.move(hours=1.0001)
     await stand.says(car, soc=40.0, cable=True, charging=False)
     await replanner.turn()
     assert stand.told.acts()[-1] == "charge.start"
@@ -161,7 +161,7 @@ async def test_a_car_that_is_slower_than_planned_is_planned_with_what_it_takes(
     await stand.charging.set_goal(car.ref, stand.goal(3, 90), OWNER)
     await replanner.turn()
     for minute in range(5):
-        stand.clock.ahead(1 / 60)
+        stand.clock.move(60)
         await stand.says(car, soc=40 + minute / 10, cable=True, charging=True, power=4.0)
         await replanner.turn()
     standing = await stand.charging.standing(car.ref)
@@ -180,7 +180,7 @@ async def test_a_car_that_is_not_plugged_in_is_told_before_it_is_too_late(stand:
     await stand.charging.set_goal(car.ref, stand.goal(3, 60), OWNER)
     await replanner.turn()
     assert (await stand.charging.standing(car.ref)).alerts == ()
-    stand.clock.ahead(1.6)
+    stand.clock.move(hours=1.6)
     await replanner.turn()
     (alert,) = (await stand.charging.standing(car.ref)).alerts
     assert alert.code == "charging.alert.unplugged"
@@ -195,7 +195,7 @@ async def test_a_silent_car_is_told_to_charge_before_the_latest_safe_start(stand
     await stand.charging.set_goal(car.ref, stand.goal(5, 60, tariff=tariff), OWNER)
     await replanner.turn()
     assert "charge.start" not in stand.told.acts()
-    stand.clock.ahead(3.75)
+    stand.clock.move(hours=3.75)
     await replanner.turn()
     assert stand.told.acts()[-1] == "charge.start"
     assert stand.told.orders[-1].expires_us == stand.clock.at_us + round(1.25 * HOUR_US), "good until he leaves"
@@ -232,7 +232,7 @@ async def test_a_session_is_written_with_its_cost_against_charged_at_once(stand:
     (session,) = (await stand.charging.sessions(car.ref)).sessions
     assert (session.began_us, session.ended_us) == (began, 0)
     stand.measured.of[car.ref] = [(began + 2 * HOUR_US, began + 3 * HOUR_US, 10.0)]
-    stand.clock.ahead(4)
+    stand.clock.move(hours=4)
     ended = stand.clock.at_us
     await stand.says(car, soc=60.0, cable=False, charging=False)
     await Replanner(stand.charging).turn()
@@ -440,7 +440,7 @@ async def test_a_car_known_both_ways_is_one_session_commanded_by_its_station_and
     )
     plugs.meter = [(began, 100.0), (began + 2 * HOUR_US, 100.0), (began + 3 * HOUR_US, 110.5)]
     stand.measured.of[car.ref] = [(began + 2 * HOUR_US, began + 3 * HOUR_US, 9.0)]
-    stand.clock.ahead(4)
+    stand.clock.move(hours=4)
     del plugs.at[car.ref]
     await stand.says(car, soc=60.0, cable=False, charging=False)
     await replanner.turn()
@@ -454,13 +454,13 @@ async def test_a_car_that_only_its_station_knows_has_a_session_by_its_meter(stan
     stand.charging = stand.another(stations=plugs)
     replanner = Replanner(stand.charging)
     await replanner.turn()
-    stand.clock.ahead(0.01)
+    stand.clock.move(hours=0.01)
     car = await stand.car()
     began = stand.clock.at_us
     plugs.at[car.ref] = AtStation("CP-1/1/1", at_us=began, began_us=began, is_charging=True, power_kw=11.0)
     plugs.meter = [(began, 5.0), (began + HOUR_US, 16.0)]
     await replanner.turn()
-    stand.clock.ahead(1.5)
+    stand.clock.move(hours=1.5)
     plugs.at.clear()
     await replanner.turn()
     (session,) = (await stand.charging.sessions(car.ref)).sessions
@@ -498,7 +498,7 @@ async def test_two_processes_share_the_vehicles_and_one_takes_over_from_the_othe
     replanners = [Replanner(stand.charging, one) for one in leases]
     cars = [await plugged_car(stand) for _ in range(12)]
     for one in (*replanners, *replanners):
-        stand.clock.ahead(3 / 3600)  # a lease is renewed each third of its life
+        stand.clock.move(3)  # a lease is renewed each third of its life
         await one.turn()
     for car in cars:
         await stand.charging.set_goal(car.ref, stand.goal(), OWNER)
@@ -508,7 +508,7 @@ async def test_two_processes_share_the_vehicles_and_one_takes_over_from_the_othe
     assert sorted(told) == sorted(car.ref for car in cars), "each vehicle by one of them"
     assert all(one.counters.orders for one in replanners)
     await leases[0].release()
-    stand.clock.ahead(3 / 3600)
+    stand.clock.move(3)
     await replanners[1].turn()
     before = len(stand.told.orders)
     for car in cars:
@@ -523,14 +523,14 @@ async def test_what_happened_while_nobody_held_a_vehicle_is_seen_by_who_takes_it
     replanners = [Replanner(stand.charging, one) for one in (first, second)]
     cars = [await plugged_car(stand) for _ in range(12)]
     for one in (*replanners, *replanners):
-        stand.clock.ahead(3 / 3600)
+        stand.clock.move(3)
         await one.turn()
     await first.release()
     for car in cars:
         await stand.charging.set_goal(car.ref, stand.goal(), OWNER)
     await replanners[1].turn()
     assert len({order.ref for order in stand.told.orders}) < len(cars), "those of the first are nobody's yet"
-    stand.clock.ahead(3 / 3600)
+    stand.clock.move(3)
     await replanners[1].turn()
     assert {order.ref for order in stand.told.orders} == {car.ref for car in cars}
 
@@ -557,7 +557,7 @@ async def test_a_car_or_depot_that_cannot_be_planned_keeps_nobody_else_from_a_pl
 
     monkeypatch.setattr("rocade.services.charging.replanning.make", make)
     monkeypatch.setattr("rocade.services.charging.replanning.plan_depot", plan_depot)
-    stand.clock.ahead(0.6)
+    stand.clock.move(hours=0.6)
     for car in (bad, good):
         await stand.says(car, soc=50.0, cable=True, charging=False)
     await stand.charging.set_load("depot-nord", 1, 0)

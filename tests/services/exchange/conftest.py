@@ -6,18 +6,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.services.exchange.hub import ROUTE, Hub, SetClock, running
+from tests.clocks import PassingClock
+from tests.services.exchange.hub import ROUTE, Hub, running
 
 from rocade.fabric.database import Database
 
 
 @pytest.fixture(name="clock")
-def a_clock() -> SetClock:
-    return SetClock()
+def a_clock() -> PassingClock:
+    return PassingClock()
 
 
 @pytest.fixture(name="hub")
-async def a_hub(tmp_path: Path, database: Database, clock: SetClock) -> AsyncIterator[Hub]:
+async def a_hub(tmp_path: Path, database: Database, clock: PassingClock) -> AsyncIterator[Hub]:
     async with running(tmp_path / "eu", database, clock=clock) as hub:
         await hub.rules(ROUTE)
         yield hub

@@ -385,18 +385,5 @@ async def eventually(is_so: Callable[[], Awaitable[object]]) -> None:
             await asyncio.sleep(0.02)
 
 
-class SetClock:
-    """A clock that a test moves: the real one, shifted."""
-
-    def __init__(self) -> None:
-        self.shift_us = 0
-
-    def now_us(self) -> int:
-        return SystemClock().now_us() + self.shift_us
-
-    def monotonic_s(self) -> float:
-        return SystemClock().monotonic_s() + self.shift_us / 1e6
-
-
 ROUTE = Rule(to="local/desk")
 SEED = Random(4)

@@ -10,7 +10,8 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
-from tests.services.exchange.hub import Dealer, Hub, SetClock, eventually
+from tests.clocks import PassingClock
+from tests.services.exchange.hub import Dealer, Hub, eventually
 
 from rocade.core.errors import RocadeError
 from rocade.services.exchange import Wanted
@@ -115,11 +116,11 @@ async def test_encrypt_for_every_key_a_site_can_open_and_decrypt_with_the_older_
     assert await hub.exchange.encryption_keys("FR-1", now_us + 40 * DAY_US) == raw[:1]
 
 
-async def test_an_older_announcement_does_not_replace_a_newer_one(hub: Hub, clock: SetClock) -> None:
+async def test_an_older_announcement_does_not_replace_a_newer_one(hub: Hub, clock: PassingClock) -> None:
     dealer = await (await hub.dealer("FR-1")).connect()
     new, old = (X25519PrivateKey.generate().public_key().public_bytes_raw() for _ in range(2))
     await dealer.announce((new, clock.now_us() + DAY_US))
-    clock.shift_us -= 60_000_000
+    clock.ahead_us -= 60_000_000
     await dealer.announce((old, clock.now_us() + DAY_US))
     assert await hub.exchange.encryption_keys("FR-1") == [new]
 
@@ -127,12 +128,12 @@ async def test_an_older_announcement_does_not_replace_a_newer_one(hub: Hub, cloc
 # --- sign a receipt, verify a receipt -----------------------------------------------------------------------------------------
 
 
-async def test_receipts_of_the_old_and_the_new_hub_key_both_verify(hub: Hub, clock: SetClock) -> None:
+async def test_receipts_of_the_old_and_the_new_hub_key_both_verify(hub: Hub, clock: PassingClock) -> None:
     dealer = await (await hub.dealer("FR-1")).connect()
     first = dealer.message(b"1")
     await dealer.send(first)
     await dealer.until(lambda: dealer.bodies("receipt"))
-    clock.shift_us += 6 * DAY_US
+    clock.ahead_us += 6 * DAY_US
     assert await hub.signer.renew(), "two thirds of the key's life are over"
     second = dealer.message(b"2")
     await dealer.send(second)
@@ -152,7 +153,7 @@ async def test_receipts_of_the_old_and_the_new_hub_key_both_verify(hub: Hub, clo
     assert len(set(used)) == 2, "the new key signs, the old one still verifies"
 
 
-async def test_a_root_signed_outside_its_keys_time_does_not_count(hub: Hub, clock: SetClock) -> None:
+async def test_a_root_signed_outside_its_keys_time_does_not_count(hub: Hub, clock: PassingClock) -> None:
     known = signers.read_signers(await hub.exchange.chains(), load_issuers(hub.directory / "trust"), "exchange")
     (signer,) = known.values()
     signers.check_time(signer, hub.clock.now_us())
@@ -220,12 +221,12 @@ async def test_the_signed_revocation_list_goes_down_and_never_back(hub: Hub) -> 
 # --- thirty days without the line ---------------------------------------------------------------------------------------------
 
 
-async def test_a_queue_of_thirty_days_drains_in_order_with_the_signatures_it_has(hub: Hub, clock: SetClock) -> None:
+async def test_a_queue_of_thirty_days_drains_in_order_with_the_signatures_it_has(hub: Hub, clock: PassingClock) -> None:
     """The certificate that signed it has ended meanwhile: another one of the same site holds the line."""
-    clock.shift_us = -(LEAF_LIFE_US["dealer"] + 5 * DAY_US)
+    clock.ahead_us = -(LEAF_LIFE_US["dealer"] + 5 * DAY_US)
     old = await hub.dealer("FR-1")
     begun_us = clock.now_us()
-    clock.shift_us = 0
+    clock.ahead_us = 0
     queue = []
     for day in range(30):
         made_us = begun_us + LEAF_LIFE_US["dealer"] - (30 - day) * 3_600_000_000

@@ -6,7 +6,8 @@ import json
 from base64 import b64encode
 
 import pytest
-from tests.services.exchange.hub import Hub, SetClock
+from tests.clocks import PassingClock
+from tests.services.exchange.hub import Hub
 
 from rocade.core.errors import Refused
 from rocade.services.exchange import Wanted
@@ -35,9 +36,9 @@ async def test_both_receipts_are_proven_with_the_roots_certificate_alone(hub: Hu
     assert '"code":"claim.late"' in " ".join(decided)
 
 
-async def test_a_proof_stays_good_after_the_hubs_key_was_renewed(hub: Hub, clock: SetClock) -> None:
+async def test_a_proof_stays_good_after_the_hubs_key_was_renewed(hub: Hub, clock: PassingClock) -> None:
     files = await written(hub)
-    clock.shift_us += 6 * DAY_US
+    clock.ahead_us += 6 * DAY_US
     assert await hub.signer.renew()
     trust = read_trust((hub.directory / "trust" / "trust.pem").read_bytes())
     assert all(verify(file, trust) for file in files)

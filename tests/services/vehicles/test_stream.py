@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from litestar import get
 from litestar.response import Stream
+from tests.clocks import TurnedClock
 from tests.doors.http.conftest import CLOCK, Stand
 from tests.doors.http.test_oauth import GRANT
 
 from rocade.core import catalogue
 from rocade.core.data_classes import mask
-from rocade.core.ports import SystemClock, SystemRandom
+from rocade.core.ports import SystemRandom
 from rocade.doors.http import Access, AnyRequest, build, does, oauth, streams
 from rocade.fabric.database import Database
 from rocade.services.consent import FOREVER_US, PURPOSES, Consents, ConsentTable, Looks, table
@@ -38,16 +39,6 @@ SPEED = int(NAMES.by_name("Vehicle.Speed").id)
 CHARGE = int(NAMES.by_name("Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed").id)
 
 
-class SlidingClock(SystemClock):
-    """The machine's time and as much as a test moves it on."""
-
-    def __init__(self) -> None:
-        self.ahead_us = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
-
-
 class Road:
     """A vehicle that moves each time it is told to, its owner's consents, and a partner who listens."""
 
@@ -58,7 +49,7 @@ class Road:
         consents: Consents,
         rights: ConsentTable,
         looks: Looks,
-        clock: SlidingClock,
+        clock: TurnedClock,
     ) -> None:
         self.stand = stand
         self.looks = looks
@@ -110,7 +101,7 @@ async def ticking(request: AnyRequest) -> Stream:
 
 @pytest.fixture
 async def road(database: Database, tmp_path: Path) -> AsyncIterator[Road]:
-    stand, clock = Stand(tmp_path), SlidingClock()
+    stand, clock = Stand(tmp_path), TurnedClock()
     await Clients(database, stand.audit, CLOCK, PURPOSES).put(
         stand.region.identity("partner", "acme"), ["insurance"], "test"
     )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.services.charging.conftest import HOUR_US, TODAY_US, SetClock
+from tests.clocks import SetClock
+from tests.services.charging.conftest import HOUR_US, TODAY_US
 
 from rocade.services.charging.acting import AtStation
 from rocade.services.charging.grid.at_stations import ToldAtStations
@@ -37,7 +38,7 @@ class Limits:
     ("wanted", "", None), ("ended", "", None),
 ])  # fmt: skip
 async def test_a_stations_answer_is_a_line_of_the_proof(state: str, code: str, line: tuple[str, str] | None) -> None:
-    told = ToldAtStations(Limits(state, code), Hanging(), SetClock())  # type: ignore[arg-type]  # what is asked of both is here
+    told = ToldAtStations(Limits(state, code), Hanging(), SetClock(TODAY_US))  # type: ignore[arg-type]  # what is asked of both is here
     found = await told([7, 8], TODAY_US - 1)
     assert set(found) == ({7} if line else set())
     if line:
@@ -46,5 +47,5 @@ async def test_a_stations_answer_is_a_line_of_the_proof(state: str, code: str, l
 
 
 async def test_what_a_station_said_before_the_signal_proves_nothing() -> None:
-    told = ToldAtStations(Limits("proven", at_us=TODAY_US - 10), Hanging(), SetClock())  # type: ignore[arg-type]  # as above
+    told = ToldAtStations(Limits("proven", at_us=TODAY_US - 10), Hanging(), SetClock(TODAY_US))  # type: ignore[arg-type]  # as above
     assert await told([7], TODAY_US) == {}

@@ -82,10 +82,10 @@ async def test_what_was_done_is_written_down_from_the_signal_to_its_end(depot: D
     await depot.dim(5.0)
     await depot.follower.step()
     assert (await depot.grid.signal("nord", "sig-1")).within_period is None
-    depot.stand.clock.ahead(5 / 3600)
+    depot.stand.clock.move(5)
     await depot.replanner.turn()
     await depot.obey()
-    depot.stand.clock.ahead(5 / 3600)
+    depot.stand.clock.move(5)
     await depot.obey()
     await depot.follower.step()
     found = await depot.grid.signal("nord", "sig-1")
@@ -98,7 +98,7 @@ async def test_what_was_done_is_written_down_from_the_signal_to_its_end(depot: D
     assert told <= {int(car.ref) for car in depot.cars}
     assert len(told) == 3, "every car got another part than before"
     assert next(line.kw for line in found.proof if line.what == "measured") <= 5.1
-    depot.stand.clock.ahead(1.0)
+    depot.stand.clock.move(hours=1.0)
     await depot.follower.step()
     await depot.replanner.turn()
     found = await depot.grid.signal("nord", "sig-1")
@@ -112,7 +112,7 @@ async def test_what_was_done_is_written_down_from_the_signal_to_its_end(depot: D
 async def test_a_depot_that_does_not_obey_is_not_called_obedient(depot: Depot) -> None:
     await depot.dim(5.0)
     await depot.replanner.turn()
-    depot.stand.clock.ahead(70 / 3600)
+    depot.stand.clock.move(70)
     for car in depot.cars:
         await depot.stand.says(car, soc=50.0, cable=True, charging=True, power=10.0)
     await depot.follower.step()
@@ -124,7 +124,7 @@ async def test_a_depot_that_does_not_obey_is_not_called_obedient(depot: Depot) -
 async def test_a_load_that_was_measured_before_the_signal_proves_nothing(depot: Depot) -> None:
     for car in depot.cars:
         await depot.stand.says(car, soc=50.0, cable=True, charging=True, power=1.0)
-    depot.stand.clock.ahead(10 / 3600)
+    depot.stand.clock.move(10)
     await depot.dim(5.0)
     await depot.follower.step()
     assert [line.what for line in (await depot.grid.signal("nord", "sig-1")).proof] == ["received"]
@@ -138,7 +138,7 @@ async def test_the_same_signal_again_changes_nothing(depot: Depot) -> None:
     before = await depot.grid.signal("nord", "sig-1")
     told = "SELECT max(number) FROM charging_change"
     changes = await depot.stand.database.pool.fetchval(told)
-    depot.stand.clock.ahead(0.01)
+    depot.stand.clock.move(hours=0.01)
     await depot.grid.receive("nord", [limit], GRID, "a")
     after = await depot.grid.signal("nord", "sig-1")
     assert after.dimming == before.dimming
@@ -151,7 +151,7 @@ async def test_a_signal_that_begins_when_it_comes_is_not_prolonged_by_being_told
     for _ in range(3):
         now_us = depot.stand.clock.at_us
         await depot.grid.receive("nord", [Limit("sig-1", 5.0, now_us, now_us + HOUR_US, is_now=True)], GRID, "a")
-        depot.stand.clock.ahead(0.5)
+        depot.stand.clock.move(hours=0.5)
     found = await depot.grid.signal("nord", "sig-1")
     assert found.state == "over"
     assert [line.what for line in found.proof] == ["received"]
@@ -181,7 +181,7 @@ async def test_a_signal_that_is_called_off_ends_at_once(depot: Depot) -> None:
     await depot.dim(5.0)
     assert (await depot.grid.signal("nord", "sig-1")).state == "called_off", "a late copy does not bring it back"
     await depot.follower.step()
-    depot.stand.clock.ahead(0.001)
+    depot.stand.clock.move(hours=0.001)
     await depot.dim(6.0)
     assert (await depot.grid.signal("nord", "sig-1")).state == "active", "another content does"
     assert await depot.follower.step() == 1, "and is followed to its own end"
@@ -200,7 +200,7 @@ async def test_a_signal_for_later_is_planned_for_and_not_kept_before(depot: Depo
     assert sum(await depot.planned_kw()) > 12
     found = await depot.grid.signal("nord", "sig-1")
     assert (found.state, found.within_period) == ("waiting", None)
-    depot.stand.clock.ahead(1.01)
+    depot.stand.clock.move(hours=1.01)
     assert sum(await depot.planned_kw()) <= 5.0 + 1e-3
 
 

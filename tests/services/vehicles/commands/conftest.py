@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.clocks import TurnedClock
+from tests.notebook import Notebook
 
 from rocade.core import catalogue
 from rocade.core.identifiers import Identity
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.mqtt import Publish
 from rocade.fabric.database import Database
 from rocade.services.vehicles import Registry, Vehicle
@@ -35,33 +37,6 @@ from rocade.trust.identity.signers import read_signers, unseal
 from rocade.wire.commands import COMMAND_TYPE, SERVICE, Command, Report, encode_report, read_command, read_down
 
 CATALOGUE = catalogue.standard()
-
-
-class Notes:
-    """An audit log that remembers."""
-
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-
-class SlidingClock(SystemClock):
-    """The machine's time and as much as a test moves it on; after `hold` that alone."""
-
-    def __init__(self) -> None:
-        self.ahead_us = 0
-        self._held_us: int | None = None
-
-    def hold(self) -> None:
-        self._held_us = super().now_us()
-
-    def now_us(self) -> int:
-        return (super().now_us() if self._held_us is None else self._held_us) + self.ahead_us
 
 
 class Seat(msgspec.Struct):
@@ -91,8 +66,8 @@ class Door:
 class Hub:
     """Everything between an order and its proof, without the sockets."""
 
-    def __init__(self, database: Database, signer: ServiceSigner, issuers: LiveIssuers, clock: SlidingClock) -> None:
-        self.database, self.clock, self.random, self.audit = database, clock, SystemRandom(), Notes()
+    def __init__(self, database: Database, signer: ServiceSigner, issuers: LiveIssuers, clock: TurnedClock) -> None:
+        self.database, self.clock, self.random, self.audit = database, clock, SystemRandom(), Notebook()
         self.issuers = issuers
         self.registry = Registry(database, self.random, self.clock)
         self.capabilities = Capabilities(CATALOGUE)
@@ -189,7 +164,7 @@ def trust(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def hub(database: Database, trust: Path) -> AsyncIterator[Hub]:
-    clock = SlidingClock()
+    clock = TurnedClock()
 
     async def publish(key_id: bytes, chain: bytes, not_after_us: int) -> None:
         await store.add_signer(database.pool, key_id, chain, not_after_us)

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.clocks import SetClock
 
 from rocade.core.catalogue import standard
 from rocade.core.errors import Unavailable
@@ -25,21 +26,10 @@ RECORDED: dict[str, list[dict[str, Any]]] = json.loads((Path(__file__).parent / 
 KEY = new_key()
 
 
-class SteppedClock:
-    def __init__(self) -> None:
-        self.at_us = 1_795_000_000_000_000
-
-    def now_us(self) -> int:
-        return self.at_us
-
-    def monotonic_s(self) -> float:
-        return self.at_us / 1e6
-
-
 class BackEnd:
     """Plays recordings: each request starts the next one; answers are there from their second on, by the fake clock."""
 
-    def __init__(self, clock: SteppedClock) -> None:
+    def __init__(self, clock: SetClock) -> None:
         self.clock = clock
         self.script: list[str] = []
         self.requests: list[tuple[str, dict[str, Any]]] = []
@@ -101,7 +91,7 @@ class Http:
 class Stage:
     """Line, back end and clock together."""
 
-    def __init__(self, clock: SteppedClock, back_end: BackEnd, http: Http, brand: str = "peugeot") -> None:
+    def __init__(self, clock: SetClock, back_end: BackEnd, http: Http, brand: str = "peugeot") -> None:
         self.clock, self.back_end, self.http = clock, back_end, http
         self.reports: list[Report] = []
         self.line = self.new_line(brand)
@@ -148,7 +138,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
-    clock = SteppedClock()
+    clock = SetClock()
     back_end = BackEnd(clock)
     server = await asyncio.start_server(back_end.serve, "127.0.0.1", 0)
     http = Http(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
