@@ -5,22 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.notebook import Notebook
 
 from rocade.agents.vehicle.convoy import Seat
 from rocade.agents.vehicle.simulation.fleet import draw_models
 from rocade.app import demo_charging, wiring
 from rocade.app.charging import charging_of
 from rocade.app.configuration import Configuration
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database
 from rocade.services.vehicles import Registry
 from rocade.trust.authority.sealing import Keyring
-
-
-class Notes:
-    def note(self, entry: AuditEntry) -> None: ...
-
-    async def record(self, entry: AuditEntry) -> None: ...
 
 
 @pytest.mark.parametrize("count", [13, 60, 500])
@@ -46,8 +41,8 @@ async def test_the_demo_has_a_plan_for_everybody_at_once(database: Database, key
     ]
     settings = Configuration("demo", "rocade.local", str(tmp_path))
     for _ in range(2):  # a second start finds what the first one made
-        await demo_charging.settle(settings, database, Notes(), refs[0], refs[1:], models)  # type: ignore[arg-type]  # notes are enough
-    charging = charging_of(wiring.Common(settings, clock, random_, database, Notes(), keyring), None)  # type: ignore[arg-type]
+        await demo_charging.settle(settings, database, Notebook(), refs[0], refs[1:], models)  # type: ignore[arg-type]  # notes are enough
+    charging = charging_of(wiring.Common(settings, clock, random_, database, Notebook(), keyring), None)  # type: ignore[arg-type]
     home = await charging.standing(refs[0])
     assert home.plan is not None
     assert home.plan.currency == "EUR"

@@ -11,6 +11,7 @@ from random import Random
 
 import msgspec
 import pytest
+from tests.notebook import Notebook
 
 from rocade.app import configuration as settings
 from rocade.app import last_settings
@@ -24,19 +25,6 @@ WRITTEN = settings.render(settings.Configuration("eu", "rocade.test", mqtt=setti
 )
 
 
-class Book:
-    """An audit log in memory."""
-
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-
 type Start = Callable[[], Awaitable[list[AuditEntry]]]
 
 
@@ -46,7 +34,7 @@ def start(tmp_path: Path) -> Start:
     (tmp_path / "rocade.toml").write_text(WRITTEN)
 
     async def started() -> list[AuditEntry]:
-        book = Book()
+        book = Notebook()
         await last_settings.keep(tmp_path, last_settings.tell(tmp_path), book, SystemClock())
         return book.entries
 

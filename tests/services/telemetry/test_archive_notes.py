@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.notebook import Notebook
 
 from rocade.core.errors import Corrupt, Refused, Unavailable
 from rocade.core.identifiers import VehicleRef, partition_of
-from rocade.core.ports import AuditEntry, SystemClock
+from rocade.core.ports import SystemClock
 from rocade.fabric.blobs import Blobs, open_blobs
 from rocade.fabric.database import Database
 from rocade.fabric.log import Record
@@ -76,17 +77,11 @@ class Place:
         self.folder, self.database = folder, database
         self.blobs = Faulty(open_blobs(folder.as_uri()))
         self.archive = Archive(self.blobs, database)
-        self.audit: list[AuditEntry] = []
+        self.notebook = Notebook()
         self.clock = SystemClock()
 
-    async def record(self, entry: AuditEntry) -> None:
-        self.audit.append(entry)
-
-    def note(self, entry: AuditEntry) -> None:
-        self.audit.append(entry)
-
     async def sweep(self, keep_days: float = 30.0) -> None:
-        await sweep_once(self.archive, self.database, self, self.clock, keep_days)
+        await sweep_once(self.archive, self.database, self.notebook, self.clock, keep_days)
 
     async def erase(self, ref: int) -> None:
         """As far as it goes before the archive is told."""
@@ -134,7 +129,7 @@ async def test_a_loss_enters_the_audit_log_once_and_what_comes_back_is_looked_th
     (place.folder / first).unlink()
     await place.sweep()
     await place.sweep()
-    (told,) = place.audit
+    (told,) = place.notebook.entries
     assert (told.action, told.reason, told.facts["absent"]) == ("telemetry.archive.damaged", "archive.absent", 1)
     await place.erase(MINE)
     assert await place.archive.forget([MINE]) == 0
@@ -143,7 +138,7 @@ async def test_a_loss_enters_the_audit_log_once_and_what_comes_back_is_looked_th
     assert await place.held() == {OTHER}
     assert await place.archive.check() == (await place.archive.check(is_whole=True))
     assert (await place.archive.check()).absent == []
-    assert len(place.audit) == 1
+    assert len(place.notebook.entries) == 1
 
 
 async def test_a_damaged_object_is_told_and_looked_through_when_it_is_whole_again(place: Place) -> None:
@@ -154,7 +149,7 @@ async def test_a_damaged_object_is_told_and_looked_through_when_it_is_whole_agai
     assert (await place.archive.check(is_whole=True)).damaged == [name]
     assert (await place.archive.check()).damaged == [name], "it stays known"
     await place.sweep()
-    assert [(entry.reason, entry.facts["damaged"]) for entry in place.audit] == [("archive.corrupt", 1)]
+    assert [(entry.reason, entry.facts["damaged"]) for entry in place.notebook.entries] == [("archive.corrupt", 1)]
     await place.erase(MINE)
     (place.folder / name).write_bytes(content)
     await place.sweep()
@@ -187,7 +182,7 @@ async def test_objects_from_before_there_were_notes_are_noted_by_the_first_sweep
     await place.sweep()
     assert await place.archive.noted() == set(await place.archive.names(PLACE))
     assert await place.held() == {MINE}, "what an erasure of before left is taken out"
-    assert place.audit == []
+    assert place.notebook.entries == []
 
 
 @pytest.mark.parametrize("moment", ["", "before_delete", "after_delete"])
@@ -206,10 +201,10 @@ async def test_what_is_removed_on_purpose_is_not_missed_wherever_it_is_broken_of
         await place.sweep(keep_days)
     assert await place.held() == {OTHER}
     assert {old, young}.isdisjoint(await archive.names(PLACE))
-    begun, *others = [entry.action for entry in place.audit]
+    begun, *others = [entry.action for entry in place.notebook.entries]
     assert begun == "telemetry.retention", "told before the first object goes"
     assert moment == "after_delete" or others[-1] == "telemetry.retention.done"
-    bounds = place.audit[0].facts
+    bounds = place.notebook.entries[0].facts
     assert (bounds["objects"], bounds["keep_days"]) == (1, 7.0)
     assert 0 <= now_us - 7 * DAY_US - int(bounds["before_us"]) < DAY_US + 60_000_000
 
