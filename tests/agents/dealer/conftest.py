@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.agents.dealer.publisher import Publisher
-from tests.doors.mqtt.stand import RecordingAudit
+from tests.notebook import Notebook
 from tests.ports import free_port
 
 from rocade.agents.dealer import settings as configured
@@ -86,7 +86,7 @@ class Hub:
             self.region, service, self.region.identity("service", f"hub-{name}"), hosts=["localhost", "127.0.0.1"]
         )
         self.context = tls.server_context(service / "certificate.pem", service / "key.pem", service / "trust.pem")
-        self.audit = RecordingAudit()
+        self.audit = Notebook()
         self.said: list[Publish] = []
         self.clients: list[Client] = []
         self.blobs: dict[str, bytes] = {}
