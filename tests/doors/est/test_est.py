@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import pkcs7
+from tests.notebook import Notebook
 
 from rocade.core.errors import Refused, RocadeError, Unavailable
 from rocade.core.identifiers import Identity
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.est import Door, Limits
 from rocade.fabric.database import Database
 from rocade.trust.authority import Authority, DenySet, Region, create_region, issue_directory
@@ -25,22 +26,6 @@ from rocade.trust.identity import est_client, tls
 from rocade.trust.identity.directory import load_identity, load_leaf
 from rocade.trust.identity.est_client import Server
 from rocade.trust.identity.keys import csr, new_key
-
-
-class Notebook:
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    @property
-    def refused(self) -> list[tuple[str, str]]:
-        return [(entry.actor, entry.reason) for entry in self.entries if entry.outcome == "refused"]
-
 
 PATIENT = Limits(handshake_s=100, request_s=100, requests=3)
 """A busy machine takes seconds for what is whole and honest."""
@@ -265,7 +250,7 @@ async def test_one_address_cannot_take_all_places(place: Place, tmp_path: Path) 
 
     held = await asyncio.to_thread(crowd)
     await until(lambda: len(place.notebook.refused) >= 5)
-    assert [reason for _, reason in place.notebook.refused] == ["est.crowded"] * 5
+    assert place.notebook.refusals == ["est.crowded"] * 5
     for bare in held:
         bare.close()
     await until(lambda: not place.door._open)
@@ -289,7 +274,7 @@ async def test_an_issuer_of_another_region_is_refused_in_the_handshake(place: Pl
     with pytest.raises((OSError, RocadeError)):
         await asyncio.to_thread(talk, place, tmp_path, post("/simplereenroll"), tmp_path / "car")
     await until(lambda: bool(place.notebook.refused))
-    assert [reason for _, reason in place.notebook.refused] == ["trust.handshake.issuer_unknown"]
+    assert place.notebook.refusals == ["trust.handshake.issuer_unknown"]
 
 
 async def test_curl_and_openssl_enrol_without_any_of_our_code(place: Place, car: Identity, tmp_path: Path) -> None:
