@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
+from tests.clocks import TurnedClock
 
 from rocade.core.errors import RocadeError
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
@@ -103,17 +104,11 @@ class Yard:
         return verify_leaf(leaf, self.region.issuers, SystemClock().now_us(), ("vehicle",))
 
 
-class SetClock(SystemClock):
+def held() -> TurnedClock:
     """Time that passes when a test says so: nobody is late because the machine is."""
-
-    def __init__(self) -> None:
-        self.at_us = super().now_us()
-
-    def now_us(self) -> int:
-        return self.at_us
-
-    def pass_s(self, seconds: float) -> None:
-        self.at_us += round(seconds * 1e6)
+    clock = TurnedClock()
+    clock.hold()
+    return clock
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -149,7 +144,7 @@ class Vehicle:
     def publish(self, packet_id: int, body: bytes = b"body") -> None:
         self.send(wire.Publish(self.up, body, 1 if packet_id else 0, packet_id))
 
-    async def receive(self, limit_s: float = 30.0) -> wire.Packet | None:
+    async def receive(self, limit_s: float = 120.0) -> wire.Packet | None:
         """The next packet, None at the end of the connection. Raises: TimeoutError."""
         while not self._read:
             try:

@@ -22,10 +22,10 @@ from .stand import (
     OpenDoor,
     RecordingAudit,
     RecordingIntake,
-    SetClock,
     Stand,
     Vehicle,
     Yard,
+    held,
     until,
 )
 
@@ -226,14 +226,14 @@ async def test_leave_waits_for_the_verdict_on_everything_published(door: Stand, 
 
 
 async def test_silence_beyond_one_and_a_half_keep_alives_ends_the_connection(open_door: OpenDoor, call: Call) -> None:
-    clock = SetClock()
+    clock = held()
     door = await open_door(clock=clock)
     pinging, silent = await call(door, keep_alive_s=20), await call(door, 5, OTHER_VIN, keep_alive_s=20)
-    clock.pass_s(29)
+    clock.ahead_us += 29_000_000
     pinging.send(wire.Pingreq())
     assert await pinging.receive() == wire.Pingresp()
     assert await silent.is_silent(1.5), "the door has looked since, and it is not time yet"
-    clock.pass_s(2)
+    clock.ahead_us += 2_000_000
     assert (await silent.receive()).reason == Reason.KEEP_ALIVE_TIMEOUT
     pinging.send(wire.Pingreq())
     assert await pinging.receive() == wire.Pingresp()
@@ -241,13 +241,13 @@ async def test_silence_beyond_one_and_a_half_keep_alives_ends_the_connection(ope
 
 
 async def test_a_client_that_is_not_read_is_not_called_silent(open_door: OpenDoor, call: Call) -> None:
-    clock = SetClock()
+    clock = held()
     door = await open_door(Settings(receive_maximum=1), clock=clock)
     vehicle = await call(door, 4, keep_alive_s=20)
     door.intake.gate.clear()
     vehicle.send(*(wire.Publish(vehicle.up, b"", 1, n) for n in (1, 2)))
     await until(lambda: door.intake.handed >= 1)
-    clock.pass_s(100)
+    clock.ahead_us += 100_000_000
     assert await vehicle.is_silent(1.5), "the door has looked since"
     assert door.meter.connections == 1
     door.intake.gate.set()
@@ -294,13 +294,13 @@ async def test_a_revoked_certificate_is_cut_off_at_once_and_refused_afterwards(o
 
 
 async def test_a_certificate_that_expires_while_connected_ends_the_connection(open_door: OpenDoor, call: Call) -> None:
-    clock = SetClock()
+    clock = held()
     door = await open_door(clock=clock)
     vehicle = await call(door, 5, life_us=3_600_000_000)
-    clock.pass_s(3_500)
+    clock.ahead_us += 3_500_000_000
     vehicle.publish(1)
     assert await vehicle.receive() == wire.Puback(1)
-    clock.pass_s(200)
+    clock.ahead_us += 200_000_000
     told = await vehicle.receive()
     assert (told.reason, told.properties.reason_string) == (Reason.NOT_AUTHORIZED, "trust.certificate.expired")
     assert "trust.certificate.expired" in door.audit.reasons
@@ -341,7 +341,7 @@ async def test_refused_handshakes_are_audited_without_claiming_an_identity(door:
 
 
 async def test_a_flood_of_refusals_becomes_sums_that_add_up(open_door: OpenDoor) -> None:
-    door = await open_door(clock=SetClock())  # all of it within one second
+    door = await open_door(clock=held())  # all of it within one second
     for _ in range(200):
         with socket.create_connection(("127.0.0.1", door.port)) as plain:
             plain.sendall(b"not TLS at all, sorry")
