@@ -114,7 +114,7 @@ async def test_a_record_that_cannot_be_written_says_so_and_a_note_waits_for_the_
     log.note(entry(1))
     with pytest.raises(Unavailable, match=r"audit\.down"):
         await log.record(entry(2))
-    monkeypatch.setattr(audit_module, "RECORD_TIMEOUT_S", 30.0)
+    monkeypatch.setattr(audit_module, "RECORD_TIMEOUT_S", 120.0)
     await transaction.rollback()
     await blocker.close()
     await log.record(entry(3))
@@ -156,17 +156,19 @@ async def test_a_log_that_is_being_written_verifies(
     log = AuditLog(database, directory, SystemClock())
     await log.record(entry(0))
 
+    seen = set[int]()
+
     async def write() -> None:
-        for number in range(60):
-            await log.record(entry(number))
+        number = 0
+        while len(seen) < 10:
+            await log.record(entry(number := number + 1))
 
     writing = asyncio.create_task(write())
-    seen = []
-    while not writing.done():
-        seen.append((await check(database, directory)).entries)
+    async with asyncio.timeout(120):
+        while not writing.done():
+            seen.add((await check(database, directory)).entries)
     await writing
     await log.close()
-    assert len(set(seen)) > 3
 
 
 TAMPERING = {
