@@ -134,7 +134,7 @@ class RunningRegion:
         twin = (await TwinStore(self.database).latest(ref)) if car.newest else None
         return car.newest is None or (twin is not None and twin.reported[SPEED].value == car.newest)
 
-    async def settles(self, *vehicle_ids: str, limit_s: float = 60.0) -> None:
+    async def settles(self, *vehicle_ids: str, limit_s: float = 120.0) -> None:
         """Return when history and twin equal these cars' own accounts; fails when they do not come to."""
         for vehicle_id in vehicle_ids:
             await eventually(lambda vehicle_id=vehicle_id: self.is_exact(vehicle_id), limit_s)
@@ -185,7 +185,7 @@ class Car:
         column = Column(SPEED, 0, values, decimals=1)
         return pack(Batch(self.epoch, number, int(times[-1]) + 1000, [Clock(times)], [column]), compress=compress)
 
-    async def send(self, body: bytes | None = None, *, within_s: float = 30.0) -> int:
+    async def send(self, body: bytes | None = None, *, within_s: float = 120.0) -> int:
         """Publish a batch (the next one) and return the reason of its acknowledgement; -1 when the connection ended."""
         number = 0
         if body is None:
@@ -271,7 +271,7 @@ def frozen(*pids: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-async def eventually(is_so: Callable[[], Awaitable[bool]], limit_s: float = 60.0) -> float:
+async def eventually(is_so: Callable[[], Awaitable[bool]], limit_s: float = 120.0) -> float:
     """Wait until it is so; the seconds it took. Raises: AssertionError."""
     began_s = time.monotonic()
     while True:
