@@ -7,6 +7,7 @@ After each case the car sends on, and history and twin equal what the car knows 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -115,10 +116,14 @@ async def test_a_certificate_that_expires_while_connected_ends_the_connection(
     region: RunningRegion, five: Car, four: Car
 ) -> None:
     for car in (five, four):
-        good, car.context = car.context, region.context(car.vehicle_id, 5_000_000)
-        car.hang_up()
-        await car.connect()
-        assert await car.send() == 0
+        good = car.context
+        for life_s in (5, 20, 80):  # a busy machine may need more to let it in
+            car.context = region.context(car.vehicle_id, life_s * 1_000_000)
+            car.hang_up()
+            with contextlib.suppress(OSError):
+                await car.connect()
+                if await car.send() == 0:
+                    break
         assert car.link is not None
         last = await car.link.receive()
         if car.protocol == 5:
@@ -335,10 +340,13 @@ async def test_nan_and_infinity_are_stored_flagged_and_kept_out_of_means(region:
 async def test_a_full_disk_makes_cars_wait_and_refuses_nobody(region: RunningRegion, five: Car, four: Car) -> None:
     set_ballast(region.configuration, is_full=True)
     try:
-        await asyncio.sleep(0.6)
-        waiting = [asyncio.create_task(car.send(within_s=60)) for car in (five, four)]
-        await asyncio.sleep(1.5)
-        assert not any(task.done() for task in waiting), "neither acknowledged nor refused"
+        waiting = [asyncio.create_task(car.send()) for car in (five, four)]
+        async with asyncio.timeout(60):  # until the guard has looked, they are acknowledged
+            while (await asyncio.wait(waiting, timeout=1.5, return_when=asyncio.FIRST_COMPLETED))[0]:
+                for at, car in enumerate((five, four)):
+                    if waiting[at].done():
+                        assert waiting[at].result() == 0, "refused"
+                        waiting[at] = asyncio.create_task(car.send())
     finally:
         set_ballast(region.configuration, is_full=False)
     assert await asyncio.gather(*waiting) == [0, 0]
