@@ -7,6 +7,8 @@ machine share its disk and its power plug.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -22,6 +24,7 @@ from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
+_FIRST_PORT, _LAST_PORT = 10_000, 32_000
 
 CONFIGURATION = """
 server_name: node{number}
@@ -138,14 +141,16 @@ def _binary() -> str:
 
 
 def _free_ports(count: int) -> Sequence[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Below those that systems give to outgoing connections (from 32768 on): nobody's is there before the node is."""
+    found: list[int] = []
+    for step in range(_LAST_PORT - _FIRST_PORT):
+        port = _FIRST_PORT + (os.getpid() * 97 + 11_003 + step) % (_LAST_PORT - _FIRST_PORT)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise Unavailable("log.start", "there are not enough free ports for a cluster")
 
 
 def _is_healthy(monitor: int) -> bool:
