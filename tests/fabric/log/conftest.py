@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+import httpx
 import pytest
 
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
-from rocade.fabric.log import Log
+from rocade.fabric.log import Log, Slice, jetstream
 from rocade.fabric.log.cluster import NatsCluster
 from rocade.fabric.log.jetstream import JetStreamLog
 from rocade.fabric.log.postgres import PostgresLog
@@ -69,9 +73,28 @@ def nats_cluster() -> Iterator[NatsCluster]:
         cluster = NatsCluster(Path(directory))
         cluster.start()
         try:
-            yield cluster
+            with mock.patch.object(jetstream, "REQUEST_TIMEOUT_S", 30.0):
+                yield cluster
         finally:
             cluster.stop()
+
+
+class PatientLog(JetStreamLog):
+    """Any replica answers a read, and one that the machine held up answers with less: wait until all hold the same."""
+
+    monitors: Sequence[str] = ()
+
+    async def read(self, stream: str, *asked: Any) -> Slice:
+        async with asyncio.timeout(60), httpx.AsyncClient() as http:
+            while len({await self._held(http, monitor, stream) for monitor in self.monitors}) > 1:
+                await asyncio.sleep(0.02)
+        return await super().read(stream, *asked)
+
+    async def _held(self, http: httpx.AsyncClient, monitor: str, stream: str) -> int:
+        """The last message of a stream that this node has itself."""
+        told = (await http.get(f"{monitor}/jsz", params={"streams": "true"})).json()
+        streams = [one for account in told.get("account_details", ()) for one in account.get("stream_detail", ())]
+        return sum(one["state"]["last_seq"] for one in streams if one["name"] == self._stream(stream))
 
 
 @pytest.fixture
@@ -81,7 +104,8 @@ async def open_jetstream(nats_cluster: NatsCluster, database: Database) -> Async
 
         async def open_one(retention: Retention | None = None) -> Log:
             retention = retention or Retention(limit_bytes=1 << 30)
-            log = await JetStreamLog.connect(database, nats_cluster.urls, name=name, retention=retention)
+            log = await PatientLog.connect(database, nats_cluster.urls, name=name, retention=retention)
+            log.monitors = nats_cluster.monitors
             stack.push_async_callback(log.close)
             return log
 
