@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from tests.clocks import TurnedClock
 
 from rocade.core.errors import Misconfigured
@@ -13,6 +14,7 @@ from rocade.core.ports import SystemRandom
 from rocade.trust.authority.region import DAY_US, Region, create_region, issue_directory, renew_server, roll
 from rocade.trust.identity import directory as directories
 from rocade.trust.identity import keys, tls, verify_leaf
+from rocade.trust.identity.directory import load_identity, load_leaf
 from rocade.trust.identity.issuers import IssuerTable
 
 
@@ -50,6 +52,16 @@ def shake(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[ssl.SSLObject
             with contextlib.suppress(ssl.SSLWantReadError):
                 side.do_handshake()
     return here, there
+
+
+def test_a_certificate_that_names_nobody_is_said_to_be_unreadable(car: Path) -> None:
+    """One bit turned in what says which extension the name is."""
+    whole = load_leaf(car).public_bytes(Encoding.DER)
+    turned = whole.replace(bytes.fromhex("0603551d11"), bytes.fromhex("0603551d51"))
+    assert turned != whole
+    (car / "certificate.pem").write_text(ssl.DER_cert_to_PEM_cert(turned))
+    with pytest.raises(Misconfigured, match=r"trust\.directory\.unreadable"):
+        load_identity(car)
 
 
 def test_private_files_are_mode_0600_and_an_exposed_key_is_refused(car: Path, tmp_path: Path) -> None:

@@ -86,8 +86,15 @@ def load_leaf(directory: Path, name: str = "certificate.pem") -> x509.Certificat
 
 
 def load_identity(directory: Path) -> Identity:
-    """Who this directory is, read from its own certificate (others verify it; the owner only reads it)."""
-    names = load_leaf(directory).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    """Who this directory is, read from its own certificate (others verify it; the owner only reads it).
+
+    Raises: Misconfigured as `load_leaf`; Refused `trust.certificate.*` for a name that is none.
+    """
+    leaf = load_leaf(directory)
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        raise Misconfigured("trust.directory.unreadable", "certificate.pem names nobody") from None
     return read_name(names, "service")
 
 
