@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import random
 import socket
 import sys
 import time
@@ -436,6 +437,5 @@ def _is_free(port: int) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below the ports that the system gives to outgoing connections, which could take it before it is listened on."""
+    return next(port for port in random.sample(range(10_000, 32_000), 22_000) if _is_free(port))

@@ -26,7 +26,8 @@ from rocade.core.errors import Misconfigured, Refused, RocadeError, Unavailable
 from rocade.fabric.database import EmbeddedPostgres, migrate
 
 PID_FILE = "supervisor.pid"
-READY_S = 60.0
+READY_S = 180.0
+"""A role that ends is told at once; one that is slow may be on a machine that has much else to do."""
 DRAIN_S = 10.0
 DATABASE_CHECK_S = 0.2
 PROGRAM = (sys.executable, "-m", "rocade")
