@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from people_region import free_port
+from ports import free_port
 from rocade.agents.vehicle.convoy import Order as Convoy
 from rocade.agents.vehicle.convoy import Seat, Totals
 from rocade.app import configuration as settings

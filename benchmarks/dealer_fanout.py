@@ -34,8 +34,9 @@ import zstandard
 
 import price_lists
 from dealer_lists import LIST, SEED, figure, write_file
-from dealer_messages import CLOCK, RANDOM, cpu_s, free_port, postgres_processes
+from dealer_messages import CLOCK, RANDOM, cpu_s, postgres_processes
 from load import raise_file_limit
+from ports import free_port
 from rocade.agents.dealer import settings as dealer_settings
 from rocade.agents.dealer.pricing import open_store
 from rocade.app import configuration as settings

@@ -25,6 +25,7 @@ import msgspec
 import psutil
 
 from load import raise_file_limit
+from ports import free_port
 from rocade.app import configuration as settings
 from rocade.app import initialise
 from rocade.app.supervisor import MIGRATED, Supervisor
@@ -219,14 +220,6 @@ async def storm(home: Path, sites: int) -> list[Figure]:
         figure("PSS of the hub processes that hold their connections", hub_mib, "MiB", 600, is_exact=is_exact),
         figure("PSS of PostgreSQL beside", base_mib, "MiB"),
     ]  # fmt: skip
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _build() -> Path:

@@ -30,10 +30,9 @@ from typing import Any
 
 import msgspec
 
-import road
 import seams
 from load import Fleet, raise_file_limit
-from road import SMALL_POINTS, World, prepare
+from road_world import SMALL_POINTS, World, batch_restamp, prepare
 from rocade.app import configuration as settings
 from rocade.app.supervisor import MIGRATED, Supervisor
 from rocade.services.telemetry.chunks import TABLE
@@ -97,7 +96,7 @@ def send(order: Sending) -> Account:
     """Send at a steady rate; at the end wait until every message made is acknowledged."""
     raise_file_limit()
     bodies = msgspec.msgpack.decode(Path(order.bodies).read_bytes(), type=dict[str, list[bytes]])
-    restamp = road._batch_restamp({}, order.base_us, order.epoch, "small")
+    restamp = batch_restamp({}, order.base_us, order.epoch, "small")
     fleet = Fleet("localhost", order.port, Path(order.directory), protocol=order.protocol, restamp=restamp)
     for vehicle in order.ids:
         fleet.add(vehicle, bodies[vehicle])

@@ -24,15 +24,11 @@ from typing import Any
 
 import asyncpg
 
+from ports import free_port
+
 ROWS_PER_COPY = 2_000
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TABLE = "CREATE TABLE IF NOT EXISTS peer_message (vehicle text, arrived_us bigint, body bytea)"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def copy_rows(rows: list[tuple[bytes, int, bytes]]) -> bytes:

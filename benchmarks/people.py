@@ -33,7 +33,8 @@ import numpy as np
 import psutil
 
 import people_passkeys
-from people_region import CLOCK, RANDOM, SEEN, Household, free_port, open_region
+from people_region import CLOCK, RANDOM, SEEN, Household, open_region
+from ports import free_port
 from rocade.core.data_classes import ALL
 from rocade.services.consent import Consents, ConsentTable
 from rocade.trust.authority.gate import Engine, Gate, Principal, Right, acts

@@ -7,7 +7,6 @@ product. Twins hold forty signals of seven data classes; the partner may see fou
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from ports import free_port
 from rocade.app import configuration as settings
 from rocade.app import initialise
 from rocade.app.configuration import Configuration, Est, Http, Mqtt
@@ -128,10 +128,3 @@ async def fill(database: Database, count: int) -> list[int]:
         await connection.copy_records_to_table("consent_grant", records=grants, columns=columns)
         await connection.execute("ANALYZE")
     return refs
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

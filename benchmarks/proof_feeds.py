@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import resource
-import socket
 import ssl
 import tempfile
 import time
@@ -33,6 +32,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from numpy.typing import NDArray
 
+from ports import free_port
 from rocade.app import configuration as settings
 from rocade.app import initialise
 from rocade.app.configuration import Configuration, Est, Http, Mqtt
@@ -204,13 +204,6 @@ def _wanted(receiver: Receiver) -> Configuration:
         mqtt=Mqtt(port=free_port()),
         sharing=settings.Sharing(processes=1, networks=("127.0.0.0/8", "::1/128"), roots=str(receiver.identity)),
     )  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 async def fill(world: World) -> None:

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from road import Plan, World, highest, is_exact, prepare, throughput
+from road_world import Plan, World, highest, is_exact, prepare, throughput
 from rocade.app.supervisor import PROGRAM, Supervisor
 from rocade.fabric.log import Record
 from rocade.services.telemetry.model import BATCH

@@ -22,7 +22,7 @@ import psutil
 
 from load import Fleet, raise_file_limit
 from minutes import drives, small_bodies
-from road import SEED, SMALL_POINTS, World, _batch_restamp
+from road_world import SEED, SMALL_POINTS, World, batch_restamp
 
 GOAL_S = 60.0
 BROKEN_S = 2.0
@@ -31,7 +31,7 @@ BROKEN_S = 2.0
 def storm(port: int, directory: Path, bodies: dict[str, list[bytes]]) -> dict[str, Any]:
     """All connect, all break, all come back, each says something."""
     base_us = (time.time_ns() // 60_000_000_000 - 60) * 60_000_000
-    restamp = _batch_restamp({}, base_us, 11, "small")
+    restamp = batch_restamp({}, base_us, 11, "small")
     fleet = Fleet("localhost", port, directory, window=1, restamp=restamp)
     for vehicle, made in bodies.items():
         fleet.add(vehicle, made, most=1)
