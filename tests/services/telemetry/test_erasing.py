@@ -120,6 +120,23 @@ async def test_two_who_forget_at_once_do_it_once(road: Any) -> None:
     assert (await road.registry.resolve(vehicle.id)).ref == 12_345
 
 
+async def test_a_block_and_an_erasure_take_rows_in_one_order(road: Any) -> None:
+    """A block writes the twin, then the numbers. Who took them the other way round would wait for it, and it for him."""
+    vehicle = await road.add_vehicle()
+    await road.publish(await road.connect(vehicle), road.speed_batch(1, [1.0, 2.0]))
+    await road.drain()
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with road.database.pool.acquire() as block, block.transaction():
+        await block.execute("UPDATE twin SET arrived_us = arrived_us WHERE ref = $1", vehicle.ref)
+        erasing = asyncio.create_task(road.erase(vehicle.ref, "person:1"))
+        async with asyncio.timeout(30):
+            while not await road.database.pool.fetch(waiting):
+                await asyncio.sleep(0.02)
+        await block.execute("UPDATE telemetry_sequence SET arrived_us = arrived_us WHERE ref = $1", vehicle.ref)
+    assert await asyncio.wait_for(erasing, 60)
+    assert await road.twins.latest(vehicle.ref) is None
+
+
 async def test_without_hurry_files_follow_within_the_hour(road: Any) -> None:
     vehicle = await road.add_vehicle()
     await road.eraser.erase(vehicle.ref, "person:1")

@@ -97,9 +97,10 @@ class Handover:
             await last(connection, keys)
 
     async def _remove(self, connection: Any, ref: int, renewed: int, at_us: int) -> None:
+        """In the order in which a block writes (`Worker._store`): of two that wait for each other one would be broken off."""
+        await self._twins.erase(connection, ref)
         if renewed:
             await self._ledger.hand_over(connection, ref, renewed)
         await self._ledger.erase(connection, ref, at_us)
-        await self._twins.erase(connection, ref)
         for forget in self.forgetting:
             await forget(connection, ref)

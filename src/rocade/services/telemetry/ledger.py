@@ -47,6 +47,10 @@ _UNKNOWN = """
     INSERT INTO telemetry_unknown_signal AS t (signal, name, ref, first_us, last_us, batches) VALUES ($1, $2, $3, $4, $4, $5)
     ON CONFLICT (signal) DO UPDATE SET last_us = greatest(t.last_us, excluded.last_us), batches = t.batches + excluded.batches,
         name = CASE WHEN t.name = '' THEN excluded.name ELSE t.name END"""
+_UNNAME = """
+    UPDATE telemetry_unknown_signal SET ref = 0
+    WHERE signal IN (SELECT signal FROM telemetry_unknown_signal WHERE ref = $1 ORDER BY signal FOR UPDATE)"""
+"""In the order in which blocks report them."""
 _DUE = f"""
     SELECT ref, epoch, gaps, arrived_us, asked FROM telemetry_sequence
     WHERE ref = ANY($1::bigint[]) AND missing > 0 AND closed IS NULL AND ask_at_us <= $2 AND asked < {MAX_ASKS}"""
@@ -240,7 +244,7 @@ class Ledger:
         await connection.execute("INSERT INTO telemetry_erased VALUES ($1, $2) ON CONFLICT DO NOTHING", ref, at_us)
         for table in ("telemetry_sequence", "telemetry_quarantine"):
             await connection.execute(f"DELETE FROM {table} WHERE ref = $1", ref)
-        await connection.execute("UPDATE telemetry_unknown_signal SET ref = 0 WHERE ref = $1", ref)
+        await connection.execute(_UNNAME, ref)
 
     async def renewals(self, refs: Iterable[int]) -> Renewals:
         """Changes of owner that concern records of these references."""
