@@ -130,7 +130,7 @@ class Region:
             return 0
         self.process.send_signal(signal.SIGTERM)
         try:
-            code = self.process.wait(45)
+            code = self.process.wait(150)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             raise
@@ -147,7 +147,7 @@ class Region:
         finally:
             self.stop()
 
-    def settled(self, within_s: float = 60) -> None:
+    def settled(self, within_s: float = 180) -> None:
         """Return when everything acknowledged is stored and seen."""
         deadline, since_us = time.monotonic() + within_s, SystemClock().now_us() + STATUS_AGE_US
         while time.monotonic() < deadline:

@@ -15,8 +15,8 @@ from rocade.app import initialise
 from rocade.app.storing import leased_key
 from rocade.core.errors import Misconfigured, Unavailable
 
-PATIENCE_S = 30.0
-LEASE_S = 4.0
+PATIENCE_S = 60.0
+LEASE_S = 10.0
 """A machine that stands still for as long has none."""
 
 
