@@ -303,11 +303,11 @@ class Crossroads:
                 one.client.cookies.set("rocade_session", self.call(self._secret(one.person, one.means)))
 
     def _page_client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.pages, headers={"origin": self.pages}, timeout=30, trust_env=False)
+        return httpx.Client(base_url=self.pages, headers={"origin": self.pages}, timeout=120, trust_env=False)
 
     def _machine(self, name: str, directory: Path, purpose: str = "") -> httpx.Client:
         verify: ssl.SSLContext = tls.client_context(directory)
-        client = httpx.Client(base_url=self.api, verify=verify, timeout=30, trust_env=False)
+        client = httpx.Client(base_url=self.api, verify=verify, timeout=120, trust_env=False)
         self.roles[name] = Role(name, client, purpose=purpose, line=Line(client, verify))
         return client
 
@@ -349,7 +349,7 @@ class Crossroads:
         """A partner of another region, with that region's good certificate."""
         context = tls.client_context(self._directory / "foreigner")
         context.load_verify_locations(self.configuration.trust / "trust.pem")
-        return httpx.Client(base_url=self.api, verify=context, timeout=10, trust_env=False)
+        return httpx.Client(base_url=self.api, verify=context, timeout=120, trust_env=False)
 
 
 def _minute(ref: int, signal: int, end_us: int, value: float) -> Chunks:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 LOST = (ConnectionError, http.client.HTTPException)
 
 

@@ -135,12 +135,13 @@ async def at_provider(location: str, login: str) -> str:
     params=["", pytest.param("a client's secret", marks=pytest.mark.slow)], ids=["public client", "with a secret"]
 )
 async def stand(
-    request: pytest.FixtureRequest, database: Database, modules: Path, tmp_path: Path
+    request: pytest.FixtureRequest, database: Database, modules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stand]:
     sockets, audit = loopback_sockets(0), Notebook()
     address = f"http://localhost:{sockets[0].getsockname()[1]}"
     people = People(database, audit, SystemClock(), SystemRandom(), Site.at(address), "eu")
     foreign = Foreign(modules, tmp_path, f"{address}{openid.BACK}", request.param)
+    monkeypatch.setattr(openid, "TIMEOUT_S", 60.0)
     foreign.start("first")
     provider = openid.Provider(openid.Settings(foreign.issuer, "rocade", request.param, "Elsewhere"), address)
     access = Access(lambda *_: None, lambda _: False, Gate("eu", Unowned()), audit, SystemClock(), sessions=people)  # type: ignore[arg-type,return-value]

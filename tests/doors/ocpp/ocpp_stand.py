@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.notebook import Notebook
+from websockets.asyncio.client import connect
 
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.ocpp import OcppDoor, Settings
 from rocade.fabric.database import Database
 from rocade.services.charging.stations import Event, Holding, Station, StationIntake, Stations, Tags
+
+connect.__init__.__kwdefaults__ |= {"open_timeout": 60.0, "ping_timeout": 120.0}
+"""A client's that is not told another: ten seconds are little on a busy machine, where a password alone takes a part of one."""
 
 
 class Stand:
@@ -76,7 +80,7 @@ async def standing(
         await stand.holding.close()
 
 
-async def until(condition: Callable[[], Any], patience_s: float = 30.0) -> Any:
+async def until(condition: Callable[[], Any], patience_s: float = 60.0) -> Any:
     """Wait until the condition holds; its value. It may be asynchronous."""
     async with asyncio.timeout(patience_s):
         while True:

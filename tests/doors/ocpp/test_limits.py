@@ -168,16 +168,26 @@ async def test_who_dawdles_at_the_door_is_dropped(database: Database, tmp_path: 
         reader, writer = await asyncio.open_connection("127.0.0.1", stand.port)
         assert await asyncio.wait_for(reader.read(), 30) == b""
         writer.close()
-        assert "ocpp.late" in stand.audit.refusals
+        await until(lambda: "ocpp.late" in stand.audit.refusals)
 
 
 async def test_a_line_that_brings_nothing_not_even_a_pong_is_dropped(database: Database, tmp_path: Path) -> None:
-    async with standing(database, tmp_path, Settings(ping_s=0.1, silent_s=1.0)) as stand, connected(stand) as socket:
-        assert (await said(socket, BEAT))[0] == 3
+    async with standing(database, tmp_path, Settings(ping_s=0.1, silent_s=1.0)) as stand:
         reader, writer = await raw(stand)
+        await reader.read()  # until it is hung up on
         await until(lambda: stand.door.refusals["ocpp.silent"] >= 1)
         writer.close()
-        await reader.read()
+
+
+async def test_a_line_that_only_answers_pings_stays(database: Database, tmp_path: Path) -> None:
+    async with standing(database, tmp_path, Settings(ping_s=0.1, silent_s=1.0)) as stand:
+        async with asyncio.timeout(60):
+            while True:  # until this machine has not stood still for a second, which is a silence too
+                with contextlib.suppress(websockets.ConnectionClosed):
+                    async with connected(stand) as socket:
+                        await asyncio.sleep(2.5)
+                        assert (await said(socket, BEAT))[0] == 3
+                        break
 
 
 async def raw(stand: Stand) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

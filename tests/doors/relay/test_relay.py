@@ -24,7 +24,7 @@ from rocade.trust.identity.certificates import verify_leaf
 from rocade.trust.identity.directory import load_issuers, load_leaf
 from rocade.wire.relay import MOST_DATA_BYTES
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 SITES = {
     name: SiteFacts(name, f"d-{name}", "g1", name[:2], frozenset({"renault"})) for name in ("FR-1", "FR-2", "DE-1")
 }

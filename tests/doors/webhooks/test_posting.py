@@ -13,7 +13,7 @@ import pytest
 from rocade.doors.webhooks import Poster, target_of
 from rocade.doors.webhooks.posting import is_public
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 @pytest.mark.parametrize(
