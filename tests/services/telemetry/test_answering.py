@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from itertools import count
+from math import fsum
 
 import numpy as np
 import pytest
@@ -58,12 +59,11 @@ async def filled(history: History, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 
 def sums(parts: list[Part]) -> Sums:
-    """How many samples of whom, and their sum."""
-    found: Sums = {}
+    """How many samples of whom, and their sum: the same in whatever parts they came."""
+    found: dict[tuple[int, int], list[float]] = {}
     for vehicle, signal, samples in parts:
-        many, total = found.get((vehicle, signal), (0, 0.0))
-        found[vehicle, signal] = many + len(samples.value), total + float(samples.value.sum())
-    return {whose: (many, round(total, 6)) for whose, (many, total) in found.items()}
+        found.setdefault((vehicle, signal), []).extend(samples.value.tolist())
+    return {whose: (len(values), fsum(values)) for whose, values in found.items()}
 
 
 async def test_a_reader_that_is_slow_delays_no_erasure_and_misses_nothing(
