@@ -64,7 +64,7 @@ class ToyEraser:
 class Api:
     def __init__(self, address: str, token: str, toys: toytown.Toys, services: Any) -> None:
         self.eraser = services.eraser
-        self.client = httpx.Client(base_url=address, headers=toytown.signed_in(address), timeout=20)
+        self.client = httpx.Client(base_url=address, headers=toytown.signed_in(address), timeout=60)
         self.toys = toys
         self.audit = services.audit
         self.refs = list(toys.vehicles)
