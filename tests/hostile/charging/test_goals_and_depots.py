@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
 from datetime import date
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.services.charging.conftest import HOUR_US, OWNER, Stand
 
 from rocade.core.errors import Refused
 from rocade.fabric.database import Database
@@ -28,38 +25,16 @@ from rocade.services.charging.acting import AtStation
 from rocade.services.charging.planning import local_day
 from rocade.services.charging.replanning import Replanner
 
-ROOT = Path(__file__).resolve().parents[2]
-OWNER, DRIVER, DESK = "person:01", "person:02", "operator:x"
-HOUR_US = 3_600_000_000
-CAR = CarFacts(capacity_kwh=50, max_kw=10, min_kw=1.4, efficiency=1.0, taper_from_percent=100)
-
-
-def _stand_module() -> ModuleType:
-    """The stand of the service's own tests."""
-    name = "charging_stand"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "services/charging/conftest.py")
-        assert spec
-        assert spec.loader
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+DRIVER, DESK = "person:02", "operator:x"
 
 
 @pytest.fixture(name="stand")
-def a_stand(database: Database) -> Any:
-    return _stand_module().Stand(database)
+def a_stand(database: Database) -> Stand:
+    return Stand(database)
 
 
-async def plugged(stand: Any, soc: float = 40.0) -> Any:
-    car = await stand.car()
-    await stand.charging.set_car(car.ref, CAR, OWNER)
-    await stand.says(car, soc=soc, cable=True, charging=False)
-    return car
-
-
-async def test_two_who_command_at_once_are_both_answered_and_the_later_counts(stand: Any) -> None:
-    car = await plugged(stand)
+async def test_two_who_command_at_once_are_both_answered_and_the_later_counts(stand: Stand) -> None:
+    car = await stand.plugged_car()
     answers = await asyncio.gather(
         *(stand.charging.set_goal(car.ref, stand.goal(5, 50 + at), [OWNER, DRIVER][at % 2]) for at in range(6))
     )
@@ -78,7 +53,7 @@ BATTERIES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-async def test_a_battery_that_cannot_be_is_refused(stand: Any) -> None:
+async def test_a_battery_that_cannot_be_is_refused(stand: Stand) -> None:
     vehicle = await stand.car()
     for car in BATTERIES:
         with pytest.raises(Refused) as refused:
@@ -100,15 +75,15 @@ TREES: list[tuple[tuple[LimitNode, ...], str]] = [
 ]
 
 
-async def test_limits_that_form_no_tree_are_refused(stand: Any) -> None:
+async def test_limits_that_form_no_tree_are_refused(stand: Stand) -> None:
     for nodes, code in TREES:
         with pytest.raises(Refused) as refused:
             await stand.charging.put_site(ChargeSite("d", "D", "Europe/Paris", nodes), DESK)
         assert refused.value.code == code, nodes
 
 
-async def test_a_limit_of_0_kw_charges_nothing_and_says_so(stand: Any) -> None:
-    car = await plugged(stand)
+async def test_a_limit_of_0_kw_charges_nothing_and_says_so(stand: Stand) -> None:
+    car = await stand.plugged_car()
     site = ChargeSite("d", "D", "Europe/Paris", (LimitNode("a", limit_kw=20),))
     await stand.charging.put_site(site, DESK)
     await stand.charging.put_place(Place("d", car.ref), DESK)
@@ -121,8 +96,8 @@ async def test_a_limit_of_0_kw_charges_nothing_and_says_so(stand: Any) -> None:
     assert plan.shortfall_kwh == pytest.approx(10.0, abs=0.1)
 
 
-async def test_a_building_that_takes_more_than_the_limit_leaves_nothing_and_breaks_nothing(stand: Any) -> None:
-    car = await plugged(stand)
+async def test_a_building_that_takes_more_than_the_limit_leaves_nothing_and_breaks_nothing(stand: Stand) -> None:
+    car = await stand.plugged_car()
     site = ChargeSite("d", "D", "Europe/Paris", (LimitNode("a", limit_kw=20),), building_kw=35)
     await stand.charging.put_site(site, DESK)
     await stand.charging.put_place(Place("d", car.ref), DESK)
@@ -145,7 +120,7 @@ FILES = [
 ]
 
 
-async def test_a_file_that_is_not_for_this_tariff_changes_nothing(stand: Any) -> None:
+async def test_a_file_that_is_not_for_this_tariff_changes_nothing(stand: Stand) -> None:
     await stand.charging.add_tariff(Tariff("fr", "FR", "price", "EUR", "Europe/Paris", "FR"), DESK)
     for content, code in FILES:
         with pytest.raises(Refused) as refused:
@@ -154,7 +129,7 @@ async def test_a_file_that_is_not_for_this_tariff_changes_nothing(stand: Any) ->
     assert (await stand.charging.tariff("fr")).version == 0
 
 
-async def test_days_of_92_96_and_100_quarters_are_taken_whole(stand: Any) -> None:
+async def test_days_of_92_96_and_100_quarters_are_taken_whole(stand: Stand) -> None:
     await stand.charging.add_tariff(Tariff("fr", "FR", "price", "EUR", "Europe/Paris"), DESK)
     quarter_us = HOUR_US // 4
     for day, quarters in ((date(2027, 3, 28), 92), (date(2027, 10, 31), 100), (date(2027, 6, 1), 96)):
@@ -166,7 +141,7 @@ async def test_days_of_92_96_and_100_quarters_are_taken_whole(stand: Any) -> Non
         assert len(await stand.charging.values("fr", begin, begin + quarters * quarter_us)) == quarters
 
 
-async def test_published_prices_take_the_place_of_forecasts_and_never_the_other_way_round(stand: Any) -> None:
+async def test_published_prices_take_the_place_of_forecasts_and_never_the_other_way_round(stand: Stand) -> None:
     await stand.charging.add_tariff(Tariff("fr", "FR", "price", "EUR", "Europe/Paris"), DESK)
     now_us = stand.clock.at_us
     known = SeriesValue(now_us, now_us + HOUR_US, 0.1)
@@ -177,7 +152,7 @@ async def test_published_prices_take_the_place_of_forecasts_and_never_the_other_
     assert (stored.value.tolist(), stored.is_forecast.tolist()) == ([0.1], [False])
 
 
-async def test_overlapping_values_and_numbers_that_are_none_are_refused(stand: Any) -> None:
+async def test_overlapping_values_and_numbers_that_are_none_are_refused(stand: Stand) -> None:
     await stand.charging.add_tariff(Tariff("fr", "FR", "price", "EUR", "Europe/Paris"), DESK)
     for values in (
         [SeriesValue(0, HOUR_US, 0.1), SeriesValue(HOUR_US // 2, 2 * HOUR_US, 0.1)],
@@ -189,7 +164,7 @@ async def test_overlapping_values_and_numbers_that_are_none_are_refused(stand: A
         assert refused.value.code == "charging.tariff.values"
 
 
-async def test_a_vehicle_that_changes_its_plug_ends_one_session_and_begins_another(stand: Any) -> None:
+async def test_a_vehicle_that_changes_its_plug_ends_one_session_and_begins_another(stand: Stand) -> None:
     class Plugs:
         at: dict[int, AtStation] = {}  # noqa: RUF012 - one for the test
 
@@ -209,7 +184,7 @@ async def test_a_vehicle_that_changes_its_plug_ends_one_session_and_begins_anoth
     plugs = Plugs()
     stand.charging = stand.another(stations=plugs)
     replanner = Replanner(stand.charging)
-    car = await plugged(stand)
+    car = await stand.plugged_car()
     plugs.at[car.ref] = AtStation("CP-1/1/1", at_us=stand.clock.at_us, began_us=stand.clock.at_us)
     await stand.charging.set_goal(car.ref, stand.goal(8, 80), OWNER)
     await replanner.turn()
@@ -222,7 +197,7 @@ async def test_a_vehicle_that_changes_its_plug_ends_one_session_and_begins_anoth
     assert found[1].ended_us == stand.clock.at_us
 
 
-async def test_a_calendar_with_nothing_to_come_and_a_weekly_goal_that_never_is_are_refused(stand: Any) -> None:
+async def test_a_calendar_with_nothing_to_come_and_a_weekly_goal_that_never_is_are_refused(stand: Stand) -> None:
     car = await stand.car()
     empty = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nEND:VCALENDAR\n"
     for departure, code in (

@@ -15,9 +15,10 @@ from rocade.core import catalogue
 from rocade.core.errors import Refused
 from rocade.core.ports import SystemRandom
 from rocade.fabric.database import Database
-from rocade.services.charging import Charging, Departure, Engines, Goal, Tariff
+from rocade.services.charging import CarFacts, Charging, Departure, Engines, Goal, Tariff
 from rocade.services.charging.importing import SeriesValue
 from rocade.services.charging.metering import Power
+from rocade.services.charging.replanning import Replanner
 from rocade.services.vehicles import Registry, Vehicle
 from rocade.services.vehicles.commands import Capabilities, Moment, Order, Page, Standing
 from rocade.services.vehicles.twin import BOOLEAN, FLOAT, SLOT, Row, TwinStore, pack, upsert_many
@@ -36,6 +37,8 @@ SAYS = {
 SECOND_US, HOUR_US = 1_000_000, 3_600_000_000
 TODAY_US = 1_800_000_000_000_000
 """15 January 2027, 08:00 UTC, a Friday."""
+OWNER = "person:01"
+CAR = CarFacts(capacity_kwh=50, max_kw=10, min_kw=1.4, efficiency=1.0, taper_from_percent=100)
 
 
 class Told:
@@ -117,6 +120,13 @@ class Stand:
         self._serial += 1
         return await self.registry.add(f"CAR-{self._serial:05}", "moped", brand, model, powertrain, "eu")
 
+    async def plugged_car(self, soc: float = 40.0, *, charging: bool = False) -> Vehicle:
+        """`CAR`, which is its `OWNER`'s, on a cable."""
+        car = await self.car()
+        await self.charging.set_car(car.ref, CAR, OWNER)
+        await self.says(car, soc=soc, cable=True, charging=charging, power=10.0 if charging else 0.0)
+        return car
+
     async def says(self, vehicle: Vehicle | int, at_us: int = 0, since_us: int = 0, **values: float | bool) -> None:
         """The car's telemetry: its whole twin. `since_us`: since when all of it is as it is."""
         ref = vehicle if isinstance(vehicle, int) else int(vehicle.ref)
@@ -157,3 +167,8 @@ def packed(at_us: int, since_us: int, values: dict[str, float | bool]) -> bytes:
 @pytest.fixture
 def stand(database: Database) -> Stand:
     return Stand(database)
+
+
+@pytest.fixture
+def replanner(stand: Stand) -> Replanner:
+    return Replanner(stand.charging)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from tests.services.charging.conftest import CAR, HOUR_US, OWNER, Stand
 
 from rocade.core.errors import Refused
-from rocade.services.charging import CarFacts, Departure, Goal, WeeklyTime
-
-if TYPE_CHECKING:
-    from tests.services.charging.conftest import Stand
-
-HOUR_US = 3_600_000_000
-OWNER = "person:01"
-CAR = CarFacts(capacity_kwh=50, max_kw=10, min_kw=1.4, efficiency=1.0, taper_from_percent=100)
+from rocade.services.charging import Departure, Goal, WeeklyTime
 
 
 async def test_a_goal_gets_the_cheapest_plan_and_says_what_it_saves(stand: Stand) -> None:

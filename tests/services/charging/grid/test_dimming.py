@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.services.charging.conftest import Stand
+from tests.services.charging.conftest import CAR, HOUR_US, OWNER, Stand
 
 from rocade.core.errors import Refused
-from rocade.services.charging import CarFacts, ChargeSite, LimitNode, Place
+from rocade.services.charging import ChargeSite, LimitNode, Place
 from rocade.services.charging.grid import Follower, Grid
 from rocade.services.charging.replanning import Replanner
 from rocade.wire.openadr import Limit, read_events
@@ -17,9 +17,7 @@ from rocade.wire.openadr import Limit, read_events
 if TYPE_CHECKING:
     from rocade.services.vehicles import Vehicle
 
-SECOND_US, HOUR_US = 1_000_000, 3_600_000_000
-OWNER, GRID = "person:01", "partner:netz"
-CAR = CarFacts(capacity_kwh=50, max_kw=10, min_kw=1.4, efficiency=1.0, taper_from_percent=100)
+GRID = "partner:netz"
 
 
 class Depot:

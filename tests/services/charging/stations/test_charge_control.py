@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from chargers import Character, Charger16, Charger201, charger
 from ocpp_stand import Stand, until
+from tests.services.charging.conftest import HOUR_US
+from tests.services.charging.conftest import Stand as ChargingStand
 
 from rocade.services.charging import CarFacts, ChargeSite, Departure, Goal, LimitNode, Place
 from rocade.services.charging.at_stations import AtStations, name_of, place_of
 from rocade.services.charging.replanning import Replanner
 from rocade.services.charging.stations import Connector
 
-HOUR_US = 3_600_000_000
 CAR = CarFacts(capacity_kwh=50, max_kw=11, min_kw=1.4, phases=3, efficiency=1.0, taper_from_percent=100)
-
-
-def service_stand() -> ModuleType:
-    """The stand of the service's own tests."""
-    name = "charging_stand"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "conftest.py")
-        assert spec
-        assert spec.loader
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 class Hub:
     """Charge control beside the stations, on this moment's clock."""
 
     def __init__(self, stations: Stand) -> None:
-        self.stand = service_stand().Stand(stations.database)
+        self.stand = ChargingStand(stations.database)
         self.stand.clock.at_us = time.time_ns() // 1000
         self.at_stations = AtStations(stations.stations, stations.clock)
         self.charging = self.stand.charging = self.stand.another(stations=self.at_stations, clock=stations.clock)
