@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from tests.app import forked
 from tests.app.stand import PLACED, Region
+from tests.notebook import Notebook
 from tests.scenarios.disk_search import Search, forms_of_amounts, forms_of_text, forms_of_track
 from tests.trust.authority.people.authenticator import Authenticator
 
@@ -143,8 +144,8 @@ async def charge_in(database: Database, folder: Path, ref: int) -> None:
     """A car charges at a station; its session is reckoned, its battery judged."""
     clock, random = SystemClock(), SystemRandom()
     tags = Tags(folder / "stations.key", random)
-    at_stations = Stations(database, tags, Silent(), clock, random)  # type: ignore[arg-type]
-    intake = StationIntake(database, tags, Silent(), clock, "test")  # type: ignore[arg-type]
+    at_stations = Stations(database, tags, Notebook(), clock, random)  # type: ignore[arg-type]
+    intake = StationIntake(database, tags, Notebook(), clock, "test")  # type: ignore[arg-type]
     station = Station(id="CP-1", is_open=True)
     context = Context(station, "1.6", 1, 0, 0)
 
@@ -315,24 +316,18 @@ def test_the_same_search_finds_them_all_when_nothing_is_sealed(tmp_path: Path) -
 # --- the same in small: one database, no region ---------------------------------------------------------------------
 
 
-class Silent:
-    def note(self, entry: object) -> None: ...
-
-    async def record(self, entry: object) -> None: ...
-
-
 async def live_in(database: Database, folder: Path) -> None:
     """Vehicles, people and what they want, straight into the stores."""
     clock, random = SystemClock(), SystemRandom()
     region = create_region(folder / "trust", "eu", "rocade.test", clock, random)
-    authority = Authority(region, database, Silent(), clock, random)
+    authority = Authority(region, database, Notebook(), clock, random)
     cars = [region.identity("vehicle", vin) for vin in VINS]
     await authority.provision(cars, "test")
     await authority.claim(cars[0], "test")
     registry = Registry(database, random, clock)
     refs = [int((await registry.add(vin, "car", "renault", "Zoe", "electric", "eu")).ref) for vin in VINS]
     await GatewaySessions(database, random).claim(VINS[0])
-    people, sealing = People(database, Silent(), clock, random), Columns(database)
+    people, sealing = People(database, Notebook(), clock, random), Columns(database)
     persons = [person_number((await people.add(name)).id) for name in NAMES]
     body = twin.pack(np.zeros(0, twin.SLOT), ())
     goal = Goal(refs[0], 80.0, Departure("calendar", calendar=CALENDAR))
