@@ -6,20 +6,19 @@ import asyncio
 import sys
 from pathlib import Path
 
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.ocpp import OcppDoor
 from rocade.fabric.database import Database
 from rocade.services.charging.stations import Holding, StationIntake, Stations, Tags
 from rocade.trust.authority.sealing import FileCustody, Keyring
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-class Quiet:
-    def note(self, entry: AuditEntry) -> None: ...
-    async def record(self, entry: AuditEntry) -> None: ...
+from notebook import Notebook
 
 
 async def main(url: str, directory: Path) -> None:
-    database, clock, random, audit = await Database.connect(url), SystemClock(), SystemRandom(), Quiet()
+    database, clock, random, audit = await Database.connect(url), SystemClock(), SystemRandom(), Notebook()
     database.keyring = Keyring(database, FileCustody(directory / "custody"), clock)
     tags = Tags(directory / "stations.key", random)
     stations = Stations(database, tags, audit, clock, random)

@@ -13,18 +13,14 @@ from typing import Any
 
 import pytest
 import websockets
+from tests.notebook import Notebook
 
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database
 from rocade.services.charging.stations import Connector, Station, Stations, Tags
 
 PROGRAM = Path(__file__).with_name("station_process.py")
 STATIONS = 5
-
-
-class Quiet:
-    def note(self, entry: AuditEntry) -> None: ...
-    async def record(self, entry: AuditEntry) -> None: ...
 
 
 async def talk(port: int, id: str, password: str, answered: set[tuple[str, int]]) -> None:
@@ -61,7 +57,7 @@ async def test_a_killed_door_loses_nothing_it_has_answered(
     print("seed", seed)
     draw = random.Random(seed)
     clock = SystemClock()
-    stations = Stations(database, Tags(tmp_path / "stations.key", SystemRandom()), Quiet(), clock, SystemRandom())
+    stations = Stations(database, Tags(tmp_path / "stations.key", SystemRandom()), Notebook(), clock, SystemRandom())
     passwords = {
         id: await stations.register(Station(id=id, profile=1), "test") for id in map("CP-{}".format, range(STATIONS))
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rocade.core import catalogue
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database, Leases
 from rocade.fabric.history import connect
 from rocade.fabric.log.postgres import PostgresLog
@@ -20,15 +20,11 @@ from rocade.services.telemetry.worker import Settings
 from rocade.services.vehicles import Registry
 from rocade.trust.authority.sealing import FileCustody, Keyring
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from notebook import Notebook
+
 PLACES = ("after intent", "inside insert", "after insert", "before commit", "after commit", "nowhere")
-
-
-class Silent:
-    def note(self, entry: AuditEntry) -> None:
-        pass
-
-    async def record(self, entry: AuditEntry) -> None:
-        pass
 
 
 async def main(url: str, store_url: str, seed: int, place: str, custody: str) -> None:
@@ -70,7 +66,7 @@ async def main(url: str, store_url: str, seed: int, place: str, custody: str) ->
         leases=Leases(database, "telemetry", "telemetry", f"w{os.getpid()}", 0.6),
         registry=Registry(database, SystemRandom(), clock),
         catalogue=catalogue.standard(),
-        audit=Silent(),
+        audit=Notebook(),
         clock=clock,
         settings=Settings(cycle_s=0.02, retry_s=0.05),
         hooks=(before_commit,),

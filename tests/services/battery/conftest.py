@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from tests.services.telemetry.conftest import SlidingClock, history, store_url
+from tests.clocks import TurnedClock
+from tests.services.telemetry.conftest import history, store_url
 
 from rocade.core import catalogue
 from rocade.core.ports import SystemRandom
@@ -27,7 +28,7 @@ class Garage:
     """Vehicles of one database with what they said in one history."""
 
     def __init__(self, database: Database, history: History) -> None:
-        self.database, self.history, self.clock = database, history, SlidingClock()
+        self.database, self.history, self.clock = database, history, TurnedClock()
         self.registry = Registry(database, SystemRandom(), self.clock)
         self.batteries = Batteries(database, history, self.registry, catalogue.standard(), self.clock)
 
