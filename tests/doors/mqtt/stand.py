@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from tests.clocks import TurnedClock
+from tests.notebook import Notebook
 
 from rocade.core.errors import RocadeError
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.mqtt import Client, Door, Publish, Settings, Verdict
 from rocade.trust.authority.region import Region, create_region, issue_directory
 from rocade.trust.identity import tls
@@ -56,21 +57,6 @@ class RecordingIntake:
 
     async def leave(self, context: object) -> None:
         self.left.append(context)
-
-
-class RecordingAudit:
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.note(entry)
-
-    @property
-    def reasons(self) -> list[str]:
-        return [entry.reason for entry in self.entries]
 
 
 class Yard:
@@ -123,7 +109,7 @@ class Stand(Door):
 
     port: int
     intake: RecordingIntake
-    audit: RecordingAudit
+    audit: Notebook
 
 
 class Vehicle:
@@ -178,7 +164,7 @@ async def an_open_door(yard: Yard) -> AsyncIterator[OpenDoor]:
     doors: list[Stand] = []
 
     async def make(settings: Settings | None = None, **more: object) -> Stand:
-        intake, audit = RecordingIntake(), RecordingAudit()
+        intake, audit = RecordingIntake(), Notebook()
         door = Stand(intake, yard.context, yard.verify, audit, settings=settings, **more)
         door.intake, door.audit = intake, audit
         door.port = await door.open("127.0.0.1", 0)

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import pytest
 import uvloop
+from tests.notebook import Notebook
 
 from rocade.core.errors import Refused, Unavailable
 from rocade.doors.mqtt import Client, Door, Settings
@@ -20,7 +21,6 @@ from .stand import (
     VIN,
     Call,
     OpenDoor,
-    RecordingAudit,
     RecordingIntake,
     Stand,
     Vehicle,
@@ -197,7 +197,7 @@ async def test_a_client_that_leaves_during_admission_is_left_once(door: Stand, c
 def test_the_door_runs_on_uvloop_as_well(yard: Yard) -> None:
     async def story() -> None:
         intake = RecordingIntake()
-        door = Door(intake, yard.context, yard.verify, RecordingAudit())
+        door = Door(intake, yard.context, yard.verify, Notebook())
         port = await door.open("127.0.0.1", 0)
         reader, writer = await asyncio.open_connection("localhost", port, ssl=yard.client_context())
         vehicle = Vehicle(reader, writer, VIN, 5)
