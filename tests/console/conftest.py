@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 from tests.browser import SHELL, WHOLE
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -19,7 +20,9 @@ FLAGS = (
 DRAWS_PAGES_PLAINLY = "--disable-gpu-compositing"
 """Maps need WebGL, which is computed here; that pages are put together by it too costs a fifth of a test and shows the same."""
 
-expect.set_options(timeout=30_000)  # a busy machine
+PATIENCE_MS = 90_000
+"""Of a busy machine, on which every picture is computed."""
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,5 +41,13 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
     program, flags = (SHELL, (*FLAGS, DRAWS_PAGES_PLAINLY)) if is_quick else (WHOLE, FLAGS)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, args=flags)
+        make = chromium.new_context
+
+        def patient(**options: Any) -> BrowserContext:
+            context = make(**options)
+            context.set_default_timeout(PATIENCE_MS)
+            return context
+
+        chromium.new_context = patient  # type: ignore[method-assign]
         yield chromium
         chromium.close()

@@ -73,10 +73,10 @@ class Household:
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self.listeners.stop)
-        self._thread.join(20)
+        self._thread.join(60)
 
     def call[T](self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import toytown
@@ -66,6 +68,7 @@ def test_a_slider_that_moves_draws_the_plan_it_would_make_and_one_tap_takes_it(p
     one = phone()
     page = one.open(f"/my/{ref}/charging")
     expect(page.locator("#goal-said")).to_contain_text("80 % by")
+    page.fill("#g-by", f"{datetime.now(ZoneInfo('Europe/Paris')) + timedelta(hours=12):%H:%M}")  # time enough
     expect(page.locator("#plan-title + .pill")).to_have_text("Preview")
     toytown.wait(page, "rocade.plan()?.power_kw.some((kw) => kw > 0)")
     expect(page.locator("#plot canvas")).to_be_visible()
@@ -185,7 +188,7 @@ def test_a_driver_with_the_energy_class_alone_sees_no_departure_and_no_buttons(p
     court.call(court.charging.drop_goal(ref, "test"))
 
 
-def toytown_wait(is_true: Callable[[], bool], timeout_s: float = 30.0) -> None:
+def toytown_wait(is_true: Callable[[], bool], timeout_s: float = 90.0) -> None:
     import time
 
     end = time.monotonic() + timeout_s

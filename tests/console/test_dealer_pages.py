@@ -15,7 +15,7 @@ from city import City, fresh_database
 from playwright.sync_api import Browser, expect
 from test_every_page import LANGUAGES, SCREENSHOTS, VIEWS, walk
 from tests.services.dealers.conftest import site
-from toytown import leave
+from toytown import leave, wait
 
 from rocade.app.relaying import KnownSites
 from rocade.console import Services, pages, vendor
@@ -170,10 +170,7 @@ def test_the_map_shows_every_site_with_the_state_of_its_line(browser: Browser, t
     trade.sign_in(page, "Ben")
     page.goto(f"{trade.address}/dealers")
     expect(page.locator("#sites-map")).to_have_attribute("data-ready", "4")
-    for _ in range(300):  # until it is drawn: without a graphics card that takes its time
-        if page.evaluate("rocade.map.loaded()"):
-            break
-        page.wait_for_timeout(100)
+    wait(page, "rocade.map.loaded()")
     page.screenshot(path=SCREENSHOTS / "dealers-map.png")
     for state, name in (("connected", "Lyon"), ("lagging", "Lille"), ("away", "Nantes"), ("never", "Nice")):
         page.goto(f"{trade.address}/dealers?line={state}")

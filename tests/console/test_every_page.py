@@ -247,7 +247,6 @@ def test_every_page_is_fit_in_every_language(browser: Browser, city: City, langu
     assert wrong == [], "\n" + "\n".join(wrong)
 
 
-@pytest.mark.timeout(120)
 def test_the_pages_of_sharing_say_what_is_shared_and_end_it(browser: Browser, city: City) -> None:
     ref, lea = city.ref("e208"), Look(browser, city, "Léa", "en")
     lea.page.goto(f"{city.address}/my/{ref}/feeds")

@@ -22,7 +22,7 @@ from rocade.trust.authority.people import People, Site
 
 WITHIN_S = 1.0
 VALUES = 12
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 NOTE = """(() => { window.seen = {}; const note = () => { window.seen[document.querySelector('#twin .number').textContent] ??= Date.now(); };
     new MutationObserver(note).observe(document.getElementById('twin'), {subtree: true, childList: true, characterData: true}); })()"""
 """When each value was first shown; the car says one signal only."""

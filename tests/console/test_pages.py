@@ -155,16 +155,26 @@ def test_curves_are_drawn_and_zoomed(visit: OpenVisit, town: Town) -> None:
     page.wait_for_selector(".chart .u-over")
     page.click("#twin tr:has-text('CurrentPower')")
     toytown.wait(page, "document.querySelectorAll('.chart .u-over').length === 2")
+    for _ in range(30):  # again where the chart has moved under the mouse: the page may not be whole yet
+        drag_over(page)
+        page.wait_for_timeout(1_000)
+        if any(0 < asked_us(url) < 3_600_000_000 / 3 for url in one.requests):
+            break
+    else:
+        pytest.fail("no drag zooms it")
+    assert one.complaints == []
+
+
+def drag_over(page: Page) -> None:
+    """Choose a part of the first chart's time."""
     over = page.locator(".chart .u-over").first
     over.scroll_into_view_if_needed()
     box = over.bounding_box()
     assert box is not None
-    with page.expect_request(lambda request: 0 < asked_us(request.url) < 3_600_000_000 / 3):
-        page.mouse.move(box["x"] + 100, box["y"] + 60)
-        page.mouse.down()
-        page.mouse.move(box["x"] + 300, box["y"] + 60, steps=4)
-        page.mouse.up()
-    assert one.complaints == []
+    page.mouse.move(box["x"] + 100, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 60, steps=4)
+    page.mouse.up()
 
 
 def asked_us(address: str) -> int:

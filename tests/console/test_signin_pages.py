@@ -56,7 +56,7 @@ class House:
         self.served = Served(built, bound)
 
     def do[T](self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
 
     def link(self, person: Person) -> str:
         return f"{self.served.address}/signin/link/{self.do(self.people.link(person.id, 'test', 600))}"

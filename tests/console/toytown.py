@@ -416,14 +416,14 @@ class Served:
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self.listeners.stop)
-        self._thread.join(30)
+        self._thread.join(120)
 
     @property
     def has_ended(self) -> bool:
         return not self._thread.is_alive()
 
 
-def wait(page: BrowserPage, expression: str, timeout_s: float = 60.0) -> None:
+def wait(page: BrowserPage, expression: str, timeout_s: float = 90.0) -> None:
     """Return when an expression is true in the page; by evaluation from outside, which the page's own policy allows."""
     until = time.monotonic() + timeout_s
     while not _is_true(page, expression):
