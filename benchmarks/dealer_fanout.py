@@ -33,9 +33,10 @@ import msgspec
 import zstandard
 
 import price_lists
-from dealer_lists import LIST, SEED, figure, write_file
-from dealer_messages import CLOCK, RANDOM, cpu_s, postgres_processes
+from dealer_lists import LIST, SEED, write_file
+from dealer_messages import CLOCK, RANDOM, postgres_processes
 from load import raise_file_limit
+from parts import cpu_s, figure
 from ports import free_port
 from rocade.agents.dealer import settings as dealer_settings
 from rocade.agents.dealer.pricing import open_store

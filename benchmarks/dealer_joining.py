@@ -27,6 +27,7 @@ from pathlib import Path
 
 import httpx
 
+from parts import figure
 from people_region import CLOCK, Household, open_region
 from rocade.services.dealers import SiteTable
 from rocade.services.dealers.importing import COLUMNS
@@ -37,13 +38,6 @@ COUNTRIES = (("FR", "Europe/Paris"), ("DE", "Europe/Berlin"), ("ES", "Europe/Mad
 LOOKS = 200_000
 SITES, AT_ONCE = 6_500, 16
 type Figure = dict[str, object]
-
-
-def figure(
-    name: str, value: float, unit: str, goal: float | None = None, *, less: bool = True, **detail: object
-) -> Figure:
-    met = None if goal is None else (value <= goal if less else value >= goal)
-    return {"figure": name, "value": round(value, 3), "unit": unit, "goal": goal, "met": met, **detail}
 
 
 def network(sites: int) -> bytes:
@@ -115,12 +109,12 @@ def enrol(household: Household, codes: list[dict[str, str]], at_once: int, home:
     assert sorted(joined) == sorted(one["site"] for one in codes)
     cpu_s = sum(sum(times[:2]) for times in _cpu(household)) - sum(before)
     rate = len(codes) / took_s
-    detail = {"enrolled": len(codes), "at_once": at_once, "took_s": round(took_s, 1)}
     return [
-        figure("dealers_enrolments_per_s", rate, "1/s", sites / 600, less=False, **detail),
+        figure("dealers_enrolments_per_s", rate, "1/s", sites / 600, less=False, enrolled=len(codes), at_once=at_once,
+               took_s=round(took_s, 1)),
         figure("dealers_enrol_all", sites / rate, "s", 600.0, sites=sites, is_extrapolated=len(codes) < sites),
         figure("dealers_enrolment_cpu", 1000 * cpu_s / len(codes), "ms", of="region's api process"),
-    ]
+    ]  # fmt: skip
 
 
 def _cpu(household: Household) -> list[tuple[float, float]]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from random import Random as Chance
 
 import price_lists
+from parts import figure
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.services.dealers import FOREVER_US, BrandAt, Dealer, Dealers, Site, SiteTable
@@ -37,14 +38,6 @@ LIST = "vespelle-fr-retail"
 CLOCK, RANDOM = SystemClock(), SystemRandom()
 TABLES = ("rocade.fabric.database", "rocade.trust.authority", "rocade.services.dealers", "rocade.services.prices")
 type Figure = dict[str, object]
-
-
-def figure(name: str, value: float, unit: str, goal: float | None = None, *, less: bool = True, peer: str = "",
-           peer_value: float | None = None) -> Figure:  # fmt: skip
-    met = None if goal is None else (value <= goal if less else value >= goal)
-    ratio = value / peer_value if peer_value else None
-    return {"figure": name, "value": round(value, 3), "unit": unit, "goal": goal, "met": met, "peer": peer,
-            "peer_value": peer_value and round(peer_value, 3), "ratio": ratio and round(ratio, 3)}  # fmt: skip
 
 
 def sites(count: int) -> list[Site]:

@@ -25,6 +25,7 @@ import msgspec
 import psutil
 
 from load import raise_file_limit
+from parts import cpu_s, figure
 from ports import free_port
 from rocade.app import configuration as settings
 from rocade.app import initialise
@@ -40,14 +41,6 @@ CLOCK, RANDOM = SystemClock(), SystemRandom()
 SITES, RATE_PER_S, GOAL_PER_S = 200, 2_080, 2_000
 HEAD = "site;dealer;dealer_name;country;name;timezone;brands;opened\n"
 type Figure = dict[str, object]
-
-
-def figure(name: str, value: float, unit: str, goal: float | None = None, *, less: bool = True, is_exact: bool = True,
-           peer: str = "", peer_value: float | None = None, **detail: object) -> Figure:  # fmt: skip
-    met = None if goal is None else is_exact and (value <= goal if less else value >= goal)
-    ratio = value / peer_value if peer_value else None
-    return {"figure": name, "value": round(value, 2), "unit": unit, "goal": goal, "met": met, "peer": peer,
-            "peer_value": peer_value and round(peer_value, 2), "ratio": ratio and round(ratio, 2), **detail}  # fmt: skip
 
 
 class World:
@@ -116,15 +109,6 @@ async def _fill(world: World, count: int) -> None:
     await Router(world.database, table, audit, CLOCK).publish([Rule(to="local/desk")], 0, "", "bench")
     await table.close()
     await audit.close()
-
-
-def cpu_s(processes: Sequence[psutil.Process]) -> float:
-    used = 0.0
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            used += times.user + times.system
-    return used
 
 
 def postgres_processes(home: Path) -> list[psutil.Process]:

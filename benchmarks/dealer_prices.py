@@ -25,6 +25,7 @@ import msgspec
 
 import price_kills
 import price_lists
+from parts import figure
 from rocade.agents.dealer.prices import PriceStore
 from rocade.trust.identity.keys import new_key
 from rocade.wire.prices import Delta
@@ -58,14 +59,6 @@ class Told(msgspec.Struct):
 class Begun(msgspec.Struct):
     start: tuple[float, float]
     resident_mib: float
-
-
-def figure(name: str, value: float, unit: str, goal: float | None = None, *, less: bool = True, peer: str = "",
-           peer_value: float | None = None) -> Figure:  # fmt: skip
-    met = None if goal is None else (value <= goal if less else value >= goal)
-    ratio = value / peer_value if peer_value else None
-    return {"figure": name, "value": round(value, 3), "unit": unit, "goal": goal, "met": met, "peer": peer,
-            "peer_value": peer_value and round(peer_value, 3), "ratio": ratio and round(ratio, 3)}  # fmt: skip
 
 
 def timed(act: Callable[[], object]) -> tuple[float, float]:

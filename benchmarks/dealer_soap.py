@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import xmlsec
@@ -27,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 from signxml.verifier import SignatureConfiguration, XMLVerifier
 
+import parts
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.soap import Authorities, RegionSigners, Verifier, names
 from rocade.doors.soap.signing import Credential, SigningKey, seal
@@ -37,14 +39,7 @@ from rocade.wire.resources.xml_form import append
 CLOCK, RANDOM = SystemClock(), SystemRandom()
 SIZE_BYTES = 3_800
 type Figure = dict[str, object]
-
-
-def figure(name: str, value: float, unit: str, goal: float | None = None, *, peer: str = "",
-           peer_value: float | None = None) -> Figure:  # fmt: skip
-    met = None if goal is None else value >= goal
-    ratio = value / peer_value if peer_value else None
-    return {"figure": name, "value": round(value, 1), "unit": unit, "goal": goal, "met": met, "peer": peer,
-            "peer_value": peer_value and round(peer_value, 1), "ratio": ratio and round(ratio, 2)}  # fmt: skip
+figure = partial(parts.figure, less=False)
 
 
 def authority() -> tuple[SigningKey, x509.Certificate]:

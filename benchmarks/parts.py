@@ -1,6 +1,6 @@
 """Benchmarks in parts: each measured by its own file in a process of its own, all written into one record.
 
-A part's module has `measure(*, full)`, asynchronous or not, which returns its rows (`show` says what stands in one). Parts run one
+A part's module has `measure(*, full)`, asynchronous or not, which returns its rows, made by `figure`. Parts run one
 after the other with nothing else beside them; the record is build/bench/<area>.json with the conditions they were taken under.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import inspect
 import json
@@ -19,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
+
 type Figure = dict[str, object]
 
 
@@ -26,6 +29,27 @@ def measure_part(module: str, *, full: bool) -> list[Figure]:
     """The rows of one part; a part's `measure` may be asynchronous."""
     found = importlib.import_module(module).measure(full=full)
     return asyncio.run(found) if inspect.isawaitable(found) else found  # type: ignore[arg-type]  # a part's own coroutine
+
+
+def figure(
+    name: str, value: float, unit: str, goal: float | None = None, *, less: bool = True, is_exact: bool = True, peer: str = "",
+    peer_value: float | None = None, **detail: object,
+) -> Figure:  # fmt: skip
+    """A row. `less`: the goal is met by what is no more than it; `is_exact`: what was measured counts at all."""
+    met = None if goal is None else is_exact and (value <= goal if less else value >= goal)
+    ratio = value / peer_value if peer_value else None
+    return {"figure": name, "value": round(value, 3), "unit": unit, "goal": goal, "met": met, "peer": peer,
+            "peer_value": peer_value and round(peer_value, 3), "ratio": ratio and round(ratio, 3), **detail}  # fmt: skip
+
+
+def cpu_s(processes: Sequence[psutil.Process]) -> float:
+    """Their CPU seconds so far; one that has ended counts nothing."""
+    used = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            used += times.user + times.system
+    return used
 
 
 def show(rows: list[Figure]) -> None:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -32,6 +33,7 @@ import msgspec
 import numpy as np
 import psutil
 
+import parts
 import people_passkeys
 from people_region import CLOCK, RANDOM, SEEN, Household, open_region
 from ports import free_port
@@ -50,14 +52,7 @@ TWIN = "/v1/vehicles/REF/twin"
 ACME = Principal("partner", "spiffe://bench.rocade/eu/partner/acme", "partner:acme", "token", "eu", frozenset(),
                  frozenset({"insurance"}))  # fmt: skip
 type Figure = dict[str, object]
-
-
-def figure(name: str, value: float, unit: str, goal: float | None = None, *, less: bool = False, peer: str = "",
-           peer_value: float | None = None) -> Figure:  # fmt: skip
-    met = None if goal is None else (value <= goal if less else value >= goal)
-    ratio = value / peer_value if peer_value else None
-    return {"figure": name, "value": round(value, 3), "unit": unit, "goal": goal, "met": met, "peer": peer,
-            "peer_value": peer_value and round(peer_value, 3), "ratio": ratio and round(ratio, 3)}  # fmt: skip
+figure = partial(parts.figure, less=False)
 
 
 def per_cpu_second(work: Callable[[], int], least_s: float) -> float:
@@ -209,20 +204,11 @@ async def fetch_token(household: Household) -> None:
         (household.partner / "token").write_text(answer.json()["access_token"])
 
 
-def cpu_s(processes: Sequence[psutil.Process]) -> float:
-    used = 0.0
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            used += times.user + times.system
-    return used
-
-
 def database_cpu_s(household: Household) -> float:
     """CPU of PostgreSQL so far, its back ends included."""
     main = psutil.Process(household.postgres.pid)
     times = main.cpu_times()
-    return cpu_s([main, *main.children()]) + float(times.children_user + times.children_system)
+    return parts.cpu_s([main, *main.children()]) + float(times.children_user + times.children_system)
 
 
 async def load(directory: Path, port: int, seconds: float, path: str, refs: Sequence[int],
@@ -271,11 +257,11 @@ async def reads(household: Household, seconds: float) -> list[Figure]:
     api = [psutil.Process(one.pid) for one in household.supervisor.processes if one.pid]
     path, port = f"{TWIN}?purpose=insurance", household.configuration.http.api_port
     before = database_cpu_s(household)
-    ours = await load(household.partner, port, seconds, path, household.refs, lambda: cpu_s(api))
+    ours = await load(household.partner, port, seconds, path, household.refs, lambda: parts.cpu_s(api))
     of_database = (database_cpu_s(household) - before) / ours["count"] * 1e6
     looks = await looked(household)
     async with bare(household) as (bare_port, processes):
-        peer = await load(household.partner, bare_port, seconds, TWIN, household.refs, lambda: cpu_s(processes))
+        peer = await load(household.partner, bare_port, seconds, TWIN, household.refs, lambda: parts.cpu_s(processes))
     assert looks > 0, "looks at owned vehicles are kept for the owner"
     name = "bare Litestar and asyncpg, nothing authorised"
     return [

@@ -24,6 +24,7 @@ import msgspec
 import pymerkle
 import uvloop
 
+from parts import figure
 from rocade.app.roles import GC_THRESHOLD
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
@@ -38,16 +39,6 @@ GROUP = 10_000
 WRITERS = 2
 PROVEN = 300
 type Figure = dict[str, object]
-
-
-def figure(
-    name: str, value: float, unit: str, goal: float | None = None, *, less: bool = True, peer: str = "",
-    peer_value: float | None = None,
-) -> Figure:  # fmt: skip
-    met = None if goal is None else (value <= goal if less else value >= goal)
-    ratio = value / peer_value if peer_value else None
-    return {"figure": name, "value": round(value, 3), "unit": unit, "goal": goal, "met": met, "peer": peer,
-            "peer_value": peer_value and round(peer_value, 3), "ratio": ratio and round(ratio, 3)}  # fmt: skip
 
 
 def entries() -> list[AuditEntry]:

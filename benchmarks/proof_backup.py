@@ -20,12 +20,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import asyncpg
 import msgspec
 import numpy as np
 
+import parts
 from rocade.app import backing_up, initialise
 from rocade.app import configuration as settings
 from rocade.app.backup.checking import Asked
@@ -43,14 +45,7 @@ BODY_BYTES = 8_000
 SIGNALS, SAMPLES = 20, 60
 BLOCK_VEHICLES = 1_000
 type Figure = dict[str, object]
-
-
-def figure(name: str, value: float, unit: str, goal: float | None = None, *, less: bool = False, peer: str = "",
-           peer_value: float | None = None, **detail: object) -> Figure:  # fmt: skip
-    met = None if goal is None else value <= goal if less else value >= goal
-    ratio = round(value / peer_value, 2) if peer_value else None
-    return {"figure": name, "value": round(value, 1), "unit": unit, "goal": goal, "met": met, "peer": peer,
-            "peer_value": peer_value and round(peer_value, 1), "ratio": ratio, **detail}  # fmt: skip
+figure = partial(parts.figure, less=False)
 
 
 async def fill_log(url: str, size_bytes: int) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from parts import figure
 from rocade.core.identifiers import VehicleRef, partition_of
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
@@ -50,14 +51,6 @@ PACKAGES = (
     "rocade.services.telemetry",
 )
 type Figure = dict[str, object]
-
-
-def figure(
-    name: str, value: float, unit: str, goal: float | None = None, peer: str = "", peer_value: float | None = None
-) -> Figure:
-    return {"figure": name, "value": round(value, 3), "unit": unit, "goal": goal,
-            "met": None if goal is None else value <= goal, "peer": peer, "peer_value": peer_value,
-            "ratio": round(value / peer_value, 3) if peer_value else None}  # fmt: skip
 
 
 def day(refs: list[int], number: int, midnight_us: int) -> chunks.Chunks:
@@ -179,7 +172,7 @@ async def measure_on(url: str, history_url: str, home: Path, points: int) -> lis
     named = f"{there / 1e6:.0f} M points, {DAYS} days"
     return [
         figure(f"erasure: unreadable for another client ({named})", await unreadable, "s", 1.0,
-               "engine's lightweight DELETE (stays on disk)", round(peer_s, 3)),
+               peer="engine's lightweight DELETE (stays on disk)", peer_value=peer_s),
         figure("erasure: order answered", answered_s, "s", 1.0),
         figure(f"erasure: gone from disk, certified ({named}, {state.facts['parts_before']} parts)", gone_s, "s", 60.0),
         figure("erasure: history rewritten", size / 1e6, "MB"),

@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from numpy.typing import NDArray
 
+from parts import figure
 from ports import free_port
 from rocade.app import configuration as settings
 from rocade.app import initialise
@@ -328,11 +329,6 @@ async def measured(
     doubled = sum(times - 1 for times in world.seen.times.values())
     lags = {way: np.array(found, np.int64) for way, found in world.seen.lags_us.items()}
     return lags, max(0, expected - len(world.seen.times)), doubled, cpu
-
-
-def figure(name: str, value: float, unit: str, goal: float | None = None) -> Figure:
-    return {"figure": name, "value": round(value, 2), "unit": unit, "goal": goal, "met": None if goal is None else value <= goal,
-            "peer": "", "peer_value": None, "ratio": None}  # fmt: skip
 
 
 def _figures(feeds: int, note: str, lags: dict[str, NDArray[np.int64]], lost: int, doubled: int) -> list[Figure]:  # fmt: skip

@@ -19,6 +19,7 @@ from pathlib import Path
 import asyncpg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from parts import figure
 from rocade.app.supervisor import MIGRATED
 from rocade.core.ports import SystemClock
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
@@ -31,14 +32,6 @@ ALONE = 1_000
 DESTROYED = 40
 HEARD_GOAL_MS = 1_000.0
 type Figure = dict[str, object]
-
-
-def figure(
-    name: str, value: float, unit: str, goal: float | None = None, *, peer: str = "", peer_value: float | None = None
-) -> Figure:
-    ratio = value / peer_value if peer_value else None
-    return {"figure": name, "value": round(value, 3), "unit": unit, "goal": goal, "met": None if goal is None else value <= goal,
-            "peer": peer, "peer_value": peer_value and round(peer_value, 3), "ratio": ratio and round(ratio, 3)}  # fmt: skip
 
 
 async def timed(work: Awaitable[object]) -> float:

@@ -25,6 +25,7 @@ import msgspec
 from cryptography import x509
 from cryptography.x509 import verification
 
+from parts import figure
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
 from rocade.fabric.database import Database, EmbeddedPostgres, migrate
 from rocade.trust.authority import AuditLog, Authority, DenySet, Region, create_region, verify
@@ -35,14 +36,6 @@ from sealed import keyed, unkeyed
 
 CLOCK, RANDOM = SystemClock(), SystemRandom()
 type Figure = dict[str, object]
-
-
-def figure(name: str, value: float, unit: str, goal: float | None = None, *, less: bool = True, peer: str = "",
-           peer_value: float | None = None) -> Figure:  # fmt: skip
-    met = None if goal is None else (value <= goal if less else value >= goal)
-    ratio = value / peer_value if peer_value else None
-    return {"figure": name, "value": round(value, 2), "unit": unit, "goal": goal, "met": met, "peer": peer,
-            "peer_value": peer_value and round(peer_value, 2), "ratio": ratio and round(ratio, 2)}  # fmt: skip
 
 
 def cpu_us(work: Callable[[], object], times: int = 3_000) -> float:
