@@ -28,7 +28,9 @@ async def test_a_sending_vehicle_is_erased_and_goes_on_under_its_new_reference(r
     working = asyncio.create_task(worker.run(stop))
     await asyncio.wait_for(storing.wait(), 30)  # its rows are in history, its transaction is open
     forgetting = asyncio.create_task(road.erase(vehicle.ref, "person:1"))
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(30):
+        while not await road.ledger.gone([vehicle.ref], road.clock.now_us()):
+            await asyncio.sleep(0.02)
     assert not forgetting.done()
     await road.publish(context, road.speed_batch(2, [3.0]))  # still under the old reference
     go_on.set()
