@@ -15,11 +15,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.chance import Seeded
 from tests.clocks import SetClock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-from tests.agents.vehicle.command_desk import VEHICLE, Desk, Seeded
+from tests.agents.vehicle.command_desk import VEHICLE, Desk
 from tests.conftest import make_custody
 
 from charging_faults import Outcome, Run

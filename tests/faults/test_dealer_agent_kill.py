@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.agents.dealer.conftest import Hub, Seeded, hub, place, until
+from tests.agents.dealer.conftest import Hub, hub, place, until
+from tests.chance import Seeded
 
 __all__ = ["hub", "place"]
 from tests.agents.dealer.test_pair import free_port

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import random
 import signal
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.services.telemetry.conftest import history, store_url
 
 from rocade.core.identifiers import VehicleRef, partition_of
 from rocade.fabric.database import Database
-from rocade.fabric.history import History, connect
-from rocade.fabric.history.store import serve
+from rocade.fabric.history import History
 from rocade.fabric.log import Record
 from rocade.fabric.log.postgres import PostgresLog
-from rocade.services.telemetry import store
 from rocade.services.telemetry.chunks import TABLE, samples_of
 from rocade.services.telemetry.model import BATCH, STREAM
 from rocade.services.telemetry.sealing import RoadSeals
@@ -34,31 +30,7 @@ T0_US = 1_760_000_000_000_000
 VEHICLES = 20
 
 
-@pytest.fixture(scope="module")
-def store_url() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="rocade-st-") as directory:
-        path = Path(directory) / "store.sock"
-        process = multiprocessing.get_context("spawn").Process(
-            target=serve, args=(Path(directory) / "data", path, bytes(32))
-        )
-        process.start()
-        yield f"chdb+unix://{path}"
-        process.terminate()
-        process.join(15)
-
-
-@pytest.fixture
-async def history(store_url: str) -> AsyncIterator[History]:
-    client = connect(store_url)
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await store.ensure(client)
-                break
-            except Exception:
-                await asyncio.sleep(0.1)
-    yield client
-    await client.close()
+__all__ = ["history", "store_url"]
 
 
 class Load:

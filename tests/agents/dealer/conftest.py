@@ -6,7 +6,6 @@ import asyncio
 import base64
 import inspect
 import json
-import random as stdlib_random
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -51,19 +50,6 @@ from rocade.wire.exchange.receipts import encode_receipt
 SITE = "FR-00123-1"
 TAILS = {"dealer": frozenset(("message", "ack", "keys", "state", "ask", "decision"))}
 QUICK = Backoff(first_s=0.02, most_s=0.2)
-
-
-class Seeded:
-    """Random with a printed seed."""
-
-    def __init__(self, seed: int = 5) -> None:
-        self._random = stdlib_random.Random(seed)
-
-    def bits(self, count: int) -> int:
-        return self._random.getrandbits(count)
-
-    def uniform(self) -> float:
-        return self._random.random()
 
 
 async def until(condition: Callable[[], object]) -> None:

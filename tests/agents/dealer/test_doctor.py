@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.agents.dealer.conftest import QUICK, Hub, Seeded, until
+from tests.agents.dealer.conftest import QUICK, Hub, until
+from tests.chance import Seeded
 from tests.clocks import TurnedClock
 
 from rocade.agents.dealer import settings as configured

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.agents.dealer.conftest import Hub, Seeded
+from tests.agents.dealer.conftest import Hub
 from tests.agents.dealer.test_page import page_of, tablet
+from tests.chance import Seeded
 from tests.clocks import TurnedClock
 from tests.trust.authority.people.authenticator import PRESENT, Authenticator
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random as stdlib_random
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.chance import Seeded
 from tests.clocks import SetClock
 
 from rocade.agents.vehicle.command_book import Book
@@ -24,17 +24,6 @@ from rocade.wire.commands import ACTS, COMMAND_TYPE, SERVICE, Command, Report, e
 
 VEHICLE = "VF1AAAAA000000001"
 MINUTE_US = 60_000_000
-
-
-class Seeded:
-    def __init__(self, seed: int = 5) -> None:
-        self._random = stdlib_random.Random(seed)
-
-    def bits(self, count: int) -> int:
-        return self._random.getrandbits(count)
-
-    def uniform(self) -> float:
-        return self._random.random()
 
 
 @dataclass(frozen=True)

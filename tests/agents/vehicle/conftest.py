@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random as stdlib_random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from tests.chance import Seeded
 
 from rocade.agents.link import Backoff
 from rocade.agents.vehicle.agent import Agent
@@ -32,19 +32,6 @@ from rocade.wire.mqtt import (
 )
 
 VEHICLE = "VF1AAAAA000000001"
-
-
-class Seeded:
-    """Random with a printed seed."""
-
-    def __init__(self, seed: int = 5) -> None:
-        self._random = stdlib_random.Random(seed)
-
-    def bits(self, count: int) -> int:
-        return self._random.getrandbits(count)
-
-    def uniform(self) -> float:
-        return self._random.random()
 
 
 class Platform:

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.agents.vehicle.command_desk import MINUTE_US, VEHICLE, Car, Desk, Machine, PowerCut, Seeded
+from tests.agents.vehicle.command_desk import MINUTE_US, VEHICLE, Car, Desk, Machine, PowerCut
+from tests.chance import Seeded
 from tests.clocks import SetClock
 
 from rocade.agents.vehicle.commands import Executor

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from tests.chance import Seeded
 from tests.notebook import Notebook
-from tests.services.consent.conftest import NOW_US, SeededRandom, SetClock
+from tests.services.consent.conftest import NOW_US, SetClock
 from tests.services.dealers.conftest import DEALERS, GROUPS, site
 from tests.services.dealers.standing import SECURITY, Stand, machine, staff
 
@@ -28,7 +29,7 @@ SITE = "/v1/dealers/sites/FR-1-1"
 async def stand(database: Database, tmp_path: Path) -> AsyncIterator[Stand]:
     """Two dealers; Helios may do everything that can be given, at every site of the first."""
     clock, audit = SetClock(), Notebook()
-    dealers = Dealers(database, audit, clock, SeededRandom())
+    dealers = Dealers(database, audit, clock, Seeded())
     lune = (BrandAt("lune", True, True, NOW_US - 9),)
     await dealers.put(
         [site("FR-1-1"), site("FR-1-2", primary="FR-1-1"), site("FR-2-1", "FR-2", brands=lune)], DEALERS, GROUPS

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random as chance
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.chance import Seeded
 from tests.notebook import Notebook
 
 from rocade.fabric.database import Database
@@ -30,17 +30,6 @@ class SetClock:
         return self.s
 
 
-class SeededRandom:
-    def __init__(self, seed: int = 3) -> None:
-        self._chance = chance.Random(seed)
-
-    def bits(self, count: int) -> int:
-        return self._chance.getrandbits(count)
-
-    def uniform(self) -> float:
-        return self._chance.random()
-
-
 @pytest.fixture
 def clock() -> SetClock:
     return SetClock()
@@ -59,7 +48,7 @@ def renewals() -> list[tuple[int, int, int]]:
 
 @pytest.fixture
 def consents(database: Database, audit: Notebook, clock: SetClock, renewals: list[tuple[int, int, int]]) -> Consents:
-    random = SeededRandom()
+    random = Seeded()
 
     async def renew(connection: Any, ref: int, at_us: int) -> int:
         renewed = random.bits(63)

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from tests.chance import Seeded
 from tests.notebook import Notebook
-from tests.services.consent.conftest import DAY_US, NOW_US, SeededRandom, SetClock
+from tests.services.consent.conftest import DAY_US, NOW_US, SetClock
 
 from rocade.core.data_classes import ALL, CONTROL, mask
 from rocade.core.errors import Misconfigured, Refused
@@ -377,7 +378,7 @@ async def test_a_vehicle_given_back_is_the_regions_under_a_new_reference(owned: 
 async def test_without_a_way_to_renew_references_no_vehicle_changes_hands(
     database: Database, audit: Notebook, clock: SetClock
 ) -> None:
-    alone = Consents(database, audit, clock, SeededRandom(9))
+    alone = Consents(database, audit, clock, Seeded(9))
     await alone.own(CAR, ANA)
     with pytest.raises(Misconfigured, match=r"consent\.renewal\.unset"):
         await alone.claim(await alone.sell(CAR, ANA), BEN)

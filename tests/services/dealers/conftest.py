@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.chance import Seeded
 from tests.notebook import Notebook
-from tests.services.consent.conftest import DAY_US, NOW_US, SeededRandom, SetClock
+from tests.services.consent.conftest import DAY_US, NOW_US, SetClock
 
 from rocade.fabric.database import Database
 from rocade.services.dealers import FOREVER_US, BrandAt, Dealer, Dealers, Group, Site, SiteTable
@@ -41,7 +42,7 @@ def audit() -> Notebook:
 
 @pytest.fixture
 def dealers(database: Database, audit: Notebook, clock: SetClock) -> Dealers:
-    return Dealers(database, audit, clock, SeededRandom())
+    return Dealers(database, audit, clock, Seeded())
 
 
 @pytest.fixture

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 import pytest
 from keyed import DerivedKeys
+from tests.chance import Seeded
 
 from rocade.core.errors import Refused, Unavailable
 from rocade.core.identifiers import VehicleRef
@@ -29,20 +28,9 @@ class FixedClock:
         return self.us / 1e6
 
 
-class SeededRandom:
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-
-    def bits(self, count: int) -> int:
-        return self._random.getrandbits(count)
-
-    def uniform(self) -> float:
-        return self._random.random()
-
-
 @pytest.fixture
 def registry(database: Database) -> Registry:
-    return Registry(database, SeededRandom(7), FixedClock())
+    return Registry(database, Seeded(7), FixedClock())
 
 
 async def add_car(registry: Registry, vin: str = VIN, brand: str = "peugeot", model: str = "e-208") -> Vehicle:
@@ -58,9 +46,9 @@ async def test_an_added_vehicle_is_found_by_id_and_by_reference(registry: Regist
 
 
 async def test_a_reference_is_random_and_not_derived_from_the_vin(database: Database) -> None:
-    first = await Registry(database, SeededRandom(1), FixedClock()).add(VIN, "car", "peugeot", "208", "petrol", "eu")
-    assert first.ref == SeededRandom(1).bits(63)
-    assert Registry(database, SeededRandom(2), FixedClock()).draw_ref() == SeededRandom(2).bits(63)
+    first = await Registry(database, Seeded(1), FixedClock()).add(VIN, "car", "peugeot", "208", "petrol", "eu")
+    assert first.ref == Seeded(1).bits(63)
+    assert Registry(database, Seeded(2), FixedClock()).draw_ref() == Seeded(2).bits(63)
 
 
 async def test_the_same_id_twice_is_refused(registry: Registry) -> None:
@@ -175,7 +163,7 @@ async def test_a_database_that_is_away_is_unavailable() -> None:
         keyring = DerivedKeys()
         engine = make_engine("postgresql://nobody@127.0.0.1:1/none")
 
-    registry = Registry(Away(), SeededRandom(1), FixedClock())  # type: ignore[arg-type]  # only the engine is used
+    registry = Registry(Away(), Seeded(1), FixedClock())  # type: ignore[arg-type]  # only the engine is used
     with pytest.raises(Unavailable, match=r"database\.down"):
         await registry.resolve(VIN)
 
@@ -200,7 +188,7 @@ SEARCHES = [
 @pytest.fixture
 async def fleet(database: Database) -> Registry:
     clock = FixedClock()
-    registry = Registry(database, SeededRandom(7), clock)
+    registry = Registry(database, Seeded(7), clock)
     first = await add_car(registry)
     second = await add_car(registry, "VF1ABCDEFGG000002", "renault", "Twizy")
     await registry.add("lune-3", "bicycle", "lune", "Croissant", "electric", "eu")
