@@ -12,6 +12,7 @@ import hmac
 import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -542,6 +543,16 @@ def test_a_replay_is_remembered_until_the_envelope_is_too_old(tmp_path: Path) ->
         parties.clock.ahead_us = shift_s * 1_000_000
         with pytest.raises(Refused, match=code.replace(".", r"\.")):
             verifier.verify(envelope)
+
+
+@pytest.mark.parametrize(("life_s", "code"), [(601, "accepted 1610001234"), (602, "soap.timestamp.long")])
+def test_ten_minutes_may_be_a_second_longer_where_a_client_looked_at_its_clock_twice(
+    parties: Parties, life_s: int, code: str
+) -> None:
+    begin = datetime.now(UTC).replace(microsecond=0)
+    root = etree.fromstring(parties.envelope())
+    created("/".join(f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (begin, begin + timedelta(seconds=life_s))))(root)
+    assert code_of(parties, resigned(root, parties.ec)) == code
 
 
 def test_certificates_are_checked_at_each_use(tmp_path: Path) -> None:

@@ -391,7 +391,8 @@ def _check_time(timestamp: Element, now_us: int) -> int:
     if [one.tag for one in children] != [f"{{{names.WSU}}}Created", f"{{{names.WSU}}}Expires"]:
         raise Refused("soap.timestamp.malformed", "the Timestamp must have Created and Expires, in this order")
     created_us, expires_us = _instant_us(_text(children[0])), _instant_us(_text(children[1]))
-    if not 0 < expires_us - created_us <= LIFE_LIMIT_S * 1_000_000:
+    # Clients look at their clock for each of the two and cut both to whole seconds: ten minutes may be written as 601 s.
+    if not 0 < expires_us - created_us <= (LIFE_LIMIT_S + 1) * 1_000_000:
         raise Refused("soap.timestamp.long", f"an envelope may be good for {LIFE_LIMIT_S} seconds")
     if created_us > now_us + LEEWAY_S * 1_000_000:
         raise Refused("soap.timestamp.future", "the envelope was made in the future; set the sender's clock")
