@@ -14,7 +14,8 @@ import pytest
 from keyed import DerivedKeys, keyed
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Route, expect
 from playwright.sync_api import Page as BrowserPage
-from toytown import Notes, Proven, Served, Toys, Unowned, leave, services, sockets
+from tests.unowned import Unowned
+from toytown import Notes, Proven, Served, Toys, leave, services, sockets
 
 from rocade.console import applications as application_pages
 from rocade.console import pages

@@ -22,12 +22,13 @@ import numpy as np
 from playwright.sync_api import BrowserContext, ConsoleMessage
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page as BrowserPage
+from tests.notebook import Notebook
+from tests.unowned import Unowned
 
 from rocade.agents.vehicle.simulation import town as simulation_town
 from rocade.console import Counts, Services, create_app
 from rocade.console.application import desk_of
 from rocade.core import catalogue
-from rocade.core.data_classes import ALL
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity, VehicleRef
 from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
@@ -43,7 +44,7 @@ from rocade.services.telemetry.model import Quarantined, Unknown
 from rocade.services.vehicles import EVERYTHING, Page, Vehicle, Wanted
 from rocade.services.vehicles.twin import Position, Twin, Value
 from rocade.trust.authority.book import Asked, Browsed
-from rocade.trust.authority.gate import DUTIES, Gate, Principal, Right
+from rocade.trust.authority.gate import DUTIES, Gate, Principal
 from rocade.trust.authority.papers import Papers
 
 CENTRE = (simulation_town.LONGITUDE, simulation_town.LATITUDE)
@@ -276,17 +277,8 @@ async def drive(url: str, toys: Toys, ref: int, minutes: int = 50) -> None:
     await history.close()
 
 
-class Notes:
-    """An audit log in memory."""
-
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
+class Notes(Notebook):
+    """One that pages can look into."""
 
     async def tail(self, limit: int) -> list[tuple[int, AuditEntry]]:
         return list(enumerate(self.entries))[::-1][:limit]
@@ -339,22 +331,6 @@ class Desk:
     async def redeem_touch(self, session_secret: str, touch: str, act: str, subject: str) -> None:
         if touch != f"{act} {subject}":
             raise Refused("people.touch.unknown", "not this")
-
-
-class Unowned:
-    """The rights of a region in which nobody owns a vehicle yet."""
-
-    def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right:
-        return Right("none", self.mask(ref, principal.recipient, purpose, at_us))
-
-    def mask(self, ref: int, recipient: str, purpose: str, at_us: int) -> int:
-        return ALL if recipient == "operator" else 0
-
-    def refs(self, principal: Principal, purpose: str, at_us: int) -> list[int]:
-        return []
-
-    def hidden(self, recipient: str, purpose: str, classes: int, at_us: int) -> list[int]:
-        return []
 
 
 def sign_in(page: BrowserPage, address: str) -> None:

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from litestar import Litestar, Request, get
 from tests.notebook import Notebook
+from tests.unowned import Unowned
 
-from rocade.core.data_classes import ALL
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.doors.http import Access, Listeners, build, caller_of, does, tcp_socket
-from rocade.trust.authority.gate import Gate, Principal, Right, acts
+from rocade.trust.authority.gate import Gate, acts
 from rocade.trust.authority.region import Region, create_region
 from rocade.trust.identity import tls
 from rocade.trust.identity.certificates import Verified, verify_leaf
@@ -41,22 +41,6 @@ async def everybody() -> str:
 @get("/forgotten")
 async def forgotten() -> str:
     return "no act named"
-
-
-class Unowned:
-    """The rights of a region in which nobody owns a vehicle yet."""
-
-    def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right:
-        return Right("none", self.mask(ref, principal.recipient, purpose, at_us))
-
-    def mask(self, ref: int, recipient: str, purpose: str, at_us: int) -> int:
-        return ALL if recipient == "operator" else 0
-
-    def refs(self, principal: Principal, purpose: str, at_us: int) -> list[int]:
-        return []
-
-    def hidden(self, recipient: str, purpose: str, classes: int, at_us: int) -> list[int]:
-        return []
 
 
 class Stand:

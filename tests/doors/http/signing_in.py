@@ -15,11 +15,11 @@ from litestar import Request, get
 from litestar.response import Stream
 from tests.clocks import PassingClock
 from tests.notebook import Notebook
+from tests.unowned import Unowned
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "trust/authority/people"))
 
 from authenticator import Authenticator
-from tests.doors.http.conftest import Unowned
 
 from rocade.core.ports import SystemRandom
 from rocade.doors.http import Access, Listeners, build, does, loopback_sockets, people_api, signin

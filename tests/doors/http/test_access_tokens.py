@@ -10,9 +10,10 @@ import httpx
 import pytest
 from litestar import Request, get
 from litestar.params import FromPath
-from tests.doors.http.conftest import CLOCK, Stand, Unowned
+from tests.doors.http.conftest import CLOCK, Stand
 from tests.doors.http.test_oauth import GRANT
 from tests.trust.authority.machines.conftest import PURPOSES
+from tests.unowned import Unowned
 
 from rocade.core.ports import SystemRandom
 from rocade.doors.http import Access, Listeners, build, does, loopback_sockets, oauth

@@ -19,11 +19,11 @@ import pytest
 from joserfc.jwk import ECKey
 from litestar import Litestar
 from tests.notebook import Notebook
+from tests.unowned import Unowned
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "trust/authority/people"))
 
 from authenticator import Authenticator
-from tests.doors.http.conftest import Unowned
 from tests.ports import free_port
 
 from rocade.core.errors import Misconfigured, RocadeError

@@ -20,10 +20,10 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from litestar.types import ControllerRouterHandler
 from tests.clocks import PassingClock
-from tests.doors.http.conftest import Unowned
 from tests.doors.http.signing_in import Authenticator, Desk, serving
 from tests.notebook import Notebook
 from tests.services.dealers.conftest import DEALERS, GROUPS, site
+from tests.unowned import Unowned
 
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity

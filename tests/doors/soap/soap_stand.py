@@ -11,32 +11,18 @@ from pathlib import Path
 import msgspec
 from soap_parties import RANDOM, SITE, Parties, pem
 from tests.notebook import Notebook
+from tests.unowned import Unowned
 
-from rocade.core.data_classes import ALL
 from rocade.core.errors import Refused
 from rocade.core.identifiers import Identity
 from rocade.doors.http import Access, Listeners, build, tcp_socket
 from rocade.doors.soap import door
 from rocade.doors.soap.dispatch import Dispatcher
-from rocade.trust.authority.gate import Gate, Right
+from rocade.trust.authority.gate import Gate
 from rocade.trust.identity import tls
 from rocade.trust.identity.certificates import verify_leaf
 from rocade.wire.resources import Message, PriceChange, PriceLine, Receipt, Site
 from rocade.wire.resources.operations import GetPrice, GetPriceChanges, GetReceipts, GetSites, Page
-
-
-class Unowned:
-    def right(self, principal: object, ref: int, purpose: str, at_us: int) -> Right:
-        return Right("none", ALL)
-
-    def mask(self, *_: object) -> int:
-        return 0
-
-    def refs(self, *_: object) -> list[int]:
-        return []
-
-    def hidden(self, *_: object) -> list[int]:
-        return []
 
 
 class Desk:

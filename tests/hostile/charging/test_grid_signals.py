@@ -10,14 +10,15 @@ from typing import Any
 import httpx
 import pytest
 from tests.services.charging.conftest import HOUR_US, Stand
+from tests.services.dealers.standing import Asked
+from tests.unowned import Unowned
 
 from rocade.core.identifiers import Identity
-from rocade.doors.http import Access
 from rocade.doors.http.application import build
 from rocade.fabric.database import Database
 from rocade.services.charging import ChargeSite, LimitNode
 from rocade.services.charging.grid import Grid, api
-from rocade.trust.authority.gate import Act, Gate, Principal, Right, nobody, of_certificate
+from rocade.trust.authority.gate import Gate, Principal, nobody, of_certificate
 
 SECURITY = Principal("person", "person:00000000000000aa", "operator", "passkey", "eu", frozenset({"security"}))
 SUPPORT = Principal("person", "person:00000000000000bb", "operator", "passkey", "eu", frozenset({"support"}))
@@ -32,28 +33,11 @@ def machine(kind: str, id: str) -> Principal:
 NETZ, OTHER, DEALER = machine("partner", "netz"), machine("partner", "other"), machine("dealer", "netz")
 
 
-class _Anybody:
-    def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right:
-        return Right()
-
-
-class _Asked(Access):
-    """Takes the caller's word for who he is; how that is proven is the door's business."""
-
-    who: Principal = nobody("peer:192.0.2.1")
-
-    async def identify(self, scope: Any, act: Act) -> Principal:
-        return self.who
-
-    async def _is_touched(self, scope: Any, act: Act) -> bool:
-        return b"rocade-touch" in dict(scope["headers"])
-
-
 class Door:
     def __init__(self, stand: Stand) -> None:
         self.stand, self.grid = stand, Grid(stand.charging)
-        gate = Gate("eu", _Anybody())  # type: ignore[arg-type]  # of all rights the one that is asked
-        self._access = _Asked(lambda *_: None, lambda _: False, gate, stand.audit, stand.clock)  # type: ignore[arg-type,return-value]
+        gate = Gate("eu", Unowned())
+        self._access = Asked(lambda *_: None, lambda _: False, gate, stand.audit, stand.clock)  # type: ignore[arg-type,return-value]
         app = build(api.HANDLERS, {"grid": self.grid, "clock": stand.clock}, self._access, version="0")
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost")  # type: ignore[arg-type]
 

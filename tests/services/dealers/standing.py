@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from tests.notebook import Notebook
 from tests.services.dealers.conftest import SetClock
+from tests.unowned import Unowned
 
 from rocade.core.identifiers import Identity
 from rocade.core.ports import SystemRandom
@@ -19,7 +20,7 @@ from rocade.doors.http.application import build
 from rocade.fabric.database import Database
 from rocade.services.dealers import Dealers, Moving, Orders, SiteTable, api, moving_api
 from rocade.trust.authority import Authority
-from rocade.trust.authority.gate import Act, Gate, Principal, Right, nobody, of_certificate
+from rocade.trust.authority.gate import Act, Gate, Principal, nobody, of_certificate
 from rocade.trust.authority.people import People, Site
 from rocade.trust.authority.region import create_region
 
@@ -35,14 +36,7 @@ def staff(person: str, dealer: str, means: str = "passkey") -> Principal:
     return Principal("person", person, f"dealer:{dealer}", means, "eu")
 
 
-class _Anybody:
-    """No vehicle belongs to anybody here."""
-
-    def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right:
-        return Right()
-
-
-class _Asked(Access):
+class Asked(Access):
     """Takes the caller's word for who he is."""
 
     who: Principal = nobody("peer:192.0.2.1")
@@ -70,8 +64,8 @@ class Stand:
         self.authority = Authority(
             create_region(trust, "eu", "rocade.test", clock, random), database, audit, clock, random
         )
-        gate = Gate("eu", _Anybody(), sites=table)  # type: ignore[arg-type]  # of all rights the one that is asked
-        self._access = _Asked(lambda *_: None, lambda _: False, gate, audit, clock)  # type: ignore[arg-type,return-value]
+        gate = Gate("eu", Unowned(), sites=table)
+        self._access = Asked(lambda *_: None, lambda _: False, gate, audit, clock)  # type: ignore[arg-type,return-value]
         given = {"dealers": dealers, "site_table": table, "orders": Orders(database, audit, clock),
                  "moving": Moving(database, audit, clock), "authority": self.authority, "people": self.people}  # fmt: skip
         app = build([*api.HANDLERS, *moving_api.HANDLERS], given, self._access, version="0")

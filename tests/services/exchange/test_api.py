@@ -8,8 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.services.dealers.standing import SECURITY, SUPPORT, _Anybody, _Asked, machine
+from tests.services.dealers.standing import SECURITY, SUPPORT, Asked, machine
 from tests.services.exchange.hub import Dealer, Hub
+from tests.unowned import Unowned
 
 from rocade.doors.http.application import build
 from rocade.services.exchange import api
@@ -24,8 +25,8 @@ class Desk:
     """Asks as somebody; the document of an answer, or the code of a refusal."""
 
     def __init__(self, hub: Hub) -> None:
-        gate = Gate("eu", _Anybody(), sites=None)  # type: ignore[arg-type]  # of all rights the one that is asked
-        self._access = _Asked(lambda *_: None, lambda _: False, gate, hub.audit, hub.clock)  # type: ignore[arg-type,return-value]
+        gate = Gate("eu", Unowned(), sites=None)
+        self._access = Asked(lambda *_: None, lambda _: False, gate, hub.audit, hub.clock)  # type: ignore[arg-type,return-value]
         issuers = LiveIssuers(hub.directory / "trust")
         given = {"exchange": hub.exchange, "router": hub.router, "issuers": issuers}
         transport = httpx.ASGITransport(app=build(api.HANDLERS, given, self._access, version="0"))  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from tests.clocks import TurnedClock
 from tests.notebook import Notebook
+from tests.unowned import Unowned
 
 from rocade.core.errors import Refused
 from rocade.core.ports import AuditEntry, SystemRandom
@@ -19,28 +20,12 @@ from rocade.doors.http.proofs import HANDLERS
 from rocade.fabric.database import Database
 from rocade.trust.authority.audit import AuditLog, Line
 from rocade.trust.authority.cosigning import FOLDER, Cosigning
-from rocade.trust.authority.gate import Gate, Principal, Right
+from rocade.trust.authority.gate import Gate
 from rocade.trust.authority.proving import Proofs
 from rocade.trust.authority.region import create_region
 from rocade.trust.identity.certificates import Verified, verify_leaf
 from rocade.trust.identity.directory import load_root
 from rocade.trust.identity.witness import Witness
-
-
-class Nobody:
-    """The rights of a region without owners."""
-
-    def right(self, principal: Principal, ref: int, purpose: str, at_us: int) -> Right:
-        return Right()
-
-    def mask(self, ref: int, recipient: str, purpose: str, at_us: int) -> int:
-        return 0
-
-    def refs(self, principal: Principal, purpose: str, at_us: int) -> list[int]:
-        return []
-
-    def hidden(self, recipient: str, purpose: str, classes: int, at_us: int) -> list[int]:
-        return []
 
 
 class Publisher:
@@ -53,7 +38,7 @@ class Publisher:
         self.root = load_root(directory / "trust/trust.pem")
         self.notebook = Notebook()
         proofs = Proofs(database, self.audit, self.root)
-        access = Access(self._verify, lambda _: False, Gate("eu", Nobody()), self.notebook, self.clock)
+        access = Access(self._verify, lambda _: False, Gate("eu", Unowned()), self.notebook, self.clock)
         cosigning = Cosigning(database, self.audit, proofs, self.notebook, self.clock)
         self.proofs = proofs
         self.app = build(HANDLERS, {"proofs": proofs, "cosigning": cosigning}, access, version="0")
