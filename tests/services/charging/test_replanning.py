@@ -7,9 +7,11 @@ import asyncio
 import pytest
 from tests.services.charging.conftest import CAR, HOUR_US, OWNER, Stand
 
+from rocade.core.identifiers import PARTITIONS, partition_of
 from rocade.fabric.database import Leases
 from rocade.services.charging import SeriesValue
 from rocade.services.charging.replanning import Replanner
+from rocade.services.vehicles import Vehicle
 
 
 async def test_a_car_gets_its_limit_and_its_schedule_once(stand: Stand, replanner: Replanner) -> None:
@@ -259,12 +261,29 @@ async def test_the_running_replanner_hears_of_a_goal_at_once(stand: Stand) -> No
     assert replanner.counters.failures == 0
 
 
+TTL_S = 90.0
+"""By the database's clock, which no test moves: longer than any stall."""
+
+
+def process(stand: Stand, at: int) -> Leases:
+    return Leases(stand.database, "charging", "charging", f"process-{at}", TTL_S, stand.clock)
+
+
+async def cars_of_both(stand: Stand) -> list[Vehicle]:
+    """Six in each half of the partitions."""
+    halves: tuple[list[Vehicle], list[Vehicle]] = [], []
+    while min(map(len, halves)) < 6:
+        car = await stand.plugged_car()
+        halves[partition_of(car.ref) * 2 // PARTITIONS].append(car)
+    return halves[0][:6] + halves[1][:6]
+
+
 async def test_two_processes_share_the_vehicles_and_one_takes_over_from_the_other(stand: Stand) -> None:
-    leases = [Leases(stand.database, "charging", "charging", f"process-{at}", clock=stand.clock) for at in range(2)]
+    leases = [process(stand, at) for at in range(2)]
     replanners = [Replanner(stand.charging, one) for one in leases]
-    cars = [await stand.plugged_car() for _ in range(12)]
+    cars = await cars_of_both(stand)
     for one in (*replanners, *replanners):
-        stand.clock.move(3)  # a lease is renewed each third of its life
+        stand.clock.move(TTL_S / 2)  # a lease is renewed each third of its life
         await one.turn()
     for car in cars:
         await stand.charging.set_goal(car.ref, stand.goal(), OWNER)
@@ -274,7 +293,7 @@ async def test_two_processes_share_the_vehicles_and_one_takes_over_from_the_othe
     assert sorted(told) == sorted(car.ref for car in cars), "each vehicle by one of them"
     assert all(one.counters.orders for one in replanners)
     await leases[0].release()
-    stand.clock.move(3)
+    stand.clock.move(TTL_S / 2)
     await replanners[1].turn()
     before = len(stand.told.orders)
     for car in cars:
@@ -284,18 +303,17 @@ async def test_two_processes_share_the_vehicles_and_one_takes_over_from_the_othe
 
 
 async def test_what_happened_while_nobody_held_a_vehicle_is_seen_by_who_takes_it(stand: Stand) -> None:
-    first = Leases(stand.database, "charging", "charging", "process-0", clock=stand.clock)
-    second = Leases(stand.database, "charging", "charging", "process-1", clock=stand.clock)
+    first, second = (process(stand, at) for at in range(2))
     replanners = [Replanner(stand.charging, one) for one in (first, second)]
-    cars = [await stand.plugged_car() for _ in range(12)]
+    cars = await cars_of_both(stand)
     for one in (*replanners, *replanners):
-        stand.clock.move(3)
+        stand.clock.move(TTL_S / 2)
         await one.turn()
     await first.release()
     for car in cars:
         await stand.charging.set_goal(car.ref, stand.goal(), OWNER)
     await replanners[1].turn()
     assert len({order.ref for order in stand.told.orders}) < len(cars), "those of the first are nobody's yet"
-    stand.clock.move(3)
+    stand.clock.move(TTL_S / 2)
     await replanners[1].turn()
     assert {order.ref for order in stand.told.orders} == {car.ref for car in cars}
