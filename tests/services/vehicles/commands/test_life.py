@@ -129,6 +129,7 @@ async def test_nobody_looks_for_a_proof_for_ever(hub: Any) -> None:
 
 
 async def test_an_unsent_command_expires_and_is_never_sent_again(hub: Any) -> None:
+    hub.clock.hold()  # seconds count here
     car = await hub.add_vehicle()
     ordered = await hub.order(car, "charge.start", expires_us=hub.clock.now_us() + 5 * SECOND_US)
     hub.clock.ahead_us += 5 * SECOND_US
@@ -143,6 +144,7 @@ async def test_an_unsent_command_expires_and_is_never_sent_again(hub: Any) -> No
 
 async def test_what_a_car_did_counts_although_the_sending_was_never_noted(hub: Any) -> None:
     """The gateway was killed after the command left and before that was written; then its deadline passed."""
+    hub.clock.hold()  # seconds count here
     car = await hub.add_vehicle()
     ordered = await hub.order(car, expires_us=hub.clock.now_us() + 5 * SECOND_US)
     hub.clock.ahead_us += 6 * SECOND_US
@@ -154,6 +156,7 @@ async def test_what_a_car_did_counts_although_the_sending_was_never_noted(hub: A
 
 @pytest.mark.parametrize("code", ["", "command.expired"])
 async def test_a_car_that_says_expired_has_the_last_word(hub: Any, code: str) -> None:
+    hub.clock.hold()  # seconds count here
     car = await hub.add_vehicle()
     ordered = await hub.order(car, expires_us=hub.clock.now_us() + 5 * SECOND_US)
     hub.clock.ahead_us += 6 * SECOND_US
@@ -165,6 +168,7 @@ async def test_a_car_that_says_expired_has_the_last_word(hub: Any, code: str) ->
 
 
 async def test_a_vehicle_that_stays_silent_is_waited_for_and_its_late_word_counts(hub: Any) -> None:
+    hub.clock.hold()  # seconds count here
     car = await hub.add_vehicle()
     ordered = await hub.order(car, expires_us=hub.clock.now_us() + 5 * SECOND_US)
     await hub.say(car, hub.report(ordered, "accepted"))
