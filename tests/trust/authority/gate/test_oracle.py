@@ -1,6 +1,6 @@
 """The policies against an oracle written apart from them, over random requests; and what happens when attributes go missing.
 
-A run prints its seed; `ROCADE_SEED` runs it again. Everything here asks the engine itself: nothing is remembered.
+A run prints its seed; `ROCADE_SEED` runs it again, and a full run (`make test FULL=1`) draws a new one. Everything here asks the engine itself: nothing is remembered.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rocade.trust.authority.gate import Act, Engine, Principal, Right, SiteRight
 from rocade.trust.authority.gate.asked import KINDS, RESOURCES, AccountFacts, Asked, Proof, SiteFacts, VehicleFacts, ask
 from rocade.trust.authority.gate.engine import FILES, policy_texts
 
-SEED = int(os.environ.get("ROCADE_SEED") or time.time_ns() % 2**32)
+SEED = int(os.environ.get("ROCADE_SEED") or (time.time_ns() % 2**32 if os.environ.get("FULL") else 20_261_122))
 HERE = "eu"
 DUTIES = ("support", "security", "release")
 STAFF = ("manager", "sales", "after-sales", "parts", "accounts", "cleaner")
@@ -276,7 +276,7 @@ def test_a_wall_without_its_guard_would_have_been_noticed() -> None:
     careless = Careless(
         policy_texts()["walls"].replace("context has here &&", "").replace("principal has region &&", "")
     )
-    opened, _ = opened_by_removal(careless.allows, 300)
+    opened, _ = opened_by_removal(careless.allows, 1_500)
     assert {name for name, _ in opened} >= {"here", "region"}
 
 
