@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.clocks import TurnedClock
+from tests.notebook import Notebook
 
 from rocade.core import catalogue
 from rocade.core.identifiers import Identity
-from rocade.core.ports import AuditEntry, SystemClock, SystemRandom
+from rocade.core.ports import SystemRandom
 from rocade.doors.mqtt import Client, Publish
 from rocade.fabric.database import Database, Leases
 from rocade.fabric.history import History, connect
@@ -41,19 +43,6 @@ def signal_id(name: str) -> int:
 SPEED = signal_id("Vehicle.Speed")
 LATITUDE = signal_id("Vehicle.CurrentLocation.Latitude")
 LONGITUDE = signal_id("Vehicle.CurrentLocation.Longitude")
-
-
-class Notes:
-    """An audit log that remembers."""
-
-    def __init__(self) -> None:
-        self.entries: list[AuditEntry] = []
-
-    def note(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
-
-    async def record(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
 
 
 @pytest.fixture(scope="session")
@@ -84,23 +73,13 @@ async def history(store_url: str) -> AsyncIterator[History]:
     await client.close()
 
 
-class SlidingClock(SystemClock):
-    """The machine's time and as much as a test moves it on."""
-
-    def __init__(self) -> None:
-        self.ahead_us = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
-
-
 class Road:
     """Everything between a publish and a value, without the door."""
 
     SPEED, LATITUDE, LONGITUDE, T0_US, CATALOGUE = SPEED, LATITUDE, LONGITUDE, T0_US, CATALOGUE
 
     def __init__(self, database: Database, history: History, directory: Path) -> None:
-        self.clock, self.random, self.audit = SlidingClock(), SystemRandom(), Notes()
+        self.clock, self.random, self.audit = TurnedClock(), SystemRandom(), Notebook()
         self.database, self.history = database, history
         self.registry = Registry(database, self.random, self.clock)
         self.log = PostgresLog(database)
