@@ -68,7 +68,7 @@ class Charger16(ChargePoint16):
     version = "ocpp1.6"
 
     def __init__(self, id: str, socket: Any, character: Character) -> None:
-        super().__init__(id, socket, 20)
+        super().__init__(id, socket, 60)
         self.character = character
         self.transaction = 0
         self.wh = 1000.0
@@ -136,7 +136,7 @@ class Charger201(ChargePoint201):
     version = "ocpp2.0.1"
 
     def __init__(self, id: str, socket: Any, character: Character) -> None:
-        super().__init__(id, socket, 20)
+        super().__init__(id, socket, 60)
         self.character = character
         self.wish_w = 11_000.0
         self.sequence = 0
