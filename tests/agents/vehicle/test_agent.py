@@ -251,8 +251,8 @@ async def test_a_car_taken_off_the_air_comes_back(
     agent = make_agent(journal)
     async with running(agent):
         await until(lambda: agent.is_connected)
-        agent.cut(for_s)
         began = asyncio.get_running_loop().time()
+        agent.cut(for_s)
         journal.append(batches(4))
         agent.wake()
         await drained(agent)

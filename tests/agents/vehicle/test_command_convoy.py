@@ -125,7 +125,7 @@ async def test_a_command_is_obeyed_reported_and_told_by_telemetry_at_once(hub: H
     async with driving(hub):
         stop = hub.command("charge.stop")
         await sent(hub, stop)
-        await until(lambda: hub.states(stop) == ["accepted", "applied"])
+        await until(lambda: hub.states(stop)[:2] == ["accepted", "applied"])
         applied = hub.reports(stop)[-1]
         await until(lambda: hub.measured(IS_CHARGING, applied.at_us) != [])
         assert hub.measured(IS_CHARGING, applied.at_us)[0] == 0
@@ -166,7 +166,7 @@ async def test_a_sleeping_vehicle_tells_that_it_wakes_up_then_acts(hub: Hub) -> 
             "climate.precondition", {"temperature_c": 22.0, "until_us": SystemClock().now_us() + 10**9}
         )
         await sent(hub, command)
-        await until(lambda: hub.states(command) == ["accepted", "waking", "applied"])
+        await until(lambda: hub.states(command)[:3] == ["accepted", "waking", "applied"])
 
 
 async def test_a_plug_is_put_in_and_taken_out(hub: Hub) -> None:
