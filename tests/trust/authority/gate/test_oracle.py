@@ -1,6 +1,7 @@
 """The policies against an oracle written apart from them, over random requests; and what happens when attributes go missing.
 
-A run prints its seed; `ROCADE_SEED` runs it again, and a full run (`make test FULL=1`) draws a new one. Everything here asks the engine itself: nothing is remembered.
+A run prints its seed; `ROCADE_SEED` runs it again, and a full run (`make test FULL=1`) draws a new one. Everything here asks
+the engine itself: nothing is remembered.
 """
 
 from __future__ import annotations
