@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,32 @@ def test_of_a_hash_that_a_full_disk_cut_off_nothing_stays(
     content = (tmp_path / "leaves").read_bytes()
     assert content == (b"\xff" * (room - room % 32)).ljust(128, b"\0") + b"\xee" * 32
     kept.close()
+
+
+def test_closing_leaves_the_file_to_a_thread_that_a_slow_disk_still_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed under it, the file's number would be the next one's that is opened, and the hashes would go there."""
+    kept, pwrite, begun, go_on = Kept(tmp_path), os.pwrite, threading.Event(), threading.Event()
+
+    def slow(file: int, content: bytes, at: int) -> int:
+        begun.set()
+        go_on.wait(60)
+        return pwrite(file, content, at)
+
+    monkeypatch.setattr("rocade.trust.authority.heads.os.pwrite", slow)
+    writer = threading.Thread(target=kept.add, args=(Written(0, [b"\xff" * 32], None),))
+    writer.start()
+    assert begun.wait(60)
+    kept.close()
+    with (tmp_path / "another").open("w+b") as another:
+        go_on.set()
+        writer.join(60)
+        assert another.read() == b""
+    assert (tmp_path / "leaves").read_bytes() == b"\xff" * 32
+    kept.close()
+    with pytest.raises(OSError, match="Bad file"):
+        kept.add(Written(1, [b"\xee" * 32], None))
 
 
 def test_a_writer_that_waits_while_the_heads_are_written_anew_adds_to_the_new_file(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,12 +66,17 @@ class Kept:
     def __init__(self, directory: Path) -> None:
         self._leaves = os.open(directory / "leaves", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._heads = directory / "heads"
+        self._writing = threading.Lock()
 
     def add(self, written: Written) -> None:
         """Keep what a commit added; the head is written after the leaves it covers.
 
         Raises: OSError; what was cut off by it is told from damage.
         """
+        with self._writing:
+            self._add(written)
+
+    def _add(self, written: Written) -> None:
         if written.leaves:
             _put_leaves(self._leaves, b"".join(written.leaves), written.first * HASH_BYTES)
         if written.signed_head is not None:
@@ -84,8 +90,14 @@ class Kept:
                 os.fdatasync(file)
 
     def close(self) -> None:
-        os.fdatasync(self._leaves)
-        os.close(self._leaves)
+        """Of a thread that a slow disk still holds the file stays open: closed, its number could soon be another file's."""
+        if self._writing.acquire(blocking=False):
+            try:
+                os.fdatasync(self._leaves)
+                os.close(self._leaves)
+                self._leaves = -1
+            finally:
+                self._writing.release()
 
 
 class KeptHeads(NamedTuple):
