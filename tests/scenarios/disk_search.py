@@ -42,7 +42,7 @@ def forms_of_text(text: str) -> dict[str, bytes]:
         found[f"percent{case}"] = quote(said).encode()
         for offset in range(3):
             coded = base64.b64encode(bytes(offset) + plain)
-            inner = coded[(0, 2, 3)[offset] : len(coded) - (0, 3, 2)[(offset + len(plain)) % 3] - 1]
+            inner = coded[(0, 2, 3)[offset] : len(coded) - (0, 3, 2)[(offset + len(plain)) % 3]]
             found[f"base64/{offset}{case}"] = inner
             found[f"base64url/{offset}{case}"] = inner.translate(bytes.maketrans(b"+/", b"-_"))
     return {name: form for name, form in found.items() if len(form) >= SHORTEST}
