@@ -13,9 +13,15 @@ from tests.agents.dealer.conftest import QUICK, Hub, until
 from tests.agents.dealer.test_agent import a_draft
 from tests.ports import free_port
 
+from rocade.agents.dealer import pair
 from rocade.agents.dealer.agent import Dealer
 from rocade.core.errors import Unavailable
 from rocade.wire.exchange import Address, Message
+
+
+@pytest.fixture(autouse=True)
+def _no_disk_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair, "KEPT_WITHIN_S", 30.0)
 
 
 class Two:
