@@ -142,7 +142,7 @@ def test_a_bit_that_turned_after_a_kill_loses_nothing_in_silence(killed: Killed,
     print(dict(outcomes))
     assert outcomes.keys() <= {"all there", "one batch told as spent", "journal.damaged", "taken for a cut"}
     assert outcomes["all there"] > outcomes.total() // 2
-    assert outcomes["taken for a cut"] <= outcomes.total() // 100
+    assert outcomes["taken for a cut"] <= -(-outcomes.total() // 100), "one of the few that are tried by default"
 
 
 @pytest.mark.parametrize(("first", "stride"), [(0, 4001), *(pytest.param(first, 4, marks=SLOW) for first in range(4))])
