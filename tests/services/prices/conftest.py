@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from tests.chance import Seeded
 from tests.notebook import Notebook
 from tests.services.dealers.conftest import DAY_US, NOW_US, SetClock, site
 
@@ -66,7 +67,7 @@ def make_lists(
     database: Database, audit: Notebook, clock: SetClock, sites: SiteTable, tmp_path: Path, root_key: PrivateKey
 ) -> Callable[[], Lists]:
     """Price lists of one region as each of its processes has them."""
-    create(tmp_path / "trust", root_key, Random())
+    create(tmp_path / "trust", root_key, Seeded())  # marks are drawn from it: of a part of a list enough stay, or not
     return lambda: Lists(
         Engines(
             database=database,
