@@ -94,7 +94,8 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, in
 
 
 @pytest.fixture
-def home(stopped: tuple[Path, int], tmp_path: Path) -> Iterator[Home]:
+def home(stopped: tuple[Path, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    monkeypatch.setattr(embedded, "ASK_TIMEOUT_S", 60.0)
     server = Home(shutil.copytree(stopped[0], tmp_path / "pg"))
     yield server
     server.stop()
