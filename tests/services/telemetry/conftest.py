@@ -56,7 +56,9 @@ def store_url() -> Iterator[str]:
         process.start()
         yield f"chdb+unix://{path}"
         process.terminate()
-        process.join(15)
+        process.join(60)
+        process.kill()  # or the folder would not be empty when it goes
+        process.join()
 
 
 @pytest.fixture
