@@ -237,9 +237,10 @@ async def running(
     roles: tuple[str, ...] = ("store", "worker", "gateway"),
     lease_s: float = 6.0,
     place: Path | None = None,
+    program: Sequence[str] = PROGRAM,
 ) -> AsyncIterator[RunningRegion]:
     with tempfile.TemporaryDirectory(prefix="rocade-f-", dir=place) as directory:
-        region = RunningRegion(Path(directory), workers, lease_s)
+        region = RunningRegion(Path(directory), workers, lease_s, program)
         try:
             yield await region.start(roles)
         finally:

@@ -1,4 +1,8 @@
-"""SIGTERM drains: every role ends within ten seconds with exit 0, cars are told, and another worker goes on at once."""
+"""SIGTERM drains: every role ends with exit 0, cars are told, and another worker goes on at once.
+
+A role cuts its drain off after `roles.DRAIN_S`, and the supervisor kills after as long: neither ends with 0. By default the
+roles have two minutes here, whatever else the machine does; that ten seconds are enough is the slow form's.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +24,14 @@ from rocade.wire import mqtt as wire
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CARS = {"VF1DRAANX00000001": 5, "VF1DRAANX00000002": 4}
-PATIENCE_S = 60.0
-"""Of the test. That ten seconds are kept a role proves by ending with 0: it cuts its drain off after `roles.DRAIN_S`, the
-supervisor kills after as long, and neither ends with 0."""
+PATIENT = "from rocade.app import cli, roles; roles.DRAIN_S = 120.0; cli.main(prog_name='rocade')"
+PATIENCE_S = 150.0
 LIMIT_S = 10.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def region() -> AsyncIterator[RunningRegion]:
-    async with running(workers=2) as region:
+    async with running(workers=2, program=(sys.executable, "-c", PATIENT)) as region:
         for vehicle_id, protocol in CARS.items():
             await region.car(vehicle_id, protocol)
         yield region
@@ -131,7 +134,23 @@ async def test_the_store_ends_in_time_under_load(region: RunningRegion) -> None:
 
 
 @pytest.mark.slow
-async def test_a_worker_ends_in_time_while_the_database_is_silent(region: RunningRegion) -> None:
+@pytest.mark.timeout(600)
+async def test_every_role_ends_within_ten_seconds_under_load() -> None:
+    async with running(workers=2) as region:
+        car = await region.car("VF1DRAANX00000003")
+        async with driving([car]):
+            for role in ("worker", "gateway", "store"):
+                assert await terminate(region, role) < LIMIT_S
+        await region.settles(car.vehicle_id)
+
+
+@pytest.mark.slow
+async def test_a_worker_ends_in_time_while_the_database_is_silent() -> None:
+    async with running(workers=2) as region:
+        await worker_ends(region)
+
+
+async def worker_ends(region: RunningRegion) -> None:
     pid = region.supervisor.database_pid
     assert pid is not None
     group = [pid, *children_of(pid)]
