@@ -142,7 +142,7 @@ class Stand:
     def deliver(self) -> Delivery:
         """Begin posting, as the sharing role does."""
         owner = f"test:{self.random.bits(32):08x}"
-        leases = Leases(self.database, "sharing", "sharing", owner)
+        leases = Leases(self.database, "sharing", "sharing", owner, ttl_s=90.0)  # outlast a stall
         place = Identity("rocade.local", "eu", "service", "sharing")
         made = Delivery(
             self.feeding,
