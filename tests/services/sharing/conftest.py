@@ -19,7 +19,7 @@ from rocade.core.identifiers import Identity
 from rocade.core.ports import SystemRandom
 from rocade.doors.webhooks import Poster
 from rocade.fabric.database import Database, Leases
-from rocade.services.consent import Consents, ConsentTable, Looks
+from rocade.services.consent import Consents, ConsentTable, Looks, table
 from rocade.services.sharing import (
     Bell,
     Book,
@@ -175,7 +175,8 @@ async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def stand(database: Database, receiver: Receiver) -> AsyncIterator[Stand]:
+async def stand(database: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stand]:
+    monkeypatch.setattr(table, "STALE_S", 120)  # a machine that stalls is not a database that is away
     made = Stand(database, receiver)
     await made.open()
     yield made

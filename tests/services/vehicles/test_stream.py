@@ -100,7 +100,8 @@ async def ticking(request: AnyRequest) -> Stream:
 
 
 @pytest.fixture
-async def road(database: Database, tmp_path: Path) -> AsyncIterator[Road]:
+async def road(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Road]:
+    monkeypatch.setattr(table, "STALE_S", 120)  # a machine that stalls is not a database that is away
     stand, clock = Stand(tmp_path), TurnedClock()
     await Clients(database, stand.audit, CLOCK, PURPOSES).put(
         stand.region.identity("partner", "acme"), ["insurance"], "test"
