@@ -125,7 +125,7 @@ async def test_too_many_wrong_answers_are_made_to_wait(desk: Desk) -> None:
         assert (await desk.sign_in(browser))["http"] == 200
 
 
-@pytest.mark.parametrize("limit_s", [60, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("limit_s", [600, pytest.param(2, marks=pytest.mark.slow)])
 async def test_signing_out_everywhere_ends_open_streams_within_two_seconds(desk: Desk, limit_s: float) -> None:
     """The promise is the slow form's, for a machine that does nothing else."""
     async with desk.browser() as one, desk.browser() as other:
