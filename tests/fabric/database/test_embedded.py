@@ -19,7 +19,7 @@ import pytest
 
 from rocade.core.errors import Misconfigured
 from rocade.fabric.database import Database, EmbeddedPostgres, privilege
-from rocade.fabric.database.embedded import wheel_binaries
+from rocade.fabric.database.embedded import WATCH, wheel_binaries
 
 AS_NORMAL_USER = [] if os.geteuid() else privilege.NAMESPACE
 
@@ -161,6 +161,23 @@ time.sleep(60)
     successor = make(home)
     assert query(successor.start(), "SELECT 1") == 1
     successor.stop()
+
+
+def test_a_server_that_does_not_hear_its_stop_ends_all_the_same() -> None:
+    deaf = """
+import signal, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+print("up", flush=True)
+time.sleep(250)
+"""
+    watched = ["/bin/sh", "-c", WATCH, "watch", "1", sys.executable, "-c", deaf]
+    with subprocess.Popen(watched, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == b"up\n"
+        shell.stdin.close()
+        assert shell.wait(60) == 128 + signal.SIGQUIT
 
 
 def test_a_normal_user_runs_it_directly(folder: Path, binaries: Path | None) -> None:
