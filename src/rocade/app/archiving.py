@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from rocade.app.configuration import Configuration
 from rocade.app.wiring import Common
@@ -22,7 +24,8 @@ def archive_of(configuration: Configuration, database: Database) -> Archive:
 
 def lies_inside(configuration: Configuration) -> bool:
     """Whether the objects are among the region's own files, and so in its backup."""
-    return configuration.blobs_url == (configuration.root / "blobs").resolve().as_uri()
+    url = urlsplit(configuration.blobs_url)
+    return url.scheme == "file" and Path(unquote(url.path)).resolve() == (configuration.root / "blobs").resolve()
 
 
 def keep_days(configuration: Configuration) -> float:
