@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from threading import Semaphore
 
@@ -169,6 +169,21 @@ async def test_files_and_links_come_back_with_their_modes(tmp_path: Path, monkey
     assert (back / "empty").read_bytes() == b""
     assert (back / "link").readlink() == Path("deep/er")
     assert [source.name for source in trees.below(home, skip=("deep",))] == ["empty", "link"]
+
+
+def test_a_file_that_goes_while_it_is_listed_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stays").write_bytes(b"12345")
+    (tmp_path / "goes").write_bytes(b"123")
+    listed, walk = trees.below(tmp_path), os.walk
+
+    def walk_late(directory: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for folder, folders, files in walk(directory):
+            (tmp_path / "goes").unlink()
+            yield folder, folders, files
+
+    monkeypatch.setattr(os, "walk", walk_late)
+    assert [source.name for source in trees.below(tmp_path)] == ["stays"]
+    assert trees.total_bytes(listed) == 5
 
 
 async def whole(content: bytes) -> AsyncIterator[bytes]:

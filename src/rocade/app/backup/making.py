@@ -193,7 +193,7 @@ class _Making:
     async def _files(
         self, name: str, sources: Sequence[trees.Source], *, kind: Kind = "files", squeeze: bool, may_go: bool = True
     ) -> None:
-        self._progress.expect(sum(source.path.lstat().st_size for source in sources if source.path.exists()))
+        self._progress.expect(trees.total_bytes(sources))
         self._progress.begin(name)
         async with self._cutter(squeeze=squeeze) as cutter:
             await trees.send(sources, cutter, may_go=may_go)

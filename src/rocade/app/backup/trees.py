@@ -11,6 +11,7 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from struct import Struct
 
@@ -25,14 +26,14 @@ _HEAD = Struct(">HHQ")
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A file to copy and the name it gets. `limit_bytes`: no more than that of a file that grows; -1 = all it has now."""
+    """A file to copy and the name it gets."""
 
     path: Path
     name: str
 
 
 def below(directory: Path, name: str = "", skip: Iterable[str] = ()) -> list[Source]:
-    """All files and links of a folder, in order. `skip`: names of entries directly in it."""
+    """All files and links of a folder, in order; what goes meanwhile is not there. `skip`: names of entries directly in it."""
     left_out = set(skip)
     found = list[Source]()
     for folder, folders, files in os.walk(directory):
@@ -43,9 +44,20 @@ def below(directory: Path, name: str = "", skip: Iterable[str] = ()) -> list[Sou
         folders.sort()
         for file in sorted([*files, *(one for one in folders if (here / one).is_symlink())]):
             path = here / file
-            if stat.S_ISREG(path.lstat().st_mode) or path.is_symlink():
-                found.append(Source(path, str(PurePosixPath(name) / path.relative_to(directory).as_posix())))
+            with suppress(FileNotFoundError):
+                mode = path.lstat().st_mode
+                if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+                    found.append(Source(path, str(PurePosixPath(name) / path.relative_to(directory).as_posix())))
     return found
+
+
+def total_bytes(sources: Iterable[Source]) -> int:
+    """How much there is to copy, about: files grow and go meanwhile."""
+    total = 0
+    for source in sources:
+        with suppress(FileNotFoundError):
+            total += source.path.lstat().st_size
+    return total
 
 
 def pack(source: Source, size_bytes: int, mode: int) -> bytes:
