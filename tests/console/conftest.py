@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 from tests.browser import SHELL, WHOLE
+from tests.patience import patience
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -23,6 +24,14 @@ DRAWS_PAGES_PLAINLY = "--disable-gpu-compositing"
 PATIENCE_MS = 90_000
 """Of a busy machine, on which every picture is computed."""
 expect.set_options(timeout=PATIENCE_MS)
+
+
+__all__ = ["patience"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unhurried(patience: None) -> None:
+    """Pages are looked at for what they show, not for how they shut."""
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.patience import patience
 
 from rocade.fabric.history.store import serve
+
+__all__ = ["patience"]
 
 
 @pytest.fixture(scope="module")
 def road(
-    postgres_url: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    postgres_url: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, patience: None
 ) -> Iterator[object]:
     """A region's API over PostgreSQL and a history store, with everybody who could stand before it."""
     from tests.hostile import crossroads
