@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from rocade.core.ports import SystemClock
-from rocade.fabric.database import Database, EmbeddedPostgres, embedded, migrate
+from rocade.fabric.database import Database, EmbeddedPostgres, connection, embedded, migrate
 from rocade.trust.authority.sealing import FileCustody, Keyring, puncturing
 
 sys.path.insert(0, str(Path(__file__).parent / "house"))
@@ -80,10 +80,11 @@ PACKAGES = (
 )
 """Every package that owns tables; one without migrations is passed over."""
 
-PATIENCE_S = 30.0
-"""An HTTP client's, who is not told another: five seconds are little on a busy machine."""
+PATIENCE_S = 120.0
+"""An HTTP client's, who is not told another, and for a connection to the database: five seconds are little on a busy machine."""
 for _part in ("connect", "read", "write", "pool"):
     setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _part, PATIENCE_S)
+connection.CONNECT_TIMEOUT_S = PATIENCE_S
 
 LONGEST = (
     "test_my_pages", "test_every_page", "test_data_commands", "test_every_route_and_role", "test_first_day", "test_pages",
