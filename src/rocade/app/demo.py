@@ -43,7 +43,9 @@ from rocade.services.telemetry.footprint import footprint, points_by_vehicle
 from rocade.services.vehicles import Registry
 from rocade.trust.authority import AuditLog, Authority, Region
 
-SETTLE_S = 20.0
+SETTLE_S = 90.0
+"""Only what is lost makes the end wait for so long, and a machine on which what is stored takes its time."""
+ENDS_S = 60.0
 FOOTPRINT_EVERY = 10
 """Seconds between two looks at the bytes on disk: each reads array lengths of the whole history."""
 ACCOUNT_S = 3.0
@@ -240,7 +242,7 @@ class _Demo:
                 self._process.stdin.write(b'{"stop": true}\n')
                 self._process.stdin.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._listening, 15)
+            await asyncio.wait_for(self._listening, ENDS_S)
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
