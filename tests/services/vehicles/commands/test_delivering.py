@@ -39,9 +39,9 @@ async def test_a_command_goes_again_until_the_vehicle_says_a_word(hub: Any) -> N
 
 
 async def test_a_vehicle_that_comes_back_gets_everything_it_has_not_said_to_have(hub: Any) -> None:
-    hub.clock.hold()  # what was just sent is not sent again
     car = await hub.add_vehicle()
     limit, lock = await hub.order(car), await hub.order(car, "doors.lock")
+    hub.clock.hold()  # what was just sent is not sent again
     first, door = hub.gateway(car)
     await first.deliver({int(car.ref)}, set())
     await hub.say(car, hub.report(lock, "accepted"))
