@@ -161,5 +161,7 @@ def test_two_sites_use_services_of_the_hub_and_of_each_other(region: Region, tmp
             number = next(row.split()[0] for row in rules.splitlines() if "country:FR" in row)
             region.rocade("interconnect", "disallow", number)
             until(lambda: asked(till, b"x") == b"", told)
-            until(lambda: asked(scanner, b"still") == b"scanner heard still", lambda: f"the other rule stands; {told()}")
+            until(
+                lambda: asked(scanner, b"still") == b"scanner heard still", lambda: f"the other rule stands; {told()}"
+            )
     assert json.loads(region.rocade("audit", "verify"))["ok"] is True
