@@ -18,11 +18,13 @@ from tests.agents.dealer.conftest import QUICK, Hub, until
 from rocade.agents.dealer import catalogue
 from rocade.agents.dealer.agent import Dealer
 from rocade.agents.dealer.catalogue import texts
+from rocade.agents.dealer.lan_identity import LanIdentity
 from rocade.agents.dealer.pages.drawing import curve
-from rocade.agents.dealer.settings import load
+from rocade.agents.dealer.settings import Lan, load
 from rocade.agents.dealer.web import is_within
 from rocade.core.errors import Misconfigured
 from rocade.core.languages import CODES
+from rocade.core.ports import SystemClock
 
 
 @contextlib.asynccontextmanager
@@ -47,6 +49,18 @@ def tablet(dealer: Dealer, place: Path, language: str = "en") -> httpx.AsyncClie
     return httpx.AsyncClient(
         base_url=origin, verify=context, headers={"origin": origin, "accept-language": language}, timeout=30
     )
+
+
+def test_an_own_certificate_that_is_damaged_is_said_and_another_made_once_it_is_gone(tmp_path: Path) -> None:
+    lan, chain = Lan(addresses=("127.0.0.1",)), tmp_path / "lan/certificate.pem"
+    before = LanIdentity(tmp_path, lan, SystemClock()).fingerprint
+    whole = ssl.PEM_cert_to_DER_cert(chain.read_text())
+    for damaged in (b"", whole.replace(bytes.fromhex("0603551d11"), bytes.fromhex("0603551d51"))):
+        chain.write_text(ssl.DER_cert_to_PEM_cert(damaged))
+        with pytest.raises(Misconfigured, match=r"dealer\.lan\.certificate"):
+            LanIdentity(tmp_path, lan, SystemClock())
+    chain.unlink()
+    assert LanIdentity(tmp_path, lan, SystemClock()).fingerprint != before
 
 
 async def test_staff_sign_in_once_by_a_link_and_see_everything_while_the_line_is_down(hub: Hub, place: Path) -> None:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.clocks import TurnedClock
 
 from rocade.core.errors import Misconfigured
-from rocade.core.ports import SystemRandom
+from rocade.core.ports import SystemClock, SystemRandom
 from rocade.trust.authority.region import DAY_US, Region, create_region, issue_directory, renew_server, roll
 from rocade.trust.identity import directory as directories
 from rocade.trust.identity import keys, tls, verify_leaf
@@ -54,14 +54,15 @@ def shake(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[ssl.SSLObject
     return here, there
 
 
-def test_a_certificate_that_names_nobody_is_said_to_be_unreadable(car: Path) -> None:
+def test_a_certificate_that_names_nobody_is_said_to_be_unreadable(region: Region, car: Path) -> None:
     """One bit turned in what says which extension the name is."""
     whole = load_leaf(car).public_bytes(Encoding.DER)
     turned = whole.replace(bytes.fromhex("0603551d11"), bytes.fromhex("0603551d51"))
     assert turned != whole
     (car / "certificate.pem").write_text(ssl.DER_cert_to_PEM_cert(turned))
-    with pytest.raises(Misconfigured, match=r"trust\.directory\.unreadable"):
-        load_identity(car)
+    for read in (load_identity, lambda directory: renew_server(region, directory, SystemClock())):
+        with pytest.raises(Misconfigured, match=r"trust\.directory\.unreadable"):
+            read(car)
 
 
 def test_private_files_are_mode_0600_and_an_exposed_key_is_refused(car: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from rocade.agents.dealer.settings import Lan
 from rocade.core.errors import Misconfigured
 from rocade.core.ports import Clock
-from rocade.trust.identity.directory import stamp_of
+from rocade.trust.identity.directory import names_of, stamp_of
 from rocade.trust.identity.issuers import to_us
 from rocade.trust.identity.keys import new_key, to_pem, write_atomically, write_private
 
@@ -80,8 +80,13 @@ class LanIdentity:
         names += [x509.DNSName(self._lan.name)] if self._lan.name else []
         wanted, now = x509.SubjectAlternativeName(names), datetime.fromtimestamp(self._clock.now_us() // 1_000_000, UTC)
         if self._chain.exists():
-            kept = x509.load_pem_x509_certificate(self._chain.read_bytes())
-            held = kept.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            try:
+                kept = x509.load_pem_x509_certificate(self._chain.read_bytes())
+                held = names_of(kept)
+            except (ValueError, Misconfigured):
+                raise Misconfigured(
+                    "dealer.lan.certificate", f"{self._chain.name} is damaged; remove it, and another is made"
+                ) from None
             if held == wanted and to_us(kept.not_valid_after_utc) > to_us(now + timedelta(days=_AGAIN_DAYS)):
                 return
         key = new_key()

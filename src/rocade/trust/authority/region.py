@@ -27,7 +27,7 @@ from rocade.core.errors import Misconfigured, Refused
 from rocade.core.identifiers import KINDS, Identity
 from rocade.core.ports import Clock, Random
 from rocade.trust.authority.heads import create_key
-from rocade.trust.identity.directory import Credential, load_leaf, renewal_due_us, stamp_of
+from rocade.trust.identity.directory import Credential, load_leaf, names_of, renewal_due_us, stamp_of
 from rocade.trust.identity.issuers import Entry, Issuer, IssuerTable, Purpose, Table, pem_of, seal_table, to_us
 from rocade.trust.identity.keys import (
     Custody,
@@ -194,7 +194,7 @@ def renew_server(region: Region, directory: Path, clock: Clock) -> bool:
     if (directory / "issuers.json").read_bytes() != region.issuers.sealed:
         write_atomically(directory / "issuers.json", region.issuers.sealed)
     leaf = load_leaf(directory)
-    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    names = names_of(leaf)
     identity = read_name(names, "service")
     is_rolled = leaf.issuer != region.signer_name(identity.kind)
     if clock.now_us() < renewal_due_us(leaf) and not is_rolled:

@@ -88,14 +88,17 @@ def load_leaf(directory: Path, name: str = "certificate.pem") -> x509.Certificat
 def load_identity(directory: Path) -> Identity:
     """Who this directory is, read from its own certificate (others verify it; the owner only reads it).
 
-    Raises: Misconfigured as `load_leaf`; Refused `trust.certificate.*` for a name that is none.
+    Raises: Misconfigured as `load_leaf` and `names_of`; Refused `trust.certificate.*` for a name that is none.
     """
-    leaf = load_leaf(directory)
+    return read_name(names_of(load_leaf(directory)), "service")
+
+
+def names_of(leaf: x509.Certificate) -> x509.SubjectAlternativeName:
+    """Of the owner's certificate. Raises: Misconfigured `trust.directory.unreadable`."""
     try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise Misconfigured("trust.directory.unreadable", "certificate.pem names nobody") from None
-    return read_name(names, "service")
 
 
 def load_root(trust_pem: Path) -> x509.Certificate:
