@@ -200,7 +200,8 @@ async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]
     connected.keyring = keyring
     yield connected
     await keyring.close()
-    await connected.close()
+    async with asyncio.timeout(60):  # a test that failed may have left somebody who holds a connection for ever
+        await connected.close()
 
 
 @pytest.fixture
