@@ -17,7 +17,8 @@ from rocade.services.charging.stations.intake import Context
 from rocade.trust.authority.sealing import keyring_of
 
 CAR, OTHER = 6_148_914_691_236_517_205, 3_074_457_345_618_258_603
-BEGAN_WH, ONGOING_WH, ENDED_WH, WATTS, SOC = 7_318_461.0, 7_319_583.0, 7_321_747.0, 7_391.5, 61.25
+BEGAN_WH, ONGOING_WH, ENDED_WH, WATTS, SOC = 731_846_109.0, 731_847_231.0, 731_849_395.0, 7_391.515625, 61.25
+"""Long enough not to occur by chance in instants and sealed values."""
 PLACE = Connector("CP-1", 2)
 
 
@@ -76,7 +77,7 @@ async def test_no_table_shows_what_was_measured_or_at_which_vehicle(known: Stand
     number = await charge(known)
     stored = await dump(database)
     shown = [value for value in (BEGAN_WH, ONGOING_WH, ENDED_WH, WATTS)
-             if any(form in stored for form in (str(int(value)).encode(), struct.pack(">d", value), struct.pack("<d", value),
+             if any(form in stored for form in (f"{value:.10g}".encode(), struct.pack(">d", value), struct.pack("<d", value),
                                                 struct.pack(">f", value)))]  # fmt: skip
     assert not shown
     assert struct.pack(">q", CAR) not in stored
