@@ -113,9 +113,11 @@ def _last(place: Path, _: Path) -> object:
 SETTINGS = "tests/app/test_last_settings.py"
 COMMIT_LOG = "tests/fabric/database/test_commit_log.py"
 FAULTS = "tests/faults/test_disk_faults.py"
+PRICES = "tests/services/prices/test_turned_bits.py"
 KINDS_OF_FILES = (
     Kind("*/issuers.json", _issuers, r"trust\.(envelope|issuers)\."),
     Kind("*trust.pem", _root, r"trust\.(root|issuers|envelope)\."),
+    Kind("sftp/host_key.pem", None, "sftp.host_key", tested="tests/doors/sftp/test_server.py"),
     Kind("*key.pem", _private, r"trust\.key\.unreadable"),
     Kind("trust/issuers/*.pem", _private, r"trust\.key\.unreadable"),
     Kind("*/certificate.pem", _leaf, r"trust\.(certificate|directory|identity)\."),
@@ -123,6 +125,12 @@ KINDS_OF_FILES = (
     Kind("trust/audit/heads", None, "audit.heads", tested="tests/trust/authority/test_heads.py"),
     Kind("trust/audit/heads.*.damaged", None, "", tested="set aside by rocade audit mend, for people"),
     Kind("trust/audit/leaves", None, "audit.altered", tested=FAULTS),
+    Kind(
+        "trust/audit/witnesses/*.pem", None, "audit.cosignature", tested="tests/trust/authority/proofs/test_witness.py"
+    ),
+    Kind("prices/drafts/*.delta", None, "prices.draft.corrupt", tested=PRICES),
+    Kind("prices/states/*.npz", None, "passed over", tested=PRICES),
+    Kind("prices/files/*", None, "prices.blob.swapped", tested="tests/hostile/dealers/test_price_files.py"),
     Kind("trust/prices/key.json", _price_key, r"prices\.signer"),
     Kind("trust/prices/secret", lambda _, file: read_secret(file), r"trust\.secret\.damaged", always=True),
     Kind("stations.key", lambda _, file: read_secret(file), r"trust\.secret\.damaged", always=True),
@@ -162,6 +170,15 @@ def files_of(directory: Path) -> list[str]:
         for path in directory.rglob("*")
         if not path.name.endswith(".new") and path.is_file()
     )
+
+
+@pytest.fixture(scope="module")
+def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
+    """One that nobody has used: its keys are the first ones."""
+    region = Region(tmp_path_factory.mktemp("cli") / "eu")
+    region.init()
+    with region.serving():
+        yield region
 
 
 @pytest.fixture(scope="module")

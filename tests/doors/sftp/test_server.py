@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import asyncssh
@@ -15,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.notebook import Notebook
 
-from rocade.core.errors import Refused
+from rocade.core.errors import Misconfigured, Refused
 from rocade.core.ports import SystemClock
 from rocade.doors.sftp import Accepted, DropFolder, Given
-from rocade.doors.sftp.server import SftpDoor
+from rocade.doors.sftp.server import SftpDoor, own_key
 
 SITE = "FR-00123-1"
 HEADER = "list;seq;ref;currency;price_minor;valid_from\n"
@@ -159,3 +160,16 @@ async def test_openssh_puts_a_file_with_the_key_of_the_certificate(stand: Stand,
     _, said = await process.communicate()
     assert process.returncode == 0, said
     assert b"taken" in await stand.until("price-change.csv.answer.csv")
+
+
+def test_an_own_key_with_a_turned_bit_is_refused_or_the_same() -> None:
+    whole = asyncssh.generate_private_key("ssh-ed25519").export_private_key("openssh")
+    good, refused, dice = own_key(whole.decode()).public_data, 0, Random(3)
+    for bit in dice.sample(range(len(whole) * 8), 300):
+        turned = bytearray(whole)
+        turned[bit // 8] ^= 1 << bit % 8
+        try:
+            assert own_key(turned.decode("latin-1")).public_data == good, bit
+        except Misconfigured:
+            refused += 1
+    assert refused > 100

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from base64 import b64decode
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 import asyncssh
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from rocade.core.errors import RocadeError
+from rocade.core.errors import Misconfigured, RocadeError
 from rocade.core.ports import Audit, AuditEntry, Clock
 from rocade.doors.sftp.folder import DropFolder, is_own_name
 
@@ -29,6 +30,20 @@ LOGIN_S = 20
 
 type Proves = Callable[[str, Any], Awaitable[str]]
 """(user name, public key) -> the identity URI it proves. Raises: Refused."""
+
+
+def own_key(pem: str) -> asyncssh.SSHKey:
+    """The door's own key, if the public half that stands beside it is its own. Raises: Misconfigured `sftp.host_key`."""
+    try:
+        key = asyncssh.import_private_key(pem)
+        is_whole = key.public_data in b64decode("".join(line for line in pem.splitlines() if not line.startswith("-")))
+    except Exception:  # the parser raises many types on turned bits; every one of them means refused
+        is_whole = False
+    if not is_whole:
+        raise Misconfigured(
+            "sftp.host_key", "sftp/host_key.pem is damaged; take it from a backup, or remove it and another is made"
+        )
+    return key
 
 
 class SftpDoor:
@@ -43,9 +58,12 @@ class SftpDoor:
         audit: Audit,
         clock: Clock,
     ) -> None:
-        """`folder(site, identity URI, directory)` makes the drop folder of a site; `host_key` is PEM."""
+        """`folder(site, identity URI, directory)` makes the drop folder of a site; `host_key` is PEM.
+
+        Raises: Misconfigured `sftp.host_key`.
+        """
         self._directory = directory
-        self._host_key = asyncssh.import_private_key(host_key)
+        self._host_key = own_key(host_key)
         self.proves = proves
         self._folder = folder
         self.audit = audit

@@ -58,7 +58,7 @@ class Drafting(Acts):
             if packed:
                 try:
                     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    await asyncio.to_thread(write_atomically, path, packed, 0o600)
+                    await asyncio.to_thread(write_atomically, path, sha256(packed).digest() + packed, 0o600)
                 except OSError as error:
                     raise errors.disk(error.strerror or type(error).__name__) from error
             async with self.acting(actor, "prices.draft", f"list:{list_id}") as connection:
@@ -90,6 +90,7 @@ class Drafting(Acts):
         self.draft_path(id).unlink(missing_ok=True)
 
     def draft_path(self, id: str) -> Path:
+        """Its delta, packed, behind the SHA-256 of that: a turned bit would be another price, or another day."""
         return self.directory / "drafts" / f"{id}.delta"
 
 

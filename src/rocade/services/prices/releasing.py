@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from hashlib import sha256
 
 from rocade.core.errors import Corrupt, Refused
 from rocade.services.prices import errors, store
@@ -82,14 +83,15 @@ class Releasing(Drafting, Epochs):
         """What the draft came to. Raises: Refused `prices.draft.unknown`; Corrupt `prices.draft.corrupt`."""
         state = await self.states.at(about)
         try:
-            packed = await asyncio.to_thread(self.draft_path(draft.id).read_bytes)
+            kept = await asyncio.to_thread(self.draft_path(draft.id).read_bytes)
         except FileNotFoundError:
             raise errors.draft_unknown() from None
-        try:
-            delta = await asyncio.to_thread(unpack, packed, state.prices_at(FOREVER_US))
-        except Refused:
-            raise Corrupt("prices.draft.corrupt", f"the kept delta of draft {draft.id} is damaged") from None
-        return delta
+        digest, packed = kept[: sha256().digest_size], kept[sha256().digest_size :]
+        if sha256(packed).digest() != digest:
+            raise Corrupt(
+                "prices.draft.corrupt", f"the kept delta of draft {draft.id} is damaged; hand the file in again"
+            )
+        return await asyncio.to_thread(unpack, packed, state.prices_at(FOREVER_US))
 
     async def _past(self, about: PriceList) -> Past:
         signed = await store.head(self.pool, about.number)

@@ -124,8 +124,8 @@ class State:
                 entries = Entries(*(column.copy() for column in held["entries"]))
                 d = Descriptions(held["d_index"], held["d_seq"], *texts)
                 return cls(list_id, releases[-1].seq, releases, d, entries, Tree(held["leaves"]))
-        except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile, msgspec.MsgspecError):
-            return None
+        except (OSError, ValueError, KeyError, IndexError, EOFError, RuntimeError, BadZipFile, msgspec.MsgspecError):
+            return None  # RuntimeError: a bit turned into another compression, or into "encrypted"
 
 
 def _columns(entries: Entries) -> tuple[Ints, Ints, Ints, Ints]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -88,7 +89,7 @@ def read_witnesses(folder: Path) -> dict[str, tuple[str, PublicKey]]:
     for path in sorted(folder.glob("*.pem")) if folder.is_dir() else ():
         try:
             key = load_pem_public_key(path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, UnsupportedAlgorithm):
             continue
         if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
             found[key_id(key).hex()] = path.stem, key

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.trust.authority.proofs.conftest import Publisher, entry
 
 from rocade.core.errors import Corrupt, Refused
 from rocade.core.ports import AuditEntry
+from rocade.trust.authority.cosigning import read_witnesses
 from rocade.trust.identity import envelope, proof
 from rocade.trust.identity.keys import key_id, new_key, read_private
 from rocade.trust.identity.tree_heads import COSIGNATURE_TYPE, Cosignature
@@ -189,3 +192,18 @@ async def test_a_verifier_takes_no_head_from_the_future(published: Publisher) ->
     grown = await published.fetch("/proofs/consistency?from=3&to=7")
     with pytest.raises(Refused, match=r"proof\.future"):
         proof.verify(grown, published.root, now_us=now_us)
+
+
+def test_a_witness_whose_key_has_a_turned_bit_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "dealer.pem"
+    whole = new_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    file.write_bytes(whole)
+    good, dropped = read_witnesses(tmp_path).keys(), 0
+    for bit in range(0, len(whole) * 8, 3):
+        turned = bytearray(whole)
+        turned[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(turned)
+        found = read_witnesses(tmp_path).keys()
+        assert found in (good, set()), bit
+        dropped += not found
+    assert dropped > 300, "what it signs is refused from then on, and that is in the audit log"
