@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections import Counter
 from contextlib import suppress
 from errno import ENOSPC
@@ -14,8 +15,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
+from rocade.agents.sqlite.write_ahead import _holds, _mend, mend
 from rocade.agents.vehicle.journal import Entry, Journal
-from rocade.agents.vehicle.write_ahead import _holds, _mend, mend
+from rocade.agents.vehicle.numbers_given import NumbersGiven
 from rocade.core.errors import Corrupt, Unavailable
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.wire.batch import Batch, Clock, Column
@@ -154,15 +156,15 @@ def test_every_bit_is_turned_back_or_its_page_is_kept_for_the_rows_to_find_it_or
     for bit in range(first, len(ahead) * 8, stride):
         changed = turned(ahead, bit)
         try:
-            where, promised, _ = _mend(changed, PAGE)
-        except Corrupt as error:
-            outcomes[error.code] += 1
+            where, promised, _ = _mend(changed, PAGE, NumbersGiven())
+        except sqlite3.DatabaseError:
+            outcomes["journal.damaged"] += 1
             continue
         assert (len(where), promised) == (1, 0), f"bit {bit}"
         if changed == ahead:
             outcomes["turned back"] += 1
             continue
-        assert _mend(bytearray(changed), PAGE) == ([], 0, False), f"bit {bit}"
+        assert _mend(bytearray(changed), PAGE, NumbersGiven()) == ([], 0, False), f"bit {bit}"
         frame, byte = divmod(bit // 8 - HEADER, FRAME)
         assert byte >= 16, f"bit {bit}: a page's number is never in doubt"
         page = slice(HEADER + frame * FRAME + 24, HEADER + (frame + 1) * FRAME)
@@ -180,7 +182,7 @@ def test_a_page_s_number_that_became_0_is_turned_back(killed: Killed) -> None:
         if number.bit_count() == 1:
             changed = bytearray(killed.ahead)
             changed[at : at + 4] = bytes(4)
-            _mend(changed, PAGE)
+            _mend(changed, PAGE, NumbersGiven())
             assert changed == killed.ahead, f"page {number}"
             tried += 1
     assert tried > 5
@@ -231,8 +233,8 @@ def test_what_may_be_one_of_several_bits_and_breaks_the_structure_is_a_cut_in_th
     for bit in range(killed.last_append * 8 + 7, killed.ends[-1] * 8, 67):
         changed = turned(killed.ahead, bit)
         closed = bytearray(changed)
-        with suppress(Corrupt):  # where it may be the page's number it is refused
-            if not _mend(closed, PAGE)[2]:
+        with suppress(sqlite3.DatabaseError):  # where it may be the page's number it is refused
+            if not _mend(closed, PAGE, NumbersGiven())[2]:
                 continue
         if closed != changed and not _holds(bytearray(killed.kept), closed, PAGE):
             assert killed.start(changed) in killed.before_last_append(), f"bit {bit}"
@@ -284,7 +286,7 @@ def test_more_than_a_bit_is_damage_if_appended_batches_lie_behind_it(killed: Kil
     for at in [0, *range(-(-killed.ends[first] // SECTOR) * SECTOR, killed.ends[last - 1] - SECTOR, 5 * SECTOR)]:
         ahead = bytearray(killed.ahead)
         ahead[at : at + SECTOR] = Random(at).randbytes(SECTOR)
-        with pytest.raises(Corrupt, match="appended batches lie behind"):
+        with pytest.raises(Corrupt, match="flushed later lies behind"):
             killed.start(ahead)
     ahead = bytearray(killed.aheads[last])
     ahead[killed.ends[last - 1] + 100 : killed.ends[last - 1] + SECTOR] = bytes(SECTOR - 100)
@@ -317,5 +319,5 @@ def test_a_journal_in_use_is_left_alone(tmp_path: Path) -> None:
         ahead = tmp_path / "journal.db-wal"
         content = turned(ahead.read_bytes(), 99_999)
         ahead.write_bytes(content)
-        mend(tmp_path / "journal.db")
+        mend(tmp_path / "journal.db", NumbersGiven())
         assert ahead.read_bytes() == content

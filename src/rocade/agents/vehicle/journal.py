@@ -25,8 +25,9 @@ from typing import Self
 
 import msgspec
 
+from rocade.agents.sqlite.write_ahead import mend
+from rocade.agents.vehicle.numbers_given import NumbersGiven
 from rocade.agents.vehicle.row_sums import BROKEN, add_sums, check_sums, damaged, raise_for, row_sum, teach, translated
-from rocade.agents.vehicle.write_ahead import mend
 from rocade.core.ports import Clock, Random
 from rocade.wire.batch import Batch, pack
 
@@ -87,7 +88,7 @@ class Journal:
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             with translated():
-                mend(path)
+                mend(path, NumbersGiven())
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=5, cached_statements=32)
         try:
             with translated():

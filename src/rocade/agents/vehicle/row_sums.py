@@ -49,14 +49,15 @@ def translated() -> Iterator[None]:
     """Raises: as `raise_for`."""
     try:
         yield
-    except BROKEN as error:
+    except (*BROKEN, OSError) as error:
         raise_for(error)
 
 
 def raise_for(error: Exception) -> NoReturn:
     """What a failure of the journal's file means. Raises: Unavailable `journal.full`, Corrupt `journal.damaged`."""
     code = getattr(error, "sqlite_errorcode", _CORRUPT) & 0xFF
-    if isinstance(error, sqlite3.OperationalError) and code not in {_NO_SUCH_THING, _CORRUPT, _NO_DATABASE}:
+    is_disk = isinstance(error, sqlite3.OperationalError) and code not in {_NO_SUCH_THING, _CORRUPT, _NO_DATABASE}
+    if is_disk or isinstance(error, OSError):
         raise Unavailable(
             "journal.full", f"the journal cannot be written ({error}); free the disk, nothing was lost"
         ) from error

@@ -1,56 +1,71 @@
-"""What turned bits did to the journal's write-ahead file between a power cut and the next start, found before SQLite reads it.
+"""What turned bits did to a database's write-ahead file between a power cut and the next start, found before SQLite reads it.
 
-SQLite chains a checksum through the frames (header and page) of `journal.db-wal`, stops at the first that does not fit and takes the rest for
-a write that a power cut ended: one bit that turned while the vehicle was parked would take every later batch with it, in silence.
-Flow: hold the journal alone -> check the chain -> what stops it at a frame?
+SQLite chains a checksum through the frames (header and page) of `NAME-wal`, stops at the first that does not fit and takes the rest for
+a write that a power cut ended: one bit that turned while the machine was off would take every later transaction with it, in silence.
+Flow: hold the database alone -> check the chain -> what stops it at a frame?
 - One turned bit: the checksum is linear, so all bits of a frame are tried at once. The bit is turned back. Where several would do
   (the checksum cannot tell high bits of some words apart) the page stays as it is and the chain is closed over it: the rows' own sums find
-  the bit, one batch is given up and told. If the page's number may be among them, the journal is refused. Where nothing behind proves that
+  the bit. If the page's number may be among them, the file is refused. Where nothing behind proves that
   the frame was flushed and the structure would not hold so, it was a write that was cut off, which can look like a turned bit.
-- More than that: damage if a batch behind was flushed. A number given out behind the frame, and a frame chained to the end of its
-  transaction, proves it: nothing is written after an append before the append is on the disk. (Marks of acknowledgement are not flushed:
-  what lies behind a frame can be whole although a power cut took the frame, so that alone proves nothing. Nor does what is not chained:
-  after a power cut SQLite goes on over what it does not take, and whole frames of before stay behind.)
+- More than that: damage if what lies behind proves that it was flushed (`Proof`).
 - Otherwise a write that was cut off and never acknowledged: SQLite forgets it, rightly.
-Not told from a cut: in the last append and what follows it more than one bit, or one that may be several and breaks the structure. No cost while the journal runs; at a start after a kill 10 ms.
-Refuses: Corrupt `journal.damaged`, Unavailable `journal.full`. Source: https://www.sqlite.org/fileformat2.html#walformat, docs/disks.md.
+Not told from a cut: in the last transaction more than one bit, or one that may be several and breaks the structure. No cost while the
+file is in use; at a start after a kill 10 ms.
+Raises: sqlite3.DatabaseError for damage, sqlite3.OperationalError or OSError where the disk does not do.
+Source: https://www.sqlite.org/fileformat2.html#walformat, docs/disks.md.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-from rocade.agents.vehicle.row_sums import damaged, row_sum, teach
-from rocade.core.errors import Unavailable
 
 log = logging.getLogger(__name__)
 _HEADER, _FRAME, _VERSION = 32, 24, 3_007_000
 _MAGIC = {0x377F0682: "<", 0x377F0683: ">"}
 """And in which order the checksums take the bytes of a word."""
-_NEXT = re.compile(rb"\x04\x15([\x01-\x06])([\x01-\x06\x08\x09])next")
-"""The row of `fact` that says which number comes next, as SQLite writes it: lengths of value and sum, then the name."""
-_LENGTHS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8, 8: 0, 9: 0}
 _BUSY = 5
 
 type Words = npt.NDArray[np.uint32]
 
 
-def mend(path: Path) -> None:
-    """Put right what one turned bit did to the write-ahead file of a journal nobody else has open.
+class Proof(Protocol):
+    """What proves that a transaction reached the disk before the next was begun."""
 
-    Raises: Corrupt `journal.damaged`; Unavailable `journal.full`; sqlite3.Error as opening the file would.
-    """
+    def behind(self, frames: Frames, first: int) -> int:
+        """How far what was surely flushed reaches behind a frame that does not fit; 0 = nothing proves that anything was."""
+
+    def before(self, connection: sqlite3.Connection) -> int:
+        """How far the database reaches as SQLite has it, when it stops where the chain breaks."""
+
+
+class EachFlushed:
+    """Every transaction is flushed (synchronous=FULL): one that was begun proves all that ended before it."""
+
+    def behind(self, frames: Frames, first: int) -> int:
+        is_over = False
+        for frame in range(first + 1, frames.count):
+            if frames.is_sound[frame] and is_over:
+                return 1
+            is_over = bool(frames.is_sound[frame] and frames.is_end(frame))
+        return 0
+
+    def before(self, _: sqlite3.Connection) -> int:
+        return 0
+
+
+def mend(path: Path, proof: Proof) -> None:
+    """Put right what one turned bit did to the write-ahead file of a database nobody else has open. Raises: as the module says."""
     ahead = path.with_name(path.name + "-wal")
     if not path.exists() or not path.stat().st_size or not ahead.exists():
         return
@@ -65,31 +80,19 @@ def mend(path: Path) -> None:
             raise
         content = bytearray(ahead.read_bytes())
         page_bytes = alone.execute("PRAGMA page_size").fetchone()[0]
-        turned, promised, is_guessed = _mend(content, page_bytes)
-        if promised > _next_without(alone):
-            raise damaged(f"{ahead.name} has changed, and appended batches lie behind that place")
+        turned, promised, is_guessed = _mend(content, page_bytes, proof)
+        if promised > proof.before(alone):
+            raise sqlite3.DatabaseError(f"{ahead.name} has changed, and what was flushed later lies behind that place")
         if is_guessed and not _holds(bytearray(path.read_bytes()), content, page_bytes):
             return
         if turned:
-            try:
-                _replace(ahead, content)
-            except OSError as error:
-                raise Unavailable(
-                    "journal.full", f"the journal cannot be written ({error}); free the disk, nothing was lost"
-                ) from error
+            _replace(ahead, content)
             log.error("turned bits in %s: %s; put right", ahead.name, ", ".join(turned))
 
 
-def _next_without(connection: sqlite3.Connection) -> int:
-    """The next number as SQLite has it when it stops where the chain breaks."""
-    has_facts = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'fact'").fetchone()
-    row = has_facts and connection.execute("SELECT value FROM fact WHERE name = 'next'").fetchone()
-    return int(row[0]) if row else 1
-
-
 def _holds(image: bytearray, ahead: bytearray, page_bytes: int) -> bool:
-    """Whether the structure of the journal is whole with the transactions of a write-ahead file."""
-    frames = _read_frames(ahead)
+    """Whether the structure of the database is whole with the transactions of a write-ahead file."""
+    frames = _read_frames(ahead, EachFlushed())
     if frames is None:
         return False
     for number, page in frames.committed_pages():
@@ -98,7 +101,6 @@ def _holds(image: bytearray, ahead: bytearray, page_bytes: int) -> bool:
         image[at : at + page_bytes] = page
     image[18:20] = b"\x01\x01"  # an image in memory has no write-ahead file
     with closing(sqlite3.connect(":memory:")) as held:
-        teach(held)
         try:
             held.deserialize(bytes(image))
             return bool(held.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
@@ -109,13 +111,15 @@ def _holds(image: bytearray, ahead: bytearray, page_bytes: int) -> bool:
 class Frames:
     """A write-ahead file as arrays: one row a frame. Changes go to the bytes it was made of."""
 
-    def __init__(self, content: bytearray, order: str, page_bytes: int, salts: Words, start: Words) -> None:
+    def __init__(
+        self, content: bytearray, order: str, page_bytes: int, salts: Words, start: Words, proof: Proof
+    ) -> None:
         self.count = (len(content) - _HEADER) // (_FRAME + page_bytes)
         region = memoryview(content)[_HEADER : _HEADER + self.count * (_FRAME + page_bytes)]
         self._fields = np.frombuffer(region, ">u4").reshape(self.count, -1)[:, :6]
         """Page, pages of the database after a commit or 0, two salts, two sums."""
         self._words = np.frombuffer(region, f"{order}u4").reshape(self.count, -1)
-        self._salts, self._start = salts, start
+        self._salts, self._start, self._proof = salts, start, proof
         self.is_header_turned = self.is_guessed = False
         self._weights, self._power = _weights((page_bytes + 8) // 4)
         self.check()
@@ -134,7 +138,7 @@ class Frames:
         return np.hstack([words[:, :2], words[:, 6:]]).astype(np.uint32)
 
     def turn_back(self, frame: int) -> bool:
-        """Make a frame sound if one turned bit explains why it is not. Raises: Corrupt `journal.damaged`."""
+        """Make a frame sound if one turned bit explains why it is not. Raises: sqlite3.DatabaseError."""
         lacking = self._sums[frame] - self._expected[frame]
         is_followed = frame + 1 < self.count and bool(self.is_sound[frame + 1])
         if lacking.any():
@@ -145,11 +149,11 @@ class Frames:
             if len(bits) == 1 and not is_in_sum:
                 self._words[frame, bits[0, 0]] ^= 1 << int(bits[0, 1])
             elif len(bits) and (bits[:, 0] < 2).any():
-                raise damaged("a bit of its write-ahead file has changed, and it cannot be said which")
+                raise sqlite3.DatabaseError("a bit of its write-ahead file has changed, and it cannot be said which")
             elif not len(bits) and not is_in_sum:
                 return False
             else:
-                self.is_guessed |= not self.promised(frame)
+                self.is_guessed |= not self._proof.behind(self, frame)
         elif self.salt_bits[frame] != 1:
             return False
         self._close(frame)
@@ -181,57 +185,47 @@ class Frames:
     def committed_pages(self) -> Iterator[tuple[int, bytes]]:
         """(number, page) of every frame of the transactions that ended before the chain breaks."""
         sound = self.count if self.is_sound.all() else int(self.is_sound.argmin())
-        ends = np.flatnonzero(self._fields[:sound, 1])
-        for frame in range(int(ends[-1]) + 1 if len(ends) else 0):
-            yield int(self._fields[frame, 0]), self._words[frame, 6:].tobytes()
+        for frame in range(self.last_end(sound) + 1):
+            yield int(self._fields[frame, 0]), self.page(frame)
 
-    def promised(self, first: int) -> int:
-        """The highest next number behind a frame that does not fit of which it is sure that it was flushed; 0 if none is, or if
-        what lies before the frame has it.
-        """
-        highest = given = 0
-        is_over = False
-        for frame in range(first + 1, self.count):
-            if not self.is_sound[frame]:
-                given, is_over = 0, False  # what follows may be of an earlier process
-                continue
-            if is_over:
-                highest = max(highest, given)
-            given = max(given, _next_number(self._words[frame, 6:].tobytes()))
-            is_over = bool(self._fields[frame, 1])
-        return highest if highest and highest > self._committed(first) else 0
+    def is_end(self, frame: int) -> bool:
+        """Whether a transaction ends with this frame."""
+        return bool(self._fields[frame, 1])
 
-    def _committed(self, until: int) -> int:
-        """The next number as the transactions say that ended before a frame; 0 if they do not."""
+    def last_end(self, until: int) -> int:
+        """The last frame before `until` that ends a transaction; -1 if none does."""
         ends = np.flatnonzero(self._fields[: max(until, 0), 1])
-        frames = range(int(ends[-1]) + 1 if len(ends) else 0)
-        return max((_next_number(self._words[frame, 6:].tobytes()) for frame in frames), default=0)
+        return int(ends[-1]) if len(ends) else -1
+
+    def page(self, frame: int) -> bytes:
+        return self._words[frame, 6:].tobytes()
 
 
-def _mend(content: bytearray, page_bytes: int) -> tuple[list[str], int, bool]:
-    """Turn bits back. Return (where, the next number that was given out behind what cannot be turned back, whether it may be that
+def _mend(content: bytearray, page_bytes: int, proof: Proof) -> tuple[list[str], int, bool]:
+    """Turn bits back. Return (where, how far what was flushed reaches behind what cannot be turned back, whether it may be that
     no bit turned).
     """
     turned = list[str]()
     second = _HEADER + _FRAME + page_bytes
-    frames = _read_frames(content) if len(content) >= second else None
+    frames = _read_frames(content, proof) if len(content) >= second else None
     if frames is None and len(content) < second + _FRAME + page_bytes:
         return turned, 0, False
     if frames is None:
         order = "<" if sys.byteorder == "little" else ">"
         salts = np.frombuffer(content, ">u4", 2, second + 8).astype(np.uint32)
-        return turned, Frames(content, order, page_bytes, salts, np.zeros(2, np.uint32)).promised(-1), False
+        frames = Frames(content, order, page_bytes, salts, np.zeros(2, np.uint32), proof)
+        return turned, proof.behind(frames, -1), False
     if frames.is_header_turned:
         turned.append("its header")
     while not frames.is_sound.all():
         first = int(frames.is_sound.argmin())
         if not frames.turn_back(first):
-            return turned, frames.promised(first), frames.is_guessed
+            return turned, proof.behind(frames, first), frames.is_guessed
         turned.append(f"frame {first}")
     return turned, 0, frames.is_guessed
 
 
-def _read_frames(content: bytearray) -> Frames | None:
+def _read_frames(content: bytearray, proof: Proof) -> Frames | None:
     """The frames under the header as it is or, if it does not hold, with the one bit turned that makes it and the first frame hold."""
     for bit in range(-1, _HEADER * 8):
         header = content[:_HEADER]
@@ -243,7 +237,7 @@ def _read_frames(content: bytearray) -> Frames | None:
             continue
         if (np.frombuffer(header, f"{order}u4", 6).astype(np.uint32) @ _weights(6)[0] != start).any():
             continue
-        frames = Frames(content, order, int(page_bytes), salts, start)
+        frames = Frames(content, order, int(page_bytes), salts, start, proof)
         if bit < 0 or (frames.count and frames.is_sound[0]):
             frames.is_header_turned = bit >= 0
             content[:_HEADER] = header
@@ -264,19 +258,6 @@ def _weights(count: int) -> tuple[Words, Words]:
         power = ((aa + ba, ab + bb), (aa + 2 * ba, ab + 2 * bb))
     array = np.array([[number % (1 << 32) for number in row] for row in [*rows[::-1], *power]], np.uint32)
     return array[:-2], array[-2:]
-
-
-def _next_number(page: bytes) -> int:
-    """What the fact `next` is on a page, where its row fits its sum; 0 if it is not there."""
-    found = [0]
-    for row in _NEXT.finditer(page):
-        (value_bytes, sum_bytes), at = (_LENGTHS[code[0]] for code in row.groups()), row.end()
-        value = int.from_bytes(page[at : at + value_bytes])
-        kind = row[2][0]
-        held = kind - 8 if kind >= 8 else int.from_bytes(page[at + value_bytes : at + value_bytes + sum_bytes])
-        if held == row_sum("next", value):
-            found.append(value)
-    return max(found)
 
 
 def _replace(file: Path, content: bytearray) -> None:
