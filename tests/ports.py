@@ -17,7 +17,7 @@ _steps = itertools.count()
 def free_port() -> int:
     """A port of loopback that nobody listens on, and that this process has not been given before."""
     for step in _steps:
-        port = FIRST + (os.getpid() * 97 + step) % (LAST - FIRST)
+        port = FIRST + (os.getpid() * 7919 + step) % (LAST - FIRST)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.patience import patience
 
-from rocade.fabric.history.store import serve
+from rocade.fabric.history.process import StoreProcess
 
 __all__ = ["patience"]
 
@@ -24,16 +23,9 @@ def road(
 
     database_url = crossroads.new_database(postgres_url, f"crossroads_{abs(hash(request.module.__name__)):x}")
     with tempfile.TemporaryDirectory(prefix="rocade-xr-") as place:
-        path = Path(place) / "store.sock"
-        process = multiprocessing.get_context("spawn").Process(
-            target=serve, args=(Path(place) / "data", path, bytes(32))
-        )
-        process.start()
+        history = StoreProcess(Path(place))
         try:
-            with crossroads.Crossroads(
-                tmp_path_factory.mktemp("crossroads"), database_url, f"chdb+unix://{path}"
-            ) as region:
+            with crossroads.Crossroads(tmp_path_factory.mktemp("crossroads"), database_url, history.start()) as region:
                 yield region
         finally:
-            process.terminate()
-            process.join(15)
+            history.stop()

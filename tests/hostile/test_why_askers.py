@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from tests.hostile.crossroads import Crossroads, Role
 from rocade.core import catalogue
 from rocade.core.identifiers import Identity
 from rocade.core.why import LANGUAGES
-from rocade.fabric.history.store import serve
+from rocade.fabric.history.process import StoreProcess
 from rocade.services.telemetry.gaps import Numbers
 from rocade.services.telemetry.model import BATCH, Held
 
@@ -62,17 +61,12 @@ TOLD = {
 def road(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crossroads]:
     database_url = crossroads.new_database(postgres_url, "crossroads_why")
     with tempfile.TemporaryDirectory(prefix="rocade-xw-") as place:
-        path = Path(place) / "store.sock"
-        process = multiprocessing.get_context("spawn").Process(
-            target=serve, args=(Path(place) / "data", path, bytes(32))
-        )
-        process.start()
+        history = StoreProcess(Path(place))
         try:
-            with Crossroads(tmp_path_factory.mktemp("why"), database_url, f"chdb+unix://{path}") as region:
+            with Crossroads(tmp_path_factory.mktemp("why"), database_url, history.start()) as region:
                 yield region
         finally:
-            process.terminate()
-            process.join(15)
+            history.stop()
 
 
 @pytest.fixture(scope="module")

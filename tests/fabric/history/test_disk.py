@@ -15,7 +15,6 @@ import pytest
 
 from rocade.core.errors import Corrupt, Misconfigured, Refused, Unavailable
 from rocade.fabric.history import Table, connect, disk
-from rocade.fabric.history.engine import OPTIONS
 from rocade.fabric.history.process import StoreProcess
 
 SECRET = "48.8566-2.3522-seen-here"
@@ -116,6 +115,8 @@ def files_with_patience(directory: Path) -> list[Path]:
 
 
 async def test_what_does_not_fit_in_memory_is_refused_and_never_spilled(place: Path) -> None:
+    from rocade.fabric.history.engine import OPTIONS
+
     assert all(OPTIONS[f"max_bytes_ratio_before_external_{what}"] == 0 for what in ("group_by", "sort", "distinct"))
     process = StoreProcess(place, KEY)
     client = connect(process.start())

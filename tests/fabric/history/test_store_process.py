@@ -12,8 +12,7 @@ import pyarrow as pa
 import pytest
 
 from rocade.core.errors import Misconfigured, Unavailable
-from rocade.fabric.history import Table, connect, engine
-from rocade.fabric.history import store as store_module
+from rocade.fabric.history import Table, connect
 from rocade.fabric.history.process import StoreProcess
 
 
@@ -49,8 +48,10 @@ async def test_sigterm_ends_it_with_status_0_and_what_was_inserted_is_there_agai
 
 
 def test_a_socket_path_that_is_too_long_and_a_path_with_a_question_mark_are_refused(tmp_path: Path) -> None:
+    from rocade.fabric.history import engine, store
+
     with pytest.raises(Misconfigured) as raised:
-        store_module.listen(tmp_path / ("x" * 120))
+        store.listen(tmp_path / ("x" * 120))
     assert raised.value.code == "history.socket.path"
     with pytest.raises(Misconfigured) as raised:
         engine.Engine(tmp_path / "a?b=c", bytes(32))

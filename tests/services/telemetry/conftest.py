@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from rocade.core.ports import SystemRandom
 from rocade.doors.mqtt import Client, Publish
 from rocade.fabric.database import Database, Leases
 from rocade.fabric.history import History, connect
-from rocade.fabric.history.store import serve
+from rocade.fabric.history.process import StoreProcess
 from rocade.fabric.log.postgres import PostgresLog
 from rocade.services.telemetry import Eraser, Handover, Ledger, TelemetryIntake, Worker, store
 from rocade.services.telemetry.worker import Settings
@@ -49,16 +48,9 @@ LONGITUDE = signal_id("Vehicle.CurrentLocation.Longitude")
 def store_url() -> Iterator[str]:
     """A real store process for the whole session."""
     with tempfile.TemporaryDirectory(prefix="rocade-st-") as directory:
-        path = Path(directory) / "store.sock"
-        process = multiprocessing.get_context("spawn").Process(
-            target=serve, args=(Path(directory) / "data", path, bytes(32))
-        )
-        process.start()
-        yield f"chdb+unix://{path}"
-        process.terminate()
-        process.join(60)
-        process.kill()  # or the folder would not be empty when it goes
-        process.join()
+        process = StoreProcess(Path(directory))
+        yield process.start()
+        process.stop()
 
 
 @pytest.fixture
