@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from tests.agents.dealer.publisher import DAY_US, START_US
 
 from rocade.agents.dealer.agent import Dealer
 from rocade.agents.dealer.exporting import rows
-from rocade.core.errors import Refused
+from rocade.core.errors import Corrupt, Refused
 
 
 @contextlib.asynccontextmanager
@@ -54,6 +55,24 @@ async def test_a_list_arrives_changes_and_is_asked_at_any_instant(hub: Hub, plac
         assert dealer.store.troubles() == [] or {code for _, _, code, _ in dealer.store.troubles()} == {
             "prices.epoch.missing"
         }
+
+
+async def test_a_damaged_row_is_refused_told_and_mended_without_anybody(
+    hub: Hub, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rocade.agents.dealer.hub.STATE_EVERY_S", 0.2)
+    parts = hub.publish(parts=50)
+    parts.release({"REF-000007": 777})
+    async with running(place) as dealer:
+        await until(lambda: hub.told("ack"))
+        with contextlib.closing(sqlite3.connect(place / "prices/eu.sqlite3")) as db, db:
+            db.execute("UPDATE entry SET price = price + 1 WHERE slot & 4294967295 = 7 AND seq = 1")
+        with pytest.raises(Corrupt, match="altered"):
+            dealer.prices.price("parts", "REF-000007", START_US)
+        assert dealer.prices.price("parts", "REF-000007", START_US + DAY_US).price_minor == 777
+        await until(lambda: not dealer.hubs["eu"].prices.is_damaged)
+        assert dealer.prices.price("parts", "REF-000007", START_US).price_minor == 1007
+        assert "prices.store.altered" in {code for _, _, code, _ in dealer.store.troubles()}
 
 
 async def test_a_price_is_said_and_proven_when_agent_and_line_are_gone(hub: Hub, place: Path, tmp_path: Path) -> None:

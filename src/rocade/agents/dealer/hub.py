@@ -62,6 +62,8 @@ class Notice(msgspec.Struct):
 class Prices(Lists, Protocol):
     """The price store of one hub, as far as this room needs it."""
 
+    @property
+    def is_damaged(self) -> bool: ...
     def heads(self) -> Any: ...
     def keep_epoch(self, body: bytes, keyring: Keyring) -> None: ...
 
@@ -276,6 +278,10 @@ class Hub:
                 self.line.tell("ask", msgspec.json.encode(self._replay()))
             if missing := self._outbox.without_receipt(self.name):
                 self.line.tell("ask", msgspec.json.encode({"want": "receipts", "ids": missing}))
+            if self.prices.is_damaged:
+                self.trouble("prices.store.altered", "a damaged row of a price list was met; its head mends it")
+                for want in ("epochs", "heads"):
+                    self.line.tell("ask", msgspec.json.encode({"want": want}))
 
     def _renewed(self) -> None:
         """A new certificate is in place: begin with a new encryption key too, and say both on a new connection."""

@@ -285,7 +285,7 @@ def test_rows_changed_behind_our_back_give_no_price_and_are_repaired(stand: Stan
     stand.apply()
     stand.store.close()
     with contextlib.closing(sqlite3.connect(stand.path)) as db, db:
-        db.execute("DELETE FROM kept")
+        db.execute("DELETE FROM remembered")
         db.execute("UPDATE entry SET price = 1 WHERE slot = (SELECT max(slot) FROM entry)")
     stand.store = stand.open()
     assert stand.store.verify_all() == {LIST: "prices.store.altered"}
@@ -303,7 +303,7 @@ def test_kept_columns_changed_behind_our_back_are_read_from_the_rows(stand: Stan
     stand.store.keep()
     stand.store.close()
     with contextlib.closing(sqlite3.connect(stand.path)) as db, db:
-        db.execute("UPDATE kept SET body = CAST(substr(body, 1, 500) || x'00ff00' || substr(body, 504) AS BLOB)")
+        db.execute("UPDATE remembered SET body = CAST(substr(body, 1, 500) || x'00ff00' || substr(body, 504) AS BLOB)")
     stand.store = stand.open()
     stand.check()
 

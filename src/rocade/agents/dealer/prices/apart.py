@@ -31,16 +31,19 @@ class _Order(msgspec.Struct, frozen=True):
     root_pem: bytes
     envelope: bytes
     files: str
+    anew: bool
 
 
-def apply_apart(store: Path, root: PublicKey, envelope: bytes, blobs: Iterable[Blob], fetch: Fetch) -> int:
+def apply_apart(
+    store: Path, root: PublicKey, envelope: bytes, blobs: Iterable[Blob], fetch: Fetch, *, anew: bool
+) -> int:
     """Let a child follow this head with these files; their bytes, 0 if it could not. Raises: what `fetch` raises."""
     size_bytes = 0
     with tempfile.TemporaryDirectory(prefix="loading-", dir=store.parent) as folder:
         for blob in blobs:
             size_bytes += (Path(folder) / blob.sha256).write_bytes(fetch(blob.sha256))
         pem = root.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        order = msgspec.json.encode(_Order(str(store), pem, envelope, folder))
+        order = msgspec.json.encode(_Order(str(store), pem, envelope, folder, anew))
         try:
             subprocess.run([sys.executable, "-m", __name__], input=order, timeout=LONGEST_S, check=True)
         except (OSError, subprocess.SubprocessError):
@@ -63,7 +66,7 @@ def _main() -> int:
 
     store = PriceStore(Path(order.store), lambda: root)
     try:
-        store.apply(order.envelope, fetch)
+        store.apply(order.envelope, fetch, anew=order.anew)
     except RocadeError as error:
         print(f"{error.code}: {error.message}", file=sys.stderr)
         return 1

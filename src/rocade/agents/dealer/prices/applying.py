@@ -15,9 +15,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from rocade.agents.dealer.prices.ledger import ListRow
 from rocade.agents.dealer.prices.model import Fetch, Plan
 from rocade.agents.dealer.prices.state import State
-from rocade.agents.dealer.prices.store import ListRow, Tables
+from rocade.agents.dealer.prices.store import Tables
 from rocade.core.errors import Refused, Unavailable
 from rocade.wire.prices import (
     Blob,
@@ -79,8 +80,7 @@ def follow(
             raise Refused(error.code, error.message, **error.facts, file=blob.sha256) from None
     if witness is not None:
         witness.check()
-    last = state.currency.get(head.seq, "")
-    if (state.tree.root.hex(), state.parts, last) != (head.state_root, head.parts, head.currency):
+    if not state.is_of(head):
         raise Refused("prices.state.mismatch", f"number {head.seq} does not give the state its head was signed for")
     return state
 

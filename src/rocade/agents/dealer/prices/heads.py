@@ -9,7 +9,6 @@ Refuses: Refused `prices.head.malformed`, `.signer`, `.rolled_back`, `.forked`, 
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping, Set
 
@@ -18,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from rocade.agents.dealer.prices.model import Plan
-from rocade.core.errors import Corrupt, Refused, Unavailable
-from rocade.trust.identity.envelope import Envelope, unseal
+from rocade.core.errors import Refused, Unavailable
+from rocade.trust.identity.envelope import unseal
 from rocade.trust.identity.keys import PublicKey, key_id
 from rocade.wire.prices import HEAD_TYPE, KEY_TYPE, Blob, Head
 
@@ -79,15 +78,6 @@ def check_against(head: Head, held: Head | None) -> None:
         raise Refused("prices.head.forked", f"the hub signed two different heads as number {head.seq}")
     if head.seq == held.seq + 1 and head.prev_head != held.id:
         raise Refused("prices.head.forked", f"head {head.seq} follows another head {held.seq} than the one we hold")
-
-
-def read_own(envelope: bytes) -> Head:
-    """A head that was believed before. Raises: Corrupt `prices.store.damaged`."""
-    try:
-        payload = msgspec.json.decode(envelope, type=Envelope).payload
-        return msgspec.json.decode(base64.b64decode(payload), type=Head)
-    except (msgspec.MsgspecError, ValueError):
-        raise Corrupt("prices.store.damaged", "a head in the price store cannot be read") from None
 
 
 def plan(head: Head, from_seq: int, without: Set[str] = frozenset()) -> Plan | None:

@@ -2,7 +2,9 @@
 
 Flow of `apply`: the head is believed (`heads`) -> cheapest files chosen -> applied in one transaction (`applying`) -> readers see the
 new state. What goes wrong on the way has a second try: a bad file is left out of the next plan; where the root does not match,
-a snapshot replaces the state, if its past is the one held. A list whose rows are not those of its head gives no prices until then.
+a snapshot replaces the state, if its past is the one held. A list whose rows are not those of its head gives no prices until then; one
+of which a damaged row was met later goes on from memory, refuses what stood in that row (`reading`), and is replaced likewise (`is_damaged`).
+Nothing on disk is believed because it stands there: heads and signers are held against the region's root, keys against their sums.
 Look-ups: the newest entry of each part is in memory; earlier instants and numbers ask the rows.
 One writer at a time (`apply`, `keep_epoch`, `keep`, `drop` may be called from any thread); look-ups go on meanwhile.
 Refuses: Refused `prices.list.unknown`, `prices.part.unknown`, `prices.part.unpriced`, `prices.number.unknown`, and what the parts named above refuse.
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import RLock
 from typing import Protocol
@@ -22,12 +24,14 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from rocade.agents.dealer.prices import heads
 from rocade.agents.dealer.prices.apart import apply_apart
 from rocade.agents.dealer.prices.applying import Keys, Witness, follow, missing_key
+from rocade.agents.dealer.prices.believing import Believing
+from rocade.agents.dealer.prices.ledger import ListRow, Stored, damaged
 from rocade.agents.dealer.prices.loading import load, rebuild
 from rocade.agents.dealer.prices.memory import give_back
 from rocade.agents.dealer.prices.model import Applied, Changed, Fetch, Held, PartCard, Plan, Price, Successors
 from rocade.agents.dealer.prices.reading import Reading
 from rocade.agents.dealer.prices.state import State
-from rocade.agents.dealer.prices.store import ListRow, Tables
+from rocade.agents.dealer.prices.store import Tables
 from rocade.core.errors import Corrupt, Refused, Unavailable
 from rocade.core.ports import Clock, SystemClock
 from rocade.core.prices import Change, Description
@@ -51,7 +55,22 @@ class _Live:
 
     def __init__(self, row: ListRow, head: Head, reading: Reading) -> None:
         self.row, self.head, self.reading = row, head, reading
-        self.is_sound = reading.state.tree.root.hex() == head.state_root
+        self.is_sound = reading.state.is_of(head)
+        self.is_whole = self.is_sound
+        """No damaged row was met since it was loaded."""
+
+    @contextlib.contextmanager
+    def asked(self) -> Iterator[Reading]:
+        """Its reading; a damaged row that is met is kept in mind."""
+        try:
+            yield self.reading
+        except Corrupt as damage:
+            self.note(damage)
+            raise
+
+    def note(self, damage: Corrupt) -> None:
+        self.is_whole = False
+        _log.error("list %s: %s", self.row.name, damage.message, extra={"facts": {"code": damage.code}})
 
 
 class PriceStore:
@@ -67,8 +86,12 @@ class PriceStore:
         self._path, self._apart_bytes = path, apart_bytes
         self._tables, self._reader = Tables(path), Tables(path)
         self._root, self._clock = root, clock or SystemClock()
+        self._believing = Believing(self._reader, root)
         self._writing, self._loading = RLock(), RLock()
         self._live: dict[str, _Live] = {}
+        self._broken: dict[str, Corrupt] = {}
+        """Lists on disk whose heads cannot be believed."""
+        self._is_loaded = False
 
     # --- what the hub says ---
 
@@ -80,30 +103,33 @@ class PriceStore:
         statements = [text.encode() for text in read.signers]
         for statement in statements:
             heads.open_signer(statement, self._root())
-        with self._writing, self._tables.transaction():
-            for (name, epoch), key in keys.items():
-                self._tables.put_epoch(name, epoch, key)
-            for statement in statements:
-                self._tables.put_signer(statement)
+        with self._writing:
+            with self._tables.transaction():
+                for (name, epoch), key in keys.items():
+                    self._tables.put_epoch(name, epoch, key)
+                self._tables.put_signers({*self._believing.signers().proofs, *statements})
+            self._is_loaded = self._is_loaded and not self._broken
 
     def plan(self, envelope: bytes) -> Plan:
         """What would be fetched to follow this head. Raises: as `apply`, but for files."""
-        head = heads.open_head(envelope, self._signers())
+        head = self._believing.open(envelope)
         held = self._held(head.list_id)
         heads.check_against(head, held)
-        return self._plan(head, held.seq if held else 0, self._reader.epochs(), set())
+        return self._plan(head, held.seq if held else 0, self._reader.epochs()[0], set())
 
-    def apply(self, envelope: bytes, fetch: Fetch) -> Applied:
+    def apply(self, envelope: bytes, fetch: Fetch, *, anew: bool = False) -> Applied:
         """Follow a signed head: what it says is on disk when this returns, and nothing of it when this raises.
 
-        `fetch` gets a file by its name (SHA-256 in hex). Raises: Refused `prices.head.*`, `prices.blob.*`, `prices.delta.*`,
+        `anew`: from a snapshot, whatever is held. `fetch` gets a file by its name (SHA-256 in hex). Raises: Refused `prices.head.*`, `prices.blob.*`, `prices.delta.*`,
         `prices.state.mismatch`; Unavailable `prices.epoch.missing`, `prices.store.*`; whatever `fetch` raises.
         """
         with self._writing:
-            head = heads.open_head(envelope, self._signers())
+            head = self._believing.open(envelope)
             held = self._held(head.list_id)
             self._check(head, held, envelope)
-            if held is not None and head.seq == held.seq and self._of(head.list_id).is_sound:
+            if held is not None and anew:
+                self._of(head.list_id).is_whole = False
+            if held is not None and head.seq == held.seq and self._of(head.list_id).is_whole:
                 return Applied(head.list_id, head.seq, head.state_root, is_new=False)
             try:
                 return self._load_apart(head, held, envelope, fetch) or self._follow(head, held, envelope, fetch)
@@ -122,22 +148,23 @@ class PriceStore:
         """A large list that has to be loaded whole, through a process of its own; None = it is not so, or did not work."""
         if self._apart_bytes is None:
             return None
-        is_sound = held is not None and self._of(head.list_id).is_sound
-        plan = self._plan(head, held.seq if held and is_sound else 0, self._reader.epochs(), set())
+        is_whole = held is not None and self._of(head.list_id).is_whole
+        plan = self._plan(head, held.seq if held and is_whole else 0, self._reader.epochs()[0], set())
         if plan.from_seq or sum(blob.size for blob in plan.blobs) < self._apart_bytes:
             return None
-        size_bytes = apply_apart(self._path, self._root(), envelope, plan.blobs, fetch)
+        size_bytes = apply_apart(self._path, self._root(), envelope, plan.blobs, fetch, anew=not is_whole)
         with self._loading:
             self._live.pop(head.list_id, None)
+            self._is_loaded = False
         now = self._held(head.list_id)
-        if now is None or now.seq != head.seq or not self._of(head.list_id).is_sound:
+        if now is None or now.seq != head.seq or not self._of(head.list_id).is_whole:
             return None
         return Applied(head.list_id, head.seq, head.state_root, True, held is not None, size_bytes)
 
     def _follow(self, head: Head, held: Head | None, envelope: bytes, fetch: Fetch) -> Applied:
         """Try one plan after the other: the cheapest, then without what was bad, then a rebuilt state, then a snapshot."""
-        keys, bad, size_bytes = self._reader.epochs(), set[str](), 0
-        start = self._of(head.list_id).reading.state if held and self._of(head.list_id).is_sound else State()
+        keys, bad, size_bytes = self._reader.epochs()[0], set[str](), 0
+        start = self._of(head.list_id).reading.state if held and self._of(head.list_id).is_whole else State()
         first_error: Refused | None = None
 
         def counted(name: str) -> bytes:
@@ -152,6 +179,8 @@ class PriceStore:
             except (Refused, Unavailable) as error:
                 raise first_error or error from None
             is_repair = held is not None and plan.from_seq == 0
+            if is_repair and not self._reader.is_intact():
+                raise damaged("SQLite's structure")
             try:
                 self._commit(head, start, plan, envelope, counted, keys, Witness(held) if held and is_repair else None)
                 return Applied(head.list_id, head.seq, head.state_root, True, is_repair, size_bytes)
@@ -164,6 +193,11 @@ class PriceStore:
                     bad.add(str(error.facts["file"]))
                 else:
                     raise
+            except Corrupt as damage:
+                if held is None or is_repair:
+                    raise
+                self._of(head.list_id).note(damage)
+                start = State()
 
     def _commit(
         self, head: Head, start: State, plan: Plan, envelope: bytes, fetch: Fetch, keys: Keys, witness: Witness | None
@@ -180,7 +214,9 @@ class PriceStore:
                 self._keep_conflict(head, envelope)
             raise
         self._live[head.list_id] = _Live(row, head, Reading(self._reader, row, head, state))
-        if head.seq - self._tables.kept_seq(number) >= KEEP_EVERY or not plan.from_seq:
+        self._broken.pop(head.list_id, None)
+        kept = self._tables.kept_seq(number)
+        if not kept or head.seq - kept >= KEEP_EVERY:
             with contextlib.suppress(Unavailable):  # the list is on disk; only the next start would be slower
                 self.keep(head.list_id)
 
@@ -201,14 +237,20 @@ class PriceStore:
 
     def conflicts(self) -> list[tuple[str, int, bytes, int]]:
         """Heads that contradict others of the same signer, kept as evidence: list, number, envelope, when seen."""
-        return self._reader.conflicts()
+        return self._believing.conflicts()
 
     # --- what is held ---
 
     def heads(self) -> list[Held]:
         """The lists held, with their heads."""
-        lists = [self._of(row.name) for row in self._reader.lists()]
+        self._load()
+        lists = sorted(self._live.values(), key=lambda one: one.row.number)
         return [Held(one.row.name, one.row.seq, one.head, one.row.envelope, one.row.applied_us) for one in lists]
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a list waits for its head, to be replaced from a snapshot."""
+        return bool(self._broken) or not all(one.is_whole for one in list(self._live.values()))
 
     def keep(self, list_id: str | None = None) -> None:
         """Write down what memory holds, so that the next start is quick; `apply` does it now and then."""
@@ -218,6 +260,8 @@ class PriceStore:
                 kept = self._tables.kept_seq(live.row.number)
                 if live.reading.state.seq != kept:
                     with self._tables.transaction():
+                        if not kept:
+                            self._tables.fold_again(live.row.number)
                         self._tables.put_kept(live.row.number, live.reading.state.seq, live.reading.state.freeze())
 
     def drop(self, list_id: str) -> None:
@@ -227,19 +271,24 @@ class PriceStore:
             del self._live[list_id]
 
     def verify_all(self) -> dict[str, str]:
-        """Recompute every list from its rows; "" or the code of what is wrong, by list. Cost: 2 s for 500,000 parts."""
-        found = {}
-        for held in self.heads():
+        """Recompute every list from its rows; "" or the code of what is wrong, by list. Cost: 2 s for 500,000 parts.
+
+        Under the name "" stands what belongs to no list, if something is wrong there: SQLite's structure, keys, signers, evidence.
+        """
+        held_lists = self.heads()
+        found = {name: damage.code for name, damage in self._broken.items()}
+        for held in held_lists:
             try:
-                root = rebuild(self._reader, self._of(held.list).row).tree.root.hex()
-                found[held.list] = "" if root == held.head.state_root else "prices.store.altered"
+                state = rebuild(self._reader, self._of(held.list).row)
+                found[held.list] = "" if state.is_of(held.head) else "prices.store.altered"
             except Corrupt as error:
                 found[held.list] = error.code
-        return found
+        is_whole = self._believing.is_whole() and self._reader.is_intact()
+        return found if is_whole else found | {"": "prices.store.damaged"}
 
     def clock_behind_us(self) -> int:
         """How far this machine's clock is behind the newest head's signature; 0 if it is not."""
-        signed = [self._of(row.name).head.signed_us for row in self._reader.lists()]
+        signed = [held.head.signed_us for held in self.heads()]
         return max(0, max(signed, default=0) - self._clock.now_us())
 
     def now_us(self) -> int:
@@ -258,80 +307,108 @@ class PriceStore:
         Raises: Refused `prices.list.unknown`, `prices.part.unknown`, `prices.part.unpriced`, `prices.number.unknown`.
         """
         live = self._live.get(list_id)
-        reading = live.reading if live and live.is_sound else self._reading(list_id)
-        return reading.price(ref, at_us, known_seq)
+        if live is None or not live.is_sound:
+            live = self._sound(list_id)
+        try:
+            return live.reading.price(ref, at_us, known_seq)
+        except Corrupt as damage:
+            live.note(damage)
+            raise
 
     def prices(self, list_id: str, refs: Sequence[str], at_us: int) -> dict[str, Price]:
         """Prices of many parts; those the list does not have, or has no price for yet, are left out."""
-        return self._reading(list_id).prices(refs, at_us)
+        with self._sound(list_id).asked() as reading:
+            return reading.prices(refs, at_us)
 
     def all_prices(self, list_id: str, at_us: int, known_seq: int | None = None) -> Iterator[tuple[Description, Price]]:
         """Every part with its price at an instant, in order of index; those without one then are left out."""
-        return self._reading(list_id).all_prices(at_us, known_seq)
+        return self._all_prices(self._sound(list_id), at_us, known_seq)
 
     def has(self, list_id: str, ref: str) -> bool:
-        return self._reading(list_id).state.refs.find(ref) >= 0
+        return self._sound(list_id).reading.state.refs.find(ref) >= 0
 
     def part(self, list_id: str, ref: str) -> PartCard:
         """How the list describes a part now."""
-        return self._reading(list_id).part(ref)
+        with self._sound(list_id).asked() as reading:
+            return reading.part(ref)
 
     def successors(self, list_id: str, ref: str) -> Successors:
         """What replaces a part, to the end of the chain."""
-        return self._reading(list_id).successors(ref)
+        with self._sound(list_id).asked() as reading:
+            return reading.successors(ref)
 
     def history(self, list_id: str, ref: str) -> list[Change]:
         """All that ever happened to a part."""
-        return self._reading(list_id).changes_of(ref)
+        with self._sound(list_id).asked() as reading:
+            return reading.changes_of(ref)
 
     def changes(self, list_id: str, seq: int, limit: int | None = None) -> list[Changed]:
         """What one release did, part by part."""
-        return self._reading(list_id).changes(seq, limit)
+        with self._sound(list_id).asked() as reading:
+            return reading.changes(seq, limit)
 
     def search(self, list_id: str, text: str, limit: int = 50) -> list[PartCard]:
         """Parts whose reference begins with the text, or whose label holds it."""
-        return self._reading(list_id).search(text, limit)
+        with self._sound(list_id).asked() as reading:
+            return reading.search(text, limit)
 
     def prove(self, list_id: str, ref: str, at_us: int, known_seq: int | None = None) -> bytes:
         """A file that `rocade verify` accepts without the hub. Raises: as `price`; Corrupt `prices.store.altered`."""
-        return self._reading(list_id).prove(ref, at_us, known_seq, self._reader.signers())
+        with self._sound(list_id).asked() as reading:
+            return reading.prove(ref, at_us, known_seq, self._believing.signers().proofs)
 
     # --- loading ---
 
-    def _signers(self) -> Mapping[str, PublicKey]:
-        root = self._root()
-        return dict(heads.open_signer(statement, root) for statement in self._reader.signers())
+    def _all_prices(self, live: _Live, at_us: int, known_seq: int | None) -> Iterator[tuple[Description, Price]]:
+        with live.asked() as reading:
+            yield from reading.all_prices(at_us, known_seq)
 
-    def _reading(self, list_id: str) -> Reading:
-        """Raises: Refused `prices.list.unknown`, Corrupt `prices.store.altered`."""
+    def _sound(self, list_id: str) -> _Live:
+        """Raises: Refused `prices.list.unknown`, Corrupt `prices.store.altered`, `prices.store.damaged`."""
         live = self._of(list_id)
         if not live.is_sound:
             raise Corrupt(
                 "prices.store.altered",
                 f"rows of list {list_id} are not those its head was signed for; the next head repairs them from a snapshot",
             )
-        return live.reading
+        return live
 
     def _held(self, list_id: str) -> Head | None:
         try:
             return self._of(list_id).head
-        except Refused:
+        except (Refused, Corrupt):
             return None
 
     def _of(self, list_id: str) -> _Live:
-        """The list in memory, loaded when first asked for. Raises: Refused `prices.list.unknown`."""
+        """The list in memory. Raises: Refused `prices.list.unknown`, Corrupt `prices.store.damaged`."""
         live = self._live.get(list_id)
-        if live is not None:
-            return live
+        if live is None:
+            self._load()
+            live = self._live.get(list_id)
+        if live is None:
+            raise self._broken.get(list_id) or Refused(
+                "prices.list.unknown", "this point of sale holds no price list of that name"
+            )
+        return live
+
+    def _load(self) -> None:
+        """Read every list that is not in memory yet, when first asked for one."""
         with self._loading:
-            row = next((row for row in self._reader.lists() if row.name == list_id), None)
-            if row is None:
-                raise Refused("prices.list.unknown", "this point of sale holds no price list of that name")
-            if list_id not in self._live:
-                head = heads.read_own(row.envelope)
-                state = load(self._reader, row)
-                if state.tree.root.hex() != head.state_root:
-                    state = rebuild(self._reader, row)
-                self._live[list_id] = _Live(row, head, Reading(self._reader, row, head, state))
-                give_back()
-            return self._live[list_id]
+            if self._is_loaded:
+                return
+            self._broken.clear()
+            for stored in self._reader.lists():
+                self._load_one(stored, self._believing.first(stored.envelopes))
+            give_back()
+            self._is_loaded = True
+
+    def _load_one(self, stored: Stored, believed: tuple[Head, bytes] | None) -> None:
+        if believed is None:
+            self._broken[stored.name] = damage = damaged(f"no head of list {stored.name} can be believed")
+            _log.error("%s", damage.message, extra={"facts": {"code": damage.code}})
+        elif (head := believed[0]).list_id not in self._live:
+            if stored.applied_us is None:
+                _log.error("list %s: when it was applied is damaged, and given as when it was signed", head.list_id)
+            applied_us = head.signed_us if stored.applied_us is None else stored.applied_us
+            row = ListRow(stored.number, head.list_id, head.seq, head.parts, believed[1], applied_us)
+            self._live[head.list_id] = _Live(row, head, Reading(self._reader, row, head, load(self._reader, row, head)))

@@ -2,6 +2,8 @@
 
 A look-up finds the part and its newest entry in memory; only an instant before that entry, or an earlier number, asks the
 rows, and then never beyond the number of this state, so that an answer is of one number even while a release is applied.
+No row is believed: what is told of one part is held against its leaf in the tree of the signed head; an earlier price, and what is told
+of many parts, against sums that memory holds. Raises: Corrupt `prices.store.altered`, `prices.store.damaged`.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from rocade.agents.dealer.prices.ledger import ListRow, reading
 from rocade.agents.dealer.prices.model import Changed, PartCard, Price, Successors
+from rocade.agents.dealer.prices.references import joined
 from rocade.agents.dealer.prices.state import State
-from rocade.agents.dealer.prices.store import ListRow, Tables, failing
+from rocade.agents.dealer.prices.store import Tables, Words
+from rocade.agents.dealer.prices.sums import sum_of_entries, sum_of_part, sum_of_texts, total
 from rocade.core.errors import Corrupt, Refused
-from rocade.core.prices import WITHDRAWN, Change, Description, Entry, leaf_of
+from rocade.core.prices import SEPARATOR, WITHDRAWN, Change, Description, Entry, leaf_of
 from rocade.trust.identity.proof_files import PRICE_PROOF, PriceProof
 from rocade.wire.prices import Head
 
@@ -29,6 +34,7 @@ class Reading:
         self.state = state
         self._tables, self._row, self._head = tables, row, head
         self._list_id, self._seq, self._base = row.name, row.seq, row.number << 32
+        self._sums = memoryview(state.entries_of_part)
         self._find, self._from, self._number, self._minor = (
             state.refs.find, state.valid_from_us, state.newest_seq, state.price_minor
         )  # fmt: skip
@@ -58,16 +64,13 @@ class Reading:
         return found
 
     def all_prices(self, at_us: int, known_seq: int | None) -> Iterator[tuple[Description, Price]]:
-        later = self._tables.later_words(self._row.number)
-        for first, *columns in self._tables.words(self._row.number):
-            for index, words in enumerate(zip(*columns, strict=True), first):
-                if index >= self.state.parts:
-                    return
-                try:
-                    price = self.price(words[0], at_us, known_seq)
-                except Refused:
-                    continue
-                yield later.get(index) or Description(*words), price
+        later = self._later()
+        for index, words in self._words():
+            try:
+                price = self.price(words.ref, at_us, known_seq)
+            except Refused:
+                continue
+            yield later.get(index) or words, price
 
     def part(self, ref: str) -> PartCard:
         return self._card(self._index(ref))
@@ -92,27 +95,36 @@ class Reading:
     def changes(self, seq: int, limit: int | None) -> list[Changed]:
         """What a release did. Cost: reads all rows of the list once."""
         self._known(seq)
-        described = self._tables.descriptions_with(self._row.number, seq)
+        rows = self._tables.prices_of(self._row.number, seq)
+        texts = self._tables.later_texts(self._row.number, seq, seq)
+        sums = self.state.entries_of_release.get(seq, 0), self.state.texts_of_release.get(seq, 0)
+        with reading():
+            if (sum_of_entries(rows), sum_of_texts(texts)) != sums:
+                raise _altered()
+        described = {index: Description(*text.split(SEPARATOR)) for index, _, text in texts}
+        for first, words in self._blocks():
+            if seq in words.seq:
+                described |= {first + at: words.at(at) for at, since in enumerate(words.seq) if since == seq}
         priced: dict[int, list[Entry]] = {}
-        for index, valid_from, minor in self._tables.prices_of(self._row.number, seq):
+        for index, _, valid_from, minor in rows:
             priced.setdefault(index, []).append(Entry(valid_from, minor))
         found, currency = [], self.state.currency[seq]
         for index in sorted({*described, *priced})[:limit]:
             entries = tuple(priced.get(index, ()))
-            change = Change(seq, currency, entries, described.get(index))
             at_us = entries[0].valid_from_us if entries else _LATEST_US
-            before = self._tables.entry_at(self._base + index, at_us, seq - 1)
+            before = self._entry_at(index, at_us, seq - 1)
             was = None if before is None or before[2] == WITHDRAWN else before[2]
-            found.append(Changed(self.state.refs[index], change, was))
+            found.append(Changed(self.state.refs[index], Change(seq, currency, entries, described.get(index)), was))
         return found
 
     def search(self, text: str, limit: int) -> list[PartCard]:
         found = dict.fromkeys(self.state.refs.starting_with(text, limit))
         wanted = text.casefold()
-        later = self._tables.later_words(self._row.number) if wanted else {}
-        for first, _, _, labels, _ in self._tables.words(self._row.number) if wanted else ():
+        later = self._later() if wanted else {}
+        for first, words in self._blocks() if wanted else ():
             if len(found) >= limit:
                 break
+            labels = words.label
             if wanted in "\n".join(labels).casefold() or any(first <= at < first + len(labels) for at in later):
                 for place, label in enumerate(labels):
                     now = later[first + place].label if first + place in later else label
@@ -121,12 +133,10 @@ class Reading:
         return [self._card(index) for index in list(found)[:limit]]
 
     def prove(self, ref: str, at_us: int, known_seq: int | None, signers: Sequence[bytes]) -> bytes:
-        """Raises: as `price`; Corrupt `prices.store.altered`."""
+        """Raises: as `price`."""
         price = self.price(ref, at_us, known_seq)
         index = self._index(ref)
         changes = self._changes(index)
-        if leaf_of(changes) != self.state.tree.leaves[index].tobytes():
-            raise Corrupt("prices.store.altered", "the rows of this part are not those the signed head covers")
         path = b"".join(one for level in self.state.tree.path(index) for one in level)
         proof = PriceProof(
             type=PRICE_PROOF, list_id=self._list_id, ref=ref, at_us=at_us, known_seq=price.known_seq,
@@ -149,31 +159,76 @@ class Reading:
         return known_seq
 
     def _at(self, index: int, at_us: int, known_seq: int) -> tuple[int, int, int]:
-        with failing():
-            found = self._tables.entry_at(self._base + index, at_us, known_seq)
+        found = self._entry_at(index, at_us, known_seq)
         if found is None:
             raise Refused("prices.part.unpriced", "the part has no price yet at this instant, as known at this number")
         return found
 
+    def _entry_at(self, index: int, at_us: int, known_seq: int) -> tuple[int, int, int] | None:
+        """(valid_from, seq, price) by the rule of prices, from all entries of the part."""
+        with reading():
+            rows = [row for row in self._tables.entries_of(self._base + index) if row[0] <= self._seq]
+            if sum_of_part(index, rows) != self._sums[index]:
+                raise _altered()
+            known = [(start, seq, price) for seq, start, price in rows if start <= at_us and seq <= known_seq]
+        return max(known, default=None)
+
     def _card(self, index: int) -> PartCard:
-        *_, (seq, description) = self._descriptions(index)
+        seq, description = [(one.seq, one.description) for one in self._changes(index) if one.description][-1]
         return PartCard(self._list_id, index, seq, description)
 
-    def _descriptions(self, index: int) -> list[tuple[int, Description]]:
-        found = self._tables.descriptions_of(self._row.number, index)
-        return [one for one in found if one[0] <= self._seq]
-
     def _changes(self, index: int) -> list[Change]:
-        described = dict(self._descriptions(index))
-        priced: dict[int, list[Entry]] = {}
-        for seq, valid_from, minor in self._tables.entries_of(self._base + index):
-            if seq <= self._seq:
+        """All that happened to a part, as its leaf says."""
+        currency, priced = self.state.currency, dict[int, list[Entry]]()
+        with reading():
+            described = dict(self._tables.descriptions_of(self._row.number, index))
+            for seq, valid_from, minor in self._tables.entries_of(self._base + index):
                 priced.setdefault(seq, []).append(Entry(valid_from, minor))
-        currency = self.state.currency
-        return [
-            Change(seq, currency[seq], tuple(priced.get(seq, ())), described.get(seq))
-            for seq in sorted({*described, *priced})
-        ]
+            changes = [
+                Change(seq, currency.get(seq, ""), tuple(priced.get(seq, ())), described.get(seq))
+                for seq in sorted({*described, *priced})
+                if seq <= self._seq
+            ]
+            if leaf_of(changes) != self.state.tree.leaves[index].tobytes():
+                raise _altered()
+        return changes
+
+    def _later(self) -> dict[int, Description]:
+        """The last description of each part that was described anew, by index."""
+        rows = self._tables.later_texts(self._row.number, 1, self._seq)
+        with reading():
+            if sum_of_texts(rows) != total(self.state.texts_of_release):
+                raise _altered()
+            return {index: Description(*text.split(SEPARATOR)) for index, _, text in rows}
+
+    def _words(self) -> Iterator[tuple[int, Description]]:
+        """Index and first description of each part."""
+        for first, words in self._blocks():
+            columns = zip(words.ref, words.family, words.label, words.superseded_by, strict=True)
+            for index, texts in enumerate(columns, first):
+                if index < self.state.parts:
+                    yield index, Description(*texts)
+
+    def _blocks(self) -> Iterator[tuple[int, Words]]:
+        """All blocks of first descriptions, each with its first index: of the parts that the list has, and of all of them."""
+        at, parts = 0, self.state.parts
+        for first, words in self._tables.words(self._row.number):
+            size = min(len(words.ref), parts - at)
+            if size <= 0:
+                break
+            if first != at or joined(words.ref[:size]) != self.state.refs.between(at, at + size):
+                raise _altered()
+            yield first, words
+            at += size
+        if at < parts:
+            raise _altered()
+
+
+def _altered() -> Corrupt:
+    return Corrupt(
+        "prices.store.altered",
+        "these rows are not those the signed head covers; the next head, or the same at the next connection, mends them from a snapshot",
+    )
 
 
 def _unknown() -> Refused:

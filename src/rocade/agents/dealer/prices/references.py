@@ -84,6 +84,12 @@ class References:
         """All references in order of index, each followed by a line feed."""
         return self._packed + joined(self._apart)
 
+    def between(self, low: int, high: int) -> bytes:
+        """The references from index `low` to before `high`, as `packed` gives them."""
+        begin, end = self._starts[min(low, self._count)], self._starts[min(high, self._count)]
+        apart = islice(self._apart, max(low - self._count, 0), max(high - self._count, 0))
+        return self._packed[begin:end] + joined(apart)
+
     def starting_with(self, prefix: str, limit: int) -> list[int]:
         """Indices of at most `limit` references that begin so, lowest first."""
         found, at, wanted = [], -1, b"\n" + prefix.encode()
