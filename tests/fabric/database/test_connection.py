@@ -1,19 +1,23 @@
-"""A Database speaks asyncpg and SQLAlchemy over one URL."""
+"""A Database has two pools over one URL."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 import pytest
-from sqlalchemy import text
 
 from rocade.core.errors import Misconfigured, Unavailable
 from rocade.fabric.database import Database
 
 
-async def test_pool_and_engine_reach_the_same_database(database: Database) -> None:
+async def test_both_pools_reach_the_same_database_and_neither_waits_for_the_other(database: Database) -> None:
     await database.pool.execute("CREATE TABLE thing (name text)")
     await database.pool.execute("INSERT INTO thing VALUES ('here')")
-    async with database.engine.begin() as connection:
-        assert (await connection.execute(text("SELECT name FROM thing"))).scalar_one() == "here"
+    async with asyncio.timeout(60), contextlib.AsyncExitStack() as held:
+        for _ in range(database.pool.get_max_size()):
+            await held.enter_async_context(database.pool.acquire())
+        assert await database.lookups.fetchval("SELECT name FROM thing") == "here"
 
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncpg
 import numpy as np
 import pytest
 from keyed import DerivedKeys
@@ -157,15 +158,15 @@ async def test_a_foreign_cursor_is_refused(registry: Registry, cursor: str) -> N
 
 
 async def test_a_database_that_is_away_is_unavailable() -> None:
-    from rocade.fabric.database.connection import make_engine
+    async with asyncpg.create_pool("postgresql://nobody@127.0.0.1:1/none", min_size=0) as pool:
 
-    class Away:
-        keyring = DerivedKeys()
-        engine = make_engine("postgresql://nobody@127.0.0.1:1/none")
+        class Away:
+            keyring = DerivedKeys()
+            lookups = pool
 
-    registry = Registry(Away(), Seeded(1), FixedClock())  # type: ignore[arg-type]  # only the engine is used
-    with pytest.raises(Unavailable, match=r"database\.down"):
-        await registry.resolve(VIN)
+        registry = Registry(Away(), Seeded(1), FixedClock())  # type: ignore[arg-type]  # only lookups are used
+        with pytest.raises(Unavailable, match=r"database\.down"):
+            await registry.resolve(VIN)
 
 
 SEARCHES = [

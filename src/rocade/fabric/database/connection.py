@@ -1,6 +1,4 @@
-"""Connections to one PostgreSQL database: an asyncpg pool for hot paths, a SQLAlchemy engine for everything else.
-
-Both speak asyncpg and are opened from the same URL, so one URL form serves servers, sockets and password files.
+"""Connections to one PostgreSQL database: two asyncpg pools over one URL, which may name a server, a socket, a password file.
 Refuses servers older than 15 (`database.version`).
 """
 
@@ -10,7 +8,6 @@ from typing import Self
 from urllib.parse import urlsplit
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from rocade.core.errors import Misconfigured, Unavailable
 
@@ -29,20 +26,20 @@ UNFIT = asyncpg.DataError
 
 
 class Database:
-    """One database: `pool` (asyncpg.Pool) and `engine` (AsyncEngine), sharing nothing but the URL.
+    """One database: `pool`, and `lookups` for who asks while he or his caller holds a connection of `pool`.
 
     `keyring`: whose keys seal its personal columns; whoever opens the region hands it in (`trust.authority.sealing`).
     """
 
-    def __init__(self, url: str, pool: asyncpg.Pool, engine: AsyncEngine) -> None:
+    def __init__(self, url: str, pool: asyncpg.Pool, lookups: asyncpg.Pool) -> None:
         self.keyring: object = None
         self.url = url
         self.pool = pool
-        self.engine = engine
+        self.lookups = lookups
 
     @classmethod
     async def connect(cls, url: str, max_connections: int = 8) -> Self:
-        """Open the pool (lazily filled) and the engine.
+        """Open both pools (lazily filled).
 
         Raises: Unavailable `database.down`; Misconfigured `database.url`, `database.version`.
         """
@@ -58,11 +55,12 @@ class Database:
             raise Misconfigured(
                 "database.version", f"PostgreSQL {version.major} is too old, use {OLDEST_VERSION} or newer"
             )
-        return cls(url, pool, make_engine(url, max_connections))
+        lookups = await asyncpg.create_pool(url, min_size=0, max_size=max_connections, timeout=CONNECT_TIMEOUT_S)
+        return cls(url, pool, lookups)
 
     async def close(self) -> None:
+        await self.lookups.close()
         await self.pool.close()
-        await self.engine.dispose()
 
 
 async def plan_anew(connection: asyncpg.Connection) -> None:
@@ -70,17 +68,6 @@ async def plan_anew(connection: asyncpg.Connection) -> None:
     would read all of it. Cost: a round trip, and some 0.1 ms for each statement; for batches and what runs once a second.
     """
     await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-
-
-def make_engine(url: str, max_connections: int = 8) -> AsyncEngine:
-    """A SQLAlchemy engine whose connections asyncpg opens from `url` itself."""
-
-    async def open_connection() -> asyncpg.Connection:
-        return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
-
-    return create_async_engine(
-        "postgresql+asyncpg://", async_creator=open_connection, pool_size=max_connections, max_overflow=0
-    )
 
 
 def check_url(url: str) -> None:

@@ -14,13 +14,15 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, text
+import asyncpg
 
 from rocade.core.errors import Misconfigured, Unavailable
-from rocade.fabric.database.connection import DOWN, check_url, make_engine
+from rocade.fabric.database.connection import CONNECT_TIMEOUT_S, DOWN, check_url
 
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 LOCK = 0x526F63616465  # "Rocade": the advisory lock that serialises migrations of one database
 
@@ -31,7 +33,7 @@ def migrate(url: str, packages: Sequence[str]) -> None:
     May be called with or without a running event loop; blocks until done.
     Raises: Unavailable `database.down`; Misconfigured `database.schema.newer`, `database.url`.
     """
-    from alembic.script import ScriptDirectory  # a third of this package's import, and only one process migrates
+    from alembic.script import ScriptDirectory  # with SQLAlchemy a third of a second, and only one process migrates
 
     check_url(url)
     folders = [folder for folder in map(_migrations_folder, packages) if folder is not None]
@@ -56,7 +58,7 @@ def migrate(url: str, packages: Sequence[str]) -> None:
 
 
 async def _migrate(url: str, script: ScriptDirectory) -> None:
-    engine = make_engine(url, 1)
+    engine = make_engine(url)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_upgrade, script)
@@ -64,10 +66,21 @@ async def _migrate(url: str, script: ScriptDirectory) -> None:
         await engine.dispose()
 
 
+def make_engine(url: str) -> AsyncEngine:
+    """A SQLAlchemy engine whose connections asyncpg opens from `url` itself."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
+
+    return create_async_engine("postgresql+asyncpg://", async_creator=connect)
+
+
 def _upgrade(connection: Connection, script: ScriptDirectory) -> None:
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.runtime.migration import MigrationContext
+    from sqlalchemy import text
 
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     known = {revision.revision for revision in script.walk_revisions()}

@@ -6,14 +6,10 @@ one query for the keys that are not in the cache. Words find an id by its ending
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+import asyncpg
 
 from rocade.core.errors import Corrupt, Unavailable
 from rocade.core.identifiers import VehicleRef
@@ -28,79 +24,77 @@ ID = Column("vehicle.id", Group.IDENTITY)
 KEYS = (Group.ROAD, Group.TWIN, Group.IDENTITY, Group.COMMAND)
 """What each vehicle needs."""
 ROWS = 2_000
-metadata = sa.MetaData()
-vehicle_table = sa.Table(
-    "vehicle",
-    metadata,
-    sa.Column("ref", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("id", sa.Text),
-    *(sa.Column(name, sa.LargeBinary) for name in ("id_sealed", "id_blind", "id_endings")),
-    *(
-        sa.Column(name, sa.Text, nullable=False)
-        for name in ("kind", "brand", "model", "powertrain", "region", "hardware")
-    ),
-    *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("added_us", "changed_us")),
-)
-_twin_columns = {"ref": sa.BigInteger, "arrived_us": sa.BigInteger, "moves": sa.Boolean, "doubts": sa.SmallInteger}
-twin_table = sa.table("twin", *(sa.column(name, kind) for name, kind in _twin_columns.items()))
-"""What a list filters by; `twin` reads and writes it."""
+CLEAR = ("kind", "brand", "model", "powertrain", "region", "hardware", "added_us", "changed_us")
+"""Columns of `vehicle` that are stored as they are."""
 MOVING_KMH = 1.0
-_columns = [vehicle_table.c["id_sealed" if name == "id" else name] for name in Vehicle.__struct_fields__]
+ROW = ", ".join(f"v.{name}" for name in ("ref", "id_sealed", *CLEAR))
+"""What a `Vehicle` is made from, in its order."""
+JOINED = "vehicle v LEFT JOIN twin t ON t.ref = v.ref"
+TEXT = "lower(concat_ws(' ', v.brand, v.model, v.ref::text))"
+"""What words are looked for in."""
+STATES = {
+    "": "true",
+    "moving": "coalesce(t.arrived_us, 0) >= {fresh} AND t.moves",
+    "standing": "coalesce(t.arrived_us, 0) >= {fresh} AND NOT coalesce(t.moves, false)",
+    "doubtful": "coalesce(t.doubts, 0) <> 0",
+    "silent": "coalesce(t.arrived_us, 0) > 0 AND coalesce(t.arrived_us, 0) < {fresh}",
+    "never": "coalesce(t.arrived_us, 0) = 0",
+}
 
 
 class VehicleStore:
     def __init__(self, database: Database) -> None:
-        self._engine = database.engine
+        self._pool = database.lookups
         self._sealing = Columns(database)
 
     async def insert(self, vehicle: Vehicle) -> bool:
         """Return False if the id is taken."""
-        clear = {name: getattr(vehicle, name) for name in Vehicle.__struct_fields__ if name != "id"}
+        clear = {name: getattr(vehicle, name) for name in ("ref", *CLEAR)}
         values = clear | sealed_id(await self._sealing.index(), vehicle.id)
         await _make_keys(self._sealing, [vehicle.ref])
         [values["id_sealed"]] = await self._sealing.seal_text(ID, [(vehicle.ref, 0, vehicle.id)])
-        statement = insert(vehicle_table).values(values).on_conflict_do_nothing(index_elements=["id_blind"])
-        async with _transaction(self._engine) as connection:
-            return (await connection.execute(statement.returning(vehicle_table.c.ref))).first() is not None
+        places = ", ".join(f"${number}" for number in range(1, 1 + len(values)))
+        return bool(
+            await self._fetch(
+                f"INSERT INTO vehicle ({', '.join(values)}) VALUES ({places}) ON CONFLICT (id_blind) DO NOTHING RETURNING ref",
+                *values.values(),
+            )
+        )
 
     async def by_ids(self, ids: Sequence[str]) -> list[Vehicle]:
         """Cost: one query; no id is opened."""
         index = await self._sealing.index()
         known = {index.exact(ID.name, id): id for id in ids}
-        condition = vehicle_table.c.id_blind == sa.any_(sa.bindparam("ids", list(known), ARRAY(sa.LargeBinary)))
-        async with _transaction(self._engine) as connection:
-            rows = list(await connection.execute(sa.select(vehicle_table.c.id_blind, *_columns).where(condition)))
-        return [Vehicle(row[1], known[row[0]], *row[3:]) for row in rows]
+        rows = await self._fetch(f"SELECT {ROW}, v.id_blind FROM vehicle v WHERE v.id_blind = ANY ($1)", [*known])
+        return [Vehicle(row[0], known[row["id_blind"]], *row[2:-1]) for row in rows]
 
     async def by_refs(self, refs: Sequence[VehicleRef]) -> list[Vehicle]:
-        return await self._select(
-            vehicle_table.c.ref == sa.any_(sa.bindparam("refs", list(refs), ARRAY(sa.BigInteger)))
-        )
+        return await self._select(_Conditions("v.ref = ANY ({})", list(refs)))
 
     async def after(self, ref: int, limit: int, wanted: Wanted) -> list[Vehicle]:
         conditions = await self._conditions(wanted)
-        return await self._select(sa.and_(vehicle_table.c.ref > ref, *conditions), limit)
+        conditions.add("v.ref > {}", ref)
+        return await self._select(conditions, limit)
 
     async def count(self, wanted: Wanted) -> int:
         conditions = await self._conditions(wanted)
-        statement = sa.select(sa.func.count()).select_from(_joined).where(*conditions)
-        async with _transaction(self._engine) as connection:
-            return int((await connection.execute(statement)).scalar_one())
+        [row] = await self._fetch(f"SELECT count(*) FROM {JOINED} WHERE {conditions}", *conditions.values)
+        return int(row[0])
 
     async def models(self) -> list[tuple[str, str, str, int]]:
         """Brand, kind and powertrain that occur, with how many vehicles are of them."""
-        of = [vehicle_table.c[name] for name in ("brand", "kind", "powertrain")]
-        statement = sa.select(*of, sa.func.count()).group_by(*of).order_by(*of)
-        async with _transaction(self._engine) as connection:
-            return [tuple(row) for row in await connection.execute(statement)]
+        of = "brand, kind, powertrain"
+        rows = await self._fetch(f"SELECT {of}, count(*) FROM vehicle GROUP BY {of} ORDER BY {of}")
+        return [(row[0], row[1], row[2], row[3]) for row in rows]
 
     async def update(self, id: str, values: Mapping[str, str | int]) -> Vehicle | None:
-        """Return the row as stored, None if there is none."""
+        """Return the row as stored, None if there is none. `values` by names of `CLEAR`."""
         blind = (await self._sealing.index()).exact(ID.name, id)
-        statement = sa.update(vehicle_table).where(vehicle_table.c.id_blind == blind).values(values)
-        async with _transaction(self._engine) as connection:
-            row = (await connection.execute(statement.returning(*_columns))).first()
-        return None if row is None else Vehicle(row[0], id, *row[2:])
+        changed = ", ".join(f"{_clear(name)} = ${number}" for number, name in enumerate(values, 2))
+        rows = await self._fetch(
+            f"UPDATE vehicle v SET {changed} WHERE id_blind = $1 RETURNING {ROW}", blind, *values.values()
+        )
+        return Vehicle(rows[0][0], id, *rows[0][2:]) if rows else None
 
     async def renew(self, connection: Any, ref: int, renewed: int, at_us: int) -> bool:
         """Change a reference inside the caller's transaction (asyncpg), its id sealed anew; False if nobody has the old one."""
@@ -119,18 +113,23 @@ class VehicleStore:
         )
         return True
 
-    async def _select(self, condition: sa.ColumnElement[Any], limit: int | None = None) -> list[Vehicle]:
-        statement = (
-            sa.select(*_columns).select_from(_joined).where(condition).order_by(vehicle_table.c.ref).limit(limit)
-        )
-        async with _transaction(self._engine) as connection:
-            rows = list(await connection.execute(statement))
+    async def _select(self, conditions: _Conditions, limit: int | None = None) -> list[Vehicle]:
+        query = f"SELECT {ROW} FROM {JOINED} WHERE {conditions} ORDER BY v.ref LIMIT {conditions.place(limit)}"
+        rows = await self._fetch(query, *conditions.values)
         ids = await self._sealing.open_text(ID, [(row[0], 0, row[1]) for row in rows])
         return [Vehicle(row[0], id, *row[2:]) for row, id in zip(rows, ids, strict=True)]
 
-    async def _conditions(self, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+    async def _conditions(self, wanted: Wanted) -> _Conditions:
         is_id_searched = wanted.is_id_searched and wanted.words
         return _conditions(wanted, await self._sealing.index() if is_id_searched else None)
+
+    async def _fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
+        """One statement; a database that is away becomes Unavailable `database.down`."""
+        try:
+            return list(await self._pool.fetch(query, *values))
+        except DOWN as error:
+            what = f"PostgreSQL does not answer: {type(error).__name__}; nothing was changed"
+            raise Unavailable("database.down", what) from error
 
 
 async def _make_keys(columns: Columns, refs: Iterable[int]) -> None:
@@ -143,50 +142,46 @@ def sealed_id(index: Index, id: str) -> dict[str, Any]:
     return {"id_blind": index.exact(ID.name, id), "id_endings": index.endings(ID.name, id)}
 
 
-_joined = vehicle_table.outerjoin(twin_table, twin_table.c.ref == vehicle_table.c.ref)
+class _Conditions:
+    """What rows must be, all of it, as SQL; `values` stand where it has places."""
+
+    def __init__(self, condition: str = "true", *values: object) -> None:
+        self.values: list[object] = []
+        self._found: list[str] = []
+        self.add(condition, *values)
+
+    def place(self, value: object) -> str:
+        self.values.append(value)
+        return f"${len(self.values)}"
+
+    def add(self, condition: str, *values: object) -> None:
+        self._found.append(f"({condition.format(*map(self.place, values))})")
+
+    def __str__(self) -> str:
+        return " AND ".join(self._found)
 
 
-def _conditions(wanted: Wanted, index: Index | None) -> list[sa.ColumnElement[bool]]:
-    """What the rows must be; words are looked for in brand, model and reference, and at the end of the number."""
-    of = vehicle_table.c
-    found: list[sa.ColumnElement[bool]] = [of[name] == value for name, value in wanted.filters.items()]
-    text = sa.func.concat_ws(" ", of.brand, of.model, sa.cast(of.ref, sa.Text))
+def _conditions(wanted: Wanted, index: Index | None) -> _Conditions:
+    """Words are looked for in brand, model and reference, and at the end of the number."""
+    found = _Conditions()
+    for name, value in wanted.filters.items():
+        found.add(f"v.{_clear(name)} = {{}}", value)
     for word in wanted.words:
-        holds = text.icontains(word, autoescape=True)
+        holds = f"strpos({TEXT}, lower({{}}::text)) > 0"
         if index is not None and len(word) >= SHORTEST_ENDING:
-            holds |= sa.func.pg_catalog.position(of.id_endings, index.ending(ID.name, word)) > 0
-        found.append(holds)
-    seen_us, moves = sa.func.coalesce(twin_table.c.arrived_us, 0), twin_table.c.moves
-    is_fresh = seen_us >= wanted.fresh_from_us
-    states: dict[str, sa.ColumnElement[bool]] = {
-        "": sa.true(),
-        "moving": sa.and_(is_fresh, moves),
-        "standing": sa.and_(is_fresh, sa.not_(sa.func.coalesce(moves, False))),
-        "doubtful": sa.func.coalesce(twin_table.c.doubts, 0) != 0,
-        "silent": sa.and_(seen_us > 0, sa.not_(is_fresh)),
-        "never": seen_us == 0,
-    }
+            found.add(f"{holds} OR position({{}}::bytea IN v.id_endings) > 0", word, index.ending(ID.name, word))
+        else:
+            found.add(holds, word)
+    state = STATES[wanted.state]
+    found.add(state.format(fresh="{}::bigint"), *([wanted.fresh_from_us] if "{fresh}" in state else []))
     if wanted.among is not None:
-        found.append(of.ref == sa.any_(sa.bindparam("among", list(wanted.among), ARRAY(sa.BigInteger))))
-    return [*found, states[wanted.state]]
+        found.add("v.ref = ANY ({})", list(wanted.among))
+    return found
 
 
-@asynccontextmanager
-async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One transaction; a database that is away becomes Unavailable `database.down`."""
-    try:
-        async with engine.begin() as connection:
-            yield connection
-    except DOWN as error:
-        raise _down(error) from error
-    except DBAPIError as error:
-        if isinstance(getattr(error.orig, "__cause__", None), DOWN):
-            raise _down(error) from error
-        raise
-
-
-def _down(error: Exception) -> Unavailable:
-    return Unavailable("database.down", f"PostgreSQL does not answer: {type(error).__name__}; nothing was changed")
+def _clear(name: str) -> str:
+    """The name as SQL. Raises: KeyError for one that is no column of `CLEAR`."""
+    return dict(zip(CLEAR, CLEAR, strict=True))[name]
 
 
 async def seal_clear_ids(connection: Any, columns: Columns) -> int:

@@ -13,7 +13,7 @@ from tests.trust.authority.proofs.conftest import Publisher, entry
 
 from rocade.core.errors import Corrupt, Refused
 from rocade.fabric.database import Database
-from rocade.fabric.database.connection import make_engine
+from rocade.fabric.database.migration import make_engine
 from rocade.trust.authority import audit, merkle, nodes
 from rocade.trust.identity import proof, trees
 
@@ -103,7 +103,7 @@ async def migrate_again(url: str) -> None:
         with Operations.context(MigrationContext.configure(connection)):
             import_module("rocade.trust.authority.migrations.0006_proofs").upgrade()
 
-    engine = make_engine(url, 1)
+    engine = make_engine(url)
     async with engine.begin() as connection:
         await connection.run_sync(upgrade)
     await engine.dispose()
