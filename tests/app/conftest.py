@@ -53,7 +53,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
     region = Region(tmp_path_factory.mktemp("cli") / "eu")
-    region.said = region.init()
+    region.said = region.init(is_fresh=True)
     with region.serving():
         yield region
 

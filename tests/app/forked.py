@@ -3,7 +3,7 @@
 To import what a command needs costs ten times what most commands cost, and tests run hundreds. `run` hands arguments,
 environment, folder and three files to the forking process, which has no threads; the child gets them as its own and runs
 `rocade.app.cli.main` to its end, exit handlers included. What it cannot show is that a command imports all it uses: `stand`
-starts a few commands anew (`is_fresh`), and every region.
+starts a few commands anew (`is_fresh`), `rocade serve` always.
 
 As a program (`python forked.py FD`) this file is that forking process; it ends with the one that started it.
 """

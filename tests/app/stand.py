@@ -83,9 +83,9 @@ class Region:
         self.said = ""
         """What `init` printed."""
 
-    def init(self) -> str:
+    def init(self, *, is_fresh: bool = False) -> str:
         """Make it, with free ports on loopback; what `rocade init` printed."""
-        said = rocade("init", self.directory, "--region", self.name, is_fresh=True)
+        said = rocade("init", self.directory, "--region", self.name, is_fresh=is_fresh)
         mqtt, est, api, pages = (free_port() for _ in range(4))
         plain = settings.load(self.directory)
         changed = msgspec.structs.replace(

@@ -59,45 +59,53 @@ class Shelf:
         self._url, self._template = url, template
         self._free: list[str] = []
         self._original: Original | None = None
+        self._server: asyncpg.Connection | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = ThreadPoolExecutor(1)
+        """Fixtures may be set up while a test's event loop exists; a thread has its own, and its connection stays open."""
 
     def take(self) -> str:
         """URL of a database that nobody has written to."""
         if self._free:
             return self._of(self._free.pop())
         name = f"test_{next(_numbers)}"
-        _in_own_thread(self._copy(name))
+        self._run(self._copy(name))
         return self._of(name)
 
     def give_back(self, url: str) -> None:
         """Make it what it was; where that does not succeed it is dropped."""
-        _in_own_thread(self._renew(url.rpartition("@/")[2].partition("?")[0]))
+        self._run(self._renew(url.rpartition("@/")[2].partition("?")[0]))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._thread.submit(self._loop.run_until_complete, work).result()
+
+    async def _execute(self, statement: str, *values: str) -> None:
+        if self._server is None or self._server.is_closed():
+            self._server = await asyncpg.connect(self._url)
+        await self._server.execute(statement, *values)
 
     def _of(self, name: str) -> str:
         return self._url.replace("@/rocade?", f"@/{name}?")
 
     async def _copy(self, name: str) -> None:
-        await _execute(self._url, f"CREATE DATABASE {name} TEMPLATE {self._template} STRATEGY FILE_COPY")
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {self._template} STRATEGY FILE_COPY")
         if self._original is None:
             self._original = await Original.of(self._of(name))
 
     async def _renew(self, name: str) -> None:
         new = f"test_{next(_numbers)}"
-        server = await asyncpg.connect(self._url)
         try:
-            try:
-                await server.fetch(END, name)
-                await server.execute(f"ALTER DATABASE {name} RENAME TO {new}")
-                name = new
-                assert self._original is not None
-                is_renewed = await self._original.restore(self._of(name))
-            except asyncpg.PostgresError:
-                is_renewed = False
-            if is_renewed:
-                self._free.append(name)
-            else:
-                await server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        finally:
-            await server.close()
+            await self._execute(END, name)
+            await self._execute(f"ALTER DATABASE {name} RENAME TO {new}")
+            name = new
+            assert self._original is not None
+            is_renewed = await self._original.restore(self._of(name))
+        except asyncpg.PostgresError:
+            is_renewed = False
+        if is_renewed:
+            self._free.append(name)
+        else:
+            await self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 class Original:
@@ -150,15 +158,16 @@ class Original:
 
 def execute(url: str, statement: str) -> None:
     """One statement by a connection of its own."""
-    _in_own_thread(_execute(url, statement))
 
+    async def work() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
 
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work()).result()
 
 
 async def _empty(connection: asyncpg.Connection, tables: list[str]) -> None:
@@ -171,9 +180,3 @@ async def _empty(connection: asyncpg.Connection, tables: list[str]) -> None:
 
 async def _rows(connection: asyncpg.Connection, name: str) -> list[str]:
     return [row[0] for row in await connection.fetch(f"SELECT t::text FROM {name} t ORDER BY 1")]
-
-
-def _in_own_thread(work: Coroutine[Any, Any, None]) -> None:
-    """Fixtures may be set up while a test's event loop exists; a thread has its own."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, work).result()
