@@ -2,6 +2,8 @@
 
 Every commit is on disk when it returns (synchronous=FULL), for what the agent has accepted exists nowhere else. One
 connection, used by the event loop's thread alone; the command line opens the file beside it (WAL).
+Whoever opens the file first checks it: the chain of the write-ahead file, SQLite's structure, and the sum of every row (cost: once
+through the file). A running agent does it once a day, `rocade dealer doctor` at any time.
 Refuses: Unavailable `dealer.disk` when the disk cannot be written (nothing was half written), Corrupt `dealer.damaged`.
 """
 
@@ -13,6 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from rocade.agents.sqlite.faults import BROKEN, is_of_the_disk
+from rocade.agents.sqlite.sums import RowSums
+from rocade.agents.sqlite.write_ahead import EachFlushed, mend
 from rocade.core.errors import Corrupt, Unavailable
 from rocade.core.ports import Clock, Random
 
@@ -68,18 +73,38 @@ class Store:
     def __init__(self, path: Path, clock: Clock, random: Random) -> None:
         self.path, self.clock = path, clock
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _translated((OSError, *BROKEN)):
+            mend(path, EachFlushed())
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=10, cached_statements=128)
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=10, cached_statements=64)
-            path.chmod(0o600)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA cache_size = -4096")
-            self._db.executescript(_SCHEMA)
-            self._db.execute("INSERT OR IGNORE INTO fact VALUES ('epoch', ?)", (f"{random.bits(32):08x}",))
-        except sqlite3.Error as error:
-            fail(error)
+            with _translated((OSError, *BROKEN)):
+                path.chmod(0o600)
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA cache_size = -4096")
+                self._sums = self._begin(random)
+        except BaseException:
+            self._db.close()
+            raise
         self.epoch = self.fact("epoch")
         """Random, made with the file: two stores of one site never number the same stream."""
+
+    def _begin(self, random: Random) -> RowSums:
+        """Check the file, and make it what it should be. Raises: Corrupt `dealer.damaged`."""
+        if damage := list(RowSums(self._db).find_damage()):
+            raise _damaged(damage[0])
+        self._db.execute("BEGIN IMMEDIATE")
+        before = self._db.execute("PRAGMA schema_version").fetchone()
+        for statement in _SCHEMA.split(";\n"):
+            self._db.execute(statement)
+        sums = RowSums(self._db)
+        sums.begin()
+        self._db.execute("INSERT OR IGNORE INTO fact VALUES ('epoch', ?)", (f"{random.bits(32):08x}",))
+        sums.fill()
+        if self._db.execute("PRAGMA schema_version").fetchone() != before:
+            sums.keep_schema()
+        self._db.execute("COMMIT")
+        return sums
 
     def fact(self, name: str) -> str:
         row = self.row("SELECT value FROM fact WHERE name = ?", name)
@@ -90,10 +115,8 @@ class Store:
             write("INSERT OR REPLACE INTO fact VALUES (?, ?)", name, value)
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        try:
+        with _translated():
             return self._db.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            fail(error)
 
     def row(self, statement: str, *values: Any) -> tuple[Any, ...] | None:
         found = self.rows(statement, *values)
@@ -102,17 +125,16 @@ class Store:
     @contextlib.contextmanager
     def write(self) -> Iterator[Execute]:
         """One transaction; the caller gets `execute(statement, *values) -> rows`."""
-        try:
+        with _translated():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._execute
+                self._sums.fill()
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as error:
-            fail(error)
 
     def note_trouble(self, hub: str, code: str, text: str) -> None:
         """Keep what went wrong for the page; the same trouble again takes the place of the last one."""
@@ -146,12 +168,37 @@ class Execute(Protocol):
     def __call__(self, statement: str, *values: Any) -> Sequence[tuple[Any, ...]]: ...
 
 
-def fail(error: sqlite3.Error) -> NoReturn:
+def find_damage(path: Path) -> list[str]:
+    """What in an agent's file is not what was written, beside the agent if it runs; for any thread. Raises: Unavailable `dealer.disk`."""
+    try:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as beside:
+            return list(RowSums(beside).find_damage())
+    except BROKEN as error:
+        if is_of_the_disk(error):
+            fail(error)
+        return [str(error)]
+
+
+@contextlib.contextmanager
+def _translated(kinds: tuple[type[Exception], ...] = (sqlite3.Error,)) -> Iterator[None]:
+    """Raises: as `fail`."""
+    try:
+        yield
+    except kinds as error:
+        fail(error)
+
+
+def fail(error: Exception) -> NoReturn:
     """Raises: Unavailable `dealer.disk`, Corrupt `dealer.damaged`."""
-    if isinstance(error, sqlite3.OperationalError):
+    if is_of_the_disk(error):
         raise Unavailable(
             "dealer.disk", f"the agent's file cannot be written ({error}); free the disk, nothing was lost"
         ) from error
-    raise Corrupt(
-        "dealer.damaged", f"the agent's file is damaged ({error}); stop, restore it, or set it aside and enrol again"
-    ) from error
+    raise _damaged(str(error)) from error
+
+
+def _damaged(what: str) -> Corrupt:
+    return Corrupt(
+        "dealer.damaged",
+        f"the agent's file is damaged ({what}); restore it, look with `rocade dealer mend`, or set it aside: a new one is begun",
+    )

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from rocade.agents.vehicle.row_sums import BROKEN, add_sums, check_sums, raise_for, row_sum, teach
+from rocade.agents.sqlite.faults import BROKEN
+from rocade.agents.vehicle.row_sums import add_sums, check_sums, raise_for, row_sum, teach
 from rocade.wire.commands import Command, Report, State, encode, encode_report, read_command
 
 WAITING, BEGUN = "waiting", "begun"

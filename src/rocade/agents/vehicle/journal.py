@@ -25,9 +25,10 @@ from typing import Self
 
 import msgspec
 
+from rocade.agents.sqlite.faults import BROKEN
 from rocade.agents.sqlite.write_ahead import mend
 from rocade.agents.vehicle.numbers_given import NumbersGiven
-from rocade.agents.vehicle.row_sums import BROKEN, add_sums, check_sums, damaged, raise_for, row_sum, teach, translated
+from rocade.agents.vehicle.row_sums import add_sums, check_sums, damaged, raise_for, row_sum, teach, translated
 from rocade.core.ports import Clock, Random
 from rocade.wire.batch import Batch, pack
 

@@ -13,11 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from rocade.agents.sqlite.faults import BROKEN, is_of_the_disk
 from rocade.core.errors import Corrupt, Unavailable
-
-BROKEN = (sqlite3.Error, UnicodeError, TypeError)
-"""What reading a damaged file raises: a text that is none and a number where bytes stood are among it."""
-_NO_SUCH_THING, _CORRUPT, _NO_DATABASE = 1, 11, 26
 
 
 def row_sum(*values: object) -> int:
@@ -55,9 +52,7 @@ def translated() -> Iterator[None]:
 
 def raise_for(error: Exception) -> NoReturn:
     """What a failure of the journal's file means. Raises: Unavailable `journal.full`, Corrupt `journal.damaged`."""
-    code = getattr(error, "sqlite_errorcode", _CORRUPT) & 0xFF
-    is_disk = isinstance(error, sqlite3.OperationalError) and code not in {_NO_SUCH_THING, _CORRUPT, _NO_DATABASE}
-    if is_disk or isinstance(error, OSError):
+    if is_of_the_disk(error):
         raise Unavailable(
             "journal.full", f"the journal cannot be written ({error}); free the disk, nothing was lost"
         ) from error
