@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 from tests.agents.dealer.conftest import QUICK, SITE, Hub, envelope, until
 
+from rocade.agents.dealer import agent
 from rocade.agents.dealer.agent import Dealer
 from rocade.agents.dealer.outbox import Draft
-from rocade.core.errors import Misconfigured, Refused, Unavailable
+from rocade.agents.dealer.store import FILE
+from rocade.core.errors import Corrupt, Misconfigured, Refused, Unavailable
 from rocade.doors.mqtt import Publish
 from rocade.wire.exchange import Address
 from rocade.wire.exchange.messages import VOID
@@ -199,3 +202,19 @@ async def test_an_address_that_is_taken_is_said_in_one_line(hub: Hub, place: Pat
             await dealer.run()
         dealer.close()
     assert taken.value.code == "dealer.web.address"
+
+
+async def test_a_row_that_changed_on_the_disk_is_told_while_the_agent_runs(
+    hub: Hub, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "_CHECK_EVERY_S", 0.05)
+    async with running(place) as dealer:
+        await dealer.send("", a_draft(1))
+        with contextlib.closing(sqlite3.connect(place / FILE)) as beside:
+            beside.execute("DROP TRIGGER token_made")  # as a disk would: past everything that keeps the sums
+            beside.execute("INSERT INTO token VALUES ('x', 'made up', 'send', 1, 2, 0, 0)")
+            beside.commit()
+        await until(lambda: ("dealer.damaged", "token 'x' has changed") in [one[2:] for one in dealer.store.troubles()])
+        await dealer.send("", a_draft(2))
+    with pytest.raises(Corrupt, match=r"dealer\.damaged"):
+        Dealer.open(place, NoPrices, backoff=QUICK)

@@ -12,8 +12,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from click.testing import CliRunner, Result
 
-from rocade.agents.dealer.store import _SCHEMA, FILE, Store, find_damage
+from rocade.agents.dealer.store import _SCHEMA, FILE, Store, accept_damage, find_damage
+from rocade.app.commands.dealer import dealer
 from rocade.core.errors import Corrupt, RocadeError
 from rocade.core.ports import SystemClock, SystemRandom
 
@@ -259,3 +261,47 @@ def test_rows_that_went_and_numbers_that_fell_are_damage(tmp_path: Path) -> None
     assert set(find_damage(file)) == {
         "the schema has changed", "token 'hash1' is gone", "link 'made up' has changed", "the last number of outbox has changed",
     }  # fmt: skip
+
+
+def test_a_look_at_a_killed_agent_s_file_does_not_take_what_lies_behind_a_turned_bit(tmp_path: Path) -> None:
+    store = filled(tmp_path / "open")
+    whole = content(store)
+    shutil.copytree(tmp_path / "open", tmp_path / "killed", ignore=shutil.ignore_patterns("*-shm"))
+    store.close()
+    turn(tmp_path / "killed" / f"{FILE}-wal", (HEADER + FRAME * 9 + 600) * 8)
+    assert find_damage(tmp_path / "killed" / FILE) == []
+    store = opened(tmp_path / "killed")
+    assert content(store) == whole
+    store.close()
+
+
+def test_a_damaged_file_is_taken_as_it_stands_after_people_have_looked(tmp_path: Path) -> None:
+    filled(tmp_path / "d").close()
+    file = tmp_path / "d" / FILE
+    turn(file, file.read_bytes().index(TAKEN_US.to_bytes(6)) * 8)
+    (tmp_path / "d" / "dealer.toml").write_text("")
+
+    def mend(*options: str) -> Result:
+        return CliRunner().invoke(dealer, ["mend", "--dir", str(tmp_path / "d"), *options])
+
+    looked = mend()
+    assert looked.exit_code == 1
+    assert looked.output.startswith("outbox ")
+    with pytest.raises(Corrupt, match=r"dealer\.damaged"):
+        opened(tmp_path / "d")
+    taken = mend("--accept")
+    assert taken.exit_code == 0, taken.output
+    store = opened(tmp_path / "d")
+    assert [code for _, _, code, text in store.troubles(1) if text.startswith("taken as it stands: outbox ")]
+    store.close()
+    assert mend().output == "the file is whole, nothing was done\n"
+
+
+def test_a_file_whose_structure_is_broken_is_not_taken(tmp_path: Path) -> None:
+    filled(tmp_path / "d").close()
+    file = tmp_path / "d" / FILE
+    before = bytearray(file.read_bytes())
+    before[4096 * 5 : 4096 * 5 + 8] = bytes(8)
+    file.write_bytes(before)
+    with pytest.raises(Corrupt, match=r"dealer\.damaged"):
+        accept_damage(file)

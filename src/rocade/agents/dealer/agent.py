@@ -32,7 +32,7 @@ from rocade.agents.dealer.pricing import OpenStore, Prices, open_store
 from rocade.agents.dealer.relay import Relay
 from rocade.agents.dealer.settings import Settings
 from rocade.agents.dealer.staff import Staff
-from rocade.agents.dealer.store import FILE, Store
+from rocade.agents.dealer.store import FILE, Store, find_damage
 from rocade.agents.dealer.tokens import Tokens
 from rocade.agents.link import Backoff
 from rocade.core.errors import Misconfigured, Refused, RocadeError, Unavailable
@@ -42,6 +42,7 @@ from rocade.wire.exchange.keys import EncryptionKey
 log = logging.getLogger(__name__)
 STATE_FILE = "state.json"
 _HOUSEKEEPING_S = 3600.0
+_CHECK_EVERY_S = 86_400.0
 _STATE_EVERY_S = 2.0
 
 
@@ -89,7 +90,7 @@ class Dealer:
         backoff: Backoff | None = None,
     ) -> None:
         self.place, self.settings, self.clock, self.random = place, settings, clock, random
-        self._lock = _only_one(place)
+        self._lock = hold_alone(place)
         self.store = Store(place / FILE, clock, random)
         self.inbox, self.offers = Inbox(self.store), Offers(self.store)
         self.tokens, self.staff = Tokens(self.store, random), Staff(self.store, random)
@@ -158,6 +159,7 @@ class Dealer:
                     tasks.create_task(watch(self.place, folder, self.send, self.clock))
                 self.is_serving.set()
                 tasks.create_task(self._keep_house())
+                tasks.create_task(self._check_file())
                 tasks.create_task(self._write_state())
                 tasks.create_task(self._apply_offers())
         finally:
@@ -358,6 +360,19 @@ class Dealer:
             self.outbox.forget_old()
             await asyncio.sleep(_HOUSEKEEPING_S)
 
+    async def _check_file(self) -> None:
+        """Once a day, as at the start: what is not what was written is told, and the agent goes on with the rest."""
+        while True:
+            await asyncio.sleep(_CHECK_EVERY_S)
+            try:
+                found = await asyncio.to_thread(find_damage, self.store.path)
+            except Unavailable as error:
+                log.warning("not checked today: %s", error)
+                continue
+            for what in found[:5]:
+                log.error("%s: %s", FILE, what)
+                self.store.note_trouble("", "dealer.damaged", what)
+
 
 def _first(group: BaseExceptionGroup[RocadeError]) -> RocadeError:
     """One of the errors of a group, to be told in one line."""
@@ -368,7 +383,7 @@ def _first(group: BaseExceptionGroup[RocadeError]) -> RocadeError:
     return one
 
 
-def _only_one(place: Path) -> int:
+def hold_alone(place: Path) -> int:
     """Hold DIR for this process. Raises: Misconfigured `dealer.running`."""
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(place / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

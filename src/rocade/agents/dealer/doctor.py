@@ -1,5 +1,5 @@
 """Tests of the line from where the agent stands, each with what was seen and what to do: name, port, TLS, clock, certificate,
-price files, disk, permissions; and on the command line the rows of the price lists. Nothing is changed; a hub hears nothing but a handshake and one question.
+price files, disk, permissions, the agent's file; and on the command line the rows of the price lists. Nothing is changed; a hub hears nothing but a handshake and one question.
 
 `Finding.check` and `.advice` name sentences in the page's catalogues (`test.*`, `advice.*`), so that the page, and
 `rocade dealer doctor` in English, say the same.
@@ -21,6 +21,7 @@ import msgspec
 
 from rocade.agents.dealer.pricing import open_store
 from rocade.agents.dealer.settings import Hub, Settings
+from rocade.agents.dealer.store import FILE, find_damage
 from rocade.core.errors import RocadeError
 from rocade.core.ports import Clock
 from rocade.trust.identity import directory, tls
@@ -84,6 +85,9 @@ def _machine(place: Path, settings: Settings, clock: Clock) -> Iterator[Finding]
         yield Finding("writable", "ok", str(place.name))
     except OSError as error:
         yield Finding("writable", "fail", error.strerror or "", "writable")
+    if (place / FILE).exists():
+        damages = find_damage(place / FILE)
+        yield Finding("file", "fail" if damages else "ok", ", ".join(damages[:5]) or FILE, "file")
     yield from _page(place, settings, clock)
 
 

@@ -75,7 +75,7 @@ class Store:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _translated((OSError, *BROKEN)):
             mend(path, EachFlushed())
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=10, cached_statements=128)
+            self._db = _connect(path)
         try:
             with _translated((OSError, *BROKEN)):
                 path.chmod(0o600)
@@ -171,12 +171,32 @@ class Execute(Protocol):
 def find_damage(path: Path) -> list[str]:
     """What in an agent's file is not what was written, beside the agent if it runs; for any thread. Raises: Unavailable `dealer.disk`."""
     try:
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as beside:
+        mend(
+            path, EachFlushed()
+        )  # first: SQLite would forget what lies behind a turned bit, and this look would be the end of it
+        with contextlib.closing(_connect(path)) as beside:
             return list(RowSums(beside).find_damage())
-    except BROKEN as error:
+    except (OSError, *BROKEN) as error:
         if is_of_the_disk(error):
             fail(error)
         return [str(error)]
+
+
+def accept_damage(path: Path) -> None:
+    """Take the file of an agent that does not run for right as it stands, after people have looked.
+
+    Raises: Corrupt `dealer.damaged` where its structure is broken, and nothing was changed; Unavailable `dealer.disk`.
+    """
+    with _translated((OSError, *BROKEN)), contextlib.closing(_connect(path)) as alone:
+        alone.execute("BEGIN EXCLUSIVE")
+        RowSums(alone).accept()
+        if alone.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("its structure does not hold")
+        alone.execute("COMMIT")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, timeout=10, cached_statements=128)
 
 
 @contextlib.contextmanager

@@ -195,7 +195,7 @@ def export(name: str, at: str, out: Path | None, place: Path) -> None:
 @dealer.command(epilog=example("dealer doctor"))
 @place_option
 def doctor(place: Path) -> None:
-    """Test name, port, TLS, clock, certificate, disk, permissions, price lists; say what to do. Exit code 1 if something fails."""
+    """Test name, port, TLS, clock, certificate, disk, permissions, the agent's file, price lists; say what to do. Exit code 1 if something fails."""
     from rocade.agents.dealer import settings
     from rocade.agents.dealer.catalogue import texts
     from rocade.agents.dealer.doctor import examine, examine_prices
@@ -209,6 +209,34 @@ def doctor(place: Path) -> None:
             click.echo(f"      {said['advice.' + one.advice]}")
     if any(one.level == "fail" for one in findings):
         sys.exit(1)
+
+
+@dealer.command(epilog=example("dealer mend", "dealer mend --accept"))
+@click.option("--accept", is_flag=True, help="Take the file as it stands, what is damaged included.")
+@place_option
+def mend(place: Path, *, accept: bool) -> None:
+    """Show what in the agent's file is not what was written, after a start said `dealer.damaged`. Exit code 1 if something is.
+
+    `--accept` keeps it as it stands, which stands among the troubles from then on; the agent must not run.
+    """
+    from rocade.agents.dealer import settings
+    from rocade.agents.dealer.agent import hold_alone
+    from rocade.agents.dealer.store import FILE, accept_damage, find_damage
+
+    settings.load(place)
+    damages = find_damage(place / FILE)
+    for damage in damages:
+        click.echo(damage)
+    if not damages:
+        click.echo("the file is whole, nothing was done")
+    elif not accept:
+        sys.exit(1)
+    else:
+        lock = hold_alone(place)
+        accept_damage(place / FILE)
+        _store(place).note_trouble("", "dealer.damaged", f"taken as it stands: {'; '.join(damages)}")
+        os.close(lock)
+        click.echo("the file is taken as it stands")
 
 
 # --- tokens of the dealer's software ---------------------------------------------------------------------------------
