@@ -44,6 +44,7 @@ from rocade.app.commands import (
 from rocade.app.commands import (
     command as vehicle_command,
 )
+from rocade.app.unloaded import leave_out
 from rocade.core.errors import RocadeError
 
 FIRST_DAY = """\b
@@ -91,6 +92,7 @@ class Cli(click.Group):
 @click.pass_context
 def main(ctx: click.Context, config: Path | None) -> None:
     """Rocade: an open, self-hosted, multi-brand connected vehicle platform."""
+    leave_out()
     ctx.obj = lambda override=None: settings.load(override or config)
 
 
