@@ -61,7 +61,8 @@ class Processes:
         folder = self._session.config._tmp_path_factory.mktemp("process")  # type: ignore[attr-defined]
         ours, theirs = Pipe()
         process = FORK.Process(target=_work, args=(self._session, theirs, [*self._running, ours], folder))
-        process.start()
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # its two threads, OpenBLAS's and
+            process.start()  # jemalloc's, know of forks
         theirs.close()
         self._running[ours] = process, deque()
 
