@@ -6,24 +6,20 @@ A file that no line of the table speaks of fails the test: whoever adds one says
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from fnmatch import fnmatch
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
 
 import asyncpg
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.app.stand import Region
+from tests.turned_bits import Kind, files_of, kind_of, said_of_all, turn_bits
 
 from rocade.agents.dealer.prices.heads import open_signer
 from rocade.app import last_settings
-from rocade.core.errors import RocadeError
 from rocade.core.identifiers import KINDS
 from rocade.core.ports import SystemClock, SystemRandom
 from rocade.fabric.database import EmbeddedPostgres
@@ -36,22 +32,7 @@ from rocade.trust.identity.certificates import verify_leaf
 from rocade.trust.identity.directory import load_issuers, load_leaf, load_root
 from rocade.trust.identity.keys import read_private, read_secret
 
-type Judge = Callable[[Path, Path], object]
-"""`judge(region's folder, file)`: what the platform has of the file, or what it refuses with."""
 BITS = 24
-ROOT = Path(__file__).parents[2]
-
-
-class Kind(NamedTuple):
-    """`codes`: what a turned bit is refused with. A bit that is not is harmless: what is read is what was written."""
-
-    files: str
-    judge: Judge | None
-    codes: str
-    always: bool = False
-    """Every bit counts."""
-    tested: str = ""
-    """Where it is tested, if not here; why it need not be."""
 
 
 def _issuers(_: Path, file: Path) -> object:
@@ -160,18 +141,6 @@ KINDS_OF_FILES = (
 )
 
 
-def kind_of(name: str) -> Kind:
-    return next((kind for kind in KINDS_OF_FILES if fnmatch(name, kind.files)), Kind(name, None, ""))
-
-
-def files_of(directory: Path) -> list[str]:
-    return sorted(
-        str(path.relative_to(directory))
-        for path in directory.rglob("*")
-        if not path.name.endswith(".new") and path.is_file()
-    )
-
-
 @pytest.fixture(scope="module")
 def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
     """One that nobody has used: its keys are the first ones."""
@@ -186,7 +155,7 @@ def place(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The small files of the region in a folder of their own, and what is needed to try keys."""
     place = tmp_path_factory.mktemp("turned") / "eu"
     for name in files_of(region.directory):
-        if kind_of(name).judge is not None or name in {"erasures/ledger", "rocade.toml"}:
+        if kind_of(KINDS_OF_FILES, name).judge is not None or name in {"erasures/ledger", "rocade.toml"}:
             (place / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copy2(region.directory / name, place / name)
     (place / "history" / "key.digest").unlink()
@@ -199,38 +168,13 @@ def place(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_of_every_file_of_a_region_it_is_said_what_a_turned_bit_in_it_does(region: Region) -> None:
-    unknown = [name for name in files_of(region.directory) if not any(kind_of(name)[1:])]
-    assert unknown == []
-    for kind in KINDS_OF_FILES:
-        assert not kind.tested.startswith("tests/") or (ROOT / kind.tested).exists()
+    said_of_all(KINDS_OF_FILES, region.directory)
 
 
 @pytest.mark.parametrize("bits", [BITS, pytest.param(1_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS_OF_FILES if kind.judge], ids=lambda kind: kind.files)
 def test_a_turned_bit_is_refused_or_changes_nothing(place: Path, kind: Kind, bits: int) -> None:
-    names = [name for name in files_of(place) if kind_of(name) is kind]
-    assert names, f"the region has no {kind.files}"
-    seed = int(os.environ.get("ROCADE_SEED") or 4)
-    dice, outcomes = Random(seed), Counter[str]()
-    print(f"seed {seed}")
-    assert kind.judge is not None
-    for name in names:
-        file, content = place / name, (place / name).read_bytes()
-        good = kind.judge(place, file)
-        for bit in dice.sample(range(len(content) * 8), min(len(content) * 8, max(4, bits // len(names)))):
-            turned = bytearray(content)
-            turned[bit // 8] ^= 1 << bit % 8
-            file.write_bytes(turned)
-            try:
-                assert kind.judge(place, file) == good, f"{name}, bit {bit}: another value is taken for the one written"
-                outcomes["harmless"] += 1
-            except RocadeError as error:
-                outcomes["refused" if re.match(kind.codes, error.code) else f"{name}, bit {bit}: {error.code}"] += 1
-            file.write_bytes(content)
-    print(kind.files, dict(outcomes))
-    assert not kind.always or outcomes["harmless"] == 0
-    assert outcomes.keys() <= {"refused", "harmless"}
-    assert outcomes["refused"] > 0 or kind.codes.startswith("nothing")
+    turn_bits(KINDS_OF_FILES, kind, place, bits)
 
 
 async def test_a_turned_bit_in_the_database_password_lets_nobody_in_who_was_not(region: Region, tmp_path: Path) -> None:

@@ -212,3 +212,23 @@ def test_a_crash_while_replacing_a_pair_leaves_a_pair(car: Path, region: Region,
     tls.client_context(car)
     assert (car / "certificate.pem").read_bytes() == fresh.chain_pem
     assert not (car / "next.pem").exists()
+
+
+@pytest.mark.parametrize("at", [0.1, 0.3, 0.5])
+def test_a_pair_that_was_damaged_before_it_was_in_place_replaces_nothing(region: Region, car: Path, at: float) -> None:
+    """A crash left `next.pem`, and a bit of it turned, in the key or in the certificate."""
+    old, leaf = (car / "key.pem").read_bytes(), load_leaf(car)
+    other = region.credential(region.identity("vehicle", "VR3UPHNKSKT101604"))
+    both = bytearray(other.key_pem + other.chain_pem)
+    both[int(len(both) * at)] ^= 2
+    (car / "next.pem").write_bytes(both)
+    directories.settle(car)
+    assert not (car / "next.pem").exists()
+    assert ((car / "key.pem").read_bytes(), load_leaf(car)) == (old, leaf)
+    (car / "next.pem").write_bytes(both)
+    (car / "key.pem").write_bytes(other.key_pem)  # the crash came later: half of it was in place
+    with pytest.raises(Misconfigured, match=r"next\.pem"):
+        directories.settle(car)
+    (car / "next.pem").write_bytes(other.key_pem + other.chain_pem)
+    directories.settle(car)
+    assert (car / "key.pem").read_bytes() == other.key_pem

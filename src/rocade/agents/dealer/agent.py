@@ -21,6 +21,7 @@ from typing import Any, Self
 import msgspec
 
 from rocade import __version__
+from rocade.agents.dealer import last_settings
 from rocade.agents.dealer import settings as configured
 from rocade.agents.dealer.dropping import watch
 from rocade.agents.dealer.hub import Hub, Notice
@@ -92,6 +93,8 @@ class Dealer:
         self.place, self.settings, self.clock, self.random = place, settings, clock, random
         self._lock = hold_alone(place)
         self.store = Store(place / FILE, clock, random)
+        for told in last_settings.tell(place, settings):
+            self.store.note_trouble("", told.code, told.message)
         self.inbox, self.offers = Inbox(self.store), Offers(self.store)
         self.tokens, self.staff = Tokens(self.store, random), Staff(self.store, random)
         self.outbox = Outbox(self.store, random, settings.keeping, self._appended)

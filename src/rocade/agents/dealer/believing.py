@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from rocade.wire.exchange import (
     read_root,
 )
 
+_log = logging.getLogger(__name__)
 SIGNER = "exchange"
 """Name of the hub's service whose certificates sign what comes down."""
 
@@ -55,11 +57,10 @@ class Believing:
         for file, take in ((self._chains_file, self._take_signers), (self._revocations_file, self._take_revocations)):
             try:
                 take(file.read_bytes())
-            except (
-                OSError,
-                RocadeError,
-            ):  # not there yet, or of keys that have ended since: the hub hands out new ones
-                continue
+            except OSError:
+                continue  # not there yet
+            except RocadeError as error:  # of keys that have ended since, or damaged: both come anew at each connection
+                _log.warning("%s of hub %s is not taken (%s)", file.name, directory.name, error.code)
 
     def keep_signers(self, body: bytes) -> None:
         """Take the certificates of the hub's signing keys, if each of them holds."""

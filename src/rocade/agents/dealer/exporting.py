@@ -14,6 +14,7 @@ from pathlib import Path
 from rocade.agents.dealer.keyring import MARKS_FILE, read_marks
 from rocade.agents.dealer.pricing import Prices
 from rocade.core.errors import Refused
+from rocade.wire.prices import Mark
 
 COLUMNS = ("ref", "price_minor", "currency", "label", "family", "superseded_by", "valid_from_us")
 
@@ -24,12 +25,7 @@ def rows(prices: Prices, place: Path, name: str, at_us: int) -> Iterator[str]:
     Raises: Refused `dealer.export.unmarked`, and what `Prices` refuses.
     """
     hub, list_id = prices.holder(name)
-    marks = read_marks(place / "hubs" / hub / MARKS_FILE).get(list_id)
-    if not marks:
-        raise Refused(
-            "dealer.export.unmarked",
-            "the marks of this list have not come yet; let the agent connect once, then export",
-        )
+    marks = marks_of(place / "hubs" / hub, list_id)
     head = prices.held(name).head
     found = [
         (part.ref, price.price_minor, price.currency, part.label, part.family, part.superseded_by, price.valid_from_us)
@@ -40,6 +36,17 @@ def rows(prices: Prices, place: Path, name: str, at_us: int) -> Iterator[str]:
     yield _line(COLUMNS)
     for row in sorted(found):
         yield _line(row)
+
+
+def marks_of(directory: Path, list_id: str) -> tuple[Mark, ...]:
+    """This holder's marks of a list. Raises: Refused `dealer.export.unmarked`."""
+    marks = read_marks(directory / MARKS_FILE).get(list_id)
+    if not marks:
+        raise Refused(
+            "dealer.export.unmarked",
+            "the marks of this list are not here, or not what was kept; let the agent connect once, then export",
+        )
+    return marks
 
 
 def _line(values: tuple[object, ...]) -> str:

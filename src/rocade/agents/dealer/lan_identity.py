@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -83,7 +84,8 @@ class LanIdentity:
             try:
                 kept = x509.load_pem_x509_certificate(self._chain.read_bytes())
                 held = names_of(kept)
-            except (ValueError, Misconfigured):
+                kept.verify_directly_issued_by(kept)
+            except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion, Misconfigured):
                 raise Misconfigured(
                     "dealer.lan.certificate", f"{self._chain.name} is damaged; remove it, and another is made"
                 ) from None

@@ -7,7 +7,7 @@
     birth.certificate.pem, birth.key.pem   (vehicles) birth certificate, its intermediate and its key
 
 Each file is replaced whole. A new pair is first written as one file, `next.pem`, then moved into the two; after a crash
-in between `settle` finishes the move, so key and certificate never stay apart.
+in between `settle` finishes the move, so key and certificate never stay apart. A `next.pem` whose bits turned meanwhile replaces nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rocade.core.errors import Misconfigured, RocadeError
@@ -57,8 +59,29 @@ def settle(directory: Path) -> None:
             both = (directory / f"{name}next.pem").read_bytes()
         except FileNotFoundError:
             continue
-        begin = both.index(b"-----BEGIN CERTIFICATE")
-        _move_pair(directory, both[:begin], both[begin:], name)
+        begin = both.find(b"-----BEGIN CERTIFICATE")
+        if _is_pair(both[:begin], both[begin:]):
+            _move_pair(directory, both[:begin], both[begin:], name)
+        elif _is_pair(_content(directory / f"{name}key.pem"), _content(directory / f"{name}certificate.pem")):
+            _log.error("%snext.pem is damaged; the pair before it goes on, and is renewed again", name)
+            (directory / f"{name}next.pem").unlink()
+        else:
+            raise Misconfigured("trust.directory.unreadable", f"{name}next.pem is damaged; enrol again")
+
+
+def _is_pair(key_pem: bytes, chain_pem: bytes) -> bool:
+    try:
+        key = serialization.load_pem_private_key(key_pem, None)
+        leaf, *above = x509.load_pem_x509_certificates(chain_pem)
+        for issuer in above[:1]:
+            leaf.verify_directly_issued_by(issuer)
+        return leaf.public_key() == key.public_key()
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion):
+        return False
+
+
+def _content(file: Path) -> bytes:
+    return file.read_bytes() if file.exists() else b""
 
 
 def _move_pair(directory: Path, key_pem: bytes, chain_pem: bytes, name: str) -> None:

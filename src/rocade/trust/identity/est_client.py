@@ -28,7 +28,7 @@ from rocade.core.errors import Refused, Unavailable
 from rocade.core.ports import Clock, SystemClock
 from rocade.trust.identity import tls
 from rocade.trust.identity.certificates import Verified, verify_leaf
-from rocade.trust.identity.directory import load_issuers, replace_pair
+from rocade.trust.identity.directory import load_issuers, load_root, replace_pair
 from rocade.trust.identity.issuers import IssuerTable, Purpose, pem_of
 from rocade.trust.identity.keys import create_private, csr, read_private, to_pem, write_atomically
 
@@ -149,7 +149,7 @@ class _Connection:
 
     def check(self, directory: Path) -> IssuerTable:
         """Fetch and keep the issuer table, and check the server with it."""
-        root = x509.load_pem_x509_certificate((directory / "trust.pem").read_bytes())
+        root = load_root(directory / "trust.pem")
         known = load_issuers(directory).version if (directory / "issuers.json").exists() else 0
         issuers = IssuerTable.load(self.ask("GET", "/issuers"), root, known)
         server = self._http.sock

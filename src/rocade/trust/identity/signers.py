@@ -42,8 +42,7 @@ def read_signers(chains: Iterable[bytes], issuers: IssuerTable, name: str, denie
     """
     found: dict[str, SignerKey] = {}
     for chain in chains:
-        leaf = _leaf(chain)
-        begin_us, end_us = to_us(leaf.not_valid_before_utc), to_us(leaf.not_valid_after_utc)
+        leaf, begin_us, end_us = _leaf(chain)
         verified = verify_leaf(leaf.public_bytes(Encoding.DER), issuers, begin_us + 1_000_000, ("service",))
         key = leaf.public_key()
         if verified.identity.id != name or not isinstance(key, ec.EllipticCurvePublicKey):
@@ -69,8 +68,10 @@ def check_time(signer: SignerKey, at_us: int) -> None:
         raise Refused("trust.signer.time", "the statement was not made while its key was in force")
 
 
-def _leaf(chain: bytes) -> x509.Certificate:
+def _leaf(chain: bytes) -> tuple[x509.Certificate, int, int]:
+    """The first certificate, and the instants of its life."""
     try:
-        return x509.load_pem_x509_certificates(chain)[0]
-    except ValueError:
+        leaf = x509.load_pem_x509_certificates(chain)[0]
+        return leaf, to_us(leaf.not_valid_before_utc), to_us(leaf.not_valid_after_utc)
+    except (ValueError, x509.InvalidVersion):
         raise Refused("trust.signer.unknown", "this is no certificate chain") from None
