@@ -1,11 +1,7 @@
-"""A port for what has to be told its port before it starts."""
+"""`free_port`, for what has to be told its port before it starts."""
 
 from __future__ import annotations
 
-import socket
+from rocade.fabric.ports import free_port
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+__all__ = ["free_port"]

