@@ -10,6 +10,7 @@ the copied one's: whatever else a test changed, the database is dropped and the 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import itertools
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,7 @@ class Shelf:
         self._loop = asyncio.new_event_loop()
         self._thread = ThreadPoolExecutor(1)
         """Fixtures may be set up while a test's event loop exists; a thread has its own, and its connection stays open."""
+        atexit.register(self._close)
 
     def take(self) -> str:
         """URL of a database that nobody has written to."""
@@ -83,6 +85,11 @@ class Shelf:
         if self._server is None or self._server.is_closed():
             self._server = await asyncpg.connect(self._url)
         await self._server.execute(statement, *values)
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.terminate()
+        self._loop.close()
 
     def _of(self, name: str) -> str:
         return self._url.replace("@/rocade?", f"@/{name}?")
