@@ -75,6 +75,22 @@ async def test_a_damaged_row_is_refused_told_and_mended_without_anybody(
         assert "prices.store.altered" in {code for _, _, code, _ in dealer.store.troubles()}
 
 
+async def test_a_damaged_row_that_nobody_asks_for_is_found_within_a_day_and_mended(
+    hub: Hub, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rocade.agents.dealer.hub.STATE_EVERY_S", 0.2)
+    monkeypatch.setattr("rocade.agents.dealer.hub.CHECK_EVERY_S", 0.2)
+    hub.publish(parts=50)
+    async with running(place) as dealer:
+        await until(lambda: hub.told("ack"))
+        with contextlib.closing(sqlite3.connect(place / "prices/eu.sqlite3")) as db, db:
+            db.execute("UPDATE entry SET price = price + 1 WHERE slot & 4294967295 = 7")
+        await until(lambda: "prices.store.altered" in {code for _, _, code, _ in dealer.store.troubles()})
+        await until(lambda: not dealer.hubs["eu"].prices.is_damaged)
+        with contextlib.closing(sqlite3.connect(place / "prices/eu.sqlite3")) as db:
+            assert db.execute("SELECT price FROM entry WHERE slot & 4294967295 = 7").fetchall() == [(1007,)]
+
+
 async def test_a_price_is_said_and_proven_when_agent_and_line_are_gone(hub: Hub, place: Path, tmp_path: Path) -> None:
     hub.publish(parts=50)
     async with running(place) as dealer:

@@ -48,6 +48,7 @@ from rocade.wire.exchange.keys import EncryptionKey
 log = logging.getLogger(__name__)
 ACK_TYPE = "application/vnd.rocade.price-ack+json"
 STATE_EVERY_S = 300.0
+CHECK_EVERY_S = 86_400.0
 
 
 class Notice(msgspec.Struct):
@@ -65,6 +66,7 @@ class Prices(Lists, Protocol):
     @property
     def is_damaged(self) -> bool: ...
     def heads(self) -> Any: ...
+    def verify_all(self) -> dict[str, str]: ...
     def keep_epoch(self, body: bytes, keyring: Keyring) -> None: ...
 
 
@@ -99,6 +101,7 @@ class Hub:
             Believing(self.directory, lambda: self._issuers.table),
         )
         self._store, self._outbox, self._inbox, self._clock = store, outbox, inbox, clock
+        self._applying = applying
         self._noticed, self._arrived = noticed, arrived
         self.heard_too: Callable[[str, str, bytes], asyncio.Future[None] | None] = lambda _name, _tail, _body: None
         """Told what came down, after it was kept here: the other agent of a pair."""
@@ -132,6 +135,7 @@ class Hub:
             tasks.create_task(self.following.run())
             tasks.create_task(self.renewal.run())
             tasks.create_task(self._report())
+            tasks.create_task(self._check_prices())
 
     def send(self, draft: Draft) -> Sent:
         """Seal and keep a message for this hub. Raises: as `Outbox.append`."""
@@ -282,6 +286,18 @@ class Hub:
                 self.trouble("prices.store.altered", "a damaged row of a price list was met; its head mends it")
                 for want in ("epochs", "heads"):
                     self.line.tell("ask", msgspec.json.encode({"want": want}))
+
+    async def _check_prices(self) -> None:
+        """Once a day every row of the lists is held against its head: what nobody asked for is found too, and mended likewise."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY_S)
+            try:
+                found = await asyncio.get_running_loop().run_in_executor(self._applying, self.prices.verify_all)
+            except RocadeError as error:
+                found = {"": error.code}
+            for name, code in found.items():
+                if code:
+                    self.trouble(code, f"{name or 'the price store'}: found by the daily check")
 
     def _renewed(self) -> None:
         """A new certificate is in place: begin with a new encryption key too, and say both on a new connection."""

@@ -100,7 +100,7 @@ class Reading:
         sums = self.state.entries_of_release.get(seq, 0), self.state.texts_of_release.get(seq, 0)
         with reading():
             if (sum_of_entries(rows), sum_of_texts(texts)) != sums:
-                raise _altered()
+                raise altered()
         described = {index: Description(*text.split(SEPARATOR)) for index, _, text in texts}
         for first, words in self._blocks():
             if seq in words.seq:
@@ -169,7 +169,7 @@ class Reading:
         with reading():
             rows = [row for row in self._tables.entries_of(self._base + index) if row[0] <= self._seq]
             if sum_of_part(index, rows) != self._sums[index]:
-                raise _altered()
+                raise altered()
             known = [(start, seq, price) for seq, start, price in rows if start <= at_us and seq <= known_seq]
         return max(known, default=None)
 
@@ -190,7 +190,7 @@ class Reading:
                 if seq <= self._seq
             ]
             if leaf_of(changes) != self.state.tree.leaves[index].tobytes():
-                raise _altered()
+                raise altered()
         return changes
 
     def _later(self) -> dict[int, Description]:
@@ -198,7 +198,7 @@ class Reading:
         rows = self._tables.later_texts(self._row.number, 1, self._seq)
         with reading():
             if sum_of_texts(rows) != total(self.state.texts_of_release):
-                raise _altered()
+                raise altered()
             return {index: Description(*text.split(SEPARATOR)) for index, _, text in rows}
 
     def _words(self) -> Iterator[tuple[int, Description]]:
@@ -217,14 +217,14 @@ class Reading:
             if size <= 0:
                 break
             if first != at or joined(words.ref[:size]) != self.state.refs.between(at, at + size):
-                raise _altered()
+                raise altered()
             yield first, words
             at += size
         if at < parts:
-            raise _altered()
+            raise altered()
 
 
-def _altered() -> Corrupt:
+def altered() -> Corrupt:
     return Corrupt(
         "prices.store.altered",
         "these rows are not those the signed head covers; the next head, or the same at the next connection, mends them from a snapshot",
