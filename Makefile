@@ -15,12 +15,12 @@ help: ## list the commands
 demo: .venv/demo.stamp .venv/assets.stamp ## a whole platform with a moving fleet: make demo ARGS="--for 20 --vehicles 50"
 	@$(RUN)/rocade demo $(ARGS)
 
-# First what measures the machine, by itself; then the others, a few files at a time (ARGS="--processes 1" for one after the other).
+# First what measures the machine, by itself; then the others, a few files at a time (ARGS="-n 0" for one after the other).
 test: .venv/test.stamp .venv/foreign.stamp ## all tests but the slow ones and those on real data (FULL=1: the slow ones too)
 	@tools/packages.sh
 	@failed=0; run="$(RUN)/python -m pytest --ignore=tests/real"; \
-	$$run -m "alone$(NOT_SLOW)" $(ARGS) --processes 1 || [ $$? = 5 ] || failed=1; \
-	$$run -m "not alone$(NOT_SLOW)" --processes 6 $(ARGS) || [ $$? = 5 ] || failed=1; \
+	$$run -m "alone$(NOT_SLOW)" $(ARGS) -n 0 || [ $$? = 5 ] || failed=1; \
+	$$run -m "not alone$(NOT_SLOW)" -n 6 --dist loadfile $(ARGS) || [ $$? = 5 ] || failed=1; \
 	exit $$failed
 
 real: .venv/test.stamp .venv/foreign.stamp ## tests on the real data sets in ROCADE_DATA (default ../shared/data)

@@ -12,12 +12,14 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import asyncpg
 import httpx
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from rocade.core.ports import SystemClock
 from rocade.fabric.database import Database, EmbeddedPostgres, connection, embedded, migrate
@@ -27,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).parent / "house"))
 
 from databases import Shelf, execute
 from leaks import watching
-from processes import Processes
 
 __all__ = ["watching"]
 
@@ -100,6 +101,10 @@ LONGEST = (
 """Files that take longest begin first, so that no worker is left alone with one at the end."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # xdist would begin with the files that hold most tests
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """To import all files for the few tests that want the machine alone would take longer than those take."""
     is_named = any("::" in name for name in config.args)
@@ -114,29 +119,20 @@ SHARING = {
 """Files whose tests use one region that takes longer to start than they to run."""
 
 
+class Scheduling(LoadFileScheduling):
+    """A file goes to one worker whole, and so do the files that share one running region."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return SHARING.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--processes", type=int, default=1, help="run tests in so many processes, file by file")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    count, is_given_up = session.config.option.processes, session.testsfailed or session.config.option.collectonly
-    if count == 1 or is_given_up:
-        return None
-    Processes(session, count, unit_of).run()
-    if session.shouldfail:
-        raise session.Failed(session.shouldfail)
-    return True
-
-
-def unit_of(item: pytest.Item) -> str:
-    """Files that share one running region are run by one process."""
-    file = item.nodeid.partition("::")[0]
-    return SHARING.get(file, file)
 
 
 @pytest.fixture(scope="session")
