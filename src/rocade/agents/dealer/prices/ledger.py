@@ -6,18 +6,21 @@ Refuses: as `store`.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
 import msgspec
 
+from rocade.agents.sqlite.write_ahead import EachFlushed, mend
 from rocade.core.errors import Corrupt, Unavailable
 
+log = logging.getLogger(__name__)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS list (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL,
     parts INTEGER NOT NULL, envelope BLOB NOT NULL, applied_us INTEGER NOT NULL);
@@ -30,6 +33,8 @@ CREATE TABLE IF NOT EXISTS epoch (name TEXT, epoch INTEGER, key BLOB NOT NULL, P
 CREATE TABLE IF NOT EXISTS signer (statement BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 _MOST_LISTS = 1 << 30
+_MENDED_BYTES = 16 << 20
+"""A write-ahead file above this is that of a list that was being loaded whole: it is not looked at, the list comes again."""
 BROKEN = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, struct.error)
 """What is raised where a row holds other values than were written: another type, a number out of range, a text that is none."""
 
@@ -59,9 +64,11 @@ class Ledger:
         """`schema`: of the tables beside these."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with failing():
+            _mend(path)
             self.db = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
             self.db.execute("PRAGMA journal_mode = WAL")
             self.db.execute("PRAGMA synchronous = FULL")
+            _check_names(self.db, _SCHEMA + schema)
             self.db.executescript(_SCHEMA + schema)
             path.chmod(0o600)
 
@@ -171,6 +178,42 @@ class Ledger:
         return row is None or row[0] == _sum(of, value)
 
 
+def _mend(path: Path) -> None:
+    """Turn a bit back that turned after a power cut; where that cannot be, SQLite takes the list as it was before, and the hub's head
+    brings it forward. Raises: Unavailable `prices.store.full`.
+    """
+    ahead = path.with_name(f"{path.name}-wal")
+    try:
+        if ahead.exists() and ahead.stat().st_size <= _MENDED_BYTES:
+            mend(path, EachFlushed())
+    except sqlite3.Error as error:
+        log.warning("%s: %s; what was before is taken", path.name, error)
+    except OSError as error:
+        raise _full(error) from error
+
+
+def _check_names(connection: sqlite3.Connection, schema: str) -> None:
+    """That no table is one of ours under a name with a turned bit: it would be begun anew. Raises: Corrupt `prices.store.damaged`."""
+    with closing(sqlite3.connect(":memory:")) as whole:
+        whole.executescript(schema)
+        ours = _tables(whole)
+    for name, columns in _tables(connection).items():
+        if columns != ours.get(name, columns) or any(_is_a_bit_apart(name, one) for one in ours):
+            raise damaged(f"the table {name} is none of ours")
+
+
+def _tables(connection: sqlite3.Connection) -> dict[str, str]:
+    """The columns of each table, by name; in small letters, as it is all the same in SQL."""
+    names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    columns = "SELECT * FROM pragma_table_info(?)"
+    return {name.lower(): str(connection.execute(columns, (name,)).fetchall()).lower() for (name,) in names}
+
+
+def _is_a_bit_apart(one: str, other: str) -> bool:
+    first, second = one.encode(), other.encode()
+    return len(first) == len(second) and (int.from_bytes(first) ^ int.from_bytes(second)).bit_count() == 1
+
+
 def _sum(of: str, value: object) -> bytes:
     return sha256(f"{of} {value!r}".encode()).digest()[:8]
 
@@ -216,10 +259,14 @@ def _raise(error: sqlite3.Error) -> NoReturn:
         sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_CANTOPEN,
     }:
-        raise Unavailable(
-            "prices.store.full", f"the price store cannot be written ({error}); free the disk, nothing was half applied"
-        ) from error
+        raise _full(error) from error
     raise damaged(getattr(error, "sqlite_errorname", "") or type(error).__name__) from error
+
+
+def _full(error: Exception) -> Unavailable:
+    return Unavailable(
+        "prices.store.full", f"the price store cannot be written ({error}); free the disk, nothing was half applied"
+    )
 
 
 def damaged(what: str) -> Corrupt:
