@@ -115,11 +115,13 @@ class Stage:
         return Command(**(fields | more))
 
     async def order(self, command: Command) -> None:
-        """Hand it in, and wait until the back end or a report has it."""
-        seen = len(self.back_end.requests), len(self.reports)
+        """Hand it in, and wait until the back end or a report of this command has it."""
+        requests, told = len(self.back_end.requests), len(self.reports)
         sealed = envelope.seal(COMMAND_TYPE, encode(command), KEY)
         assert await self.line.send(VIN, "command", encode_down(sealed, ""))
-        await until(lambda: (len(self.back_end.requests), len(self.reports)) != seen)
+        await until(
+            lambda: len(self.back_end.requests) > requests or any(one.id == command.id for one in self.reports[told:])
+        )
 
     async def pass_time(self, seconds: float) -> list[tuple[str, str]]:
         """States told meanwhile."""
