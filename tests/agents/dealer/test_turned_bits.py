@@ -261,6 +261,14 @@ def test_rows_that_went_and_numbers_that_fell_are_damage(tmp_path: Path) -> None
     assert set(find_damage(file)) == {
         "the schema has changed", "token 'hash1' is gone", "link 'made up' has changed", "the last number of outbox has changed",
     }  # fmt: skip
+    accept_damage(file)
+    assert find_damage(file) == []
+    store = opened(tmp_path / "d")
+    with store.write() as write:
+        ((number,),) = write("INSERT INTO staff (name, role, made_us) VALUES ('Bo', 'parts', 1) RETURNING id")
+    assert number == 3
+    store.close()
+    assert find_damage(file) == []
 
 
 def test_a_look_at_a_killed_agent_s_file_does_not_take_what_lies_behind_a_turned_bit(tmp_path: Path) -> None:

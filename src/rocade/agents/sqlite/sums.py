@@ -18,6 +18,8 @@ from typing import NamedTuple
 import msgspec
 
 _MOST_IGNORED = 1 << 32
+_DONE = ("made", "changed", "gone")
+"""What a row's triggers are named by."""
 
 
 class _Table(NamedTuple):
@@ -93,13 +95,13 @@ class RowSums:
         """Take everything for right as it stands, in the transaction that is open: after people have looked."""
         self._db.execute("REINDEX")
         for table in self._tables:
-            self._db.execute(f"DELETE FROM {table.name}_sum")
-            self._db.execute(
-                f"INSERT INTO {table.name}_sum ({table.keyed('{}')}) SELECT {table.keyed('{}')} FROM {table.name}"
-            )
-            if table.is_numbered:
-                self._db.execute(_numbered(table))
-        self.fill()
+            for what in _DONE:
+                self._db.execute(f"DROP TRIGGER IF EXISTS {table.name}_{what}")
+            self._db.execute(f"DROP TABLE IF EXISTS {table.name}_sum")
+        self.begin()
+        for name in list(self._misnumbered()):
+            self._db.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
+            self._db.execute("INSERT INTO sqlite_sequence SELECT name, seq FROM number_sum WHERE name = ?", (name,))
         self.keep_schema()
 
     def _damage(self) -> Iterator[str]:
@@ -112,7 +114,7 @@ class RowSums:
             if self._has(f"{table.name}_sum"):
                 yield from self._changed(table)
         if self._has("number_sum"):
-            yield from self._misnumbered()
+            yield from (f"the last number of {name} has changed" for name in self._misnumbered())
 
     def _changed(self, table: _Table) -> Iterator[str]:
         first, name = table.key[0], table.name
@@ -129,12 +131,15 @@ class RowSums:
         yield from (f"{name} {row[0]} is gone" for row in gone)
 
     def _misnumbered(self) -> Iterator[str]:
-        """An INSERT that is ignored takes a number, too: so the last one given may be above the last one kept, but not far."""
+        """Tables whose last number has changed.
+
+        An INSERT that is ignored takes a number, too: so the last one given may be above the last one kept, but not far.
+        """
         last = dict(self._db.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
         for name, kept in self._db.execute("SELECT name, seq FROM number_sum").fetchall():
-            given = last.pop(name, 0)
+            given = last.get(name, 0)
             if not isinstance(given, int) or not kept <= given <= kept + _MOST_IGNORED:
-                yield f"the last number of {name} has changed"
+                yield str(name)
 
     def _has(self, table: str) -> bool:
         return self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone() is not None
