@@ -18,6 +18,7 @@ from rocade.app import last_settings
 from rocade.app.doctor import examine
 from rocade.core.errors import Corrupt, Misconfigured
 from rocade.core.ports import AuditEntry, SystemClock
+from rocade.trust.identity.records import write_record
 
 PASSWORD = "f4d0c11a"
 WRITTEN = settings.render(settings.Configuration("eu", "rocade.test", mqtt=settings.Mqtt(max_connections=500))).replace(
@@ -125,5 +126,5 @@ async def test_a_setting_that_an_update_brought_is_compared_with_its_default(sta
     assert record is not None
     older = {name: value for name, value in record.settings.items() if not name.startswith("mqtt.")} | {"gone.one": "1"}
     body = msgspec.json.encode(last_settings._Record(record.key, older))
-    await asyncio.to_thread(path.write_bytes, last_settings._digest(body) + b"\n" + body)
+    await asyncio.to_thread(write_record, path, body)
     assert [str(one) for one in last_settings.changed(tmp_path)] == ["mqtt.max_connections 20000 -> 500"]

@@ -10,11 +10,10 @@ Refuses nothing: a damaged record is told like a change (`app.settings.record`) 
 
 from __future__ import annotations
 
-import hmac
 import logging
 import os
 from collections.abc import Iterator
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from rocade.core.errors import Corrupt
 from rocade.core.ports import Audit, AuditEntry, Clock, SystemClock, SystemRandom
 from rocade.fabric.database import Database
 from rocade.trust.authority import AuditLog
-from rocade.trust.identity.keys import write_private
+from rocade.trust.identity.records import read_record, write_record
 
 FILE = "settings.last"
 ACTION = "settings.change"
@@ -110,26 +109,20 @@ def _write(root: Path) -> None:
     key = SystemRandom().bits(256).to_bytes(32)
     body = msgspec.json.encode(_Record(key, dict(_values(settings.load(root, environment={}), key))))
     try:
-        write_private(root / FILE, _digest(body) + b"\n" + body)
+        write_record(root / FILE, body)
     except OSError as error:  # a folder that this role may only read: it tells the same again
         _log.warning("the settings of this start were not kept: %s", error.strerror)
 
 
 def _read(path: Path) -> _Record | None:
     try:
-        digest, _, body = path.read_bytes().partition(b"\n")
-    except FileNotFoundError:
-        return None
-    if not hmac.compare_digest(digest, _digest(body)):
+        body = read_record(path)
+    except ValueError:
         raise Corrupt(
             "app.settings.record",
             f"{path.name} is not what the last start wrote: settings that changed since cannot be told; look through rocade.toml",
-        )
-    return msgspec.json.decode(body, type=_Record)
-
-
-def _digest(body: bytes) -> bytes:
-    return sha256(b"rocade settings" + body).hexdigest().encode()
+        ) from None
+    return None if body is None else msgspec.json.decode(body, type=_Record)
 
 
 def _values(configuration: settings.Configuration, key: bytes) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.power_cut import SECTOR, torn
 
 from rocade.agents.dealer.store import _SCHEMA, FILE, Store, accept_damage, find_damage
 from rocade.app.commands.dealer import dealer
@@ -21,7 +22,7 @@ from rocade.core.ports import SystemClock, SystemRandom
 
 type Content = dict[str, list[tuple[object, ...]]]
 TAKEN_US = 0x0123_4567_89AB
-HEADER, FRAME, SECTOR = 32, 24 + 4096, 512
+HEADER, FRAME = 32, 24 + 4096
 ROWS = {
     "fact": (("words:{0}", "{0}"), 2),
     "outbox": ((None, "north", "message", "m-{0}", "orders:1f3a09c2", 1, '{"site":"s-1"}', "order", "json", 900, 5, "a", "b{0}", b"\x01", 1, "", "", TAKEN_US, 0, 0), 12),
@@ -201,12 +202,7 @@ def test_a_power_cut_soon_after_another_is_no_damage(tmp_path: Path, files: int)
             may_be.append(content(store))
             stored, after = file.read_bytes(), beside.read_bytes()
             store.close()
-            before += bytes(max(0, len(after) - len(before)))
-            changed = bytearray(after)
-            for at in range(0, len(after), SECTOR):
-                if dice.random() < 0.05:
-                    changed[at : at + SECTOR] = before[at : at + SECTOR]
-            ahead, folder = bytes(changed), tmp_path / f"{number}.{cut + 1}"
+            ahead, folder = torn(before, after, dice), tmp_path / f"{number}.{cut + 1}"
 
 
 def test_a_file_from_before_there_were_sums_gets_them(tmp_path: Path) -> None:

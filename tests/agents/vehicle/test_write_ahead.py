@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from tests.power_cut import SECTOR, torn
 
 from rocade.agents.sqlite.write_ahead import _holds, _mend, mend
 from rocade.agents.vehicle.journal import Entry, Journal
@@ -23,7 +24,7 @@ from rocade.core.ports import SystemClock, SystemRandom
 from rocade.wire.batch import Batch, Clock, Column
 
 type Seen = tuple[object, dict[int, Entry]]
-PAGE, HEADER, SECTOR = 4096, 32, 512
+PAGE, HEADER = 4096, 32
 FRAME = 24 + PAGE
 SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -272,12 +273,7 @@ def test_a_power_cut_soon_after_another_is_no_damage(tmp_path: Path, journals: i
                         may_be.append(see(journal))
                 stored, after = file.read_bytes(), was_ahead.read_bytes()
             assert len(after) < 900 * FRAME, "nothing was moved into the database yet"
-            before += bytes(max(0, len(after) - len(before)))
-            changed = bytearray(after)
-            for at in range(0, len(after), SECTOR):
-                if dice.random() < 0.05:
-                    changed[at : at + SECTOR] = before[at : at + SECTOR]
-            ahead, folder = bytes(changed), tmp_path / f"{number}.{cut + 1}"
+            ahead, folder = torn(before, after, dice), tmp_path / f"{number}.{cut + 1}"
 
 
 def test_more_than_a_bit_is_damage_if_appended_batches_lie_behind_it(killed: Killed) -> None:

@@ -8,17 +8,15 @@ A first start keeps them and says nothing. As at a region (`app.last_settings`),
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 
 from rocade.agents.dealer.settings import Settings
 from rocade.core.errors import Corrupt, Misconfigured, RocadeError
-from rocade.trust.identity.keys import write_private
+from rocade.trust.identity.records import read_record, write_record
 
 FILE = "settings.last"
 NONE = "(none)"
@@ -50,25 +48,19 @@ def tell(place: Path, settings: Settings) -> list[RocadeError]:
         _log.warning("setting changed since the last start: %s", one.message, extra={"facts": {"code": one.code}})
     if found or not (place / FILE).exists():
         body = msgspec.json.encode(dict(_values(msgspec.to_builtins(settings))))
-        write_private(place / FILE, _digest(body) + b"\n" + body)
+        write_record(place / FILE, body)
     return found
 
 
 def _read(path: Path) -> dict[str, str] | None:
     try:
-        digest, _, body = path.read_bytes().partition(b"\n")
-    except FileNotFoundError:
-        return None
-    if not hmac.compare_digest(digest, _digest(body)):
+        body = read_record(path)
+    except ValueError:
         raise Corrupt(
             "dealer.settings.record",
             f"{path.name} is not what the last start wrote: what changed since cannot be told; look through dealer.toml",
-        )
-    return msgspec.json.decode(body, type=dict[str, str])
-
-
-def _digest(body: bytes) -> bytes:
-    return sha256(b"rocade settings" + body).hexdigest().encode()
+        ) from None
+    return None if body is None else msgspec.json.decode(body, type=dict[str, str])
 
 
 def _values(value: object, name: str = "") -> Iterator[tuple[str, str]]:
